@@ -1,0 +1,103 @@
+//! A delivery: bytes whose signature held.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use crate::event::{DecodeError, Envelope, Event};
+use crate::verify::Verified;
+
+/// A body whose signature held.
+///
+/// Only a [`Verifier`](crate::Verifier) makes one, through
+/// [`receive`](crate::Verifier::receive) or one of the extractors, so a `Delivery` in a
+/// function's signature means that what it holds was signed by Ptolemy. It takes any bytes;
+/// [`event`](Self::event) reads them.
+///
+/// A clone shares the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Delivery {
+    body: Bytes,
+    verified: Verified,
+}
+
+impl Delivery {
+    pub(crate) fn new(body: Bytes, verified: Verified) -> Self {
+        Self { body, verified }
+    }
+
+    /// The body as it arrived, byte for byte.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Returns the body as it arrived, byte for byte.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
+    /// The time at which the sender signed: the header's `t`.
+    ///
+    /// A delivery that is sent again may be signed again. When the event happened is
+    /// [`Event::created_at`].
+    #[must_use]
+    pub fn signed_at(&self) -> OffsetDateTime {
+        self.verified.signed_at()
+    }
+
+    /// Which of the verifier's secrets signed; see [`Verified::secret_index`].
+    #[must_use]
+    pub fn secret_index(&self) -> usize {
+        self.verified.secret_index()
+    }
+
+    /// Reads the body as an event.
+    ///
+    /// An event of a type that is not known here, and one whose data has another shape than is
+    /// known here, are events too: see [`Payload`](crate::Payload).
+    ///
+    /// # Errors
+    ///
+    /// Refuses a body that is not one JSON object in UTF-8 with a non-empty string `event_type`.
+    pub fn event(&self) -> Result<Event, DecodeError> {
+        Event::from_trusted_json(self.body.clone())
+    }
+
+    /// Returns a key under which repetitions of this delivery can be recognised: `sha256:` and 64
+    /// hex digits.
+    ///
+    /// Deliveries can repeat. For an event with a non-empty `id` the hash covers the body, so a
+    /// repetition has the same key even though it may be signed anew. For any other body it covers
+    /// the signed bytes, which are `t`, a dot and the body, so the same body at another second is
+    /// another delivery.
+    ///
+    /// That an `id` names one event is assumed, not documented by Ptolemy. So the key is never built
+    /// on `id` alone: two bodies with one `id` have two keys. Where the assumption is wrong, an event
+    /// is handled twice and none is dropped.
+    #[must_use]
+    pub fn dedup_key(&self) -> String {
+        let names_an_event = Envelope::parse(&self.body)
+            .is_ok_and(|envelope| envelope.id().is_some_and(|id| !id.is_empty()));
+        let mut hash = Sha256::new();
+        if !names_an_event {
+            hash.update(self.verified.t());
+            hash.update(b".");
+        }
+        hash.update(&self.body);
+        format!("sha256:{}", hex::encode(hash.finalize()))
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("signed_at", &self.signed_at())
+            .field("secret_index", &self.secret_index())
+            .finish()
+    }
+}

@@ -1,0 +1,479 @@
+//! Judging a request: the header, the clock, the MAC.
+
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use crate::delivery::Delivery;
+use crate::header::{self, MalformedHeader, SignatureHeader, Tag};
+use crate::mac::{self, Key, Mac};
+use crate::secret::{Secret, SecretError, SecretErrorKind};
+
+const SECRET_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
+const PREVIOUS_SECRET_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET_PREVIOUS";
+
+const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
+
+/// 9999-12-31T23:59:59Z, the last second that `OffsetDateTime` always holds.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Judges whether a request comes from Ptolemy, unchanged and recent.
+///
+/// Keeps the keyed HMAC states of one or more [`Secret`]s. A clone is cheap and shares the secrets
+/// with the verifier it came from, so [`replace_secrets`](Self::replace_secrets) on any of them
+/// reaches all. The tolerance, the body limit and the clock belong to each value.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::{Secret, Verifier};
+/// use time::macros::datetime;
+///
+/// let verifier = Verifier::new(Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?);
+///
+/// let verified = verifier.verify_at(
+///     "t=1776243600,v1=dc2115f6520b291ddf3ee2f6165c1a83545e4bbb8e4df9bd50282a0e7763ed95",
+///     br#"{"event_type":"instrument.created"}"#,
+///     datetime!(2026-04-15 09:01 UTC),
+/// )?;
+/// assert_eq!(verified.signed_at(), datetime!(2026-04-15 09:00 UTC));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Verifier {
+    keyring: Arc<RwLock<Arc<[Key]>>>,
+    tolerance: Duration,
+    body_limit: usize,
+    clock: fn() -> OffsetDateTime,
+}
+
+impl Verifier {
+    /// Accepts what is signed with `secret`.
+    ///
+    /// The tolerance is 300 s, as Ptolemy documents it, and the body limit 1 MiB.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            keyring: keyring([Key::new(&secret)]),
+            tolerance: DEFAULT_TOLERANCE,
+            body_limit: DEFAULT_BODY_LIMIT,
+            clock: OffsetDateTime::now_utc,
+        }
+    }
+
+    /// Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and, while a secret is being rotated, the one
+    /// before it from `PTOLEMY_WEBHOOK_SECRET_PREVIOUS`.
+    ///
+    /// The first name is the one in Ptolemy's guide; the second is this library's. A second
+    /// variable that is not set or empty means that there is no previous secret.
+    ///
+    /// # Errors
+    ///
+    /// Whatever [`Secret::from_env`] refuses. The error names the variable.
+    pub fn from_env() -> Result<Self, SecretError> {
+        let verifier = Self::new(Secret::from_env(SECRET_VARIABLE)?);
+        match Secret::from_env(PREVIOUS_SECRET_VARIABLE) {
+            Ok(previous) => Ok(verifier.also_accept(previous)),
+            Err(error) => match error.kind() {
+                SecretErrorKind::NotSet | SecretErrorKind::Empty => Ok(verifier),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Accepts what is signed with `secret` too, for the time of a rotation.
+    ///
+    /// Clones that were made before are not affected, and the returned verifier shares its secrets
+    /// with none of them. Each secret costs one HMAC for each request.
+    #[must_use]
+    pub fn also_accept(mut self, secret: Secret) -> Self {
+        let keys = self.keys();
+        self.keyring = keyring(keys.iter().cloned().chain([Key::new(&secret)]));
+        self
+    }
+
+    /// Sets how far `t` may lie from the clock, in the past or in the future; the bound itself
+    /// passes.
+    ///
+    /// Both sides are counted in whole seconds: fractions of a second of the tolerance and of the
+    /// clock are cut off.
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: Duration) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// Sets the longest body, in bytes, that the extractors read; the limit itself passes.
+    #[must_use]
+    pub fn body_limit(mut self, limit: usize) -> Self {
+        self.body_limit = limit;
+        self
+    }
+
+    /// Sets the clock that the short forms and the extractors read, for tests and replays.
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> OffsetDateTime) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Replaces the secrets of this verifier and of all clones that share them, while requests run.
+    ///
+    /// There is no instant without a secret. `current` becomes the secret with index 0; those of
+    /// `also` follow. A [`Verification`] that has begun goes on with the secrets it began with.
+    pub fn replace_secrets(&self, current: Secret, also: impl IntoIterator<Item = Secret>) {
+        let keys = [current].into_iter().chain(also);
+        let keys: Arc<[Key]> = keys.map(|secret| Key::new(&secret)).collect();
+        // The lock guards one assignment, so a poisoned one still guards a whole keyring.
+        let mut current = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        let replaced = mem::replace(&mut *current, keys);
+        drop(current);
+        drop(replaced);
+    }
+
+    /// Judges a body that is in memory, by the verifier's clock, without allocating.
+    ///
+    /// `header` is the value of the one `Ptolemy-Signature` header (see
+    /// [`only_header`](crate::only_header)); `body` is the body as it arrived, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// Any [`VerifyError`] but [`MissingHeader`](VerifyError::MissingHeader) and
+    /// [`RepeatedHeader`](VerifyError::RepeatedHeader).
+    pub fn verify(&self, header: impl AsRef<[u8]>, body: &[u8]) -> Result<Verified, VerifyError> {
+        self.verify_at(header, body, (self.clock)())
+    }
+
+    /// Judges a body that is in memory as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify).
+    pub fn verify_at(
+        &self,
+        header: impl AsRef<[u8]>,
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<Verified, VerifyError> {
+        let (header, claim) = self.judge_header(header.as_ref(), now)?;
+        let keys = self.keys();
+        let tags = keys.iter().map(|key| {
+            let mut mac = key.begin(header.t);
+            mac.update(body);
+            mac.finish()
+        });
+        claim.prove(mac::position_of_match(tags, header.candidates()))
+    }
+
+    /// Judges a body and keeps it as a [`Delivery`], by the verifier's clock.
+    ///
+    /// This is the way in for a server without an extractor here. It neither copies the body nor
+    /// limits its length: read no more than you want to hold.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ptolemy_webhooks::{Secret, Signer, Verifier};
+    ///
+    /// let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+    /// let body = r#"{"id":"1","event_type":"market.created","data":{"identifier":"asx"}}"#;
+    /// let header = Signer::new(&secret).sign(body.as_bytes());
+    ///
+    /// let delivery = Verifier::new(secret).receive(header, body)?;
+    /// assert_eq!(delivery.event()?.event_type.as_str(), "market.created");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn receive(
+        &self,
+        header: impl AsRef<[u8]>,
+        body: impl Into<Bytes>,
+    ) -> Result<Delivery, VerifyError> {
+        self.receive_at(header, body, (self.clock)())
+    }
+
+    /// Judges a body and keeps it as a [`Delivery`], as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify).
+    pub fn receive_at(
+        &self,
+        header: impl AsRef<[u8]>,
+        body: impl Into<Bytes>,
+        now: OffsetDateTime,
+    ) -> Result<Delivery, VerifyError> {
+        let body = body.into();
+        let verified = self.verify_at(header, &body, now)?;
+        Ok(Delivery::new(body, verified))
+    }
+
+    /// Judges the header and the clock before any of the body is there, by the verifier's clock.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify`](Self::verify), but for [`Mismatch`](VerifyError::Mismatch), which
+    /// [`Verification::finish`] tells.
+    pub fn begin(&self, header: impl AsRef<[u8]>) -> Result<Verification, VerifyError> {
+        self.begin_at(header, (self.clock)())
+    }
+
+    /// Judges the header and the clock before any of the body is there, as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`begin`](Self::begin).
+    pub fn begin_at(
+        &self,
+        header: impl AsRef<[u8]>,
+        now: OffsetDateTime,
+    ) -> Result<Verification, VerifyError> {
+        let (header, claim) = self.judge_header(header.as_ref(), now)?;
+        Ok(Verification {
+            macs: self.keys().iter().map(|key| key.begin(header.t)).collect(),
+            candidates: header.candidates().into(),
+            claim,
+        })
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn longest_body(&self) -> usize {
+        self.body_limit
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        let keys = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
+    }
+
+    fn judge_header<'h>(
+        &self,
+        header: &'h [u8],
+        now: OffsetDateTime,
+    ) -> Result<(SignatureHeader<'h>, Claim), VerifyError> {
+        let header = header::parse(header).map_err(VerifyError::MalformedHeader)?;
+        let claim = Claim {
+            signed_at: self.judge_time(header.seconds, now)?,
+            t_length: header.t.len(),
+        };
+        Ok((header, claim))
+    }
+
+    fn judge_time(&self, t: u64, now: OffsetDateTime) -> Result<OffsetDateTime, VerifyError> {
+        let now = i128::from(now.unix_timestamp());
+        let distance = i128::from(t).abs_diff(now);
+        let distance = Duration::from_secs(u64::try_from(distance).unwrap_or(u64::MAX));
+
+        let signed_at = i64::try_from(t)
+            .ok()
+            .filter(|&t| t <= LAST_SECOND)
+            .and_then(|t| OffsetDateTime::from_unix_timestamp(t).ok());
+        match signed_at {
+            Some(signed_at) if distance.as_secs() <= self.tolerance.as_secs() => Ok(signed_at),
+            Some(_) if i128::from(t) < now => Err(VerifyError::TooOld {
+                age: distance,
+                tolerance: self.tolerance,
+            }),
+            _ => Err(VerifyError::TooFarAhead {
+                ahead: distance,
+                tolerance: self.tolerance,
+                in_milliseconds: MILLISECONDS.contains(&t),
+            }),
+        }
+    }
+}
+
+/// A `t` in this range is a time from 1973 to 5138 if it counts milliseconds, and one after 5138
+/// if it counts seconds.
+const MILLISECONDS: std::ops::Range<u64> = 100_000_000_000..100_000_000_000_000;
+
+fn keyring(keys: impl IntoIterator<Item = Key>) -> Arc<RwLock<Arc<[Key]>>> {
+    Arc::new(RwLock::new(keys.into_iter().collect()))
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("secrets", &self.keys().len())
+            .field("tolerance", &self.tolerance)
+            .field("body_limit", &self.body_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A judgement under way: header and clock have passed, the body is arriving.
+///
+/// Begun by [`Verifier::begin`], fed with [`update`](Self::update), ended by
+/// [`finish`](Self::finish). Until then nothing that was fed is authentic.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::{Secret, Signer, Verifier};
+///
+/// let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+/// let header = Signer::new(&secret).sign(b"a body in three parts");
+///
+/// let mut verification = Verifier::new(secret).begin(header)?;
+/// for part in ["a body ", "in three ", "parts"] {
+///     verification.update(part.as_bytes());
+/// }
+/// assert_eq!(verification.finish()?.secret_index(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is verified before `finish`"]
+pub struct Verification {
+    macs: Vec<Mac>,
+    candidates: Box<[Tag]>,
+    claim: Claim,
+}
+
+impl Verification {
+    /// Takes in the next bytes of the body.
+    pub fn update(&mut self, body: &[u8]) {
+        for mac in &mut self.macs {
+            mac.update(body);
+        }
+    }
+
+    /// Tells whether the header signs what was taken in.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Mismatch`] if it does not.
+    pub fn finish(self) -> Result<Verified, VerifyError> {
+        let tags = self.macs.into_iter().map(Mac::finish);
+        self.claim
+            .prove(mac::position_of_match(tags, &self.candidates))
+    }
+}
+
+impl fmt::Debug for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verification")
+            .field("signed_at", &self.claim.signed_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the header says of the time, before the MAC has borne it out.
+struct Claim {
+    signed_at: OffsetDateTime,
+    t_length: usize,
+}
+
+impl Claim {
+    fn prove(self, secret_index: Option<usize>) -> Result<Verified, VerifyError> {
+        let Self {
+            signed_at,
+            t_length,
+        } = self;
+        match secret_index {
+            Some(secret_index) => Ok(Verified {
+                signed_at,
+                t_length,
+                secret_index,
+            }),
+            None => Err(VerifyError::Mismatch),
+        }
+    }
+}
+
+/// What is known of a request whose signature held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    signed_at: OffsetDateTime,
+    t_length: usize,
+    secret_index: usize,
+}
+
+impl Verified {
+    /// The time at which the sender signed: the header's `t`.
+    #[must_use]
+    pub fn signed_at(&self) -> OffsetDateTime {
+        self.signed_at
+    }
+
+    /// Which of the verifier's secrets signed: 0 for the first, then in the order in which they
+    /// were added; the lowest where several match.
+    ///
+    /// A previous secret can be retired once deliveries no longer show its index.
+    #[must_use]
+    pub fn secret_index(&self) -> usize {
+        self.secret_index
+    }
+
+    /// The text of `t` as it was sent, leading zeros included.
+    pub(crate) fn t(&self) -> String {
+        format!("{:0>1$}", self.signed_at.unix_timestamp(), self.t_length)
+    }
+}
+
+/// Why a request was not accepted as one of Ptolemy's.
+///
+/// Answer 401 to any of them, as Ptolemy's guide does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The request has no `Ptolemy-Signature` header.
+    #[error("header `Ptolemy-Signature` is missing")]
+    MissingHeader,
+
+    /// The request has the header more than once, which leaves open what was signed.
+    #[error("header `Ptolemy-Signature` is repeated")]
+    RepeatedHeader,
+
+    /// The header does not follow the documented form.
+    #[error("header `Ptolemy-Signature` is malformed: {0}")]
+    MalformedHeader(MalformedHeader),
+
+    /// `t` lies further in the past than the tolerance allows.
+    ///
+    /// Usual causes: a receiver's clock that is ahead, a request that was held up, a replay.
+    #[error("timestamp is {} s old, tolerance is {} s", age.as_secs(), tolerance.as_secs())]
+    #[non_exhaustive]
+    TooOld {
+        /// By how much `t` is older than the clock, in whole seconds.
+        age: Duration,
+        /// What the verifier allows.
+        tolerance: Duration,
+    },
+
+    /// `t` lies further in the future than the tolerance allows.
+    ///
+    /// Usual causes: a receiver's clock that is behind, a `t` in milliseconds. A `t` after the year
+    /// 9999 is too far ahead whatever the tolerance.
+    #[error(
+        "timestamp is {} s ahead, tolerance is {} s{}",
+        ahead.as_secs(),
+        tolerance.as_secs(),
+        if *in_milliseconds { "; `t` looks like milliseconds, it counts seconds" } else { "" },
+    )]
+    #[non_exhaustive]
+    TooFarAhead {
+        /// By how much `t` is ahead of the clock, in whole seconds.
+        ahead: Duration,
+        /// What the verifier allows.
+        tolerance: Duration,
+        /// Whether `t` looks like a count of milliseconds.
+        in_milliseconds: bool,
+    },
+
+    /// No candidate of the header is the MAC of the request under an accepted secret.
+    ///
+    /// Usual causes, apart from forgery:
+    ///
+    /// - the secret is that of another webhook, or it was rotated and this receiver has the other one;
+    /// - the body was parsed and written again before it was verified, which changes its bytes;
+    /// - the body was decompressed on the way, or a proxy changed its encoding or its line ends.
+    #[error("signature does not match the body under any accepted secret")]
+    Mismatch,
+}

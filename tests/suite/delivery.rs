@@ -1,0 +1,129 @@
+//! Deliveries and their keys.
+
+use ptolemy_webhooks::{Delivery, Signer};
+use sha2::{Digest, Sha256};
+
+use crate::{NOW, SECRET, at, secret, signed, verifier};
+
+const EVENT: &str = r#"{"id":"e1","event_type":"market.created"}"#;
+
+fn delivery_at(body: impl AsRef<[u8]>, seconds: i64) -> Delivery {
+    let header = Signer::new(&secret(SECRET)).sign_at(body.as_ref(), at(seconds));
+    verifier()
+        .receive_at(header, body.as_ref().to_vec(), at(seconds))
+        .unwrap()
+}
+
+fn key(body: impl AsRef<[u8]>) -> String {
+    delivery_at(body, NOW).dedup_key()
+}
+
+fn sha256(text: impl AsRef<[u8]>) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
+}
+
+#[test]
+fn a_delivery_hands_back_what_arrived() {
+    let body = b"\xff\0 any bytes".to_vec();
+    let delivery = delivery_at(&body, NOW);
+    assert_eq!(delivery.body(), &body);
+    assert_eq!(delivery.signed_at(), at(NOW));
+    assert_eq!(delivery.secret_index(), 0);
+    assert_eq!(delivery.into_body(), body);
+}
+
+#[test]
+fn the_body_is_not_copied() {
+    let body = bytes::Bytes::from(EVENT);
+    let delivery = verifier()
+        .receive_at(signed(EVENT), body.clone(), at(NOW))
+        .unwrap();
+    assert_eq!(delivery.body().as_ptr(), body.as_ptr());
+    assert_eq!(
+        delivery.event().unwrap().raw().as_str().as_ptr(),
+        body.as_ptr()
+    );
+}
+
+#[test]
+fn an_event_with_an_id_keeps_its_key_when_it_is_sent_again() {
+    assert_eq!(key(EVENT), sha256(EVENT));
+    assert_eq!(
+        delivery_at(EVENT, NOW).dedup_key(),
+        delivery_at(EVENT, NOW + 60).dedup_key()
+    );
+}
+
+#[test]
+fn one_id_with_two_bodies_is_two_keys() {
+    let other = r#"{"id":"e1","event_type":"market.updated"}"#;
+    assert_ne!(key(EVENT), key(other));
+}
+
+#[test]
+fn anything_else_is_keyed_by_the_signed_bytes() {
+    for body in [
+        r#"{"event_type":"market.created"}"#,
+        r#"{"id":"","event_type":"market.created"}"#,
+        r#"{"id":null,"event_type":"market.created"}"#,
+        r#"{"id":7,"event_type":"market.created"}"#,
+        r#"{"id":"e1"}"#,
+        r#"{"id":"e1","event_type":""}"#,
+        r#"[{"id":"e1","event_type":"market.created"}]"#,
+        "",
+        "not json",
+    ] {
+        assert_eq!(key(body), sha256(format!("{NOW}.{body}")), "{body}");
+        assert_ne!(
+            delivery_at(body, NOW).dedup_key(),
+            delivery_at(body, NOW + 1).dedup_key(),
+            "{body}"
+        );
+    }
+    let invalid = [
+        br#"{"id":"e1","event_type":"market.created","x":""#,
+        &b"\xff\"}"[..],
+    ]
+    .concat();
+    let signed = [format!("{NOW}.").as_bytes(), &invalid].concat();
+    assert_eq!(key(invalid), sha256(signed));
+}
+
+#[test]
+fn leading_zeros_of_t_are_part_of_the_signed_bytes() {
+    // `Signer` writes no leading zeros; they are signed here as part of an otherwise equal text.
+    for t in ["0", "00", "01", "0000000000000000000000000000000000001"] {
+        let header = {
+            use hmac::{Hmac, KeyInit, Mac};
+            let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+            mac.update(format!("{t}.body").as_bytes());
+            format!("t={t},v1={}", hex::encode(mac.finalize().into_bytes()))
+        };
+        let delivery = verifier().receive_at(header, "body", at(0)).unwrap();
+        assert_eq!(delivery.dedup_key(), sha256(format!("{t}.body")), "{t}");
+    }
+}
+
+#[test]
+fn a_key_is_always_sha256_and_64_hex_digits() {
+    let huge = format!(r#"{{"event_type":"a.b","id":"{}"}}"#, "x".repeat(1_000_000));
+    for body in [EVENT, "", huge.as_str(), "\n\u{2028}\0"] {
+        let key = key(body);
+        let digits = key.strip_prefix("sha256:").unwrap();
+        assert_eq!(digits.len(), 64);
+        assert!(
+            digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+    }
+}
+
+#[test]
+fn debug_shows_no_body() {
+    let text = format!("{:?}", delivery_at("SENTINEL", NOW));
+    assert!(
+        text.starts_with("Delivery { body: 8 bytes, signed_at: 2023-11-14"),
+        "{text}"
+    );
+}

@@ -1,0 +1,559 @@
+//! Typed payloads: every known type, and what is not understood.
+
+use ptolemy_webhooks::{Event, EventType, Instrument, Payload};
+use time::macros::datetime;
+
+#[path = "../../examples/bodies/mod.rs"]
+mod bodies;
+
+fn event(json: impl Into<bytes::Bytes>) -> Event {
+    Event::from_trusted_json(json).unwrap()
+}
+
+fn decode(event_type: &str, data: &str) -> Payload {
+    event(format!(r#"{{"event_type":"{event_type}","data":{data}}}"#)).payload
+}
+
+fn instrument(data: &str) -> Instrument {
+    match decode("instrument.updated", data) {
+        Payload::InstrumentUpdated(instrument) => *instrument,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is wrong with `data`, as text.
+fn fault(event_type: &str, data: &str) -> String {
+    match decode(event_type, data) {
+        Payload::Malformed(malformed) => malformed.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_documented_event_type_is_known_and_typed() {
+    // The list stands here once more, as the contract has it: 25 types.
+    let documented = "instrument.created instrument.updated instrument.archived instrument.restored
+        instrument.deleted market.created market.updated market.archived market.restored
+        market_listing.created market_listing.updated market_listing.archived
+        market_listing_suspension.created market_listing_suspension.updated
+        market_listing_suspension.deleted time_series_value.created time_series_value.updated
+        time_series_value.archived composite_time_series_value.created webhook.created
+        webhook.updated webhook.deleted membership.created membership.updated membership.deleted";
+    let documented: Vec<_> = documented.split_whitespace().collect();
+    assert_eq!(documented.len(), 25);
+    let known: Vec<_> = bodies::known().collect();
+    assert_eq!(
+        known
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>(),
+        documented
+    );
+
+    for (name, data) in known {
+        let event_type = EventType::from(&*name);
+        assert!(!matches!(event_type, EventType::Unknown(_)), "{name}");
+        assert_eq!(event_type.as_str(), name);
+        assert_eq!(event_type.to_string(), name);
+
+        let payload = event(bodies::event("e1", &name, data)).payload;
+        // `InstrumentCreated(Instrument { .. })`: the variant is named like the type, the resource
+        // like the part before the dot.
+        let debug = format!("{payload:?}");
+        let camel = |snake: &str| -> String {
+            snake
+                .split(['_', '.'])
+                .map(|word| word[..1].to_uppercase() + &word[1..])
+                .collect()
+        };
+        let resource = camel(event_type.resource().unwrap());
+        assert!(
+            debug.starts_with(&format!("{}({resource} {{", camel(&name))),
+            "{name}: {debug}"
+        );
+        assert_eq!(format!("{event_type:?}"), camel(&name));
+    }
+}
+
+#[test]
+fn every_field_of_every_resource_is_read() {
+    // A field that is null or absent in these bodies may be `None`; no other.
+    for (name, data) in bodies::known() {
+        let nulls = data.matches("null").count();
+        let payload = decode(&name, data);
+        let debug = format!("{payload:?}");
+        assert_eq!(debug.matches(": None").count(), nulls, "{name}: {debug}");
+    }
+}
+
+#[test]
+fn an_instrument_is_read_to_the_letter() {
+    let instrument = instrument(include_str!("../../examples/bodies/instrument.json"));
+    assert_eq!(
+        instrument.id.as_deref(),
+        Some("0198c7a2-1d20-7b31-8f4e-5a6b7c8d9e0f")
+    );
+    assert_eq!(instrument.identifier.as_deref(), Some("bhp.ax"));
+    assert_eq!(instrument.name.as_deref(), Some("BHP Group Ltd."));
+    assert_eq!(
+        instrument.type_id.as_deref(),
+        Some("0198c7a2-0a10-7c00-9b1a-2c3d4e5f6071")
+    );
+    let snapshot = instrument.extra_fields_snapshot.unwrap();
+    assert_eq!(
+        snapshot.into_iter().collect::<Vec<_>>(),
+        [
+            ("exchange".into(), "ASX".into()),
+            ("isin".into(), "AU000000BHP4".into()),
+            ("sector".into(), "Materials".into())
+        ]
+    );
+    assert_eq!(
+        instrument.extras.unwrap().as_str(),
+        r#"{ "bloomberg_figi": "BBG000BKRN43" }"#
+    );
+    assert_eq!(instrument.archived_at, None);
+    assert_eq!(instrument.created_at, Some(datetime!(2026-04-15 09:30 UTC)));
+}
+
+#[test]
+fn the_other_resources_are_read_to_the_letter() {
+    let Payload::MarketRestored(market) = decode(
+        "market.restored",
+        include_str!("../../examples/bodies/market.json"),
+    ) else {
+        panic!()
+    };
+    assert_eq!(market.identifier.as_deref(), Some("asx"));
+    assert_eq!(
+        market.name.as_deref(),
+        Some("Australian Securities Exchange")
+    );
+    assert_eq!(market.extra_fields_snapshot.unwrap()["mic"], "XASX");
+    assert_eq!(market.extras.unwrap().as_str(), "{}");
+    assert!(market.id.unwrap().starts_with("0198c7a2-2e30"));
+    assert!(market.type_id.unwrap().starts_with("0198c7a2-0a11"));
+
+    let Payload::MarketListingArchived(listing) = decode(
+        "market_listing.archived",
+        include_str!("../../examples/bodies/market_listing.json"),
+    ) else {
+        panic!()
+    };
+    assert!(listing.id.unwrap().starts_with("0198c7a2-3f40"));
+    assert!(listing.instrument_id.unwrap().starts_with("0198c7a2-1d20"));
+    assert!(listing.market_id.unwrap().starts_with("0198c7a2-2e30"));
+    assert_eq!(listing.local_code.as_deref(), Some("BHP"));
+    assert_eq!(listing.currency.as_deref(), Some("AUD"));
+    assert_eq!(listing.lot_size.unwrap().as_str(), "1");
+
+    let Payload::MarketListingSuspensionDeleted(suspension) = decode(
+        "market_listing_suspension.deleted",
+        include_str!("../../examples/bodies/market_listing_suspension.json"),
+    ) else {
+        panic!()
+    };
+    assert!(suspension.id.unwrap().starts_with("0198c7a2-4050"));
+    assert!(suspension.listing_id.unwrap().starts_with("0198c7a2-3f40"));
+    assert_eq!(
+        suspension.suspended_from,
+        Some(datetime!(2026-04-15 00:00 UTC))
+    );
+    assert_eq!(suspension.suspended_until, None);
+    assert_eq!(suspension.reason.as_deref(), Some("pending announcement"));
+
+    let Payload::TimeSeriesValueUpdated(point) = decode(
+        "time_series_value.updated",
+        include_str!("../../examples/bodies/time_series_value.json"),
+    ) else {
+        panic!()
+    };
+    assert!(point.id.starts_with("0198c7a2-5160"));
+    assert!(point.instrument_id.starts_with("0198c7a2-1d20"));
+    assert!(point.type_id.starts_with("0198c7a2-0a12"));
+    assert_eq!(point.timestamp, datetime!(2026-04-15 00:00 UTC));
+    assert_eq!(point.value.to_string(), "45.82");
+    assert_eq!(point.archived_at, None);
+    assert_eq!(point.created_at, datetime!(2026-04-15 09:30 UTC));
+
+    let Payload::CompositeTimeSeriesValueCreated(composite) = decode(
+        "composite_time_series_value.created",
+        include_str!("../../examples/bodies/composite_time_series_value.json"),
+    ) else {
+        panic!()
+    };
+    assert!(
+        composite
+            .instrument_id
+            .unwrap()
+            .starts_with("0198c7a2-1d20")
+    );
+    assert!(composite.type_id.unwrap().starts_with("0198c7a2-0a13"));
+    assert_eq!(composite.timestamp, Some(datetime!(2026-04-15 00:00 UTC)));
+    let items = composite.items.unwrap();
+    assert_eq!(items.len(), 4);
+    assert_eq!(items[3].field_key.as_deref(), Some("close"));
+    assert_eq!(items[3].value.as_ref().unwrap().as_str(), "45.82");
+
+    let Payload::WebhookDeleted(webhook) = decode(
+        "webhook.deleted",
+        include_str!("../../examples/bodies/webhook.json"),
+    ) else {
+        panic!()
+    };
+    assert!(webhook.id.starts_with("0198c7a2-6270"));
+    assert_eq!(webhook.url, "https://hooks.example.com/webhooks/ptolemy");
+    assert_eq!(webhook.label, "production-ingest");
+    assert!(webhook.active);
+    assert_eq!(webhook.created_at, datetime!(2026-04-15 09:00 UTC));
+
+    let Payload::MembershipUpdated(membership) = decode(
+        "membership.updated",
+        include_str!("../../examples/bodies/membership.json"),
+    ) else {
+        panic!()
+    };
+    assert!(membership.id.unwrap().starts_with("0198c7a2-7380"));
+    assert_eq!(membership.role.as_deref(), Some("Editor"));
+    assert_eq!(membership.created_at, Some(datetime!(2026-04-15 09:00 UTC)));
+}
+
+#[test]
+fn an_unknown_type_keeps_its_json() {
+    for event_type in [
+        "market.deleted",
+        "robot.created",
+        "nodot",
+        ".x",
+        "x.",
+        "Instrument.created",
+    ] {
+        let event = event(format!(
+            r#"{{"event_type":"{event_type}","data":{{"a": [1,  2]}}}}"#
+        ));
+        assert_eq!(event.event_type.as_str(), event_type);
+        let Payload::Unknown(Some(data)) = event.payload else {
+            panic!("{event_type}")
+        };
+        assert_eq!(data.as_str(), r#"{"a": [1,  2]}"#);
+    }
+}
+
+#[test]
+fn an_unknown_type_takes_data_of_any_shape_or_none() {
+    for data in ["[1,2]", "\"text\"", "7", "null", "true"] {
+        let Payload::Unknown(Some(kept)) = decode("robot.created", data) else {
+            panic!("{data}")
+        };
+        assert_eq!(kept.as_str(), data);
+    }
+    let event = event(r#"{"event_type":"robot.created"}"#);
+    assert_eq!(event.payload, Payload::Unknown(None));
+    assert_eq!(event.data(), None);
+}
+
+#[test]
+fn data_of_another_shape_is_kept_and_told_with_path_and_reason() {
+    for (event_type, data, expected) in [
+        (
+            "instrument.created",
+            r#"{"name":7}"#,
+            "data.name: expected a string, found a number",
+        ),
+        (
+            "instrument.created",
+            r#"{"id":{}}"#,
+            "data.id: expected a string, found an object",
+        ),
+        (
+            "instrument.created",
+            r#"{"archived_at":"soon"}"#,
+            "data.archived_at: expected an ISO 8601 time, found another string",
+        ),
+        (
+            "instrument.created",
+            r#"{"archived_at":1776243600}"#,
+            "data.archived_at: expected a string with a time, found a number",
+        ),
+        (
+            "instrument.created",
+            r#"{"extra_fields_snapshot":[]}"#,
+            "data.extra_fields_snapshot: expected an object, found an array",
+        ),
+        (
+            "instrument.created",
+            r#"{"extra_fields_snapshot":{"lot":1}}"#,
+            "data.extra_fields_snapshot.lot: expected a string, found a number",
+        ),
+        (
+            "instrument.created",
+            r#"{"extra_fields_snapshot":{"a b\n":null}}"#,
+            "data.extra_fields_snapshot.*: expected a string, found null",
+        ),
+        (
+            "instrument.created",
+            r#"{"name":"\ud800"}"#,
+            "data.name: expected text, found a lone surrogate",
+        ),
+        (
+            "time_series_value.created",
+            r#"{"id":"1"}"#,
+            "data.instrument_id: missing",
+        ),
+        (
+            "time_series_value.created",
+            r#"{"id":null}"#,
+            "data.id: expected a string, found null",
+        ),
+        (
+            "webhook.created",
+            r#"{"id":"1","url":"u","label":"l","active":"true"}"#,
+            "data.active: expected a boolean, found a string",
+        ),
+        (
+            "composite_time_series_value.created",
+            r#"{"items":{}}"#,
+            "data.items: expected an array, found an object",
+        ),
+        (
+            "composite_time_series_value.created",
+            r#"{"items":[{"value":"1"},{},{"value":[]}]}"#,
+            "data.items[2].value: expected a string or a number, found an array",
+        ),
+        (
+            "composite_time_series_value.created",
+            r#"{"items":[{},[]]}"#,
+            "data.items[1]: expected an object, found an array",
+        ),
+    ] {
+        let Payload::Malformed(malformed) = decode(event_type, data) else {
+            panic!("{data}")
+        };
+        assert_eq!(malformed.to_string(), expected, "{data}");
+        let (path, reason) = expected.split_once(": ").unwrap();
+        assert_eq!(malformed.path(), path);
+        assert_eq!(malformed.reason().to_string(), reason);
+        assert_eq!(malformed.data().unwrap().as_str(), data);
+    }
+}
+
+#[test]
+fn missing_data_of_a_known_type_is_malformed_at_data() {
+    let malformed = |json: &'static str| match event(json).payload {
+        Payload::Malformed(malformed) => malformed,
+        other => panic!("{other:?}"),
+    };
+    let missing = malformed(r#"{"event_type":"market.created"}"#);
+    assert_eq!(missing.to_string(), "data: missing");
+    assert_eq!(missing.data(), None);
+    for (data, found) in [
+        ("null", "null"),
+        ("[]", "an array"),
+        ("[{}]", "an array"),
+        ("\"x\"", "a string"),
+        ("7", "a number"),
+        ("false", "a boolean"),
+    ] {
+        assert_eq!(
+            fault("market.created", data),
+            format!("data: expected an object, found {found}")
+        );
+    }
+}
+
+#[test]
+fn the_path_names_the_field_that_carries_the_data() {
+    let event = event(r#"{"event_type":"market.created","payload":{"name":1}}"#);
+    let Payload::Malformed(malformed) = event.payload else {
+        panic!()
+    };
+    assert_eq!(malformed.path(), "payload.name");
+}
+
+#[test]
+fn new_fields_are_ignored_and_reachable() {
+    let data = r#"{"name":"BHP","lei":"WZE1WSENV6JSZFK0JC28","nested":{"deep":[1]}}"#;
+    assert_eq!(instrument(data).name.as_deref(), Some("BHP"));
+
+    #[derive(serde::Deserialize)]
+    struct Extended<'a> {
+        lei: &'a str,
+    }
+    let event = event(format!(
+        r#"{{"event_type":"instrument.updated","new":1,"data":{data}}}"#
+    ));
+    assert!(matches!(event.payload, Payload::InstrumentUpdated(_)));
+    let extended: Extended = event.data().unwrap().decode().unwrap();
+    assert_eq!(extended.lei, "WZE1WSENV6JSZFK0JC28");
+}
+
+#[test]
+fn all_optional_fields_may_be_absent_or_null() {
+    let empty = instrument("{}");
+    assert_eq!(
+        empty,
+        instrument(
+            r#"{"id":null,"name":null,"extras":null,"extra_fields_snapshot":null,"created_at":null}"#
+        )
+    );
+    assert_eq!(empty.extras, None);
+    for (name, _) in bodies::known() {
+        let is_whole_response = name.starts_with("time_series") || name.starts_with("webhook");
+        assert_eq!(
+            matches!(decode(&name, "{}"), Payload::Malformed(_)),
+            is_whole_response,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_required_field_is_required() {
+    for (event_type, json) in [
+        (
+            "time_series_value.created",
+            include_str!("../../examples/bodies/time_series_value.json"),
+        ),
+        (
+            "webhook.created",
+            include_str!("../../examples/bodies/webhook.json"),
+        ),
+    ] {
+        let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).unwrap();
+        for key in whole.keys() {
+            let mut part = whole.clone();
+            part.remove(key);
+            let payload = decode(event_type, &serde_json::to_string(&part).unwrap());
+            match payload {
+                Payload::Malformed(malformed) => {
+                    assert_eq!(malformed.to_string(), format!("data.{key}: missing"));
+                }
+                _ => assert_eq!(key, "archived_at", "{event_type}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_key_that_occurs_twice_the_last_counts() {
+    assert_eq!(
+        instrument(r#"{"name":7,"name":"a","name":"b"}"#)
+            .name
+            .as_deref(),
+        Some("b")
+    );
+    assert_eq!(
+        fault("instrument.updated", r#"{"name":"a","name":7}"#),
+        "data.name: expected a string, found a number"
+    );
+    let twice = instrument(r#"{"extra_fields_snapshot":{"a":"1","a":"2"}}"#);
+    assert_eq!(twice.extra_fields_snapshot.unwrap()["a"], "2");
+}
+
+#[test]
+fn an_escaped_key_is_the_key_it_spells() {
+    assert_eq!(
+        instrument(r#"{"n\u0061me":"x"}"#).name.as_deref(),
+        Some("x")
+    );
+    assert_eq!(
+        instrument(r#"{"\ud800":1,"name":"x"}"#).name.as_deref(),
+        Some("x")
+    );
+}
+
+#[test]
+fn times_are_read_with_any_offset_and_precision() {
+    for (text, expected) in [
+        ("2026-04-15T09:30:00Z", datetime!(2026-04-15 09:30 UTC)),
+        ("2026-04-15T19:30:00+10:00", datetime!(2026-04-15 09:30 UTC)),
+        (
+            "2026-04-15T09:30:00.123456789Z",
+            datetime!(2026-04-15 09:30:00.123456789 UTC),
+        ),
+        ("20260415T093000Z", datetime!(2026-04-15 09:30 UTC)),
+    ] {
+        let read = instrument(&format!(r#"{{"created_at":"{text}"}}"#)).created_at;
+        assert_eq!(read, Some(expected), "{text}");
+    }
+    for text in [
+        "",
+        "2026-04-15",
+        "2026-04-15T09:30:00",
+        "2026-02-30T09:30:00Z",
+        "yesterday",
+        "99999-01-01T00:00:00Z",
+    ] {
+        assert!(
+            fault(
+                "instrument.created",
+                &format!(r#"{{"created_at":"{text}"}}"#)
+            )
+            .contains("ISO 8601"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_a_webhook_event_stays_out_of_debug() {
+    let data = r#"{"id":"1","url":"u","label":"l","active":true,"created_at":"2026-04-15T09:00:00Z","secret":"whsec_SENTINEL"}"#;
+    let event = event(format!(
+        r#"{{"event_type":"webhook.created","data":{data}}}"#
+    ));
+    assert!(matches!(event.payload, Payload::WebhookCreated(_)));
+    assert!(!format!("{event:?}{event:#?}").contains("SENTINEL"));
+    assert!(event.raw().as_str().contains("SENTINEL"));
+}
+
+#[test]
+fn event_types_are_open_lossless_and_exact() {
+    let unknown = EventType::from("Instrument.created");
+    assert_ne!(unknown, EventType::InstrumentCreated);
+    assert_eq!(unknown, "Instrument.created");
+    assert_eq!(
+        "instrument.created".parse(),
+        Ok(EventType::InstrumentCreated)
+    );
+    for (text, resource, action) in [
+        ("a.b", Some("a"), Some("b")),
+        ("a.b.c", Some("a"), Some("b.c")),
+        ("a", None, None),
+        (".b", None, None),
+        ("a.", None, None),
+        (".", None, None),
+        ("", None, None),
+        ("instrument.created", Some("instrument"), Some("created")),
+    ] {
+        let event_type = EventType::from(text);
+        assert_eq!(event_type.resource(), resource, "{text}");
+        assert_eq!(event_type.action(), action, "{text}");
+        assert_eq!(event_type.as_str(), text);
+        let json = serde_json::to_string(&event_type).unwrap();
+        assert_eq!(json, serde_json::to_string(text).unwrap());
+        assert_eq!(
+            serde_json::from_str::<EventType>(&json).unwrap(),
+            event_type
+        );
+        assert_eq!(
+            serde_json::from_reader::<_, EventType>(json.as_bytes()).unwrap(),
+            event_type
+        );
+    }
+}
+
+#[test]
+fn an_event_type_cannot_forge_a_log_line() {
+    let text = "a.b\r\n\u{1b}[31mforged\u{85}\u{2028}\u{2029}é";
+    let event_type = EventType::from(text);
+    assert_eq!(event_type.as_str(), text);
+    assert_eq!(
+        event_type.to_string(),
+        r"a.b\u{d}\u{a}\u{1b}[31mforged\u{85}\u{2028}\u{2029}é"
+    );
+    let debug = format!("{event_type:?}");
+    assert!(
+        !debug.contains(['\r', '\n', '\u{1b}', '\u{85}', '\u{2028}']),
+        "{debug}"
+    );
+}

@@ -1,0 +1,43 @@
+//! The tests of the library, in one binary. `tests/README.md` maps hostile inputs to tests.
+
+mod decimal;
+mod delivery;
+mod event;
+mod event_envelope;
+mod header;
+mod mac;
+mod secret;
+mod traits;
+mod vectors;
+mod verifier;
+
+#[cfg(feature = "axum")]
+mod axum;
+
+mod differential;
+
+#[cfg(unix)]
+mod environment;
+
+use ptolemy_webhooks::{Secret, Verifier};
+use time::OffsetDateTime;
+
+const SECRET: &str = "whsec_test_secret";
+const NOW: i64 = 1_700_000_000;
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text).expect("a secret in the documented form")
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(secret(SECRET))
+}
+
+fn at(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be told")
+}
+
+/// The header that signs `body` at [`NOW`].
+fn signed(body: impl AsRef<[u8]>) -> String {
+    ptolemy_webhooks::Signer::new(&secret(SECRET)).sign_at(body.as_ref(), at(NOW))
+}

@@ -1,0 +1,46 @@
+//! What the types do and do not implement.
+
+use ptolemy_webhooks::{
+    DecodeError, Delivery, Event, EventType, Instrument, Malformed, Payload, RawJson, Secret,
+    SecretError, Signer, Verification, Verified, Verifier, VerifyError,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+// A JSON extractor must not be able to produce what stands for a checked signature.
+assert_not_impl_any!(Event: DeserializeOwned, std::str::FromStr, Default);
+assert_not_impl_any!(Payload: DeserializeOwned, std::str::FromStr, Default);
+assert_not_impl_any!(Delivery: DeserializeOwned, std::str::FromStr, Default);
+assert_not_impl_any!(Event: TryFrom<bytes::Bytes>, TryFrom<Vec<u8>>, From<String>);
+assert_not_impl_any!(Delivery: TryFrom<bytes::Bytes>, From<Vec<u8>>);
+assert_not_impl_any!(Instrument: DeserializeOwned);
+assert_not_impl_any!(Verified: DeserializeOwned, Default);
+
+// A secret cannot be copied about, printed, stored or compared in variable time.
+assert_not_impl_any!(Secret: Clone, std::fmt::Display, Serialize, PartialEq, Default);
+
+assert_impl_all!(Verified: Copy);
+assert_impl_all!(Verification: Send, Sync, Unpin);
+assert_not_impl_any!(Verification: Clone);
+assert_impl_all!(Verifier: Clone, Send, Sync);
+assert_impl_all!(Signer: Send, Sync);
+assert_impl_all!(Delivery: Clone, Send, Sync);
+assert_impl_all!(Event: Clone, std::fmt::Debug, PartialEq, Send, Sync);
+assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash);
+assert_impl_all!(RawJson: Clone, Send, Sync);
+assert_impl_all!(Malformed: std::fmt::Display);
+assert_impl_all!(SecretError: std::error::Error, Send, Sync);
+assert_impl_all!(VerifyError: std::error::Error, Send, Sync);
+assert_impl_all!(DecodeError: std::error::Error, Send, Sync);
+
+#[test]
+fn a_cause_is_printed_or_offered_as_source_but_not_both() {
+    use std::error::Error;
+    let secret = Secret::new("").unwrap_err();
+    assert!(secret.source().is_none());
+    let verify = crate::verifier().begin("").unwrap_err();
+    assert!(verify.source().is_none());
+    let decode = Event::from_trusted_json("").unwrap_err();
+    assert!(decode.source().is_none());
+}
