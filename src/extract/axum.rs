@@ -1,0 +1,91 @@
+//! The extractors for axum.
+
+use std::error::Error as _;
+use std::iter::successors;
+
+use axum_core::extract::{FromRef, FromRequest, Request};
+use axum_core::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError};
+
+use super::{Incoming, Rejection, content_length};
+use crate::delivery::Delivery;
+use crate::event::Event;
+use crate::header::SIGNATURE_HEADER;
+use crate::verify::Verifier;
+
+/// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
+///
+/// The [`Verifier`] comes from the router's state. Header and clock are judged before any of the
+/// body is read, and reading stops at the verifier's
+/// [`body_limit`](Verifier::body_limit); axum's `DefaultBodyLimit` does not apply.
+impl<S> FromRequest<S> for Delivery
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        let verifier = Verifier::from_ref(state);
+        let (parts, mut body) = request.into_parts();
+        let mut incoming = Incoming::begin(
+            &verifier,
+            parts.headers.get_all(SIGNATURE_HEADER),
+            declared_length(&parts.headers),
+        )?;
+        while let Some(frame) = body.frame().await {
+            // A frame that is no data holds trailers, which no signature covers.
+            if let Ok(chunk) = frame.map_err(body_error)?.into_data() {
+                incoming.push(chunk)?;
+            }
+        }
+        incoming.finish()
+    }
+}
+
+/// Takes an event whose signature holds; refuses the request with a [`Rejection`] otherwise.
+///
+/// It does all that `Delivery` does as an extractor, and refuses a body that is not an event with
+/// 422.
+impl<S> FromRequest<S> for Event
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        let delivery = Delivery::from_request(request, state).await?;
+        Ok(delivery.event()?)
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        let mut response = (status, [(CONTENT_TYPE, text)], self.to_string()).into_response();
+        if let Some(challenge) = self.challenge() {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    content_length(headers.get(CONTENT_LENGTH)?.as_bytes())
+}
+
+fn body_error(error: axum_core::Error) -> Rejection {
+    if successors(error.source(), |&error| error.source())
+        .any(|error| error.is::<LengthLimitError>())
+    {
+        return Rejection::body_too_large(None);
+    }
+    Rejection::body_incomplete(error)
+}
