@@ -1,5 +1,53 @@
-//! Receive [Ptolemy](https://www.ptolemy.cloud/docs) webhooks: check the signature, decode the
-//! event, hand it to your handler.
+//! Receives [Ptolemy](https://www.ptolemy.cloud/docs) webhooks: checks the signature, decodes the
+//! event, and hands it to your handler.
+//!
+//! ```
+//! use ptolemy_webhooks::{Payload, Secret, Signer, Verifier};
+//!
+//! let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+//! let body = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
+//! let header = Signer::new(&secret).sign(body.as_bytes()); // what Ptolemy does
+//!
+//! let verifier = Verifier::new(secret);
+//! let delivery = verifier.receive(header, body)?;
+//! match delivery.event()?.payload {
+//!     Payload::MarketCreated(market) => assert_eq!(market.identifier.unwrap(), "asx"),
+//!     _ => unreachable!(),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Three types to know
+//!
+//! - [`Verifier`] holds the secrets and judges requests.
+//! - [`Delivery`] is a body whose signature held. Nothing else makes one.
+//! - [`Event`] is what the body says. Its [`Payload`] has a variant for each known type; what is not
+//!   known is kept, and is no error.
+//!
+//! With the feature `axum`, `Delivery` and `Event` are extractors: name one as the argument of a
+//! handler and put the `Verifier` into the router's state. On any other server, call
+//! [`Verifier::receive`] with the value of the signature header ([`only_header`]) and the body.
+//!
+//! # When a request passes
+//!
+//! A request is judged in this order, and the first rule that it breaks is the answer:
+//!
+//! 1. There is one `Ptolemy-Signature` header, and it is well-formed; otherwise 401.
+//!    ([`VerifyError::MissingHeader`], [`VerifyError::RepeatedHeader`],
+//!    [`VerifyError::MalformedHeader`])
+//! 2. Its time lies within the tolerance around the clock, 300 s in both directions; otherwise 401.
+//!    ([`VerifyError::TooOld`], [`VerifyError::TooFarAhead`])
+//! 3. The body is not longer than the limit, 1 MiB, neither by its declared length nor as it
+//!    arrives; otherwise 413. A body that breaks off is 400.
+//! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the
+//!    accepted secrets; otherwise 401. ([`VerifyError::Mismatch`])
+//! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`;
+//!    otherwise 422. ([`DecodeError`])
+//!
+//! # Features
+//!
+//! - `axum`: the extractors for axum 0.8.
+//! - `rust_decimal`: conversion of [`Decimal`] to `rust_decimal::Decimal`.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -46,3 +94,11 @@ pub use sign::Signer;
 
 #[cfg(feature = "axum")]
 pub use extract::{Rejection, RejectionKind};
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../tests/compile_fail.md")]
+struct CompileFail;
