@@ -27,8 +27,7 @@ async fn receive(
     State(queue): State<Arc<Queue>>,
     event: Result<Event, Rejection>,
 ) -> Result<Response, Rejection> {
-    let event =
-        event.inspect_err(|rejection| eprintln!("refused {}: {rejection}", rejection.status()))?;
+    let event = event.inspect_err(receiver::log_refusal)?;
     Ok(if queue.offer(event) {
         StatusCode::ACCEPTED.into_response()
     } else {
@@ -36,7 +35,7 @@ async fn receive(
         (
             StatusCode::SERVICE_UNAVAILABLE,
             retry_after,
-            "queue is full",
+            receiver::QUEUE_IS_FULL,
         )
             .into_response()
     })
@@ -63,9 +62,7 @@ async fn main() -> ExitCode {
 
     let (stopping, stopped) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async {
-        if let Err(error) = receiver::stop_signal().await {
-            eprintln!("error: no signal can be received: {error}");
-        }
+        receiver::stop_signal().await;
         let _ = stopping.send(());
     });
     tokio::select! {
@@ -75,7 +72,7 @@ async fn main() -> ExitCode {
         () = async {
             let _ = stopped.await;
             sleep(receiver::GRACE).await;
-        } => eprintln!("open connections were cut"),
+        } => receiver::log_cut(),
     }
     queue.finish(&worker)
 }

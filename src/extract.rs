@@ -3,6 +3,8 @@
 //! The order of judgement is fixed here: one header line, header, clock; declared length; length
 //! while reading; MAC. Nothing of the body is read before header and clock have passed.
 
+#[cfg(feature = "actix-web")]
+mod actix;
 #[cfg(feature = "axum")]
 mod axum;
 mod rejection;

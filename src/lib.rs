@@ -24,9 +24,10 @@
 //! - [`Event`] is what the body says. Its [`Payload`] has a variant for each known type; what is not
 //!   known is kept, and is no error.
 //!
-//! With the feature `axum`, `Delivery` and `Event` are extractors: name one as the argument of a
-//! handler and put the `Verifier` into the router's state. On any other server, call
-//! [`Verifier::receive`] with the value of the signature header ([`only_header`]) and the body.
+//! With the features `axum` and `actix-web`, `Delivery` and `Event` are extractors: name one as the
+//! argument of a handler, and put the `Verifier` into axum's state or actix-web's app data. On any
+//! other server, call [`Verifier::receive`] with the value of the signature header
+//! ([`only_header`]) and the body.
 //!
 //! # When a request passes
 //!
@@ -47,6 +48,7 @@
 //! # Features
 //!
 //! - `axum`: the extractors for axum 0.8.
+//! - `actix-web`: the extractors for actix-web 4.
 //! - `rust_decimal`: conversion of [`Decimal`] to `rust_decimal::Decimal`.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -73,7 +75,7 @@ mod event;
 
 mod sign;
 
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
 
 pub use secret::{Secret, SecretError, SecretErrorKind};
@@ -92,10 +94,10 @@ pub use event::{
 
 pub use sign::Signer;
 
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use extract::{Rejection, RejectionKind};
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "actix-web", feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -244,7 +244,7 @@ impl Verifier {
         })
     }
 
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "actix-web", feature = "axum"))]
     pub(crate) fn longest_body(&self) -> usize {
         self.body_limit
     }

@@ -2,7 +2,7 @@
 //!
 //! `cargo test` builds the examples before it runs this; on its own (`cargo test --test receiver`)
 //! it runs what was built last.
-#![cfg(all(unix, feature = "axum"))]
+#![cfg(all(unix, feature = "actix-web", feature = "axum"))]
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ptolemy_webhooks::{Secret, Signer};
 
-const RECEIVERS: &[&str] = &["axum_receiver"];
+const RECEIVERS: &[&str] = &["axum_receiver", "actix_receiver"];
 const SECRET: &str = "whsec_test_secret";
 const EVENT: &str = r#"{"id":"e 1","event_type":"instrument.created","data":{"name":"BHP"}}"#;
 
@@ -395,4 +395,98 @@ fn the_sender_sends_every_known_event_and_tells_faults_by_its_exit_code() {
     );
     assert_eq!(send(&["--file", "/does/not/exist"]).0, Some(2));
     assert_eq!(send(&["--count", "0"]).0, Some(2));
+}
+
+/// A figure of `/proc/<pid>/status`, in KiB.
+#[cfg(target_os = "linux")]
+fn memory(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    let figure = line.split_whitespace().nth(1).unwrap();
+    figure.parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_hundred_megabytes_of_forgeries_leave_the_memory_where_it_was() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    const TOTAL: usize = 200 * 1_000_000;
+    const ALLOWED: u64 = 16 * 1024;
+
+    let piece = vec![b'x'; MEBIBYTE];
+    let wrong = || {
+        let signature = Signer::new(&Secret::new("whsec_wrong").unwrap()).sign(b"");
+        format!("Ptolemy-Signature: {signature}\r\n")
+    };
+    for name in RECEIVERS {
+        let mut receiver = Receiver::start(name);
+        let pid = receiver.child.id();
+        let mut lines = BufReader::new(receiver.stdout()).lines();
+        assert_eq!(
+            status(&post(&mut receiver.connect(), EVENT, EVENT).0),
+            "202"
+        );
+        lines.next().unwrap().unwrap();
+        let before = memory(pid, "VmRSS");
+        let check = |what: &str| {
+            for figure in ["VmRSS", "VmHWM"] {
+                let now = memory(pid, figure);
+                let grown = now.saturating_sub(before);
+                println!("{name}: {what}: {figure} {before} KiB before, {now} KiB now");
+                assert!(
+                    grown <= ALLOWED,
+                    "{name}: {what}: {figure} grew by {grown} KiB"
+                );
+            }
+        };
+
+        for signature in [String::new(), wrong()] {
+            for framing in [
+                format!("Content-Length: {TOTAL}"),
+                "Transfer-Encoding: chunked".into(),
+            ] {
+                let mut stream = receiver.connect();
+                let head = format!(
+                    "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n{signature}\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                let is_chunked = framing.starts_with("Transfer");
+                let mut sent = 0;
+                // As much of it as the server takes: it may close the connection.
+                while sent < TOTAL {
+                    let length = piece.len().min(TOTAL - sent);
+                    let size = format!("{length:x}\r\n");
+                    let framed = [size.as_bytes(), &piece[..length], b"\r\n"];
+                    let parts = if is_chunked {
+                        &framed[..]
+                    } else {
+                        &framed[1..2]
+                    };
+                    if parts.iter().any(|part| stream.write_all(part).is_err()) {
+                        break;
+                    }
+                    sent += length;
+                }
+                check(&format!(
+                    "{framing}, {sent} bytes taken, signed: {}",
+                    !signature.is_empty()
+                ));
+            }
+        }
+
+        // Below the limit each of them is read to its end, and the wrong signature is found there.
+        for _ in 0..TOTAL / MEBIBYTE + 1 {
+            let mut stream = receiver.connect();
+            let head = format!(
+                "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MEBIBYTE}\r\n{}\r\n",
+                wrong()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&piece).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 401");
+        }
+        check("1 MiB at a time");
+    }
 }

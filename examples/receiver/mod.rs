@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ptolemy_webhooks::{Event, Payload, Verifier};
+use ptolemy_webhooks::{Event, Payload, Rejection, Verifier};
 
 pub(crate) use queue::Queue;
 
@@ -20,6 +20,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// How many seconds a sender should wait when the queue is full.
 pub(crate) const RETRY_AFTER: &str = "5";
+
+pub(crate) const QUEUE_IS_FULL: &str = "queue is full";
 
 /// The exit code for a configuration that cannot work.
 const MISCONFIGURED: u8 = 2;
@@ -77,18 +79,33 @@ pub(crate) fn announce(address: SocketAddr) {
     eprintln!("listening on http://{address}{PATH}");
 }
 
+pub(crate) fn log_refusal(rejection: &Rejection) {
+    eprintln!("refused {}: {rejection}", rejection.status());
+}
+
+pub(crate) fn log_cut() {
+    eprintln!("open connections were cut");
+}
+
 /// Ends when the process is told to stop.
-pub(crate) async fn stop_signal() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            result = tokio::signal::ctrl_c() => result,
-        }
+pub(crate) async fn stop_signal() {
+    if let Err(error) = signal().await {
+        eprintln!("error: no signal to stop can be received: {error}");
     }
-    #[cfg(not(unix))]
+}
+
+#[cfg(unix)]
+async fn signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result,
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 

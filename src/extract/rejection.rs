@@ -37,6 +37,9 @@ pub enum RejectionKind {
     BodyIncomplete,
     /// 422: the signature holds, and the body is not an event.
     Decode(DecodeError),
+    /// 500: actix-web's app data holds no [`Verifier`](crate::Verifier), so nothing can be judged.
+    /// (In axum, such a program does not compile.)
+    NotConfigured,
 }
 
 impl Rejection {
@@ -54,6 +57,7 @@ impl Rejection {
             RejectionKind::BodyTooLarge { .. } => 413,
             RejectionKind::BodyIncomplete => 400,
             RejectionKind::Decode(_) => 422,
+            RejectionKind::NotConfigured => 500,
         }
     }
 
@@ -65,6 +69,11 @@ impl Rejection {
     pub(super) fn body_too_large(limit: impl Into<Option<usize>>) -> Self {
         let limit = limit.into();
         RejectionKind::BodyTooLarge { limit }.into()
+    }
+
+    #[cfg(feature = "actix-web")]
+    pub(super) fn not_configured() -> Self {
+        RejectionKind::NotConfigured.into()
     }
 
     pub(super) fn body_incomplete(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -105,6 +114,9 @@ impl fmt::Display for Rejection {
             }
             RejectionKind::BodyIncomplete => f.write_str("body broke off before its end"),
             RejectionKind::Decode(error) => error.fmt(f),
+            RejectionKind::NotConfigured => f.write_str(
+                "no `Verifier` is registered: call `.app_data(verifier)` on the `App` or the scope",
+            ),
         }
     }
 }

@@ -11,8 +11,13 @@ mod traits;
 mod vectors;
 mod verifier;
 
+#[cfg(feature = "actix-web")]
+mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+
+#[cfg(all(feature = "actix-web", feature = "axum"))]
+mod transport;
 
 mod differential;
 

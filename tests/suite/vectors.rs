@@ -88,6 +88,12 @@ impl Vector {
             .tolerance(Duration::from_secs(self.tolerance))
     }
 
+    /// What a verifier of this vector is made of, as a key.
+    #[cfg(all(feature = "actix-web", feature = "axum"))]
+    pub(crate) fn settings(&self) -> String {
+        format!("{} {:?}", self.tolerance, self.secrets)
+    }
+
     fn check(&self, result: &Result<Verified, VerifyError>) {
         let (outcome, index) = match result {
             Ok(verified) => (Outcome::Accept, Some(verified.secret_index())),

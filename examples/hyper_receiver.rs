@@ -1,0 +1,89 @@
+//! A receiver on bare hyper: the way for every server without an extractor here.
+//!
+//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. It shows what an
+//! extractor does for you, and leaves out what the other receivers show: queue and shutdown.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use ptolemy_webhooks::{Delivery, SIGNATURE_HEADER, Verifier, VerifyError, only_header};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+const BODY_LIMIT: usize = 1024 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Refusal = (StatusCode, String);
+
+/// Refuses what header and clock show before it reads any of the body.
+async fn receive(verifier: &Verifier, request: Request<Incoming>) -> Result<Delivery, Refusal> {
+    let (parts, body) = request.into_parts();
+    let header = signature(&parts.headers).map_err(unauthorized)?;
+    let _ = verifier.begin(header).map_err(unauthorized)?;
+
+    let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, "body is too long".to_owned());
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => return Err((StatusCode::BAD_REQUEST, "body broke off".to_owned())),
+        Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "body is too slow".to_owned())),
+    };
+    verifier.receive(header, body).map_err(unauthorized)
+}
+
+/// `get` would take the first of two headers; `get_all` sees both, and `only_header` refuses them.
+fn signature(headers: &HeaderMap) -> Result<&[u8], VerifyError> {
+    only_header(headers.get_all(SIGNATURE_HEADER)).map(|header| header.as_bytes())
+}
+
+fn unauthorized(error: VerifyError) -> Refusal {
+    (StatusCode::UNAUTHORIZED, error.to_string())
+}
+
+async fn answer(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, text) = match receive(&verifier, request).await {
+        Err(refusal) => refusal,
+        Ok(delivery) => match delivery.event() {
+            Ok(event) => {
+                println!("{}", event.event_type);
+                (StatusCode::NO_CONTENT, String::new())
+            }
+            Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+        },
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let verifier = Verifier::from_env()?;
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let verifier = verifier.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let verifier = verifier.clone();
+                async move { Ok::<_, Infallible>(answer(verifier, request).await) }
+            });
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                eprintln!("connection: {error}");
+            }
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! The extractors for actix-web.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, ContentType, HeaderMap, WWW_AUTHENTICATE};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
+use futures_core::Stream as _;
+use futures_core::future::LocalBoxFuture;
+
+use super::{Incoming, Rejection, content_length};
+use crate::delivery::Delivery;
+use crate::event::Event;
+use crate::header::SIGNATURE_HEADER;
+use crate::verify::Verifier;
+
+/// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
+///
+/// The [`Verifier`] comes from the app's data, as it is or as `web::Data`; without one every
+/// request is answered with 500. Header and clock are judged before any of the body is read, and
+/// reading stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's
+/// `PayloadConfig` does not apply.
+impl FromRequest for Delivery {
+    type Error = Rejection;
+    type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
+        let mut payload = payload.take();
+        let incoming = begin(request);
+        Box::pin(async move {
+            let mut incoming = incoming?;
+            while let Some(chunk) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
+                incoming.push(chunk.map_err(body_error)?)?;
+            }
+            incoming.finish()
+        })
+    }
+}
+
+/// Takes an event whose signature holds; refuses the request with a [`Rejection`] otherwise.
+///
+/// It does all that `Delivery` does as an extractor, and refuses a body that is not an event with
+/// 422.
+impl FromRequest for Event {
+    type Error = Rejection;
+    type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let delivery = Delivery::from_request(request, payload);
+        Box::pin(async move { Ok(delivery.await?.event()?) })
+    }
+}
+
+impl ResponseError for Rejection {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.content_type(ContentType::plaintext());
+        if let Some(challenge) = self.challenge() {
+            response.insert_header((WWW_AUTHENTICATE, challenge));
+        }
+        response.body(self.to_string())
+    }
+}
+
+fn begin(request: &HttpRequest) -> Result<Incoming, Rejection> {
+    let verifier = request
+        .app_data::<Verifier>()
+        .or_else(|| Some(request.app_data::<web::Data<Verifier>>()?.get_ref()))
+        .ok_or_else(Rejection::not_configured)?;
+    let headers = request.headers();
+    Incoming::begin(
+        verifier,
+        headers.get_all(SIGNATURE_HEADER),
+        declared_length(headers),
+    )
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    content_length(headers.get(CONTENT_LENGTH)?.as_bytes())
+}
+
+fn body_error(error: PayloadError) -> Rejection {
+    match error {
+        PayloadError::Overflow => Rejection::body_too_large(None),
+        error => Rejection::body_incomplete(error),
+    }
+}

@@ -1,0 +1,172 @@
+//! The same application on both frameworks, on a loopback socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use ptolemy_webhooks::{Delivery, Event, Verifier};
+use sha2::{Digest, Sha256};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framework {
+    Axum,
+    Actix,
+}
+
+pub(crate) const BOTH: [Framework; 2] = [Framework::Axum, Framework::Actix];
+
+/// How often a handler was reached.
+type Calls = Arc<AtomicUsize>;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    calls: Calls,
+}
+
+impl Server {
+    /// Runs until the process ends.
+    ///
+    /// - `/delivery` takes a `Delivery` and answers with [`fingerprint`] of its body;
+    /// - `/event` takes an `Event` and answers with its type;
+    /// - `/nested/deeper/delivery` is `/delivery` in a nested router;
+    /// - `/compressed/delivery` is `/delivery` behind a layer that compresses answers;
+    /// - `/limited/delivery` is `/delivery` behind the framework's own limit of 10 bytes;
+    /// - `/json` takes any JSON, unsigned.
+    pub(crate) fn start(framework: Framework, verifier: Option<Verifier>) -> Self {
+        let calls = Calls::default();
+        let (sender, address) = mpsc::channel();
+        let counter = calls.clone();
+        thread::spawn(move || match framework {
+            Framework::Axum => axum_server::run(verifier.unwrap(), counter, &sender),
+            Framework::Actix => actix_server::run(verifier, counter, sender),
+        });
+        Self {
+            address: address.recv().unwrap(),
+            calls,
+        }
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// The length of a body and its hash.
+pub(crate) fn fingerprint(body: &[u8]) -> String {
+    format!("{} {}", body.len(), hex::encode(Sha256::digest(body)))
+}
+
+fn delivered(calls: &Calls, delivery: &Delivery) -> String {
+    calls.fetch_add(1, Ordering::SeqCst);
+    fingerprint(delivery.body())
+}
+
+fn read(calls: &Calls, event: &Event) -> String {
+    calls.fetch_add(1, Ordering::SeqCst);
+    event.event_type.to_string()
+}
+
+mod axum_server {
+    use axum::extract::{DefaultBodyLimit, FromRef, State};
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use tower_http::compression::CompressionLayer;
+    use tower_http::limit::RequestBodyLimitLayer;
+
+    use super::*;
+
+    #[derive(Clone, FromRef)]
+    struct App {
+        verifier: Verifier,
+        calls: Calls,
+    }
+
+    async fn delivery(State(calls): State<Calls>, delivery: Delivery) -> String {
+        delivered(&calls, &delivery)
+    }
+
+    async fn event(State(calls): State<Calls>, event: Event) -> String {
+        read(&calls, &event)
+    }
+
+    async fn json(Json(json): Json<serde_json::Value>) -> String {
+        json.to_string()
+    }
+
+    pub(super) fn run(verifier: Verifier, calls: Calls, address: &mpsc::Sender<SocketAddr>) {
+        let app = || Router::new().route("/delivery", post(delivery));
+        let app = app()
+            .route("/event", post(event))
+            .route("/json", post(json))
+            .nest("/nested", Router::new().nest("/deeper", app()))
+            .nest("/compressed", app().layer(CompressionLayer::new()))
+            .nest(
+                "/limited",
+                app()
+                    .layer(RequestBodyLimitLayer::new(10))
+                    .layer(DefaultBodyLimit::max(10)),
+            )
+            .with_state(App { verifier, calls });
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            address.send(listener.local_addr().unwrap()).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+    }
+}
+
+mod actix_server {
+    use actix_web::middleware::Compress;
+    use actix_web::{App, HttpServer, web};
+
+    use super::*;
+
+    async fn delivery(calls: web::Data<AtomicUsize>, delivery: Delivery) -> String {
+        delivered(&calls.into_inner(), &delivery)
+    }
+
+    async fn event(calls: web::Data<AtomicUsize>, event: Event) -> String {
+        read(&calls.into_inner(), &event)
+    }
+
+    async fn json(json: web::Json<serde_json::Value>) -> String {
+        json.to_string()
+    }
+
+    pub(super) fn run(verifier: Option<Verifier>, calls: Calls, address: mpsc::Sender<SocketAddr>) {
+        let post = || web::post().to(delivery);
+        let server = HttpServer::new(move || {
+            let app = App::new()
+                .app_data(web::Data::from(calls.clone()))
+                .route("/delivery", post())
+                .route("/event", web::post().to(event))
+                .route("/json", web::post().to(json))
+                .service(
+                    web::scope("/nested").service(web::scope("/deeper").route("/delivery", post())),
+                )
+                .service(
+                    web::scope("/compressed")
+                        .wrap(Compress::default())
+                        .route("/delivery", post()),
+                )
+                .service(
+                    web::scope("/limited")
+                        .app_data(web::PayloadConfig::new(10))
+                        .route("/delivery", post()),
+                );
+            match &verifier {
+                Some(verifier) => app.app_data(verifier.clone()),
+                None => app,
+            }
+        })
+        .workers(2)
+        .disable_signals()
+        .bind("127.0.0.1:0")
+        .unwrap();
+        address.send(server.addrs()[0]).unwrap();
+        actix_web::rt::System::new().block_on(server.run()).unwrap();
+    }
+}
