@@ -16,6 +16,8 @@ mod market_listing_suspension;
 mod membership;
 mod payload;
 mod raw_json;
+#[cfg(feature = "rust_decimal")]
+mod rust_decimal;
 mod time_series_value;
 mod webhook;
 

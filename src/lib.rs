@@ -45,6 +45,10 @@
 //! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`;
 //!    otherwise 422. ([`DecodeError`])
 //!
+//! The extractors set no time limit. A header that is well-formed and recent needs no secret, so up
+//! to the body limit may be held for each connection until rule 4: limit the time of a request in
+//! the server, by a layer or in a proxy.
+//!
 //! # Features
 //!
 //! - `axum`: the extractors for axum 0.8.

@@ -39,7 +39,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A MAC that has taken in `t`, the dot, and some of the body.
+/// A MAC that has taken in `t`, the dot, and some of the body; wiped on drop.
 pub(crate) struct Mac(Hmac<Sha256>);
 
 impl Mac {
@@ -47,8 +47,11 @@ impl Mac {
         self.0.update(body);
     }
 
-    pub(crate) fn finish(self) -> Tag {
-        self.0.finalize().into_bytes().into()
+    /// Works on a clone: a state that was moved out of its place would not be wiped there.
+    pub(crate) fn finish(&self) -> Tag {
+        #[cfg(test)]
+        tests::FINISHED.set(tests::FINISHED.get() + 1);
+        self.0.clone().finalize().into_bytes().into()
     }
 }
 
@@ -87,23 +90,80 @@ fn equal(a: &Tag, b: &Tag) -> Choice {
 mod tests {
     use std::cell::Cell;
 
-    use super::*;
+    use time::OffsetDateTime;
 
-    const SIXTEEN: [Tag; 16] = [[7; 32]; 16];
+    use super::*;
+    use crate::sign::Signer;
+    use crate::verify::Verifier;
+
+    thread_local! {
+        /// How many MACs this thread has finished.
+        pub(super) static FINISHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn finished<T>(work: impl FnOnce() -> T) -> (T, usize) {
+        let before = FINISHED.get();
+        let result = work();
+        (result, FINISHED.get() - before)
+    }
 
     #[test]
-    fn each_secret_costs_one_tag_whatever_the_candidates() {
-        for (candidates, expected) in [
-            (&SIXTEEN[..1], Some(1)),
-            (&SIXTEEN[..], Some(1)),
-            (&[[9; 32]; 16][..], None),
+    fn each_secret_costs_one_hmac_whatever_the_candidates() {
+        let secret = |text: &str| Secret::new(text).unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let good = |text| Signer::new(&secret(text)).sign_at(b"body", now);
+        let fifteen = format!(",v1={}", "0".repeat(64)).repeat(15);
+        for count in 1..=3 {
+            let also = ["whsec_2", "whsec_3"].into_iter().take(count - 1);
+            let verifier = also
+                .map(secret)
+                .fold(Verifier::new(secret("whsec_1")), Verifier::also_accept);
+            for header in [
+                good("whsec_1"),
+                good("whsec_3"),
+                good("whsec_other"),
+                good("whsec_1") + &fifteen,
+                good("whsec_other") + &fifteen,
+                good("whsec_1") + ",v1=x,v1=,v1=00",
+            ] {
+                let (_, macs) = finished(|| verifier.verify_at(&header, b"body", now));
+                assert_eq!(macs, count, "{header}");
+                let (_, macs) = finished(|| {
+                    let mut verification = verifier.begin_at(&header, now).unwrap();
+                    verification.update(b"bo");
+                    verification.update(b"dy");
+                    verification.finish()
+                });
+                assert_eq!(macs, count, "{header}");
+            }
+            for header in [
+                "",
+                "t=0",
+                "t=0,v1=x",
+                &(good("whsec_1") + &fifteen + ",v1="),
+            ] {
+                let (_, macs) = finished(|| verifier.verify_at(header, b"body", now));
+                assert_eq!(macs, 0, "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_match_is_told_wherever_it_is_and_whatever_follows() {
+        let tag = |byte: u8| [byte; 32];
+        for (tags, candidates, position) in [
+            (vec![1], vec![1], Some(0)),
+            (vec![1], vec![2], None),
+            (vec![1, 2], vec![2], Some(1)),
+            (vec![1, 2], vec![2, 1], Some(0)),
+            (vec![1, 2, 2], vec![9, 2, 9], Some(1)),
+            (vec![1, 2, 3], vec![3, 9, 9, 9], Some(2)),
+            (vec![], vec![1], None),
+            (vec![1], vec![], None),
         ] {
-            let computed = Cell::new(0);
-            let tags = [[1; 32], [7; 32], [7; 32]].into_iter().inspect(|_| {
-                computed.set(computed.get() + 1);
-            });
-            assert_eq!(position_of_match(tags, candidates), expected);
-            assert_eq!(computed.get(), 3);
+            let candidates: Vec<_> = candidates.into_iter().map(tag).collect();
+            let tags = tags.into_iter().map(tag);
+            assert_eq!(position_of_match(tags, &candidates), position);
         }
     }
 

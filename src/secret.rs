@@ -33,7 +33,8 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 impl Secret {
     /// Takes a secret as Ptolemy shows it.
     ///
-    /// The text that was passed in is wiped when it is refused, as it is when the secret is dropped.
+    /// A `String` that is passed in is wiped when it is refused, as it is when the secret is dropped.
+    /// A `&str` is copied, and the copy is wiped.
     ///
     /// # Errors
     ///
@@ -41,7 +42,7 @@ impl Secret {
     /// that does not begin with `whsec_`, or that is nothing but this prefix.
     pub fn new(text: impl Into<String>) -> Result<Self, SecretError> {
         let mut text = Zeroizing::new(text.into());
-        check_text(&text).map_err(SecretError::from)?;
+        check_text(&text).map_err(SecretError::new)?;
         // Moves the buffer, so that no second copy of the secret is left behind.
         Ok(Self(Zeroizing::new(
             std::mem::take(&mut *text).into_bytes(),
@@ -59,7 +60,7 @@ impl Secret {
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretError> {
         let bytes = Zeroizing::new(bytes.into());
         if bytes.is_empty() {
-            return Err(SecretErrorKind::Empty.into());
+            return Err(SecretError::new(SecretErrorKind::Empty));
         }
         Ok(Self(bytes))
     }
@@ -79,7 +80,7 @@ impl Secret {
                     SecretErrorKind::NotUnicode
                 })
             })
-            .map_err(SecretError::from)
+            .map_err(SecretError::new)
             .and_then(Self::new)
             .map_err(|error| error.in_variable(name))
     }
@@ -123,6 +124,13 @@ pub struct SecretError {
 }
 
 impl SecretError {
+    fn new(kind: SecretErrorKind) -> Self {
+        Self {
+            variable: None,
+            kind,
+        }
+    }
+
     /// Tells what is wrong.
     #[must_use]
     pub fn kind(&self) -> SecretErrorKind {
@@ -139,15 +147,6 @@ impl SecretError {
         Self {
             variable: Some(name.to_owned()),
             ..self
-        }
-    }
-}
-
-impl From<SecretErrorKind> for SecretError {
-    fn from(kind: SecretErrorKind) -> Self {
-        Self {
-            variable: None,
-            kind,
         }
     }
 }

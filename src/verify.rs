@@ -100,8 +100,8 @@ impl Verifier {
     /// Sets how far `t` may lie from the clock, in the past or in the future; the bound itself
     /// passes.
     ///
-    /// Both sides are counted in whole seconds: fractions of a second of the tolerance and of the
-    /// clock are cut off.
+    /// Ptolemy documents 300 s. That whole seconds are counted is this library's choice: fractions of
+    /// a second of the tolerance and of the clock are cut off, so 300.9 s pass and 301 s do not.
     #[must_use]
     pub fn tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance = tolerance;
@@ -127,8 +127,9 @@ impl Verifier {
     /// There is no instant without a secret. `current` becomes the secret with index 0; those of
     /// `also` follow. A [`Verification`] that has begun goes on with the secrets it began with.
     pub fn replace_secrets(&self, current: Secret, also: impl IntoIterator<Item = Secret>) {
-        let keys = [current].into_iter().chain(also);
-        let keys: Arc<[Key]> = keys.map(|secret| Key::new(&secret)).collect();
+        // All secrets first: a list of keys that grows would leave keys behind where it was.
+        let secrets: Vec<_> = [current].into_iter().chain(also).collect();
+        let keys: Arc<[Key]> = secrets.iter().map(Key::new).collect();
         // The lock guards one assignment, so a poisoned one still guards a whole keyring.
         let mut current = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = mem::replace(&mut *current, keys);
@@ -350,7 +351,7 @@ impl Verification {
     ///
     /// [`VerifyError::Mismatch`] if it does not.
     pub fn finish(self) -> Result<Verified, VerifyError> {
-        let tags = self.macs.into_iter().map(Mac::finish);
+        let tags = self.macs.iter().map(Mac::finish);
         self.claim
             .prove(mac::position_of_match(tags, &self.candidates))
     }

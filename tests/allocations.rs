@@ -10,16 +10,46 @@ use std::hint::black_box;
 use std::process::Command;
 
 use ptolemy_webhooks::{Secret, SecretErrorKind, Signer, Verifier};
+use sha2::block_api::compress256;
 use time::macros::datetime;
 
-/// What is looked for in freed memory.
+/// The text that is looked for in freed memory.
 const NEEDLE: &str = "SENTINEL_0123456789abcdef";
 const SECRET: &str = "whsec_SENTINEL_0123456789abcdef";
+
+/// The initial state of SHA-256, FIPS 180-4 section 5.3.3.
+const INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static SEARCHING: Cell<bool> = const { Cell::new(false) };
     static FOUND: Cell<usize> = const { Cell::new(0) };
+    /// What HMAC makes of [`SECRET`]: with these, anyone could sign. Also looked for.
+    static KEYED_STATES: Cell<[[u8; 32]; 2]> = const { Cell::new([[0; 32]; 2]) };
+}
+
+/// The state of SHA-256 after the secret's first block, RFC 2104 section 2, as it lies in memory.
+fn keyed_state(pad: u8) -> [u8; 32] {
+    let mut block = [pad; 64];
+    for (byte, key) in block.iter_mut().zip(SECRET.bytes()) {
+        *byte ^= key;
+    }
+    let mut state = INITIAL;
+    compress256(&mut state, &[block]);
+    let mut bytes = [0; 32];
+    for (bytes, word) in bytes.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
 }
 
 struct Watch;
@@ -37,10 +67,9 @@ unsafe impl GlobalAlloc for Watch {
         if SEARCHING.try_with(Cell::get).unwrap_or(false) {
             // SAFETY: the block is allocated, initialised and not yet given back.
             let bytes = unsafe { std::slice::from_raw_parts(block, layout.size()) };
-            if bytes
-                .windows(NEEDLE.len())
-                .any(|window| window == NEEDLE.as_bytes())
-            {
+            let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|bytes| bytes == needle);
+            let states = KEYED_STATES.try_with(Cell::get).unwrap_or_default();
+            if holds(NEEDLE.as_bytes()) || states.iter().any(|state| holds(state)) {
                 let _ = FOUND.try_with(|count| count.set(count.get() + 1));
             }
         }
@@ -58,8 +87,9 @@ fn allocations<T>(work: impl FnOnce() -> T) -> usize {
     ALLOCATIONS.get() - before
 }
 
-/// How many blocks that `work` gave back still held the needle.
+/// How many blocks that `work` gave back still held the secret or what HMAC makes of it.
 fn leaks<T>(work: impl FnOnce() -> T) -> usize {
+    KEYED_STATES.set([keyed_state(0x36), keyed_state(0x5c)]);
     FOUND.set(0);
     SEARCHING.set(true);
     drop(black_box(work()));
@@ -73,6 +103,10 @@ fn the_measures_see_what_they_look_for() {
     assert_eq!(allocations(|| 1), 0);
     assert_eq!(leaks(|| SECRET.to_owned()), 1);
     assert_eq!(leaks(|| "another".to_owned()), 0);
+    for pad in [0x36, 0x5c] {
+        let state = keyed_state(pad);
+        assert_eq!(leaks(|| [&[1], &state[..]].concat()), 1);
+    }
     // Growing gives the smaller block back.
     let grow = || {
         let mut text = SECRET.to_owned();
@@ -126,6 +160,71 @@ fn a_secret_is_wiped_when_it_is_dropped() {
         )
     };
     assert_eq!(leaks(in_use), 0);
+}
+
+#[test]
+fn the_keyed_states_are_those_that_sign() {
+    // RFC 2104: H(outer block, H(inner block, message)), continued from the states looked for.
+    let state = |pad| {
+        let bytes = keyed_state(pad);
+        let mut words = bytes.chunks_exact(4);
+        std::array::from_fn(|_| u32::from_ne_bytes(words.next().unwrap().try_into().unwrap()))
+    };
+    let finish = |mut state: [u32; 8], message: &[u8]| {
+        let mut block = [0; 64];
+        block[..message.len()].copy_from_slice(message);
+        block[message.len()] = 0x80;
+        let bits = (64 + message.len()) as u64 * 8;
+        block[56..].copy_from_slice(&bits.to_be_bytes());
+        compress256(&mut state, &[block]);
+        state.map(u32::to_be_bytes).concat()
+    };
+    let tag = finish(state(0x5c), &finish(state(0x36), b"1776243600.body"));
+    let signer = Signer::new(&Secret::new(SECRET).unwrap());
+    let header = signer.sign_at(b"body", datetime!(2026-04-15 09:00 UTC));
+    assert_eq!(header, format!("t=1776243600,v1={}", hex::encode(tag)));
+}
+
+#[test]
+fn the_keyed_states_are_wiped_wherever_they_were() {
+    let secret = || Secret::new(SECRET).unwrap();
+    let other = || Verifier::new(Secret::new("whsec_other").unwrap());
+    let header = Signer::new(&secret()).sign(&[b'x'; 1000]);
+
+    assert_eq!(leaks(|| Box::new(Signer::new(&secret()))), 0);
+    assert_eq!(leaks(|| Verifier::new(secret())), 0);
+    assert_eq!(leaks(|| Verifier::new(secret()).clone()), 0);
+    assert_eq!(
+        leaks(|| other().also_accept(secret()).also_accept(secret())),
+        0
+    );
+    for also in [0, 1, 8, 9] {
+        assert_eq!(
+            leaks(|| other().replace_secrets(secret(), (0..also).map(|_| secret()))),
+            0
+        );
+        // An iterator that does not tell its length.
+        let filtered = || (0..also).filter(|_| true).map(|_| secret());
+        assert_eq!(leaks(|| other().replace_secrets(secret(), filtered())), 0);
+    }
+    let verifier = Verifier::new(secret()).also_accept(secret());
+    assert_eq!(
+        leaks(|| verifier.verify(&header, &[b'x'; 1000]).unwrap()),
+        0
+    );
+    assert_eq!(leaks(|| verifier.begin(&header).unwrap()), 0);
+    let abandoned = || {
+        let mut verification = verifier.begin(&header).unwrap();
+        verification.update(&[b'x'; 10]);
+        verification
+    };
+    assert_eq!(leaks(abandoned), 0);
+    let whole = || {
+        let mut verification = verifier.begin(&header).unwrap();
+        verification.update(&[b'x'; 1000]);
+        verification.finish().unwrap()
+    };
+    assert_eq!(leaks(whole), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::json::Json;
 pub struct CompositeTimeSeriesValue {
     /// The instrument: an id, or an identifier where the request named it so.
     pub instrument_id: Option<String>,
-    /// The id of the time series' type, a UUID.
+    /// The time series' type: an id, or an identifier where the request named it so.
     pub type_id: Option<String>,
     /// The time that the values are for.
     pub timestamp: Option<OffsetDateTime>,

@@ -1,9 +1,9 @@
 /// Why a body is not an event: it is not one JSON object in UTF-8 with a non-empty string
 /// `event_type`.
 ///
-/// Its signature held, so the body does come from Ptolemy; keep it, and look for a newer version of
-/// this crate. Nothing else in a body leads to this error: see [`Payload`](super::Payload) for
-/// event types and data that are not understood.
+/// If it is that of a [`Delivery`](crate::Delivery), it does come from Ptolemy: keep it, and look for
+/// a newer version of this crate. Nothing else in a body leads to this error: see
+/// [`Payload`](super::Payload) for event types and data that are not understood.
 ///
 /// The message names a place and never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde_json::error::Category;
 use time::OffsetDateTime;
 
 use super::decode_error::{DecodeError, DecodeErrorKind};
@@ -89,16 +88,24 @@ impl<'a> Envelope<'a> {
         self.actor.filter(|actor| actor.kind() != Kind::Null)
     }
 
-    /// The resource, under the name that it goes by. What is no object is only there to be kept.
+    /// The resource, under the name that it goes by. What is no object is only there to be kept,
+    /// as `data`.
     pub(super) fn data(&self) -> Field<'a> {
         DATA_NAMES
             .into_iter()
             .zip(self.data)
             .find(|(_, data)| data.is_some_and(|data| data.kind() == Kind::Object))
             .map_or_else(
-                || Field::new("data", self.data.into_iter().flatten().next()),
+                || Field::new("data", self.data_of_another_type()),
                 |(name, data)| Field::new(name, data),
             )
+    }
+
+    fn data_of_another_type(&self) -> Option<Json<'a>> {
+        let present = || self.data.into_iter().flatten();
+        present()
+            .find(|data| data.kind() != Kind::Null)
+            .or_else(|| present().next())
     }
 }
 
@@ -134,12 +141,10 @@ fn read_event_type<'a>(
 
 fn not_an_object(error: &ObjectError, body: &[u8]) -> DecodeError {
     let (kind, error) = match error {
+        ObjectError::NotAnObject => return at_start(DecodeErrorKind::NotAnObject, body),
         ObjectError::Trailing(error) => (DecodeErrorKind::Trailing, error),
-        ObjectError::Object(error) => match error.classify() {
-            Category::Data => return at_start(DecodeErrorKind::NotAnObject, body),
-            Category::Eof => (DecodeErrorKind::Incomplete, error),
-            Category::Syntax | Category::Io => (DecodeErrorKind::NotJson, error),
-        },
+        ObjectError::Grammar(error) if error.is_eof() => (DecodeErrorKind::Incomplete, error),
+        ObjectError::Grammar(error) => (DecodeErrorKind::NotJson, error),
     };
     DecodeError::new(kind, (error.line(), error.column()))
 }

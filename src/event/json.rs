@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Deserialize as _;
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
@@ -116,14 +117,25 @@ pub(super) fn members<'a>(
     visit: impl FnMut(&'a str, &'a str),
 ) -> Result<(), ObjectError> {
     let mut json = Deserializer::from_str(text);
-    json.deserialize_map(Members(visit))
-        .map_err(ObjectError::Object)?;
-    json.end().map_err(ObjectError::Trailing)
+    match json.deserialize_map(Members(visit)) {
+        Ok(()) => json.end().map_err(ObjectError::Trailing),
+        Err(error) if error.is_data() => {
+            let mut json = Deserializer::from_str(text);
+            <&RawValue>::deserialize(&mut json).map_err(ObjectError::Grammar)?;
+            json.end().map_err(ObjectError::Trailing)?;
+            Err(ObjectError::NotAnObject)
+        }
+        Err(error) => Err(ObjectError::Grammar(error)),
+    }
 }
 
 pub(super) enum ObjectError {
-    Object(serde_json::Error),
+    /// It is no JSON.
+    Grammar(serde_json::Error),
+    /// It is JSON, and something follows.
     Trailing(serde_json::Error),
+    /// It is JSON, and no object.
+    NotAnObject,
 }
 
 struct Members<F>(F);

@@ -39,7 +39,8 @@ impl Malformed {
 
     /// The way from the envelope to the field that could not be read: `data.items[2].value`.
     ///
-    /// It begins with the name under which the event carries its data. A key that is not a field's
+    /// It begins with the name under which the event carries an object as its data; with `data`, and
+    /// that alone, if it carries none. A key that is not a field's
     /// name but the sender's own is told if it could be a name (up to 64 ASCII letters, digits and
     /// `_`), and is `*` otherwise.
     #[must_use]

@@ -13,7 +13,7 @@ use super::json::Json;
 pub struct MarketListingSuspension {
     /// The id, a UUID.
     pub id: Option<String>,
-    /// The id of the market listing, a UUID.
+    /// The market listing: an id, or an identifier where the request named it so.
     pub listing_id: Option<String>,
     /// The start.
     pub suspended_from: Option<OffsetDateTime>,

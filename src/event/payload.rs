@@ -64,11 +64,11 @@ pub enum Payload {
     WebhookUpdated(Box<Webhook>),
     /// `webhook.deleted`: a webhook was deleted.
     WebhookDeleted(Box<Webhook>),
-    /// `membership.created`: a membership was created.
+    /// `membership.created` (assumed): a membership was created.
     MembershipCreated(Box<Membership>),
-    /// `membership.updated`: a membership was changed.
+    /// `membership.updated` (assumed): a membership was changed.
     MembershipUpdated(Box<Membership>),
-    /// `membership.deleted`: a membership was deleted.
+    /// `membership.deleted` (assumed): a membership was deleted.
     MembershipDeleted(Box<Membership>),
     /// The event's type is not known here. Holds its data, if it has any.
     ///

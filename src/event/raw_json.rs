@@ -32,7 +32,7 @@ use serde::Deserialize;
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// `json` is one JSON value in UTF-8, without white space around it.
+    /// `json` is one JSON value in UTF-8, with white space around it or not.
     pub(super) fn new(json: Bytes) -> Self {
         Self(json)
     }

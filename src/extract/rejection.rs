@@ -12,7 +12,8 @@ use crate::verify::VerifyError;
 /// `WWW-Authenticate: Ptolemy-Signature`. The line never quotes the request.
 ///
 /// To count or log rejections, or to answer in another way, take a `Result<Event, Rejection>` as
-/// the argument of the handler.
+/// the argument of the handler. A handler that takes a [`Delivery`](crate::Delivery) can return a
+/// `Rejection` as its error, and write `delivery.event()?`.
 #[derive(Debug)]
 pub struct Rejection {
     kind: RejectionKind,
@@ -66,14 +67,18 @@ impl Rejection {
         (self.status() == 401).then_some("Ptolemy-Signature")
     }
 
+    fn new(kind: RejectionKind) -> Self {
+        Self { kind, source: None }
+    }
+
     pub(super) fn body_too_large(limit: impl Into<Option<usize>>) -> Self {
         let limit = limit.into();
-        RejectionKind::BodyTooLarge { limit }.into()
+        Self::new(RejectionKind::BodyTooLarge { limit })
     }
 
     #[cfg(feature = "actix-web")]
     pub(super) fn not_configured() -> Self {
-        RejectionKind::NotConfigured.into()
+        Self::new(RejectionKind::NotConfigured)
     }
 
     pub(super) fn body_incomplete(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -84,21 +89,15 @@ impl Rejection {
     }
 }
 
-impl From<RejectionKind> for Rejection {
-    fn from(kind: RejectionKind) -> Self {
-        Self { kind, source: None }
-    }
-}
-
 impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
-        RejectionKind::Verify(error).into()
+        Self::new(RejectionKind::Verify(error))
     }
 }
 
 impl From<DecodeError> for Rejection {
     fn from(error: DecodeError) -> Self {
-        RejectionKind::Decode(error).into()
+        Self::new(RejectionKind::Decode(error))
     }
 }
 

@@ -424,11 +424,15 @@ async fn compressed_bytes_are_what_is_signed() {
 
 #[tokio::test]
 async fn the_content_type_does_not_matter() {
-    for content_type in ["text/plain", "application/x-www-form-urlencoded", "\u{1f}"] {
+    for content_type in [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "no type at all",
+    ] {
         let mut request = signed_request(EVENT);
-        if let Ok(value) = HeaderValue::from_str(content_type) {
-            request.headers_mut().insert("content-type", value);
-        }
+        let value = HeaderValue::from_static(content_type);
+        request.headers_mut().insert("content-type", value);
         assert_eq!(send(event_app(verifier()), request).await.status, 200);
     }
 }

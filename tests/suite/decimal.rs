@@ -78,57 +78,120 @@ fn a_decimal_goes_out_as_a_string_and_comes_back_from_any_serde_json_source() {
 }
 
 #[cfg(feature = "rust_decimal")]
+fn convert(text: &str) -> Result<String, rust_decimal::Error> {
+    let decimal: Decimal = serde_json::from_value(text.into()).unwrap();
+    rust_decimal::Decimal::try_from(&decimal).map(|number| number.to_string())
+}
+
+#[cfg(feature = "rust_decimal")]
 #[test]
-fn conversion_to_rust_decimal_is_exact_or_an_error() {
-    let convert = |text: &str| {
-        let decimal: Decimal = serde_json::from_value(text.into()).unwrap();
-        rust_decimal::Decimal::try_from(&decimal).map(|number| number.to_string())
-    };
+fn what_rust_decimal_can_hold_is_converted_exactly() {
+    const MAX: &str = "79228162514264337593543950335";
     for (text, expected) in [
         ("45.82", "45.82"),
         ("0.10", "0.10"),
         ("-1", "-1"),
+        ("-0.5", "-0.5"),
         ("0", "0"),
+        ("0.00", "0.00"),
         ("0e99", "0"),
+        ("0e99999999999999999999", "0"),
+        ("0e-99999999999999999999", "0.0000000000000000000000000000"),
         ("1.5e3", "1500"),
+        ("1.5E+3", "1500"),
         ("1.5e0", "1.5"),
         ("15E-1", "1.5"),
         ("1.25e1", "12.5"),
-        ("1e+2", "100"),
+        ("1e28", "10000000000000000000000000000"),
         ("1e-28", "0.0000000000000000000000000001"),
+        ("10e-29", "0.0000000000000000000000000001"),
         (
-            "79228162514264337593543950335",
-            "79228162514264337593543950335",
+            "0.00000000000000000000000000001e5",
+            "0.000000000000000000000001",
+        ),
+        (
+            "45.820000000000000000000000000000",
+            "45.820000000000000000000000000",
+        ),
+        (
+            "1.00000000000000000000000000000",
+            "1.0000000000000000000000000000",
+        ),
+        (MAX, MAX),
+        (
+            "-79228162514264337593543950335",
+            "-79228162514264337593543950335",
+        ),
+        (
+            "7922816251426433759354395033.50",
+            "7922816251426433759354395033.5",
+        ),
+        (
+            "7.9228162514264337593543950335",
+            "7.9228162514264337593543950335",
         ),
     ] {
         assert_eq!(convert(text).as_deref(), Ok(expected), "{text}");
     }
+    let long = format!("1{}e-30", "0".repeat(40));
+    assert_eq!(
+        convert(&long).as_deref(),
+        Ok("10000000000.000000000000000000")
+    );
+}
+
+#[cfg(feature = "rust_decimal")]
+#[test]
+fn what_rust_decimal_cannot_hold_is_an_error_and_never_rounded() {
     for text in [
         DIGITS,
         "79228162514264337593543950336",
+        "79228162514264337593543950335.1",
+        "7922816251426433759354395033.51",
         "1e29",
         "1e-29",
         "1e400",
         "1e-400",
         "1e99999999999999999999",
+        "1e-99999999999999999999",
         "1e9223372036854775807",
         "1e-9223372036854775808",
+        "0.00000000000000000000000000001",
+    ] {
+        assert!(convert(text).is_err(), "{text}: {:?}", convert(text));
+    }
+}
+
+#[cfg(feature = "rust_decimal")]
+#[test]
+fn what_is_no_number_in_the_form_of_json_is_an_error() {
+    for text in [
         "",
         "-",
         ".",
         "1.",
         ".5",
+        "007",
+        "-01",
+        "00.1",
         "1_000",
         "+1",
+        "--1",
         "0x10",
         "true",
         "2026-04-15",
         "e5",
         "1e",
+        "1e+",
+        "1e+-1",
+        "1e5.0",
+        "1e5e5",
+        "1.2.3",
         "１",
         " 1",
+        "1 ",
         "NaN",
-        "0.00000000000000000000000000001",
+        "Infinity",
     ] {
         assert!(convert(text).is_err(), "{text}: {:?}", convert(text));
     }

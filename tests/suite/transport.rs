@@ -492,6 +492,23 @@ fn a_client_that_leaves_in_mid_body_harms_nobody() {
 }
 
 #[test]
+fn a_client_that_leaves_while_the_handler_runs_harms_nobody() {
+    for framework in BOTH {
+        let server = start(framework);
+        for _ in 0..20 {
+            let case = case("", 200, "").path("/slow/delivery");
+            let mut client = Client::connect(server.address);
+            client.send(&[case.head(), case.body_bytes()].concat());
+            // The handler says that it runs, and goes on; nobody waits for its answer.
+            server.wait_for_slow_handler();
+        }
+        let mut client = Client::connect(server.address);
+        assert!(is_not_confused(&mut client, "after the others"));
+        assert_eq!(server.calls(), 21, "{framework:?}");
+    }
+}
+
+#[test]
 fn trailers_of_a_chunked_body_are_neither_body_nor_header() {
     for framework in BOTH {
         let server = start(framework);

@@ -1,10 +1,11 @@
 //! The same application on both frameworks, on a loopback socket.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use ptolemy_webhooks::{Delivery, Event, Verifier};
 use sha2::{Digest, Sha256};
@@ -17,12 +18,21 @@ pub(crate) enum Framework {
 
 pub(crate) const BOTH: [Framework; 2] = [Framework::Axum, Framework::Actix];
 
-/// How often a handler was reached.
-type Calls = Arc<AtomicUsize>;
+type Calls = Arc<Counter>;
+
+struct Counter {
+    /// How often a handler was reached.
+    calls: AtomicUsize,
+    /// Told when the slow handler has begun.
+    slow: Mutex<mpsc::Sender<()>>,
+}
+
+const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     calls: Calls,
+    slow: mpsc::Receiver<()>,
 }
 
 impl Server {
@@ -33,9 +43,14 @@ impl Server {
     /// - `/nested/deeper/delivery` is `/delivery` in a nested router;
     /// - `/compressed/delivery` is `/delivery` behind a layer that compresses answers;
     /// - `/limited/delivery` is `/delivery` behind the framework's own limit of 10 bytes;
+    /// - `/slow/delivery` takes a `Delivery`, says so, and takes a second for its answer;
     /// - `/json` takes any JSON, unsigned.
     pub(crate) fn start(framework: Framework, verifier: Option<Verifier>) -> Self {
-        let calls = Calls::default();
+        let (started, slow) = mpsc::channel();
+        let calls = Arc::new(Counter {
+            calls: AtomicUsize::new(0),
+            slow: Mutex::new(started),
+        });
         let (sender, address) = mpsc::channel();
         let counter = calls.clone();
         thread::spawn(move || match framework {
@@ -45,11 +60,16 @@ impl Server {
         Self {
             address: address.recv().unwrap(),
             calls,
+            slow,
         }
     }
 
+    pub(crate) fn wait_for_slow_handler(&self) {
+        self.slow.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
     pub(crate) fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
+        self.calls.calls.load(Ordering::SeqCst)
     }
 }
 
@@ -58,13 +78,20 @@ pub(crate) fn fingerprint(body: &[u8]) -> String {
     format!("{} {}", body.len(), hex::encode(Sha256::digest(body)))
 }
 
-fn delivered(calls: &Calls, delivery: &Delivery) -> String {
-    calls.fetch_add(1, Ordering::SeqCst);
+fn delivered(calls: &Counter, delivery: &Delivery) -> String {
+    calls.calls.fetch_add(1, Ordering::SeqCst);
     fingerprint(delivery.body())
 }
 
-fn read(calls: &Calls, event: &Event) -> String {
-    calls.fetch_add(1, Ordering::SeqCst);
+/// The first part of the slow handler.
+fn begun(calls: &Counter, delivery: &Delivery) -> String {
+    let answer = delivered(calls, delivery);
+    let _ = calls.slow.lock().unwrap().send(());
+    answer
+}
+
+fn read(calls: &Counter, event: &Event) -> String {
+    calls.calls.fetch_add(1, Ordering::SeqCst);
     event.event_type.to_string()
 }
 
@@ -87,6 +114,12 @@ mod axum_server {
         delivered(&calls, &delivery)
     }
 
+    async fn slow(State(calls): State<Calls>, delivery: Delivery) -> String {
+        let answer = begun(&calls, &delivery);
+        tokio::time::sleep(SLOW).await;
+        answer
+    }
+
     async fn event(State(calls): State<Calls>, event: Event) -> String {
         read(&calls, &event)
     }
@@ -100,6 +133,7 @@ mod axum_server {
         let app = app()
             .route("/event", post(event))
             .route("/json", post(json))
+            .route("/slow/delivery", post(slow))
             .nest("/nested", Router::new().nest("/deeper", app()))
             .nest("/compressed", app().layer(CompressionLayer::new()))
             .nest(
@@ -124,12 +158,18 @@ mod actix_server {
 
     use super::*;
 
-    async fn delivery(calls: web::Data<AtomicUsize>, delivery: Delivery) -> String {
-        delivered(&calls.into_inner(), &delivery)
+    async fn delivery(calls: web::Data<Counter>, delivery: Delivery) -> String {
+        delivered(&calls, &delivery)
     }
 
-    async fn event(calls: web::Data<AtomicUsize>, event: Event) -> String {
-        read(&calls.into_inner(), &event)
+    async fn slow(calls: web::Data<Counter>, delivery: Delivery) -> String {
+        let answer = begun(&calls, &delivery);
+        actix_web::rt::time::sleep(SLOW).await;
+        answer
+    }
+
+    async fn event(calls: web::Data<Counter>, event: Event) -> String {
+        read(&calls, &event)
     }
 
     async fn json(json: web::Json<serde_json::Value>) -> String {
@@ -144,6 +184,7 @@ mod actix_server {
                 .route("/delivery", post())
                 .route("/event", web::post().to(event))
                 .route("/json", web::post().to(json))
+                .route("/slow/delivery", web::post().to(slow))
                 .service(
                     web::scope("/nested").service(web::scope("/deeper").route("/delivery", post())),
                 )
