@@ -74,8 +74,8 @@ fn help() -> String {
     let known: Vec<_> = bodies::known().map(|(name, _)| name).collect();
     format!(
         "Known event types:\n  {}\n\nPrints the status and the text of each answer. Exits with 0 if \
-         all were 2xx, with 1 if one was not or\nnone came within {} s, and with {USAGE_ERROR} if \
-         nothing could be sent.",
+         all were 2xx, with 1 if one was not or\nnone came within {} s, and with {USAGE_ERROR} if the \
+         command line or the configuration cannot work.",
         known.join("\n  "),
         TIMEOUT.as_secs(),
     )
@@ -180,6 +180,7 @@ async fn main() -> ExitCode {
     };
 
     let mut answers = BTreeMap::new();
+    let mut all_accepted = true;
     for number in 1..=count {
         let request = match sender.request(number) {
             Ok(request) => request,
@@ -188,18 +189,25 @@ async fn main() -> ExitCode {
         match sender.post(request).await {
             Ok((status, line)) => {
                 println!("{line}");
+                all_accepted &= (200..300).contains(&status);
                 *answers.entry(status).or_insert(0) += 1;
             }
-            Err(error) => return fail(1, &format!("{}: {error}", sender.arguments.url)),
+            Err(error) => {
+                fail(1, &format!("{}: {error}", sender.arguments.url));
+                all_accepted = false;
+                break;
+            }
         }
     }
     if count > 1 {
+        let answered: u32 = answers.values().sum();
         let answers: Vec<_> = answers.iter().map(|(s, n)| format!("{n} × {s}")).collect();
-        println!("{count} sent: {}", answers.join(", "));
+        println!("{answered} of {count} answered: {}", answers.join(", "));
     }
-    match answers.keys().all(|status| (200..300).contains(status)) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if all_accepted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

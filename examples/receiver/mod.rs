@@ -1,7 +1,10 @@
 //! What the example receivers share: everything but the HTTP server.
 
+mod background;
 mod line;
+mod log;
 mod queue;
+mod stop;
 
 use std::env;
 use std::fmt;
@@ -12,16 +15,18 @@ use std::time::Duration;
 use ptolemy_webhooks::{Event, Payload, Rejection, Verifier};
 
 pub(crate) use queue::Queue;
+pub(crate) use stop::Stop;
 
 pub(crate) const PATH: &str = "/webhooks/ptolemy";
 
-/// How long open connections may go on after a signal to stop.
+/// How long open requests may go on after a signal to stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a request may take; after that Ptolemy has given it up.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many seconds a sender should wait when the queue is full.
 pub(crate) const RETRY_AFTER: &str = "5";
-
-pub(crate) const QUEUE_IS_FULL: &str = "queue is full";
 
 /// The exit code for a configuration that cannot work.
 const MISCONFIGURED: u8 = 2;
@@ -34,12 +39,16 @@ Environment:
 
 Each delivery is answered at once and handled in the background, one line on standard output for
 each: `accepted <event_type> <id or -> <typed|unknown|malformed>`. What is refused is told on
-standard error. When the queue is full the answer is 503, and Ptolemy sends the delivery again.
+standard error. When the queue is full the answer is 503, and Ptolemy sends the delivery again. A
+request that takes longer than 10 s is given up.
 
 THE QUEUE IS IN MEMORY: a crash loses the deliveries that were acknowledged and not yet handled.
-SIGTERM and Ctrl-C lose none: the receiver stops accepting, gives open requests 10 s, and finishes
-the queue. It exits with 0, or with 1 if it had to drop deliveries, or with 2 if its configuration
-cannot work.";
+It holds up to 1,024 of them, each as long as a body may be. SIGTERM and Ctrl-C lose none: the
+receiver stops accepting, gives open requests 10 s, and finishes the queue. It exits with 0, or
+with 1 if it had to drop deliveries, or with 2 if its configuration cannot work.
+
+It does not limit the number of connections, nor how slowly a request's head may come: put a proxy
+in front of it.";
 
 /// Receives Ptolemy's webhooks on /webhooks/ptolemy and prints a line for each event.
 #[derive(clap::Parser)]
@@ -76,37 +85,19 @@ pub(crate) fn misconfigured(reason: impl fmt::Display) -> ExitCode {
 }
 
 pub(crate) fn announce(address: SocketAddr) {
-    eprintln!("listening on http://{address}{PATH}");
+    log::line(format_args!("listening on http://{address}{PATH}"));
 }
 
 pub(crate) fn log_refusal(rejection: &Rejection) {
-    eprintln!("refused {}: {rejection}", rejection.status());
+    log::line(format_args!("refused {}: {rejection}", rejection.status()));
 }
 
 pub(crate) fn log_cut() {
-    eprintln!("open connections were cut");
+    log::line("open connections were cut");
 }
 
-/// Ends when the process is told to stop.
-pub(crate) async fn stop_signal() {
-    if let Err(error) = signal().await {
-        eprintln!("error: no signal to stop can be received: {error}");
-    }
-}
-
-#[cfg(unix)]
-async fn signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result,
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+pub(crate) fn log_error(error: impl fmt::Display) {
+    log::line(format_args!("error: {error}"));
 }
 
 /// The line that is printed for a delivery.

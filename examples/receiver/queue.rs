@@ -1,98 +1,94 @@
-//! A bounded queue in memory, and the thread that empties it.
+//! The queue between the answer and the work.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use ptolemy_webhooks::Event;
+use tokio::sync::Notify;
+
+use super::background::{Background, Refused};
+use super::{accepted, log};
 
 const CAPACITY: usize = 1024;
 
 /// How long the queue may take to empty after a signal to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The end of the queue that the handlers have.
 pub(crate) struct Queue {
-    /// Empty once the queue is closed.
-    sender: Mutex<Option<SyncSender<Event>>>,
+    events: Background<Event>,
     accepted: AtomicUsize,
-}
-
-/// The thread at the other end of the queue.
-pub(crate) struct Worker {
     handled: Arc<AtomicUsize>,
-    /// Disconnected when the thread ends.
-    running: Receiver<()>,
+    failed: Arc<Notify>,
 }
 
 impl Queue {
-    pub(crate) fn start() -> (Arc<Self>, Worker) {
-        let (sender, receiver) = sync_channel(CAPACITY);
-        let (alive, running) = sync_channel(0);
+    pub(crate) fn start() -> Arc<Self> {
         let handled = Arc::new(AtomicUsize::new(0));
-        let queue = Arc::new(Self {
-            sender: Mutex::new(Some(sender)),
-            accepted: AtomicUsize::new(0),
-        });
-        let worker = Worker {
-            handled: handled.clone(),
-            running,
+        let failed = Arc::new(Notify::new());
+        let done = handled.clone();
+        let work = move |event| {
+            handle(&event)?;
+            done.fetch_add(1, Ordering::Release);
+            Ok(())
         };
-        thread::spawn(move || {
-            let _alive = alive;
-            if let Err(error) = handle_all(&receiver, &handled) {
-                eprintln!("error: standard output: {error}");
-            }
-        });
-        (queue, worker)
+        let stop = failed.clone();
+        let on_failure = move |error| {
+            log::line(format_args!("error: standard output: {error}"));
+            stop.notify_one();
+        };
+        Arc::new(Self {
+            events: Background::start(CAPACITY, work, on_failure),
+            accepted: AtomicUsize::new(0),
+            handled,
+            failed,
+        })
     }
 
-    /// Takes an event in; `false` if the queue is full or closed.
-    pub(crate) fn offer(&self, event: Event) -> bool {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = sender
-            .as_ref()
-            .is_some_and(|sender| sender.try_send(event).is_ok());
-        if taken {
-            self.accepted.fetch_add(1, Ordering::Relaxed);
-        }
-        taken
+    /// Takes an event in, or tells why not.
+    pub(crate) fn offer(&self, event: Event) -> Result<(), &'static str> {
+        self.events.offer(event).map_err(|refused| match refused {
+            Refused::Full => "queue is full",
+            Refused::Closed => "receiver is stopping",
+        })?;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Takes in no more, and waits for the worker to handle what is there.
-    pub(crate) fn finish(&self, worker: &Worker) -> ExitCode {
-        self.sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if worker.running.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            eprintln!(
+    /// Ends when no event can be handled any more.
+    pub(crate) async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// Takes in no more, handles what is there, and tells how that went.
+    pub(crate) fn finish(&self) -> ExitCode {
+        if !self.events.finish(PATIENCE) {
+            log::line(format_args!(
                 "error: the queue is not empty after {} s",
                 PATIENCE.as_secs()
-            );
+            ));
         }
+        let handled = self.handled.load(Ordering::Acquire);
         let accepted = self.accepted.load(Ordering::Relaxed);
-        match accepted - worker.handled.load(Ordering::Acquire) {
+        let code = match accepted.saturating_sub(handled) {
             0 => ExitCode::SUCCESS,
             dropped => {
-                eprintln!("error: {dropped} of {accepted} acknowledged deliveries were dropped");
+                log::line(format_args!(
+                    "error: {dropped} of {accepted} acknowledged deliveries were dropped"
+                ));
                 ExitCode::FAILURE
             }
-        }
+        };
+        log::finish();
+        code
     }
 }
 
-/// Stands for the work that a receiver does: here it prints a line.
-fn handle_all(events: &Receiver<Event>, handled: &AtomicUsize) -> io::Result<()> {
-    for event in events {
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", super::accepted(&event))?;
-        stdout.flush()?;
-        handled.fetch_add(1, Ordering::Release);
-    }
-    Ok(())
+/// Stands for the work that a receiver does.
+fn handle(event: &Event) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", accepted(event))?;
+    stdout.flush()
 }
