@@ -6,6 +6,7 @@ mod event;
 mod event_envelope;
 mod header;
 mod mac;
+mod properties;
 mod secret;
 mod traits;
 mod vectors;
@@ -20,6 +21,9 @@ mod axum;
 mod transport;
 
 mod differential;
+
+#[path = "../laws/mod.rs"]
+mod laws;
 
 #[cfg(unix)]
 mod environment;

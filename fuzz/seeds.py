@@ -1,0 +1,71 @@
+"""Writes the seed corpora from the vectors and the example bodies.
+
+Run: python3 fuzz/seeds.py
+"""
+
+import hashlib
+import json
+import pathlib
+import random
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SEEDS = ROOT / "fuzz" / "seeds"
+
+
+def write(target, data):
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+
+
+def header_of(vector):
+    if "headers_hex" in vector:
+        return [bytes.fromhex(header) for header in vector["headers_hex"]]
+    return [header.encode() for header in vector["headers"]]
+
+
+vectors = json.loads((ROOT / "tests/vectors/signature.json").read_text())["vectors"]
+for vector in vectors:
+    for header in header_of(vector):
+        write("header", header)
+
+actions = {
+    "instrument": ["created", "updated", "archived", "restored", "deleted"],
+    "market": ["created", "updated", "archived", "restored"],
+    "market_listing": ["created", "updated", "archived"],
+    "market_listing_suspension": ["created", "updated", "deleted"],
+    "time_series_value": ["created", "updated", "archived"],
+    "composite_time_series_value": ["created"],
+    "webhook": ["created", "updated", "deleted"],
+    "membership": ["created", "updated", "deleted"],
+}
+for path in sorted((ROOT / "examples/bodies").glob("*.json")):
+    data = json.loads(path.read_text())
+    for action in actions[path.stem]:
+        event = {
+            "id": "0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e",
+            "event_type": f"{path.stem}.{action}",
+            "workspace_id": "6f1c",
+            "created_at": "2026-04-15T09:30:00Z",
+            "actor": {"type": "robot"},
+            "data": data,
+        }
+        write("event", json.dumps(event).encode())
+for text in [
+    "", "{}", "[]", "null", '{"event_type":7}', '{"event_type":""}', '{"type":"a.b"}',
+    '{"event_type":"a.b"} x', '{"event_type":"a.b","event_type":"c.d"}',
+    '{"event_type":"a.b","\\ud800":1}', '{"event_type":"a.b","id":"\\ud800"}',
+    '{"\\u0065vent_type":"a\\u002eb"}', '{"event_type":"a.b","x":1e400}',
+    '{"event_type":"a.b","payload":[1],"resource":{"c":1},"occurred_at":"2026-04-15T09:30:00Z"}',
+    '{"event_type":"instrument.created","data":{"extra_fields_snapshot":{"a b":7}}}',
+    '{"event_type":"webhook.created","data":' + "[" * 300 + "]" * 300 + "}",
+    "\ufeff" + '{"event_type":"a.b"}',
+]:
+    write("event", text.encode())
+write("event", b'{"event_type":"a.b","x":"\xff"}')
+
+# `verify` and `streaming` read choices; any bytes will do.
+source = random.Random(2026)
+for length in [0, 1, 8, 40, 100, 100, 200, 200, 400, 400, 400]:
+    for target in ["verify", "streaming"]:
+        write(target, source.randbytes(length))
