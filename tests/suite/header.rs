@@ -114,3 +114,35 @@ fn every_byte_at_every_position_of_v1_is_a_hex_digit_or_makes_it_undecodable() {
         }
     }
 }
+
+#[test]
+fn keys_are_matched_to_the_letter() {
+    let good = signed("body");
+    let v1 = good.split_once("v1=").unwrap().1;
+    for key in ["v0", "V1", "v10", "v", "v1 ", " v1x", "v\u{b9}", ""] {
+        let header = format!("t={NOW},{key}={v1}");
+        assert!(refusal(&header).ends_with("no `v1`"), "{header}");
+    }
+    for key in ["T", "t ", "tt", "v1t", ""] {
+        let header = format!("{key}={NOW},v1={v1}");
+        assert!(refusal(&header).ends_with("no `t`"), "{header}");
+    }
+}
+
+#[test]
+fn headers_of_other_schemes_are_malformed() {
+    for header in [
+        "sha256=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        "v1=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "Bearer whsec_test_secret",
+        "t=1700000000;v1=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "ts=1700000000;h1=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ] {
+        let result = verifier().verify_at(header, b"", at(NOW));
+        assert!(
+            matches!(result, Err(VerifyError::MalformedHeader(_))),
+            "{header}"
+        );
+    }
+}
