@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use memchr::memchr_iter;
+
 use crate::verify::VerifyError;
 
 /// The name of the header that carries the signature, in the lower case of HTTP/2.
@@ -49,71 +51,83 @@ pub fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Resul
     }
 }
 
-/// What a well-formed header says.
-pub(crate) struct SignatureHeader<'h> {
-    /// `t` as it was sent; the MAC covers this text.
-    pub(crate) t: &'h [u8],
-    /// `t` as a number of seconds since 1970.
+/// The `t` of a header.
+pub(crate) struct Timestamp<'h> {
+    /// The text as it was sent; the MAC covers it.
+    pub(crate) text: &'h [u8],
+    /// The same as a number of seconds since 1970.
     pub(crate) seconds: u64,
-    tags: [Tag; MAX_CANDIDATES],
-    tag_count: usize,
 }
 
-impl SignatureHeader<'_> {
-    /// The `v1` candidates that could be decoded, at least one.
-    pub(crate) fn candidates(&self) -> &[Tag] {
-        self.tags.get(..self.tag_count).unwrap_or_default()
+/// The `v1` of a header that could be decoded.
+pub(crate) struct Candidates {
+    tags: [Tag; MAX_CANDIDATES],
+    count: usize,
+}
+
+impl Candidates {
+    pub(crate) fn none() -> Self {
+        Self {
+            tags: [[0; TAG_LENGTH]; MAX_CANDIDATES],
+            count: 0,
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Tag] {
+        self.tags.get(..self.count).unwrap_or_default()
+    }
+
+    fn push(&mut self, tag: Tag) {
+        if let Some(slot) = self.tags.get_mut(self.count) {
+            *slot = tag;
+            self.count += 1;
+        }
     }
 }
 
-/// Reads a header value.
+/// Reads a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`, which
+/// are large and so not moved about.
 ///
 /// Parts are separated by commas and lose the spaces and tabs at their ends. A part that is not
 /// `t=…` or `v1=…` is ignored, so that a later scheme can stand beside this one.
-pub(crate) fn parse(header: &[u8]) -> Result<SignatureHeader<'_>, MalformedHeader> {
+pub(crate) fn parse<'h>(
+    header: &'h [u8],
+    candidates: &mut Candidates,
+) -> Result<Timestamp<'h>, MalformedHeader> {
     if header.len() > MAX_LENGTH {
         return Err(MalformedHeader::TooLong {
             length: header.len(),
         });
     }
 
-    let mut t = None;
-    let mut tags = [[0; TAG_LENGTH]; MAX_CANDIDATES];
-    let mut tag_count = 0;
-    let mut candidate_count = 0_usize;
-    let mut offset = 0;
-    for part in header.split(|&byte| byte == b',') {
-        let at = offset;
-        offset += part.len() + 1;
-
-        let part = trim(part);
+    let mut timestamp = None;
+    let mut count = 0_usize;
+    let mut at = 0;
+    for end in memchr_iter(b',', header).chain([header.len()]) {
+        let part = trim(header.get(at..end).unwrap_or_default());
         if let Some(text) = part.strip_prefix(b"t=") {
-            if t.is_some() {
+            if timestamp.is_some() {
                 return Err(MalformedHeader::RepeatedTimestamp { at });
             }
-            t = Some((text, parse_seconds(text, at)?));
+            let seconds = parse_seconds(text, at)?;
+            timestamp = Some(Timestamp { text, seconds });
         } else if let Some(text) = part.strip_prefix(b"v1=") {
-            candidate_count += 1;
-            if candidate_count > MAX_CANDIDATES {
+            count += 1;
+            if count > MAX_CANDIDATES {
                 return Err(MalformedHeader::TooManyCandidates { at });
             }
-            if let (Some(tag), Some(slot)) = (decode_tag(text), tags.get_mut(tag_count)) {
-                *slot = tag;
-                tag_count += 1;
+            if let Some(tag) = decode_tag(text) {
+                candidates.push(tag);
             }
         }
+        at = end + 1;
     }
 
-    let (t, seconds) = t.ok_or(MalformedHeader::NoTimestamp)?;
-    match (candidate_count, tag_count) {
+    let timestamp = timestamp.ok_or(MalformedHeader::NoTimestamp)?;
+    match (count, candidates.as_slice()) {
         (0, _) => Err(MalformedHeader::NoCandidate),
-        (count, 0) => Err(MalformedHeader::NoDecodableCandidate { count }),
-        _ => Ok(SignatureHeader {
-            t,
-            seconds,
-            tags,
-            tag_count,
-        }),
+        (count, []) => Err(MalformedHeader::NoDecodableCandidate { count }),
+        _ => Ok(timestamp),
     }
 }
 
@@ -140,12 +154,12 @@ fn parse_seconds(text: &[u8], at: usize) -> Result<u64, MalformedHeader> {
 /// Decodes 64 hex digits of either case, without a branch that depends on their value.
 fn decode_tag(text: &[u8]) -> Option<Tag> {
     let digits: &[u8; 2 * TAG_LENGTH] = text.try_into().ok()?;
-    let (pairs, _) = digits.as_chunks::<2>();
+    // Three plain passes, which the compiler turns into vector instructions.
+    let values = digits.map(hex_value);
+    let seen = values.iter().fold(0, |seen, value| seen | value);
+    let (pairs, _) = values.as_chunks::<2>();
     let mut tag = [0; TAG_LENGTH];
-    let mut seen = 0;
-    for (byte, &[high, low]) in tag.iter_mut().zip(pairs) {
-        let (high, low) = (hex_value(high), hex_value(low));
-        seen |= high | low;
+    for (byte, [high, low]) in tag.iter_mut().zip(pairs) {
         *byte = (high << 4) | (low & 0x0f);
     }
     (seen <= 0x0f).then_some(tag)

@@ -39,7 +39,9 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A MAC that has taken in `t`, the dot, and some of the body; wiped on drop.
+/// A MAC that has taken in `t`, the dot, and some of the body; wiped on drop, but not in a place
+/// that it was moved out of.
+#[derive(Clone)]
 pub(crate) struct Mac(Hmac<Sha256>);
 
 impl Mac {
@@ -47,11 +49,10 @@ impl Mac {
         self.0.update(body);
     }
 
-    /// Works on a clone: a state that was moved out of its place would not be wiped there.
-    pub(crate) fn finish(&self) -> Tag {
+    pub(crate) fn finish(self) -> Tag {
         #[cfg(test)]
         tests::FINISHED.set(tests::FINISHED.get() + 1);
-        self.0.clone().finalize().into_bytes().into()
+        self.0.finalize().into_bytes().into()
     }
 }
 

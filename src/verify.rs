@@ -9,7 +9,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
-use crate::header::{self, MalformedHeader, SignatureHeader, Tag};
+use crate::header::{self, Candidates, MalformedHeader, Tag, Timestamp};
 use crate::mac::{self, Key, Mac};
 use crate::secret::{Secret, SecretError, SecretErrorKind};
 
@@ -49,7 +49,8 @@ pub struct Verifier {
     keyring: Arc<RwLock<Arc<[Key]>>>,
     tolerance: Duration,
     body_limit: usize,
-    clock: fn() -> OffsetDateTime,
+    /// `None` is the host's clock.
+    clock: Option<fn() -> OffsetDateTime>,
 }
 
 impl Verifier {
@@ -62,7 +63,7 @@ impl Verifier {
             keyring: keyring([Key::new(&secret)]),
             tolerance: DEFAULT_TOLERANCE,
             body_limit: DEFAULT_BODY_LIMIT,
-            clock: OffsetDateTime::now_utc,
+            clock: None,
         }
     }
 
@@ -118,7 +119,7 @@ impl Verifier {
     /// Sets the clock that the short forms and the extractors read, for tests and replays.
     #[must_use]
     pub fn clock(mut self, clock: fn() -> OffsetDateTime) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -147,7 +148,7 @@ impl Verifier {
     /// Any [`VerifyError`] but [`MissingHeader`](VerifyError::MissingHeader) and
     /// [`RepeatedHeader`](VerifyError::RepeatedHeader).
     pub fn verify(&self, header: impl AsRef<[u8]>, body: &[u8]) -> Result<Verified, VerifyError> {
-        self.verify_at(header, body, (self.clock)())
+        self.verify_as_of(self.now(), header.as_ref(), body)
     }
 
     /// Judges a body that is in memory as of `now`.
@@ -161,14 +162,7 @@ impl Verifier {
         body: &[u8],
         now: OffsetDateTime,
     ) -> Result<Verified, VerifyError> {
-        let (header, claim) = self.judge_header(header.as_ref(), now)?;
-        let keys = self.keys();
-        let tags = keys.iter().map(|key| {
-            let mut mac = key.begin(header.t);
-            mac.update(body);
-            mac.finish()
-        });
-        claim.prove(mac::position_of_match(tags, header.candidates()))
+        self.verify_as_of(now.unix_timestamp(), header.as_ref(), body)
     }
 
     /// Judges a body and keeps it as a [`Delivery`], by the verifier's clock.
@@ -198,7 +192,7 @@ impl Verifier {
         header: impl AsRef<[u8]>,
         body: impl Into<Bytes>,
     ) -> Result<Delivery, VerifyError> {
-        self.receive_at(header, body, (self.clock)())
+        self.receive_as_of(self.now(), header.as_ref(), body.into())
     }
 
     /// Judges a body and keeps it as a [`Delivery`], as of `now`.
@@ -212,9 +206,7 @@ impl Verifier {
         body: impl Into<Bytes>,
         now: OffsetDateTime,
     ) -> Result<Delivery, VerifyError> {
-        let body = body.into();
-        let verified = self.verify_at(header, &body, now)?;
-        Ok(Delivery::new(body, verified))
+        self.receive_as_of(now.unix_timestamp(), header.as_ref(), body.into())
     }
 
     /// Judges the header and the clock before any of the body is there, by the verifier's clock.
@@ -224,7 +216,7 @@ impl Verifier {
     /// As for [`verify`](Self::verify), but for [`Mismatch`](VerifyError::Mismatch), which
     /// [`Verification::finish`] tells.
     pub fn begin(&self, header: impl AsRef<[u8]>) -> Result<Verification, VerifyError> {
-        self.begin_at(header, (self.clock)())
+        self.begin_as_of(self.now(), header.as_ref())
     }
 
     /// Judges the header and the clock before any of the body is there, as of `now`.
@@ -237,12 +229,7 @@ impl Verifier {
         header: impl AsRef<[u8]>,
         now: OffsetDateTime,
     ) -> Result<Verification, VerifyError> {
-        let (header, claim) = self.judge_header(header.as_ref(), now)?;
-        Ok(Verification {
-            macs: self.keys().iter().map(|key| key.begin(header.t)).collect(),
-            candidates: header.candidates().into(),
-            claim,
-        })
+        self.begin_as_of(now.unix_timestamp(), header.as_ref())
     }
 
     #[cfg(any(feature = "actix-web", feature = "axum"))]
@@ -255,41 +242,66 @@ impl Verifier {
         Arc::clone(&keys)
     }
 
-    fn judge_header<'h>(
-        &self,
-        header: &'h [u8],
-        now: OffsetDateTime,
-    ) -> Result<(SignatureHeader<'h>, Claim), VerifyError> {
-        let header = header::parse(header).map_err(VerifyError::MalformedHeader)?;
-        let claim = Claim {
-            signed_at: self.judge_time(header.seconds, now)?,
-            t_length: header.t.len(),
-        };
-        Ok((header, claim))
+    /// The verifier's clock, in whole seconds since 1970.
+    fn now(&self) -> i64 {
+        self.clock
+            .map_or_else(OffsetDateTime::now_utc, |clock| clock())
+            .unix_timestamp()
     }
 
-    fn judge_time(&self, t: u64, now: OffsetDateTime) -> Result<OffsetDateTime, VerifyError> {
-        let now = i128::from(now.unix_timestamp());
-        let distance = i128::from(t).abs_diff(now);
-        let distance = Duration::from_secs(u64::try_from(distance).unwrap_or(u64::MAX));
+    fn verify_as_of(&self, now: i64, header: &[u8], body: &[u8]) -> Result<Verified, VerifyError> {
+        let mut candidates = Candidates::none();
+        let t = parse(header, &mut candidates)?;
+        let claim = self.judge(now, &t)?;
+        let keys = self.keys();
+        let tags = keys.iter().map(|key| {
+            let mut mac = key.begin(t.text);
+            mac.update(body);
+            mac.finish()
+        });
+        claim.prove(mac::position_of_match(tags, candidates.as_slice()))
+    }
 
-        let signed_at = i64::try_from(t)
-            .ok()
-            .filter(|&t| t <= LAST_SECOND)
-            .and_then(|t| OffsetDateTime::from_unix_timestamp(t).ok());
-        match signed_at {
-            Some(signed_at) if distance.as_secs() <= self.tolerance.as_secs() => Ok(signed_at),
-            Some(_) if i128::from(t) < now => Err(VerifyError::TooOld {
+    fn receive_as_of(&self, now: i64, header: &[u8], body: Bytes) -> Result<Delivery, VerifyError> {
+        let verified = self.verify_as_of(now, header, &body)?;
+        Ok(Delivery::new(body, verified))
+    }
+
+    fn begin_as_of(&self, now: i64, header: &[u8]) -> Result<Verification, VerifyError> {
+        let mut candidates = Candidates::none();
+        let t = parse(header, &mut candidates)?;
+        Ok(Verification {
+            claim: self.judge(now, &t)?,
+            candidates: candidates.as_slice().into(),
+            macs: self.keys().iter().map(|key| key.begin(t.text)).collect(),
+        })
+    }
+
+    /// Accepts `t` if it lies within the tolerance around `now`.
+    fn judge(&self, now: i64, t: &Timestamp<'_>) -> Result<Claim, VerifyError> {
+        let distance = i128::from(t.seconds).abs_diff(i128::from(now));
+        let distance = Duration::from_secs(u64::try_from(distance).unwrap_or(u64::MAX));
+        let seconds = i64::try_from(t.seconds).ok();
+        match seconds.filter(|&seconds| seconds <= LAST_SECOND) {
+            Some(signed_at) if distance.as_secs() <= self.tolerance.as_secs() => Ok(Claim {
+                signed_at,
+                t_length: t.text.len(),
+            }),
+            Some(seconds) if seconds < now => Err(VerifyError::TooOld {
                 age: distance,
                 tolerance: self.tolerance,
             }),
             _ => Err(VerifyError::TooFarAhead {
                 ahead: distance,
                 tolerance: self.tolerance,
-                in_milliseconds: MILLISECONDS.contains(&t),
+                in_milliseconds: MILLISECONDS.contains(&t.seconds),
             }),
         }
     }
+}
+
+fn parse<'h>(header: &'h [u8], candidates: &mut Candidates) -> Result<Timestamp<'h>, VerifyError> {
+    header::parse(header, candidates).map_err(VerifyError::MalformedHeader)
 }
 
 /// A `t` in this range is a time from 1973 to 5138 if it counts milliseconds, and one after 5138
@@ -351,7 +363,8 @@ impl Verification {
     ///
     /// [`VerifyError::Mismatch`] if it does not.
     pub fn finish(self) -> Result<Verified, VerifyError> {
-        let tags = self.macs.iter().map(Mac::finish);
+        // Clones: a state that is moved out of the list is not wiped there.
+        let tags = self.macs.iter().map(|mac| mac.clone().finish());
         self.claim
             .prove(mac::position_of_match(tags, &self.candidates))
     }
@@ -360,14 +373,15 @@ impl Verification {
 impl fmt::Debug for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verification")
-            .field("signed_at", &self.claim.signed_at)
+            .field("signed_at", &to_time(self.claim.signed_at))
             .finish_non_exhaustive()
     }
 }
 
 /// What the header says of the time, before the MAC has borne it out.
 struct Claim {
-    signed_at: OffsetDateTime,
+    /// In seconds since 1970, not after [`LAST_SECOND`].
+    signed_at: i64,
     t_length: usize,
 }
 
@@ -389,9 +403,10 @@ impl Claim {
 }
 
 /// What is known of a request whose signature held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    signed_at: OffsetDateTime,
+    /// In seconds since 1970, not after [`LAST_SECOND`].
+    signed_at: i64,
     t_length: usize,
     secret_index: usize,
 }
@@ -400,7 +415,7 @@ impl Verified {
     /// The time at which the sender signed: the header's `t`.
     #[must_use]
     pub fn signed_at(&self) -> OffsetDateTime {
-        self.signed_at
+        to_time(self.signed_at)
     }
 
     /// Which of the verifier's secrets signed: 0 for the first, then in the order in which they
@@ -414,8 +429,22 @@ impl Verified {
 
     /// The text of `t` as it was sent, leading zeros included.
     pub(crate) fn t(&self) -> String {
-        format!("{:0>1$}", self.signed_at.unix_timestamp(), self.t_length)
+        format!("{:0>1$}", self.signed_at, self.t_length)
     }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("signed_at", &self.signed_at())
+            .field("secret_index", &self.secret_index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `seconds` is not after [`LAST_SECOND`], so that nothing is cut off here.
+fn to_time(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::seconds(seconds))
 }
 
 /// Why a request was not accepted as one of Ptolemy's.
