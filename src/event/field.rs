@@ -106,22 +106,20 @@ impl FromJson for RawJson {
 
 impl FromJson for BTreeMap<String, String> {
     fn from_json(json: Json<'_>) -> Result<Self, Fault> {
-        let mut map = Self::new();
-        let mut result = Ok(());
-        json.members(|key, value| {
-            if result.is_ok() {
-                result = insert(&mut map, key, value);
-            }
-        })?;
-        result.map(|()| map)
+        // In one go; what stands in the way is looked for only if something does.
+        serde_json::from_str(json.text()).or_else(|_| {
+            let mut fault = None;
+            json.members(|key, value| {
+                fault = fault.take().or_else(|| string_member(key, value).err());
+            })?;
+            Err(fault.unwrap_or(json.unexpected("an object of strings")))
+        })
     }
 }
 
-fn insert(map: &mut BTreeMap<String, String>, key: &str, value: Json<'_>) -> Result<(), Fault> {
+fn string_member(key: &str, value: Json<'_>) -> Result<String, Fault> {
     let key = unescape(key).ok_or(Fault::new(Reason::LoneSurrogate))?;
-    let value = String::from_json(value).map_err(|fault| fault.under_key(&key))?;
-    map.insert(key.into_owned(), value);
-    Ok(())
+    String::from_json(value).map_err(|fault| fault.under_key(&key))
 }
 
 impl<T: FromJson> FromJson for Vec<T> {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use memchr::memchr;
 use serde::Deserialize as _;
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
@@ -104,8 +105,10 @@ pub(super) fn slot<'s, T, const N: usize>(
     slots: &'s mut [T; N],
     key: &str,
 ) -> Option<&'s mut T> {
-    let key = unescape(key)?;
-    let position = names.iter().position(|name| *name == key)?;
+    let find = |key: &str| names.iter().position(|name| *name == key);
+    let plain = key.strip_prefix('"')?.strip_suffix('"')?;
+    // No name has an escape in it, so most keys need no second look.
+    let position = find(plain).or_else(|| find(&unescape(key)?))?;
     slots.get_mut(position)
 }
 
@@ -177,7 +180,7 @@ impl<'de, F: FnMut(&'de str)> Visitor<'de> for Elements<F> {
 /// The text of a JSON string; `None` for any other value and for a lone surrogate.
 pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
-    if text.contains('\\') {
+    if memchr(b'\\', text.as_bytes()).is_some() {
         serde_json::from_str(json).ok().map(Cow::Owned)
     } else {
         // The JSON was checked when it was cut out.

@@ -252,9 +252,14 @@ fn judge(what: &str, ratio: f64, at_least: f64, aim: f64) -> bool {
 fn main() -> ExitCode {
     let mut results = Vec::new();
     // `cargo run --release -- 1024` runs one size alone.
-    let only: Option<usize> = std::env::args().nth(1).map(|size| size.parse().expect("bytes"));
+    let only: Option<usize> = std::env::args()
+        .nth(1)
+        .map(|size| size.parse().expect("bytes"));
     let lengths = [256, 1024, 16 * 1024, 1024 * 1024];
-    for length in lengths.into_iter().filter(|length| only.is_none_or(|only| only == *length)) {
+    for length in lengths
+        .into_iter()
+        .filter(|length| only.is_none_or(|only| only == *length))
+    {
         let delivery = Delivery::new(length);
         let mut contenders = contend(&delivery);
         run(&mut contenders);

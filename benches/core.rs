@@ -1,0 +1,86 @@
+//! The core: verification by size, refusals, and the decoding of each resource.
+//!
+//! `cargo bench --bench core`
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ptolemy_webhooks::{Event, Payload, Secret, Signer, Verifier};
+
+#[path = "../examples/bodies/mod.rs"]
+mod bodies;
+
+fn secret() -> Secret {
+    Secret::new("whsec_test_secret").expect("a secret in the documented form")
+}
+
+fn verify(c: &mut Criterion) {
+    let verifier = Verifier::new(secret());
+    let mut group = c.benchmark_group("verify");
+    for length in [256, 1024, 16 * 1024, 1024 * 1024] {
+        let body = vec![b'x'; length];
+        let header = Signer::new(&secret()).sign(&body);
+        group.throughput(Throughput::Bytes(length as u64));
+        group.bench_function(BenchmarkId::from_parameter(length), |b| {
+            b.iter(|| {
+                verifier
+                    .verify(black_box(&header), black_box(&body))
+                    .is_ok()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What ends before the hash: the header's grammar, and the clock.
+fn refuse(c: &mut Criterion) {
+    let verifier = Verifier::new(secret());
+    let tag = "0".repeat(64);
+    let mut group = c.benchmark_group("refuse");
+    for (name, header) in [
+        ("malformed", format!("t=1700000000,v1={tag}0")),
+        ("stale", format!("t=1700000000,v1={tag}")),
+        (
+            "stale, 16 candidates",
+            format!("t=1700000000{}", format!(",v1={tag}").repeat(16)),
+        ),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| verifier.verify(black_box(&header), b"").is_err());
+        });
+    }
+    group.finish();
+}
+
+fn decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    let mut seen = String::new();
+    for (event_type, data) in bodies::known() {
+        let resource = event_type.split('.').next().unwrap_or_default();
+        if resource == seen {
+            continue;
+        }
+        seen = resource.to_owned();
+        let body = bytes::Bytes::from(bodies::event("evt_1", &event_type, data));
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(resource, |b| {
+            b.iter(|| Event::from_trusted_json(black_box(body.clone())));
+        });
+    }
+
+    let (event_type, data) = bodies::known().next().expect("the first type");
+    let body = bytes::Bytes::from(bodies::event("evt_1", &event_type, data));
+    group.bench_function("instrument, as a serde_json::Value", |b| {
+        b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(&body)));
+    });
+    let body = bytes::Bytes::from(bodies::event("evt_1", "robot.created", data));
+    let event = Event::from_trusted_json(body.clone()).expect("an event");
+    assert!(matches!(event.payload, Payload::Unknown(_)));
+    group.bench_function("unknown type", |b| {
+        b.iter(|| Event::from_trusted_json(black_box(body.clone())));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, verify, refuse, decode);
+criterion_main!(benches);
