@@ -29,6 +29,13 @@
 //! other server, call [`Verifier::receive`] with the value of the signature header
 //! ([`only_header`]) and the body.
 //!
+//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
+//! framework.
+#![cfg_attr(
+    all(feature = "actix-web", feature = "axum"),
+    doc = "[Recipes](_recipes) show tests, counters, rotation and workers; [My deliveries are refused](_refused) goes from the text of an answer to its cause."
+)]
+//!
 //! # When a request passes
 //!
 //! A request is judged in this order, and the first rule that it breaks is the answer:
@@ -45,15 +52,47 @@
 //! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`;
 //!    otherwise 422. ([`DecodeError`])
 //!
-//! The extractors set no time limit. A header that is well-formed and recent needs no secret, so up
-//! to the body limit may be held for each connection until rule 4: limit the time of a request in
-//! the server, by a layer or in a proxy.
+//! # Deployment
+//!
+//! - **Answer first.** Ptolemy wants a 2xx within 10 seconds and sends again what fails. Store the
+//!   delivery, answer, work later.
+//! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition; an event's
+//!   own time is [`Event::created_at`].
+//! - **Limit the time.** The extractors set none, and a header that is well-formed and recent needs no
+//!   secret: up to the body limit may be held for each connection until rule 4. Put a timeout layer
+//!   around the handler, or a proxy in front, and limit the connections there.
+//! - **Leave the bytes alone.** A proxy that decompresses or re-formats bodies breaks every signature,
+//!   and so does a layer that decompresses requests in front of the extractor. Compressing answers does
+//!   no harm. A proxy that folds two header lines into one makes the header malformed.
+//! - **Keep the clock.** Run NTP; rule 2 compares with the host's clock.
+//! - **One secret for each endpoint.** Method, path and host are not signed.
+//! - **Rotate without a gap.** [`Verifier::also_accept`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts the
+//!   old secret beside the new; [`Delivery::secret_index`] tells when the old one is no longer used.
+//!
+//! # What Ptolemy documents, and what is assumed
+//!
+//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and its list (which
+//! breaks off at `membership`), the fields of some resources, numbers as strings, the 10 seconds and the
+//! retries. Assumed: the JSON around the data and all its other names, that the data is the resource as
+//! the API returns it, that an `id` names one event. Each type says which of its parts are which.
+//!
+//! Where an assumption is wrong, a field is `None`, or the payload is [`Payload::Malformed`] with the path
+//! of what did not fit; the JSON is there as it was sent ([`Event::raw`], [`Event::data`]), and the
+//! event reaches the handler.
+//!
+//! # What is not here
+//!
+//! A store, a queue, deduplication, retries of your own work; a client for Ptolemy's API; an HTTP
+//! server; TLS; signatures of other providers. [`Signer`] is for tests and tools.
 //!
 //! # Features
 //!
-//! - `axum`: the extractors for axum 0.8.
-//! - `actix-web`: the extractors for actix-web 4.
-//! - `rust_decimal`: conversion of [`Decimal`] to `rust_decimal::Decimal`.
+//! None is on by default, and none changes what another does.
+//!
+//! - `axum`: the extractors, for axum 0.8. It depends on `axum-core` alone, not on the framework.
+//! - `actix-web`: the extractors, for actix-web 4.
+//! - `rust_decimal`: conversion of [`Decimal`] to `rust_decimal::Decimal`, if that is the type you
+//!   calculate with.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -102,6 +141,14 @@ pub use sign::Signer;
 
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use extract::{Rejection, RejectionKind};
+
+#[cfg(all(any(doc, doctest), feature = "actix-web", feature = "axum"))]
+#[doc = include_str!("../docs/recipes.md")]
+pub mod _recipes {}
+
+#[cfg(all(any(doc, doctest), feature = "actix-web", feature = "axum"))]
+#[doc = include_str!("../docs/refused.md")]
+pub mod _refused {}
 
 #[cfg(all(doctest, feature = "actix-web", feature = "axum"))]
 #[doc = include_str!("../README.md")]
