@@ -9,9 +9,12 @@ use std::env;
 use std::hint::black_box;
 use std::process::Command;
 
-use ptolemy_webhooks::{Secret, SecretErrorKind, Signer, Verifier};
+use ptolemy_webhooks::{Event, Secret, SecretErrorKind, Signer, Verifier};
 use sha2::block_api::compress256;
 use time::macros::datetime;
+
+#[path = "../examples/bodies/mod.rs"]
+mod bodies;
 
 /// The text that is looked for in freed memory.
 const NEEDLE: &str = "SENTINEL_0123456789abcdef";
@@ -135,6 +138,42 @@ fn verify_does_not_allocate() {
         assert!(two.verify_at(&many, &body, now).is_ok());
         assert!(one.verify_at(&many, &body, now).is_err());
     }
+}
+
+/// `Bytes` that were shared before: the first clone of others allocates their count.
+fn shared(bytes: impl Into<bytes::Bytes>) -> bytes::Bytes {
+    let bytes = bytes.into();
+    drop(bytes.clone());
+    bytes
+}
+
+#[test]
+fn decoding_allocates_less_than_a_value_does() {
+    for (event_type, data) in bodies::known() {
+        let body = shared(bodies::event("evt_1", &event_type, data));
+        let event = allocations(|| Event::from_trusted_json(body.clone()).unwrap());
+        let value = allocations(|| serde_json::from_slice::<serde_json::Value>(&body).unwrap());
+        println!("{event_type}: {event} allocations, as a Value {value}");
+        assert!(event < value, "{event_type}: {event}, as a Value {value}");
+    }
+    // What is not known is cut out and kept: the text of its type, its id, its workspace.
+    let body = bodies::event("evt_1", "robot.created", r#"{"a":[1,{"b":"c"}]}"#);
+    let body = bytes::Bytes::from(body);
+    assert_eq!(
+        allocations(|| Event::from_trusted_json(body.clone()).unwrap()),
+        3
+    );
+}
+
+#[test]
+fn a_delivery_costs_no_copy_of_its_body() {
+    let verifier = Verifier::new(Secret::new(SECRET).unwrap());
+    let body = shared(vec![b'x'; 100_000]);
+    let header = Signer::new(&Secret::new(SECRET).unwrap()).sign(&body);
+    assert_eq!(
+        allocations(|| verifier.receive(&header, body.clone()).unwrap()),
+        0
+    );
 }
 
 #[test]

@@ -44,3 +44,18 @@ fn a_cause_is_printed_or_offered_as_source_but_not_both() {
     let decode = Event::from_trusted_json("").unwrap_err();
     assert!(decode.source().is_none());
 }
+
+/// They are moved about, and lie in the futures of handlers.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn sizes_do_not_grow_unseen() {
+    assert_eq!(size_of::<Verified>(), 24);
+    assert_eq!(size_of::<Verification>(), 56);
+    assert_eq!(size_of::<Delivery>(), 56);
+    assert_eq!(size_of::<RawJson>(), 32);
+    assert_eq!(size_of::<EventType>(), 24);
+    assert_eq!(size_of::<Payload>(), 40);
+    assert_eq!(size_of::<Event>(), 224);
+    assert_eq!(size_of::<VerifyError>(), 40);
+    assert_eq!(size_of::<DecodeError>(), 24);
+}
