@@ -30,7 +30,8 @@
 //! ([`only_header`]) and the body.
 //!
 //! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
-//! framework.
+//! framework. The guide is part of these docs when both frameworks' features are on, as on docs.rs,
+//! and lies in the folder `docs` of the package.
 #![cfg_attr(
     all(feature = "actix-web", feature = "axum"),
     doc = "[Recipes](_recipes) show tests, counters, rotation and workers; [My deliveries are refused](_refused) goes from the text of an answer to its cause."
@@ -76,8 +77,8 @@
 //! retries. Assumed: the JSON around the data and all its other names, that the data is the resource as
 //! the API returns it, that an `id` names one event. Each type says which of its parts are which.
 //!
-//! Where an assumption is wrong, a field is `None`, or the payload is [`Payload::Malformed`] with the path
-//! of what did not fit; the JSON is there as it was sent ([`Event::raw`], [`Event::data`]), and the
+//! Where an assumption is wrong, a field around the data is `None`; one wrong field in the data makes the
+//! payload [`Payload::Malformed`], with the path of what did not fit. The JSON is there as it was sent ([`Event::raw`], [`Event::data`]), and the
 //! event reaches the handler.
 //!
 //! # What is not here

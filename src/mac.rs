@@ -1,7 +1,5 @@
 //! HMAC-SHA256 over `{t}.{raw body}`, keyed once for each secret.
 
-use std::fmt;
-
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -30,12 +28,6 @@ impl Key {
         state.update(t);
         state.update(b".");
         Mac(state)
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
     }
 }
 

@@ -16,6 +16,9 @@ const PREFIX: &str = "whsec_";
 /// A secret that cannot be right is refused here, when the program starts, instead of turning every
 /// delivery away later.
 ///
+/// It is no `Clone`, so that no copy is left about: a [`Verifier`](crate::Verifier) takes it, a
+/// [`Signer`](crate::Signer) borrows it.
+///
 /// # Examples
 ///
 /// ```
@@ -115,8 +118,9 @@ fn check_text(text: &str) -> Result<(), SecretErrorKind> {
 
 /// Why a [`Secret`] was refused: a mistake in the receiver's configuration.
 ///
-/// It never holds or prints a part of the refused secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// It never holds or prints a part of the refused secret. `Debug` prints the same line as `Display`,
+/// since that is what a `main` that returns an error shows.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{kind}", VariablePrefix(variable.as_deref()))]
 pub struct SecretError {
     variable: Option<String>,
@@ -148,6 +152,12 @@ impl SecretError {
             variable: Some(name.to_owned()),
             ..self
         }
+    }
+}
+
+impl fmt::Debug for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -184,7 +194,10 @@ pub enum SecretErrorKind {
     )]
     Whitespace,
     /// It does not begin with `whsec_`.
-    #[error("secret does not begin with `whsec_`; an API token (`ptk_live_…`) is the usual mix-up")]
+    #[error(
+        "secret does not begin with `whsec_`; an API token (`ptk_live_…`) or quotes around it are the \
+         usual mix-up"
+    )]
     NoPrefix,
     /// Nothing follows the prefix `whsec_`.
     #[error("secret is nothing but the prefix `whsec_`")]

@@ -19,8 +19,8 @@ use serde::Deserialize;
 /// use serde::Deserialize;
 ///
 /// #[derive(Deserialize)]
-/// struct Envelope<'a> {
-///     region: &'a str,
+/// struct Envelope {
+///     region: String,
 /// }
 ///
 /// let event = Event::from_trusted_json(r#"{"event_type":"market.created","region":"apac"}"#)?;
@@ -57,11 +57,13 @@ impl RawJson {
         &self.0
     }
 
-    /// Reads the value as a type of your own, which may borrow from it.
+    /// Reads the value as a type of your own, which may borrow from it. A `&str` cannot hold a string
+    /// with escapes: take `String` or `Cow<str>`.
     ///
     /// # Errors
     ///
-    /// Tells where the text does not fit the type. It does not quote the text.
+    /// Tells where the text does not fit the type, or where an object ends that lacks a field. It does
+    /// not quote the text.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RawJsonError> {
         serde_json::from_slice(&self.0).map_err(|error| RawJsonError {
             line: error.line(),

@@ -17,7 +17,8 @@ use crate::verify::Verifier;
 
 /// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
 ///
-/// The [`Verifier`] comes from the router's state. Header and clock are judged before any of the
+/// The [`Verifier`] comes from the router's state: the state is a `Verifier`, or one can be had of it
+/// through `FromRef`, which axum derives for a state of several parts. Header and clock are judged before any of the
 /// body is read, and reading stops at the verifier's
 /// [`body_limit`](Verifier::body_limit); axum's `DefaultBodyLimit` does not apply.
 impl<S> FromRequest<S> for Delivery

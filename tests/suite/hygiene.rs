@@ -105,6 +105,15 @@ fn no_type_shows_the_secret_the_tag_or_the_raw_body() {
     shown.both("dedup_key", &delivery.dedup_key());
     shown.must_not_hold(&[&always[..], &[FIELD]].concat());
 
+    assert_eq!(format!("{signer:?}"), "Signer(..)");
+    let verified = verifier
+        .verify_at(&header, body.as_bytes(), at(NOW))
+        .unwrap();
+    assert_eq!(
+        format!("{verified:?}"),
+        "Verified { signed_at: 2023-11-14 22:13:20.0 +00:00:00, secret_index: 0, .. }"
+    );
+
     let mut shown = Shown::default();
     shown.debug("Event", &event);
     shown.debug("Payload", &event.payload);
