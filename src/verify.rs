@@ -283,8 +283,8 @@ impl Verifier {
         let distance = Duration::from_secs(u64::try_from(distance).unwrap_or(u64::MAX));
         let seconds = i64::try_from(t.seconds).ok();
         match seconds.filter(|&seconds| seconds <= LAST_SECOND) {
-            Some(signed_at) if distance.as_secs() <= self.tolerance.as_secs() => Ok(Claim {
-                signed_at,
+            Some(seconds) if distance.as_secs() <= self.tolerance.as_secs() => Ok(Claim {
+                seconds,
                 t_length: t.text.len(),
             }),
             Some(seconds) if seconds < now => Err(VerifyError::TooOld {
@@ -373,41 +373,38 @@ impl Verification {
 impl fmt::Debug for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verification")
-            .field("signed_at", &to_time(self.claim.signed_at))
+            .field("signed_at", &self.claim.signed_at())
             .finish_non_exhaustive()
     }
 }
 
 /// What the header says of the time, before the MAC has borne it out.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Claim {
     /// In seconds since 1970, not after [`LAST_SECOND`].
-    signed_at: i64,
+    seconds: i64,
     t_length: usize,
 }
 
 impl Claim {
+    /// Nothing is cut off here: no claim is after [`LAST_SECOND`].
+    fn signed_at(self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::seconds(self.seconds))
+    }
+
     fn prove(self, secret_index: Option<usize>) -> Result<Verified, VerifyError> {
-        let Self {
-            signed_at,
-            t_length,
-        } = self;
-        match secret_index {
-            Some(secret_index) => Ok(Verified {
-                signed_at,
-                t_length,
-                secret_index,
-            }),
-            None => Err(VerifyError::Mismatch),
-        }
+        let secret_index = secret_index.ok_or(VerifyError::Mismatch)?;
+        Ok(Verified {
+            claim: self,
+            secret_index,
+        })
     }
 }
 
 /// What is known of a request whose signature held.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// In seconds since 1970, not after [`LAST_SECOND`].
-    signed_at: i64,
-    t_length: usize,
+    claim: Claim,
     secret_index: usize,
 }
 
@@ -415,7 +412,7 @@ impl Verified {
     /// The time at which the sender signed: the header's `t`.
     #[must_use]
     pub fn signed_at(&self) -> OffsetDateTime {
-        to_time(self.signed_at)
+        self.claim.signed_at()
     }
 
     /// Which of the verifier's secrets signed: 0 for the first, then in the order in which they
@@ -429,7 +426,7 @@ impl Verified {
 
     /// The text of `t` as it was sent, leading zeros included.
     pub(crate) fn t(&self) -> String {
-        format!("{:0>1$}", self.signed_at, self.t_length)
+        format!("{:0>1$}", self.claim.seconds, self.claim.t_length)
     }
 }
 
@@ -440,11 +437,6 @@ impl fmt::Debug for Verified {
             .field("secret_index", &self.secret_index)
             .finish_non_exhaustive()
     }
-}
-
-/// `seconds` is not after [`LAST_SECOND`], so that nothing is cut off here.
-fn to_time(seconds: i64) -> OffsetDateTime {
-    OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::seconds(seconds))
 }
 
 /// Why a request was not accepted as one of Ptolemy's.
