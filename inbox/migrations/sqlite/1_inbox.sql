@@ -1,0 +1,49 @@
+CREATE TABLE ptolemy_inbox (
+    -- In the order of arrival; no id is used twice.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- Recognises repetitions.
+    dedup_key TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'dead')),
+    -- What the body says, for people; NULL if it says nothing of the kind.
+    event_type TEXT,
+    event_id TEXT,
+    -- What is worked through in order; NULL if the event names nothing.
+    resource TEXT,
+    resource_id TEXT,
+    -- All times are UTC, in the form 2026-04-15T09:30:00.000Z.
+    received_at TEXT NOT NULL,
+    -- Waiting: not before this time.
+    run_at TEXT NOT NULL,
+    -- How often it was handed to a worker.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    started_at TEXT,
+    -- Running: whose it is, since when for sure, and until when unless renewed.
+    lease_token INTEGER NOT NULL DEFAULT 0,
+    renewed_at TEXT,
+    lease_until TEXT,
+    -- Waiting: the id of an earlier event of the same resource that must end first.
+    waits_for INTEGER,
+    -- When it was done, or dead.
+    finished_at TEXT,
+    -- Why the last attempt failed.
+    last_error TEXT,
+    -- As it was signed, byte for byte.
+    body BLOB NOT NULL
+) STRICT;
+
+-- What a worker may take.
+CREATE INDEX ptolemy_inbox_ready ON ptolemy_inbox (run_at, id)
+    WHERE state = 'waiting' AND waits_for IS NULL;
+
+-- What of a resource is not finished. By finished_at and not by state, so that it need not change when a
+-- worker takes an event: its pages are many, and in no order of time.
+CREATE INDEX ptolemy_inbox_order ON ptolemy_inbox (resource, resource_id, id)
+    WHERE finished_at IS NULL AND resource_id IS NOT NULL;
+
+CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_for IS NOT NULL;
+
+-- Counts and lists of what is not done.
+CREATE INDEX ptolemy_inbox_open ON ptolemy_inbox (state, id) WHERE state <> 'done';
+
+-- What may be pruned.
+CREATE INDEX ptolemy_inbox_done ON ptolemy_inbox (finished_at) WHERE state = 'done';

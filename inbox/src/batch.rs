@@ -1,0 +1,210 @@
+//! Accepts that come at the same time share a commit.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use crate::accepted::Accepted;
+use crate::error::InboxError;
+use crate::store::{Arrival, Store};
+
+/// How many rows share a commit.
+const ROWS: usize = 256;
+
+/// How many bytes of bodies share a commit, unless one body alone is longer.
+const BYTES: usize = 4 * 1024 * 1024;
+
+type Answer = Result<Accepted, InboxError>;
+
+struct Pending {
+    arrival: Arrival,
+    limit: Duration,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: VecDeque<Pending>,
+    /// Whether a task works through the queue.
+    busy: bool,
+}
+
+impl Queue {
+    /// Adds a delivery; `true` if a task has to be started.
+    fn add(&mut self, pending: Pending) -> bool {
+        self.pending.push_back(pending);
+        !std::mem::replace(&mut self.busy, true)
+    }
+}
+
+/// The way of deliveries into the table.
+///
+/// Whoever finds nobody at work starts a task that inserts what is there, again and again until
+/// nothing is; what arrives during one commit shares the next. The task is nobody's future, so a
+/// dropped request takes no others down with it.
+pub(crate) struct Batcher {
+    store: Arc<dyn Store>,
+    /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
+    runtime: Handle,
+    queue: Mutex<Queue>,
+    /// Tells the workers of this process that something is new.
+    arrived: Arc<Notify>,
+}
+
+impl Batcher {
+    pub(crate) fn new(store: Arc<dyn Store>, arrived: Arc<Notify>) -> Self {
+        Self {
+            store,
+            runtime: Handle::current(),
+            queue: Mutex::default(),
+            arrived,
+        }
+    }
+
+    /// Stores a delivery within the time, together with others or alone.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        limit: Duration,
+        together: bool,
+    ) -> Result<Accepted, InboxError> {
+        let (answer, answered) = oneshot::channel();
+        let pending = Pending {
+            arrival,
+            limit,
+            answer,
+        };
+        if !together {
+            let batcher = self.clone();
+            self.runtime
+                .spawn(async move { batcher.insert(vec![pending]).await });
+        } else if self.queue().add(pending) {
+            let work = Work {
+                batcher: self.clone(),
+                ended: false,
+            };
+            // The queue is not locked here: a runtime that has ended drops the task at once.
+            self.runtime.spawn(work.run());
+        }
+        match timeout(limit, answered).await {
+            Ok(Ok(answer)) => answer,
+            // The task is gone with its runtime.
+            Ok(Err(gone)) => Err(InboxError::unavailable(gone)),
+            Err(_) => Err(InboxError::timed_out(limit)),
+        }
+    }
+
+    /// Takes what shares the next commit; with nothing left, nobody is at work any more.
+    fn next(&self) -> Option<Vec<Pending>> {
+        let mut queue = self.queue();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < ROWS
+            && let Some(pending) = queue.pending.pop_front()
+        {
+            // Nobody waits for it any more: the sender was told that it failed.
+            if pending.answer.is_closed() {
+                continue;
+            }
+            bytes += pending.arrival.body.len();
+            if bytes > BYTES && !batch.is_empty() {
+                queue.pending.push_front(pending);
+                break;
+            }
+            batch.push(pending);
+        }
+        queue.busy = !batch.is_empty();
+        queue.busy.then_some(batch)
+    }
+
+    async fn insert(&self, batch: Vec<Pending>) {
+        let limit = batch.iter().map(|pending| pending.limit).max();
+        let limit = limit.unwrap_or_default();
+        let (arrivals, answers): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|pending| (pending.arrival, pending.answer))
+            .unzip();
+        let inserted = match self.try_insert(&arrivals, limit).await {
+            Err(error) if arrivals.len() > 1 && self.is_of_one(&error) => {
+                let mut inserted = Vec::new();
+                for arrival in &arrivals {
+                    let alone = self.try_insert(std::slice::from_ref(arrival), limit).await;
+                    inserted.push(alone.map(|accepted| accepted.into_iter().next()));
+                }
+                inserted
+            }
+            Ok(accepted) => accepted.into_iter().map(|one| Ok(Some(one))).collect(),
+            Err(error) => vec![Err(error); answers.len()],
+        };
+        for (answer, inserted) in answers.into_iter().zip(inserted) {
+            if matches!(inserted, Ok(Some(Accepted::New))) {
+                self.arrived.notify_one();
+            }
+            // Without an answer, `accept` tells that the task is gone.
+            if let Some(inserted) = inserted.transpose() {
+                let _ = answer.send(inserted);
+            }
+        }
+    }
+
+    async fn try_insert(
+        &self,
+        arrivals: &[Arrival],
+        limit: Duration,
+    ) -> Result<Vec<Accepted>, InboxError> {
+        let inserted = match timeout(limit, self.store.insert(arrivals)).await {
+            Ok(inserted) => inserted.map_err(InboxError::unavailable),
+            Err(_) => Err(InboxError::timed_out(limit)),
+        };
+        inserted.inspect_err(|error| {
+            let source = std::error::Error::source(error).map(tracing::field::display);
+            tracing::warn!(%error, source, "deliveries were not accepted");
+        })
+    }
+
+    fn is_of_one(&self, error: &InboxError) -> bool {
+        error
+            .database()
+            .is_some_and(|error| self.store.is_of_one(error))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that works through the queue.
+struct Work {
+    batcher: Arc<Batcher>,
+    ended: bool,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            // Whoever is about to accept, such as those who were answered just now, comes along.
+            yield_now().await;
+            let Some(batch) = self.batcher.next() else {
+                break;
+            };
+            self.batcher.insert(batch).await;
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Work {
+    /// Cut short, with its runtime or by a panic: what waits is told so, and the next accept starts
+    /// another task.
+    fn drop(&mut self) {
+        if !self.ended {
+            let left = std::mem::take(&mut *self.batcher.queue());
+            drop(left);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why the inbox did not do what it was asked for.
+///
+/// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
+/// `Display`, and `Retry-After: 5` on a 503. Ptolemy sends again what is not answered with a 2xx, so
+/// a handler that returns this error loses nothing.
+///
+/// What the database said is in [`source`](Error::source); the message quotes none of it.
+#[derive(Clone, Debug)]
+pub struct InboxError {
+    kind: InboxErrorKind,
+    /// Shared by the accepts that shared a commit.
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What kept the inbox from doing what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InboxErrorKind {
+    /// The database cannot be reached, or refused: it is down, full, or may only be read.
+    Unavailable,
+    /// The database took longer than the limit. What was asked for may still happen.
+    #[non_exhaustive]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// A key of one's own is empty, longer than 255 bytes, or has a NUL.
+    InvalidKey,
+    /// A transaction of the other engine was asked for.
+    #[non_exhaustive]
+    WrongEngine {
+        /// The engine of this inbox.
+        engine: &'static str,
+    },
+}
+
+impl InboxError {
+    /// Tells what was in the way.
+    #[must_use]
+    pub fn kind(&self) -> InboxErrorKind {
+        self.kind
+    }
+
+    /// The status code of the response: 503 if the database is in the way, and 500 otherwise.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            InboxErrorKind::Unavailable | InboxErrorKind::TimedOut { .. } => 503,
+            InboxErrorKind::InvalidKey | InboxErrorKind::WrongEngine { .. } => 500,
+        }
+    }
+
+    /// How many seconds the sender should wait, if waiting may help.
+    #[cfg(any(feature = "actix-web", feature = "axum"))]
+    pub(crate) fn retry_after(&self) -> Option<&'static str> {
+        (self.status() == 503).then_some("5")
+    }
+
+    /// What the database said, if it said something.
+    pub(crate) fn database(&self) -> Option<&(dyn Error + 'static)> {
+        self.source()
+    }
+
+    pub(crate) fn new(kind: InboxErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    pub(crate) fn unavailable(source: impl Into<BoxError>) -> Self {
+        Self {
+            kind: InboxErrorKind::Unavailable,
+            source: Some(source.into().into()),
+        }
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::new(InboxErrorKind::TimedOut { limit })
+    }
+}
+
+impl fmt::Display for InboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            InboxErrorKind::Unavailable => f.write_str("the inbox's database is not available"),
+            InboxErrorKind::TimedOut { limit } => {
+                write!(f, "the inbox's database did not answer within {limit:?}")
+            }
+            InboxErrorKind::InvalidKey => {
+                f.write_str("the key is empty, longer than 255 bytes, or has a NUL")
+            }
+            InboxErrorKind::WrongEngine { engine } => write!(
+                f,
+                "the inbox is on {engine}: it has no transaction of the other engine"
+            ),
+        }
+    }
+}
+
+impl Error for InboxError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_deref()?)
+    }
+}
+
+/// Why an inbox could not be opened.
+///
+/// What the database said is in [`source`](Error::source).
+#[derive(Debug)]
+pub struct ConnectError {
+    kind: ConnectErrorKind,
+    source: Option<BoxError>,
+}
+
+/// What kept an inbox from being opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// The URL names no engine that the inbox knows.
+    #[error("the URL of the inbox begins with neither `sqlite:` nor `postgres:`")]
+    UnknownEngine,
+    /// The URL names an engine whose feature is off.
+    #[error("the URL of the inbox needs the feature `{feature}` of ptolemy-webhooks-inbox")]
+    #[non_exhaustive]
+    FeatureOff {
+        /// The name of the feature.
+        feature: &'static str,
+    },
+    /// What follows the engine's name in the URL makes no sense to it.
+    #[error("the URL of the inbox is malformed")]
+    MalformedUrl,
+    /// What the database is told to do would lose acknowledged deliveries in a crash.
+    #[error(
+        "the inbox would not survive a crash: `{setting}` is `{value}`, and has to be {wanted}"
+    )]
+    #[non_exhaustive]
+    NotDurable {
+        /// The name of the setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// The value that it must have.
+        wanted: &'static str,
+    },
+    /// A newer version of this crate has changed the tables; this one cannot judge what they mean.
+    #[error(
+        "the inbox's tables are at version {found}, and this version of ptolemy-webhooks-inbox knows \
+         them up to {known}: upgrade it"
+    )]
+    #[non_exhaustive]
+    NewerSchema {
+        /// The version of the tables.
+        found: i64,
+        /// The newest version that is known.
+        known: i64,
+    },
+    /// The tables could not be created or migrated, or are not what their record says.
+    #[error("the inbox's tables could not be created or migrated")]
+    Migration,
+    /// Texts of events and errors have characters that the database cannot hold.
+    #[error("the inbox's database has the encoding {encoding}, and has to have UTF8")]
+    #[non_exhaustive]
+    Encoding {
+        /// The encoding of the database.
+        encoding: String,
+    },
+    /// The database cannot be reached, or refused.
+    #[error("the inbox's database is not available")]
+    Unavailable,
+}
+
+impl ConnectError {
+    /// Tells what was in the way.
+    #[must_use]
+    pub fn kind(&self) -> &ConnectErrorKind {
+        &self.kind
+    }
+
+    pub(crate) fn new(kind: ConnectErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn with(kind: ConnectErrorKind, source: impl Into<BoxError>) -> Self {
+        Self {
+            kind,
+            source: Some(source.into()),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_deref()?)
+    }
+}

@@ -1,0 +1,100 @@
+//! When a failed event is tried again.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+
+/// Longer delays and leases mean the same to people, and databases can add this one to a time.
+pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub(crate) attempts: u32,
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl Default for Retry {
+    /// Tries for 9 to 18 hours: an outage overnight.
+    fn default() -> Self {
+        Self {
+            attempts: 20,
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Retry {
+    /// The delay after so many attempts; `None` after the last.
+    pub(crate) fn after(&self, attempts: u32) -> Option<Duration> {
+        if attempts >= self.attempts {
+            return None;
+        }
+        // The jitter adds up to as much again, and no delay is shorter than the first.
+        let longest = self.longest.min(LONGEST);
+        let mut delays = ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay((longest / 2).max(self.first.min(longest)))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        // After so many doublings any delay is the longest one.
+        let doublings = attempts.saturating_sub(1).min(64);
+        let delay = delays.nth(usize::try_from(doublings).ok()?)?;
+        Some(delay.min(longest))
+    }
+
+    /// As `after`, with a delay that the handler asked for.
+    pub(crate) fn after_in(&self, attempts: u32, delay: Duration) -> Option<Duration> {
+        (attempts < self.attempts).then(|| delay.min(LONGEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_with_jitter_up_to_the_longest() {
+        let retry = Retry::default();
+        for _ in 0..100 {
+            for (attempts, least) in [(1, 1), (2, 2), (3, 4), (10, 512), (12, 1_800), (19, 1_800)] {
+                let delay = retry.after(attempts).unwrap().as_secs_f64();
+                let least = f64::from(least);
+                assert!(
+                    (least..=2.0 * least).contains(&delay),
+                    "{attempts}: {delay}"
+                );
+            }
+        }
+        assert_eq!(retry.after(20), None);
+        assert_eq!(retry.after(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_jitter_spreads() {
+        let retry = Retry::default();
+        let delays: std::collections::HashSet<_> = (0..20).map(|_| retry.after(5)).collect();
+        assert!(delays.len() > 10);
+    }
+
+    #[test]
+    fn any_setting_has_delays_that_a_database_can_add() {
+        for first in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+            for longest in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
+                let attempts = u32::MAX;
+                let retry = Retry {
+                    attempts,
+                    first,
+                    longest,
+                };
+                for attempts in [0, 1, 2, 40, 1_000, u32::MAX - 1] {
+                    assert!(retry.after(attempts).unwrap() <= longest.min(LONGEST));
+                }
+                assert_eq!(retry.after_in(1, Duration::MAX), Some(LONGEST));
+                assert_eq!(retry.after_in(u32::MAX, Duration::ZERO), None);
+            }
+        }
+    }
+}

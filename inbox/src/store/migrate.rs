@@ -1,0 +1,64 @@
+//! Versions of the tables.
+
+use std::ops::Deref;
+
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Acquire, SqlSafeStr as _};
+
+use crate::error::{ConnectError, ConnectErrorKind};
+use crate::store::BoxFuture;
+
+/// The record of the versions. sqlx's own name for it is left to the user's migrations.
+const TABLE: &str = "ptolemy_inbox_migrations";
+
+/// Runs the migrations. In a function of its own, since the compiler cannot see through this future where
+/// it is a part of another that must be `Send`.
+pub(crate) fn run<'c, A>(
+    migrator: &'c Migrator,
+    connection: A,
+) -> BoxFuture<'c, Result<(), ConnectError>>
+where
+    A: Acquire<'c> + Send + 'c,
+    <A::Connection as Deref>::Target: Migrate,
+    A::Connection: Send,
+{
+    Box::pin(async move {
+        migrator
+            .run(connection)
+            .await
+            .map_err(|error| migrate_error(error, migrator))
+    })
+}
+
+/// What brings the tables to the newest version. The caller sees to it that one runs at a time.
+pub(crate) fn migrator(versions: &[&'static str]) -> Migrator {
+    let migrations = (1..)
+        .zip(versions)
+        .map(|(version, sql)| {
+            let sql = sql.into_sql_str();
+            Migration::new(version, "inbox".into(), MigrationType::Simple, sql, false)
+        })
+        .collect();
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.dangerous_set_table_name(TABLE);
+    migrator.set_locking(false);
+    migrator
+}
+
+/// Whether nothing needs to be migrated.
+pub(crate) fn is_newest(version: Option<i64>, versions: &[&str]) -> bool {
+    version.and_then(|version| usize::try_from(version).ok()) == Some(versions.len())
+}
+
+fn migrate_error(error: MigrateError, migrator: &Migrator) -> ConnectError {
+    match error {
+        MigrateError::VersionMissing(found) => {
+            let known = migrator.iter().map(|migration| migration.version).max();
+            ConnectError::new(ConnectErrorKind::NewerSchema {
+                found,
+                known: known.unwrap_or(0),
+            })
+        }
+        error => ConnectError::with(ConnectErrorKind::Migration, error),
+    }
+}

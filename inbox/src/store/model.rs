@@ -1,0 +1,475 @@
+//! Random steps on a store and on a plain model of it: after each, both must hold the same.
+
+use std::collections::{BTreeMap, HashSet};
+use std::env;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{Arrival, Claim, Lease, Range, Store, Turn, Verdict};
+use crate::accepted::{Accepted, State};
+use crate::key::Labels;
+use crate::retry::Retry;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Nothing comes due by itself: only the step that says so makes it.
+const RETRY: Retry = Retry {
+    attempts: 3,
+    first: HOUR,
+    longest: Duration::from_secs(7_200),
+};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    key: String,
+    resource: Option<String>,
+    state: State,
+    attempts: u32,
+    token: i64,
+    /// Waiting: its time has come.
+    due: bool,
+    /// Running: its lease is over.
+    expired: bool,
+    /// Done: long enough ago to be pruned.
+    old: bool,
+}
+
+enum Pool {
+    Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
+}
+
+struct World {
+    store: Box<dyn Store>,
+    pool: Pool,
+    rows: BTreeMap<i64, Row>,
+    /// Every lease that was ever given, also those that were lost since.
+    leases: Vec<Lease>,
+    in_order: bool,
+    /// How often each kind of step did something.
+    did: BTreeMap<&'static str, u32>,
+}
+
+impl World {
+    async fn execute(&self, sql: String) {
+        let sql = AssertSqlSafe(sql);
+        match &self.pool {
+            Pool::Sqlite(pool) => drop(pool.execute(sql).await.unwrap()),
+            Pool::Postgres(pool) => drop(pool.execute(sql).await.unwrap()),
+        }
+    }
+
+    async fn table(&self) -> Vec<(i64, String, String, i64, i64)> {
+        let sql = "SELECT id, dedup_key, state, CAST(attempts AS BIGINT), lease_token
+                   FROM ptolemy_inbox ORDER BY id";
+        macro_rules! rows {
+            ($pool:expr) => {
+                $pool
+                    .fetch_all(sql)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)))
+                    .collect()
+            };
+        }
+        match &self.pool {
+            Pool::Sqlite(pool) => rows!(pool),
+            Pool::Postgres(pool) => rows!(pool),
+        }
+    }
+
+    fn past(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "'2020-01-01T00:00:00.000Z'",
+            Pool::Postgres(_) => "timestamptz '2020-01-01'",
+        }
+    }
+
+    fn ids(&self, holds: impl Fn(&Row) -> bool) -> Vec<i64> {
+        let rows = self.rows.iter().filter(|(_, row)| holds(row));
+        rows.map(|(id, _)| *id).collect()
+    }
+
+    fn did(&mut self, what: &'static str) {
+        *self.did.entry(what).or_default() += 1;
+    }
+
+    /// Whether a worker may take this row, by the words of the promise.
+    fn is_eligible(&self, id: i64) -> bool {
+        let row = &self.rows[&id];
+        let blocked = self.in_order
+            && row.resource.is_some()
+            && self.rows.iter().any(|(other, earlier)| {
+                earlier.resource == row.resource
+                    && *other != id
+                    && (earlier.state == State::Running
+                        || *other < id && earlier.state == State::Waiting)
+            });
+        row.state == State::Waiting && row.due && !blocked
+    }
+
+    async fn accept(&mut self, random: &mut fastrand::Rng) {
+        let arrivals: Vec<_> = (0..random.usize(1..5))
+            .map(|_| {
+                let key = format!("k{}", random.u32(0..200));
+                let resource = (random.u8(0..4) > 0).then(|| format!("r{}", random.u8(0..10)));
+                Arrival {
+                    key,
+                    labels: Labels {
+                        resource: resource.map(|id| ("instrument".to_owned(), id)),
+                        ..Labels::default()
+                    },
+                    body: Bytes::from_static(b"{}"),
+                }
+            })
+            .collect();
+        let accepted = self.store.insert(&arrivals).await.unwrap();
+        let mut added: HashSet<String> = HashSet::new();
+        let mut new = Vec::new();
+        for (arrival, accepted) in arrivals.into_iter().zip(accepted) {
+            let known = self.rows.values().find(|row| row.key == arrival.key);
+            match (known, added.contains(&arrival.key)) {
+                (Some(row), _) => {
+                    assert_eq!(accepted, Accepted::Duplicate { state: row.state });
+                    self.did("duplicate");
+                }
+                (None, true) => {
+                    let state = State::Waiting;
+                    assert_eq!(accepted, Accepted::Duplicate { state });
+                }
+                (None, false) => {
+                    assert_eq!(accepted, Accepted::New);
+                    added.insert(arrival.key.clone());
+                    new.push(arrival);
+                }
+            }
+        }
+        for (id, key, ..) in self.table().await {
+            if let Some(arrival) = new.iter().find(|arrival| arrival.key == key) {
+                let row = Row {
+                    key,
+                    resource: arrival.labels.resource.clone().map(|(_, id)| id),
+                    state: State::Waiting,
+                    attempts: 0,
+                    token: 0,
+                    due: true,
+                    expired: false,
+                    old: false,
+                };
+                assert_eq!(self.rows.insert(id, row), None);
+                self.did("new");
+            }
+        }
+    }
+
+    async fn turn(&mut self, random: &mut fastrand::Rng) {
+        let mut settle: Vec<(Lease, Verdict)> = Vec::new();
+        let mut renew = Vec::new();
+        for _ in 0..random.usize(0..4) {
+            // The last leases are those most likely to hold.
+            let recent = self.leases.len().saturating_sub(8);
+            let Some(lease) = random.choice(&self.leases[recent..]).copied() else {
+                break;
+            };
+            let error = "failed".to_owned();
+            let taken = settle.iter().any(|(settled, _)| settled.id == lease.id)
+                || renew.iter().any(|renewed: &Lease| renewed.id == lease.id);
+            match random.u8(0..8) {
+                _ if taken => {}
+                0..3 => settle.push((lease, Verdict::Done)),
+                3 => settle.push((lease, Verdict::Again { delay: HOUR, error })),
+                4 => settle.push((lease, Verdict::Dead { error })),
+                5 => settle.push((
+                    lease,
+                    Verdict::Returned {
+                        delay: Duration::ZERO,
+                    },
+                )),
+                _ => renew.push(lease),
+            }
+        }
+        let take = random.usize(0..4);
+        let turned = self
+            .store
+            .turn(Turn {
+                settle: &settle,
+                renew: &renew,
+                take,
+                in_order: self.in_order,
+                lease: HOUR,
+                retry: &RETRY,
+            })
+            .await
+            .unwrap();
+
+        let mut lost = Vec::new();
+        for (lease, verdict) in &settle {
+            match self.held(*lease) {
+                None => lost.push(*lease),
+                Some(row) => {
+                    row.state = verdict.state();
+                    row.due = verdict.is_returned();
+                    row.attempts -= u32::from(verdict.is_returned());
+                    row.expired = false;
+                    self.did("settled");
+                }
+            }
+        }
+        for lease in renew {
+            if self.is_done(lease) {
+                continue;
+            }
+            match self.held(lease) {
+                None => lost.push(lease),
+                Some(row) => {
+                    row.expired = false;
+                    self.did("renewed");
+                }
+            }
+        }
+        assert_eq!(turned.lost, lost);
+        for _ in lost {
+            self.did("lost");
+        }
+        for id in self.ids(|row| row.state == State::Running && row.expired) {
+            let row = self.rows.get_mut(&id).unwrap();
+            row.expired = false;
+            row.due = false;
+            row.state = if row.attempts < RETRY.attempts {
+                State::Waiting
+            } else {
+                State::Dead
+            };
+            self.did("taken over");
+        }
+        self.claimed(turned.claims, take);
+    }
+
+    fn held(&mut self, lease: Lease) -> Option<&mut Row> {
+        let row = self.rows.get_mut(&lease.id)?;
+        (row.state == State::Running && row.token == lease.token).then_some(row)
+    }
+
+    /// Whether the lease ended with the event: its task is about to end too, and lost nothing.
+    fn is_done(&self, lease: Lease) -> bool {
+        let row = self.rows.get(&lease.id);
+        row.is_some_and(|row| row.state == State::Done && row.token == lease.token)
+    }
+
+    fn claimed(&mut self, claims: Vec<Claim>, take: usize) {
+        let count = claims.len();
+        for claim in claims {
+            let id = claim.lease.id;
+            assert!(self.is_eligible(id), "{id}");
+            let row = self.rows.get_mut(&id).unwrap();
+            row.state = State::Running;
+            row.attempts += 1;
+            row.token += 1;
+            assert_eq!(
+                (claim.lease.token, claim.attempts),
+                (row.token, row.attempts)
+            );
+            self.leases.push(claim.lease);
+            self.did("claimed");
+        }
+        if count < take {
+            let left: Vec<_> = self.ids(|row| row.state == State::Waiting);
+            let left: Vec<_> = left
+                .into_iter()
+                .filter(|id| self.is_eligible(*id))
+                .collect();
+            // An event that was marked to wait, and then forgotten, would be seen here.
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+
+    async fn step(&mut self, random: &mut fastrand::Rng) {
+        match random.u8(0..20) {
+            0..6 => self.accept(random).await,
+            6..14 => self.turn(random).await,
+            14 => {
+                if let Some(id) = random.choice(self.ids(|row| row.state == State::Running)) {
+                    let past = self.past();
+                    self.execute(format!(
+                        "UPDATE ptolemy_inbox SET lease_until = {past} WHERE id = {id}"
+                    ))
+                    .await;
+                    self.rows.get_mut(&id).unwrap().expired = true;
+                    self.did("expired");
+                }
+            }
+            15 | 16 => {
+                if let Some(id) = random.choice(self.ids(|row| row.state == State::Waiting)) {
+                    let past = self.past();
+                    self.execute(format!(
+                        "UPDATE ptolemy_inbox SET run_at = {past} WHERE id = {id}"
+                    ))
+                    .await;
+                    self.rows.get_mut(&id).unwrap().due = true;
+                    self.did("due");
+                }
+            }
+            17 => {
+                let dead = self.ids(|row| row.state == State::Dead);
+                let one = random.bool();
+                let range = match random.choice(&dead) {
+                    Some(id) if one => Range(id - 1, *id),
+                    _ => Range(0, i64::MAX),
+                };
+                let affected: Vec<_> = dead
+                    .into_iter()
+                    .filter(|id| *id > range.0 && *id <= range.1)
+                    .collect();
+                let discard = random.u8(0..4) == 0;
+                let mut changed = if discard {
+                    self.store.discard(range).await.unwrap()
+                } else {
+                    self.store.replay(range).await.unwrap()
+                };
+                changed.sort_unstable();
+                assert_eq!(changed, affected);
+                for id in affected {
+                    let row = self.rows.get_mut(&id).unwrap();
+                    if discard {
+                        row.state = State::Done;
+                        self.did("discarded");
+                    } else {
+                        row.state = State::Waiting;
+                        row.attempts = 0;
+                        row.due = true;
+                        self.did("replayed");
+                    }
+                }
+            }
+            18 => {
+                if let Some(id) = random.choice(self.ids(|row| row.state == State::Done)) {
+                    let past = self.past();
+                    self.execute(format!(
+                        "UPDATE ptolemy_inbox SET finished_at = {past} WHERE id = {id}"
+                    ))
+                    .await;
+                    self.rows.get_mut(&id).unwrap().old = true;
+                }
+            }
+            _ => {
+                let pruned = self.store.prune(HOUR).await.unwrap();
+                let old = self.ids(|row| row.state == State::Done && row.old);
+                assert_eq!(pruned, old.len() as u64);
+                for id in old {
+                    self.rows.remove(&id);
+                    self.did("pruned");
+                }
+            }
+        }
+        let table = self.table().await;
+        let model: Vec<_> = self
+            .rows
+            .iter()
+            .map(|(id, row)| {
+                let state = row.state.as_str().to_owned();
+                (
+                    *id,
+                    row.key.clone(),
+                    state,
+                    i64::from(row.attempts),
+                    row.token,
+                )
+            })
+            .collect();
+        assert_eq!(table, model);
+        let stats = self.store.stats().await.unwrap();
+        let count = |state| self.ids(|row| row.state == state).len() as u64;
+        assert_eq!(
+            (stats.waiting, stats.running, stats.dead),
+            (
+                count(State::Waiting),
+                count(State::Running),
+                count(State::Dead)
+            )
+        );
+        assert_eq!(stats.oldest_waiting.is_some(), stats.waiting > 0);
+    }
+}
+
+async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
+    let seed = match env::var("PTOLEMY_INBOX_MODEL_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("PTOLEMY_INBOX_MODEL_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut world = World {
+        store,
+        pool,
+        rows: BTreeMap::new(),
+        leases: Vec::new(),
+        in_order,
+        did: BTreeMap::new(),
+    };
+    for _ in 0..steps {
+        world.step(&mut random).await;
+    }
+    println!("{:?}", world.did);
+    assert_eq!(
+        world.did.len(),
+        12,
+        "a kind of step did nothing: {:?}",
+        world.did
+    );
+}
+
+async fn sqlite(in_order: bool) {
+    let file = env::temp_dir().join(format!(
+        "ptolemy-model-{}-{in_order}.db",
+        std::process::id()
+    ));
+    let store = SqliteStore::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let pool = Pool::Sqlite(store.pool.clone());
+    walk(Box::new(store), pool, in_order, 2_000).await;
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
+}
+
+async fn postgres(in_order: bool) {
+    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
+    let name = format!("ptolemy_model_{}_{in_order}", std::process::id());
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE {name}");
+    connection.execute(AssertSqlSafe(create)).await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let store = PostgresStore::connect(&format!("{base}/{name}"))
+        .await
+        .unwrap();
+    let pool = Pool::Postgres(store.pool.clone());
+    walk(Box::new(store), pool, in_order, 2_000).await;
+}
+
+#[tokio::test]
+async fn sqlite_does_what_the_model_does() {
+    sqlite(false).await;
+}
+
+#[tokio::test]
+async fn sqlite_does_what_the_model_does_in_order() {
+    sqlite(true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn postgres_does_what_the_model_does() {
+    postgres(false).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn postgres_does_what_the_model_does_in_order() {
+    postgres(true).await;
+}
