@@ -1,0 +1,109 @@
+//! What is logged: in a binary of its own, since it takes all that the process logs.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ptolemy_webhooks::{Secret, Signer, Verifier};
+use ptolemy_webhooks_inbox::{Failure, Inbox, sqlx};
+
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logs {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    async fn until(&self, text: &str) {
+        for _ in 0..2_000 {
+            if self.text().contains(text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not logged within 20 s: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() {
+    let logs = Logs::default();
+    let writer = logs.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+
+    let file = std::env::temp_dir().join(format!("ptolemy-logs-{}.db", std::process::id()));
+    let inbox = Inbox::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let secret = Secret::new("whsec_sesame").unwrap();
+    let (signer, verifier) = (Signer::new(&secret), Verifier::new(secret));
+    for (id, event_type) in [
+        ("e1", "a.fails"),
+        ("e2", "a.panics"),
+        ("e3", "b\\nforged.line"),
+    ] {
+        let body = format!(
+            r#"{{"id":"{id}","event_type":"{event_type}","data":{{"id":"xyzzy","n":"plugh"}}}}"#
+        );
+        let header = signer.sign(body.as_bytes());
+        let delivery = verifier.receive(header, body).unwrap();
+        inbox.accept(&delivery).await.unwrap();
+    }
+    let handler = |event: ptolemy_webhooks::Event, _| async move {
+        match event.event_type.as_str() {
+            "a.fails" => Err(Failure::never("xyzzy in an error")),
+            "a.panics" => panic!("in a handler"),
+            _ => Ok(()),
+        }
+    };
+    let worker = tokio::spawn(inbox.worker().max_attempts(1).run(handler));
+    logs.until("an attempt failed id=1 attempt=1").await;
+    while inbox.stats().await.unwrap().dead < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worker.abort();
+
+    // A handler that holds SQLite's write lock for long.
+    assert_eq!(inbox.replay_all().await.unwrap(), 2);
+    let worker = tokio::spawn(inbox.worker().run_in_sqlite_transaction(|_, tx| {
+        Box::pin(async move {
+            sqlx::query("SELECT 1").execute(tx).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(())
+        })
+    }));
+    logs.until("write lock for more than 3s").await;
+    worker.abort();
+
+    let text = logs.text();
+    for expected in [
+        "ptolemy_inbox_accept{event_type=\"a.fails\"}",
+        "ptolemy_inbox_handle{id=1 event_type=\"a.fails\" attempt=1}",
+        "event_type=\"sha256:",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    for secret in ["sesame", "xyzzy", "plugh", "forged", "whsec"] {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
+}

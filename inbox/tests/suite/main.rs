@@ -1,0 +1,18 @@
+//! What the inbox promises, each promise on both engines.
+//!
+//! The tests on PostgreSQL are ignored unless asked for, since they need a server:
+//! `inbox/tests/postgres start DIR` starts one and prints the URL for `PTOLEMY_INBOX_POSTGRES_URL`.
+
+mod database;
+mod delivery;
+mod workers;
+
+mod durable;
+mod leases;
+mod once;
+mod order;
+mod responses;
+mod retries;
+mod shutdown;
+mod transactions;
+mod upkeep;

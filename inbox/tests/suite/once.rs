@@ -1,0 +1,175 @@
+//! Promise 2: once.
+
+use ptolemy_webhooks_inbox::{Accepted, Failure, InboxErrorKind, State};
+
+use crate::database::{Database, on_both_engines};
+use crate::delivery;
+use crate::workers::{Log, Running, until};
+
+on_both_engines! {
+    a_repetition_is_a_duplicate_and_tells_how_far_the_first_is
+    a_hundred_repetitions_at_once_are_one_row
+    a_duplicate_does_not_revive_a_dead_event
+    a_key_of_ones_own_counts
+    a_key_that_cannot_be_stored_is_an_error
+    a_dropped_accept_holds_nothing_up
+}
+
+fn state(accepted: Accepted) -> State {
+    match accepted {
+        Accepted::Duplicate { state, .. } => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_repetition_is_a_duplicate_and_tells_how_far_the_first_is(database: &Database) {
+    let inbox = database.inbox().await;
+    let delivery = delivery::event("e");
+    assert_eq!(inbox.accept(&delivery).await.unwrap(), Accepted::New);
+    let again = inbox.accept(&delivery).await.unwrap();
+    assert_eq!(state(again), State::Waiting);
+
+    let log = Log::default();
+    let (begun, proceed) = (log.clone(), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let gate = proceed.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker,
+        move |event, _| {
+            let (begun, gate) = (begun.clone(), gate.clone());
+            async move {
+                begun.write(event.id.unwrap());
+                gate.notified().await;
+                Ok(())
+            }
+        },
+    );
+    log.until(1).await;
+    let again = inbox.accept(&delivery).await.unwrap();
+    assert_eq!(state(again), State::Running);
+
+    proceed.notify_one();
+    until("done", async || database.states().await == ["done"]).await;
+    let again = inbox.accept(&delivery).await.unwrap();
+    assert_eq!(state(again), State::Done);
+    worker.stop().await;
+    assert_eq!(log.lines(), ["e"]);
+}
+
+async fn a_hundred_repetitions_at_once_are_one_row(database: &Database) {
+    let inboxes = [database.inbox().await, database.inbox().await];
+    let delivery = delivery::event("e");
+    let mut accepts = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let (inbox, delivery) = (inboxes[number % 2].clone(), delivery.clone());
+        accepts.spawn(async move { inbox.accept(&delivery).await.unwrap() });
+    }
+    let accepted = accepts.join_all().await;
+    let new = accepted
+        .iter()
+        .filter(|accepted| **accepted == Accepted::New);
+    assert_eq!((new.count(), accepted.len()), (1, 100));
+    assert_eq!(database.states().await, ["waiting"]);
+}
+
+async fn a_duplicate_does_not_revive_a_dead_event(database: &Database) {
+    let inbox = database.inbox().await;
+    let delivery = delivery::event("e");
+    inbox.accept(&delivery).await.unwrap();
+    let log = Log::default();
+    let handled = log.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker,
+        move |_, _| {
+            handled.write("handled");
+            async { Err(Failure::never("no")) }
+        },
+    );
+    until("dead", async || database.states().await == ["dead"]).await;
+    let again = inbox.accept(&delivery).await.unwrap();
+    assert_eq!(state(again), State::Dead);
+    worker.stop().await;
+    assert_eq!(
+        (database.states().await, log.lines().len()),
+        (vec!["dead".to_owned()], 1)
+    );
+}
+
+async fn a_key_of_ones_own_counts(database: &Database) {
+    let inbox = database.inbox().await;
+    let (one, two) = (delivery::event("one"), delivery::event("two"));
+    assert_eq!(
+        inbox.accept_with_key(&one, "k").await.unwrap(),
+        Accepted::New
+    );
+    assert_eq!(
+        state(inbox.accept_with_key(&two, "k").await.unwrap()),
+        State::Waiting
+    );
+    assert_eq!(
+        inbox.accept_with_key(&one, "é".repeat(127)).await.unwrap(),
+        Accepted::New
+    );
+    assert_eq!(inbox.accept(&one).await.unwrap(), Accepted::New);
+    assert_eq!(database.states().await.len(), 3);
+}
+
+async fn a_key_that_cannot_be_stored_is_an_error(database: &Database) {
+    let inbox = database.inbox().await;
+    let delivery = delivery::event("e");
+    for key in [
+        String::new(),
+        "k".repeat(256),
+        "é".repeat(128),
+        "a\0b".to_owned(),
+    ] {
+        let error = inbox.accept_with_key(&delivery, key).await.unwrap_err();
+        assert_eq!(error.kind(), InboxErrorKind::InvalidKey);
+    }
+    assert_eq!(database.states().await.len(), 0);
+}
+
+async fn a_dropped_accept_holds_nothing_up(database: &Database) {
+    let inbox = database.inbox().await;
+    for number in 0..50 {
+        let delivery = delivery::event(&format!("dropped {number}"));
+        let accept = inbox.accept(&delivery);
+        tokio::select! {
+            biased;
+            _ = accept => {}
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert_eq!(
+        inbox.accept(&delivery::event("last")).await.unwrap(),
+        Accepted::New
+    );
+}
+
+/// As in a server that has a runtime for each of its threads, and one whose runtime is gone.
+#[test]
+fn an_inbox_serves_other_runtimes_as_long_as_its_own_lives() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let home = tokio::runtime::Runtime::new().unwrap();
+    let database = home.block_on(Database::sqlite());
+    let inbox = home.block_on(database.inbox());
+    for id in ["a", "b"] {
+        let accepted = runtime().block_on(inbox.accept(&delivery::event(id)));
+        assert_eq!(accepted.unwrap(), Accepted::New);
+    }
+    home.shutdown_timeout(std::time::Duration::from_secs(10));
+    let error = runtime()
+        .block_on(inbox.accept(&delivery::event("c")))
+        .unwrap_err();
+    assert_eq!(error.kind(), InboxErrorKind::Unavailable);
+    assert_eq!(
+        runtime().block_on(database.states()),
+        ["waiting", "waiting"]
+    );
+}

@@ -1,0 +1,232 @@
+//! Promise 6: order where it matters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ptolemy_webhooks_inbox::{Failure, Worker};
+use tokio::sync::Notify;
+
+use crate::database::{Database, on_both_engines};
+use crate::delivery;
+use crate::workers::{Log, Running, until};
+
+on_both_engines! {
+    events_of_one_resource_run_in_order_and_others_do_not_wait
+    an_event_that_backs_off_holds_up_those_behind_it
+    a_dead_event_blocks_nothing
+    a_replayed_event_waits_for_a_newer_one_that_runs
+    events_without_an_id_are_not_ordered
+    two_workers_keep_the_order_together
+    a_long_line_of_one_resource_holds_up_no_other
+}
+
+fn in_order(worker: Worker) -> Worker {
+    worker.concurrency(8).in_order()
+}
+
+fn three(worker: Worker) -> Worker {
+    in_order(worker).max_attempts(3)
+}
+
+async fn events_of_one_resource_run_in_order_and_others_do_not_wait(database: &Database) {
+    let inbox = database.inbox().await;
+    for (id, instrument) in [
+        ("a1", "a"),
+        ("a2", "a"),
+        ("b1", "b"),
+        ("a3", "a"),
+        ("b2", "b"),
+    ] {
+        inbox
+            .accept(&delivery::change(id, instrument))
+            .await
+            .unwrap();
+    }
+    let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
+    let (begun, gate) = (log.clone(), proceed.clone());
+    let worker = Running::start(&inbox, in_order, move |event, _| {
+        let (begun, gate) = (begun.clone(), gate.clone());
+        async move {
+            let id = event.id.unwrap();
+            begun.write(id.clone());
+            if id == "a1" {
+                gate.notified().await;
+            }
+            Ok(())
+        }
+    });
+    until("b is done", async || log.lines().len() == 3).await;
+    assert_eq!(
+        log.lines().iter().filter(|id| id.starts_with('a')).count(),
+        1
+    );
+    proceed.notify_one();
+    log.until(5).await;
+    worker.stop().await;
+    let of = |resource| -> Vec<_> {
+        log.lines()
+            .into_iter()
+            .filter(|id| id.starts_with(resource))
+            .collect()
+    };
+    assert_eq!(of('a'), ["a1", "a2", "a3"]);
+    assert_eq!(of('b'), ["b1", "b2"]);
+}
+
+async fn an_event_that_backs_off_holds_up_those_behind_it(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["a1", "a2"] {
+        inbox.accept(&delivery::change(id, "a")).await.unwrap();
+    }
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(&inbox, in_order, move |event, attempt| {
+        let id = event.id.unwrap();
+        begun.write(format!("{id} {}", attempt.number()));
+        async move {
+            if id == "a1" && attempt.number() == 1 {
+                return Err(Failure::retry_in(Duration::from_millis(500), "later"));
+            }
+            Ok(())
+        }
+    });
+    assert_eq!(log.until(3).await, ["a1 1", "a1 2", "a2 1"]);
+    worker.stop().await;
+}
+
+async fn a_dead_event_blocks_nothing(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["a1", "a2", "a3"] {
+        inbox.accept(&delivery::change(id, "a")).await.unwrap();
+    }
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(&inbox, three, move |event, _| {
+        let id = event.id.unwrap();
+        begun.write(id.clone());
+        async move {
+            if id == "a1" {
+                Err(Failure::retry("no"))
+            } else {
+                Ok(())
+            }
+        }
+    });
+    assert_eq!(log.until(5).await, ["a1", "a1", "a1", "a2", "a3"]);
+    worker.stop().await;
+    assert_eq!(database.states().await, ["dead", "done", "done"]);
+}
+
+/// Nor does the newer one, when it fails, wait for the replayed one that waits for it.
+async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["a1", "a2", "a3"] {
+        inbox.accept(&delivery::change(id, "a")).await.unwrap();
+    }
+    let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
+    let (begun, gate) = (log.clone(), proceed.clone());
+    let worker = Running::start(&inbox, in_order, move |event, attempt| {
+        let (begun, gate) = (begun.clone(), gate.clone());
+        async move {
+            let id = event.id.unwrap();
+            begun.write(id.clone());
+            match (id.as_str(), attempt.number(), begun.lines().len()) {
+                ("a1", _, 1) => Err(Failure::never("no")),
+                ("a2", 1, _) => {
+                    gate.notified().await;
+                    Err(Failure::retry("once more"))
+                }
+                _ => Ok(()),
+            }
+        }
+    });
+    assert_eq!(log.until(2).await, ["a1", "a2"]);
+    let dead = inbox.dead_letters(0, 1).await.unwrap();
+    assert!(inbox.replay(dead[0].id).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(log.lines(), ["a1", "a2"]);
+    proceed.notify_one();
+    let lines = log.until(5).await;
+    worker.stop().await;
+    assert_eq!(lines, ["a1", "a2", "a1", "a2", "a3"]);
+}
+
+async fn events_without_an_id_are_not_ordered(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["x", "y", "z"] {
+        let body = format!(r#"{{"id":"{id}","event_type":"instrument.updated","data":{{}}}}"#);
+        inbox.accept(&delivery::of(&body)).await.unwrap();
+    }
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(&inbox, in_order, move |event, _| {
+        begun.write(event.id.unwrap());
+        std::future::pending()
+    });
+    log.until(3).await;
+    worker.crash().await;
+}
+
+async fn two_workers_keep_the_order_together(database: &Database) {
+    let inbox = database.inbox().await;
+    for number in 0..120 {
+        let id = format!("{}-{number:03}", number % 4);
+        let instrument = (number % 4).to_string();
+        inbox
+            .accept(&delivery::change(&id, &instrument))
+            .await
+            .unwrap();
+    }
+    let log = Log::default();
+    let workers: Vec<_> = [inbox, database.inbox().await]
+        .iter()
+        .map(|inbox| {
+            let log = log.clone();
+            Running::start(inbox, in_order, move |event, _| {
+                let log = log.clone();
+                async move {
+                    let id = event.id.unwrap();
+                    log.write(format!("{id} begins"));
+                    tokio::task::yield_now().await;
+                    log.write(format!("{id} ends"));
+                    Ok(())
+                }
+            })
+        })
+        .collect();
+    let lines = log.until(240).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    for instrument in ["0-", "1-", "2-", "3-"] {
+        let own: Vec<_> = lines
+            .iter()
+            .filter(|line| line.starts_with(instrument))
+            .collect();
+        let mut sorted = own.clone();
+        sorted.sort();
+        assert_eq!(own, sorted);
+        assert_eq!(own.len(), 60);
+    }
+}
+
+async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
+    let inbox = database.inbox().await;
+    let mut accepts = tokio::task::JoinSet::new();
+    for number in 0..3_000 {
+        let delivery = delivery::change(&format!("a{number}"), "a");
+        let inbox = inbox.clone();
+        accepts.spawn(async move { inbox.accept(&delivery).await.unwrap() });
+    }
+    accepts.join_all().await;
+    inbox.accept(&delivery::change("b", "b")).await.unwrap();
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(&inbox, in_order, move |event, _| {
+        begun.write(event.id.unwrap());
+        std::future::pending()
+    });
+    let lines = log.until(2).await;
+    worker.crash().await;
+    assert!(lines.contains(&"b".to_owned()), "{lines:?}");
+}

@@ -1,0 +1,148 @@
+//! Promise 8: clean stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::database::{Database, on_both_engines};
+use crate::delivery;
+use crate::durable::Lock;
+use crate::workers::{Log, Running};
+
+on_both_engines! {
+    what_is_taken_while_the_worker_stops_goes_back
+    a_stop_lets_what_runs_finish_and_takes_nothing_more
+    a_stop_gives_back_what_does_not_finish_in_time
+    a_stop_keeps_its_deadline_while_the_database_is_stuck
+    an_idle_worker_stops_at_once
+}
+
+async fn a_stop_lets_what_runs_finish_and_takes_nothing_more(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["a", "b", "c"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
+    let (begun, gate) = (log.clone(), proceed.clone());
+    let worker = Running::start(
+        &inbox,
+        |worker| worker.concurrency(2),
+        move |event, _| {
+            let (begun, gate) = (begun.clone(), gate.clone());
+            async move {
+                begun.write(event.id.unwrap());
+                gate.notified().await;
+                Ok(())
+            }
+        },
+    );
+    log.until(2).await;
+    let stop = tokio::spawn(worker.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    proceed.notify_waiters();
+    stop.await.unwrap();
+    assert_eq!(database.states().await, ["done", "done", "waiting"]);
+    assert_eq!(log.lines().len(), 2);
+}
+
+async fn a_stop_gives_back_what_does_not_finish_in_time(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker.shutdown_timeout(Duration::from_millis(100)),
+        move |_, attempt| {
+            begun.write(attempt.number().to_string());
+            std::future::pending()
+        },
+    );
+    log.until(1).await;
+    worker.stop().await;
+    assert_eq!(database.states().await, ["waiting"]);
+    assert_eq!(
+        database.number("SELECT attempts FROM ptolemy_inbox").await,
+        0
+    );
+
+    // At once, without a wait for the lease to expire; and the attempt did not count.
+    let begun = log.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker,
+        move |_, attempt| {
+            begun.write(attempt.number().to_string());
+            async { Ok(()) }
+        },
+    );
+    assert_eq!(log.until(2).await, ["1", "1"]);
+    worker.stop().await;
+}
+
+async fn a_stop_keeps_its_deadline_while_the_database_is_stuck(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let log = Log::default();
+    let begun = log.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker.shutdown_timeout(Duration::from_millis(200)),
+        move |_, _| {
+            begun.write("begun");
+            std::future::pending()
+        },
+    );
+    log.until(1).await;
+    let lock = Lock::take(database).await;
+    let begin = Instant::now();
+    worker.stop().await;
+    assert!(
+        begin.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begin.elapsed()
+    );
+    lock.release().await;
+}
+
+/// The signal comes while the database is about to hand events over.
+async fn what_is_taken_while_the_worker_stops_goes_back(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let lock = Lock::take(database).await;
+    let log = Log::default();
+    let handled = log.clone();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker,
+        move |_, _| {
+            handled.write("handled");
+            async { Ok(()) }
+        },
+    );
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stop = tokio::spawn(worker.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    lock.release().await;
+    stop.await.unwrap();
+    assert_eq!(database.states().await, ["waiting"]);
+    assert_eq!(
+        database.number("SELECT attempts FROM ptolemy_inbox").await,
+        0
+    );
+    assert!(log.lines().is_empty());
+}
+
+async fn an_idle_worker_stops_at_once(database: &Database) {
+    let inbox = database.inbox().await;
+    let worker = Running::start(
+        &inbox,
+        |worker| worker.poll_interval(Duration::from_secs(3_600)),
+        |_, _| async { Ok(()) },
+    );
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begin = Instant::now();
+    worker.stop().await;
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}

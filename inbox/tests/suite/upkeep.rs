@@ -1,0 +1,295 @@
+//! Promises 7 and 9: never full of ghosts, and readable.
+
+use std::time::Duration;
+
+use ptolemy_webhooks_inbox::sqlx::{Connection as _, Executor as _, SqliteConnection};
+use ptolemy_webhooks_inbox::{Accepted, ConnectErrorKind, Inbox};
+
+use crate::database::{Database, on_both_engines};
+use crate::delivery;
+use crate::workers::{Running, until};
+
+on_both_engines! {
+    prune_removes_what_was_done_long_ago_and_nothing_else
+    stats_count_what_is_not_done
+    the_table_can_be_read_by_people
+    ten_that_start_at_once_share_the_tables
+    tables_of_a_newer_version_are_refused
+    opening_the_inbox_again_changes_nothing
+    the_users_own_tables_and_migrations_are_left_alone
+}
+
+async fn prune_removes_what_was_done_long_ago_and_nothing_else(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["old", "young", "dead", "waiting", "running"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let set = |id: &str, state: &str, age: i64| {
+        format!(
+            "UPDATE ptolemy_inbox SET state = '{state}', finished_at = {} WHERE event_id = '{id}'",
+            database.time(-age)
+        )
+    };
+    let month = 30 * 24 * 60 * 60;
+    database.execute(&set("old", "done", month + 60)).await;
+    database.execute(&set("young", "done", month - 60)).await;
+    database.execute(&set("dead", "dead", 2 * month)).await;
+    database
+        .execute(&set("waiting", "waiting", 2 * month))
+        .await;
+    database
+        .execute(&set("running", "running", 2 * month))
+        .await;
+    // More than one batch.
+    database
+        .execute(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1200)
+             INSERT INTO ptolemy_inbox (dedup_key, state, received_at, run_at, finished_at, body)
+             SELECT 'copy ' || n, state, received_at, run_at, finished_at, body
+             FROM ptolemy_inbox, numbers WHERE event_id = 'old'",
+        )
+        .await;
+    assert_eq!(
+        inbox
+            .prune(Duration::from_secs(month as u64))
+            .await
+            .unwrap(),
+        1_201
+    );
+    let left = database
+        .texts("SELECT event_id FROM ptolemy_inbox ORDER BY id")
+        .await;
+    assert_eq!(left, ["young", "dead", "waiting", "running"]);
+    // What was pruned is new again.
+    assert_eq!(
+        inbox.accept(&delivery::event("old")).await.unwrap(),
+        Accepted::New
+    );
+    assert_eq!(inbox.prune(Duration::MAX).await.unwrap(), 0);
+    assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
+}
+
+async fn stats_count_what_is_not_done(database: &Database) {
+    let inbox = database.inbox().await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.waiting, stats.running, stats.dead), (0, 0, 0));
+    assert_eq!(stats.oldest_waiting, None);
+    for (id, state) in [
+        ("a", "waiting"),
+        ("b", "waiting"),
+        ("c", "running"),
+        ("d", "dead"),
+        ("e", "done"),
+    ] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+        database
+            .execute(&format!(
+                "UPDATE ptolemy_inbox SET state = '{state}', received_at = {} WHERE event_id = '{id}'",
+                database.time(-100)
+            ))
+            .await;
+    }
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.waiting, stats.running, stats.dead), (2, 1, 1));
+    let oldest = stats.oldest_waiting.unwrap().as_secs();
+    assert!((99..130).contains(&oldest), "{oldest}");
+}
+
+/// Questions that operators ask, as they would write them.
+async fn the_table_can_be_read_by_people(database: &Database) {
+    let inbox = database.inbox().await;
+    let body = r#"{"id":"e1","event_type":"market.created","data":{"id":"asx"}}"#;
+    inbox.accept(&delivery::of(body)).await.unwrap();
+    let worker = Running::start(
+        &inbox,
+        |worker| worker,
+        |_, _| async { Err(ptolemy_webhooks_inbox::Failure::never("no such market")) },
+    );
+    until("dead", async || database.states().await == ["dead"]).await;
+    worker.stop().await;
+    let told = "SELECT state || ' ' || event_type || ' ' || event_id || ' ' || resource || ' ' ||
+                       resource_id || ' ' || attempts || ' ' || last_error
+                FROM ptolemy_inbox WHERE resource = 'market' AND resource_id = 'asx'";
+    assert_eq!(
+        database.texts(told).await,
+        ["dead market.created e1 market asx 1 no such market"]
+    );
+    let today = match database {
+        Database::Sqlite { .. } => {
+            "SELECT CAST(body AS TEXT) FROM ptolemy_inbox
+             WHERE received_at > datetime('now', '-1 day') AND finished_at >= received_at"
+        }
+        Database::Postgres { .. } => {
+            "SELECT convert_from(body, 'UTF8') FROM ptolemy_inbox
+             WHERE received_at > now() - interval '1 day' AND finished_at >= received_at"
+        }
+    };
+    assert_eq!(database.texts(today).await, [body]);
+    let tables = match database {
+        Database::Sqlite { .. } => {
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        }
+        Database::Postgres { .. } => {
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'
+             ORDER BY table_name"
+        }
+    };
+    assert_eq!(
+        database.texts(tables).await,
+        ["ptolemy_inbox", "ptolemy_inbox_migrations"]
+    );
+}
+
+async fn ten_that_start_at_once_share_the_tables(database: &Database) {
+    let mut opens = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let url = database.url();
+        opens.spawn(async move { Inbox::connect(&url).await.unwrap() });
+    }
+    let inboxes = opens.join_all().await;
+    for (number, inbox) in inboxes.iter().enumerate() {
+        inbox
+            .accept(&delivery::event(&number.to_string()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(database.states().await.len(), 10);
+    assert_eq!(
+        database
+            .number("SELECT count(*) FROM ptolemy_inbox_migrations")
+            .await,
+        1
+    );
+}
+
+async fn tables_of_a_newer_version_are_refused(database: &Database) {
+    drop(database.inbox().await);
+    database
+        .execute(
+            "INSERT INTO ptolemy_inbox_migrations
+             SELECT 7, description, installed_on, success, checksum, execution_time
+             FROM ptolemy_inbox_migrations",
+        )
+        .await;
+    let error = Inbox::connect(&database.url()).await.unwrap_err();
+    assert!(
+        matches!(
+            error.kind(),
+            ConnectErrorKind::NewerSchema {
+                found: 7,
+                known: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "the inbox's tables are at version 7, and this version of ptolemy-webhooks-inbox knows them up \
+         to 1: upgrade it"
+    );
+}
+
+async fn opening_the_inbox_again_changes_nothing(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let again = database.inbox().await;
+    assert!(matches!(
+        again.accept(&delivery::event("e")).await.unwrap(),
+        Accepted::Duplicate { .. }
+    ));
+    assert_eq!(database.states().await, ["waiting"]);
+}
+
+async fn the_users_own_tables_and_migrations_are_left_alone(database: &Database) {
+    database
+        .execute("CREATE TABLE _sqlx_migrations (of_the TEXT)")
+        .await;
+    database
+        .execute("INSERT INTO _sqlx_migrations VALUES ('user')")
+        .await;
+    let _ = database
+        .inbox()
+        .await
+        .accept(&delivery::event("e"))
+        .await
+        .unwrap();
+    assert_eq!(
+        database.texts("SELECT of_the FROM _sqlx_migrations").await,
+        ["user"]
+    );
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_engine_is_refused() {
+    for url in [
+        "",
+        "inbox.db",
+        "mysql://localhost/x",
+        "SQLITE://x",
+        "http://x",
+        ":",
+    ] {
+        let error = Inbox::connect(url).await.unwrap_err();
+        assert_eq!(error.kind(), &ConnectErrorKind::UnknownEngine, "{url}");
+    }
+    let error = Inbox::connect("postgres://localhost:port/x")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &ConnectErrorKind::MalformedUrl);
+    let error = Inbox::connect("postgres://127.0.0.1:1/x")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
+    let error = Inbox::connect("sqlite:///no/such/folder/inbox.db")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
+}
+
+/// The tables are there; the role of the receivers may use them and create none.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_role_that_may_not_create_tables_can_use_them() {
+    let database = Database::postgres().await;
+    drop(database.inbox().await);
+    let role = database.url().rsplit_once('/').unwrap().1.to_owned();
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN;
+             GRANT SELECT ON ptolemy_inbox_migrations TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ptolemy_inbox TO {role}"
+        ))
+        .await;
+    let url = database.url().replace("//postgres@", &format!("//{role}@"));
+    let inbox = Inbox::connect(&url).await.unwrap();
+    assert_eq!(
+        inbox.accept(&delivery::event("e")).await.unwrap(),
+        Accepted::New
+    );
+    let worker = Running::start(&inbox, |worker| worker.in_order(), |_, _| async { Ok(()) });
+    until("done", async || database.states().await == ["done"]).await;
+    worker.stop().await;
+    assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
+}
+
+/// Turning write-ahead logging on needs the file alone, and SQLite does not wait for that by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_others_read_is_waited_for() {
+    let database = Database::sqlite().await;
+    let url = format!("{}2", database.url());
+    let mut reader = SqliteConnection::connect(&format!("{url}?mode=rwc"))
+        .await
+        .unwrap();
+    reader.execute("CREATE TABLE mine (x)").await.unwrap();
+    reader.execute("BEGIN; SELECT * FROM mine").await.unwrap();
+    let file = url.trim_start_matches("sqlite://").to_owned();
+    let connect = tokio::spawn(async move { Inbox::connect(&url).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!connect.is_finished(), "{:?}", connect.await);
+    reader.execute("ROLLBACK").await.unwrap();
+    connect.await.unwrap().unwrap();
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{file}{end}"));
+    }
+}

@@ -1,0 +1,91 @@
+//! Workers that a test can wait for and stop.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ptolemy_webhooks::Event;
+use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError, Worker};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A worker of a test, with what it handled.
+pub(crate) struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), InboxError>>,
+}
+
+impl Running {
+    /// Starts it; `set` sets it up.
+    pub(crate) fn start<F, Fut>(
+        inbox: &Inbox,
+        set: impl FnOnce(Worker) -> Worker,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let worker = set(quick(inbox)).graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        Self {
+            stop: Some(stop),
+            task: tokio::spawn(worker.run(handler)),
+        }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Ends it as a crash does: nothing that it holds is given back.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+/// A worker that looks often and repeats soon.
+pub(crate) fn quick(inbox: &Inbox) -> Worker {
+    inbox
+        .worker()
+        .poll_interval(Duration::from_millis(10))
+        .lease(Duration::from_secs(1))
+        .backoff(Duration::from_millis(1), Duration::from_millis(2))
+}
+
+/// Waits until something holds; panics after 20 s.
+pub(crate) async fn until<Fut: Future<Output = bool>>(what: &str, holds: impl Fn() -> Fut) {
+    for _ in 0..2_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 20 s: {what}");
+}
+
+/// A list that handlers write to.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn write(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) async fn until(&self, lines: usize) -> Vec<String> {
+        until(&format!("{lines} lines"), async || {
+            self.lines().len() >= lines
+        })
+        .await;
+        self.lines()
+    }
+}
