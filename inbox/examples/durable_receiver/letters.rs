@@ -1,0 +1,120 @@
+//! What is not done, and what became of it: for people.
+
+use std::io;
+use std::str::FromStr;
+
+use ptolemy_webhooks_inbox::{DeadLetter, Inbox, InboxError};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::line::field;
+use crate::output::print;
+use crate::{Fault, chain, failed};
+
+/// How many dead letters are read at a time.
+const PAGE: u32 = 500;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    Stats,
+    Dead,
+    Replay(Letters),
+    Discard(Letters),
+}
+
+/// Dead letters on the command line: an id, or `all`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Letters {
+    One(i64),
+    All,
+}
+
+impl FromStr for Letters {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            id => id
+                .parse()
+                .map(Self::One)
+                .map_err(|_| "neither an id nor `all`"),
+        }
+    }
+}
+
+pub(crate) async fn run(inbox: &Inbox, task: &Task) -> Result<(), Fault> {
+    match *task {
+        Task::Stats => stats(inbox).await,
+        Task::Dead => dead(inbox).await,
+        Task::Replay(Letters::All) => count("replayed", inbox.replay_all().await).await,
+        Task::Replay(Letters::One(id)) => one("replayed", id, inbox.replay(id).await).await,
+        Task::Discard(Letters::All) => count("discarded", inbox.discard_all().await).await,
+        Task::Discard(Letters::One(id)) => one("discarded", id, inbox.discard(id).await).await,
+    }
+}
+
+async fn stats(inbox: &Inbox) -> Result<(), Fault> {
+    let stats = inbox.stats().await.map_err(database)?;
+    let oldest = match stats.oldest_waiting {
+        Some(age) => format!("{} s", age.as_secs()),
+        None => "-".to_owned(),
+    };
+    let text = format!(
+        "waiting {}\nrunning {}\ndead {}\noldest waiting {oldest}",
+        stats.waiting, stats.running, stats.dead
+    );
+    print(text).await.map_err(output)
+}
+
+async fn dead(inbox: &Inbox) -> Result<(), Fault> {
+    let mut after = 0;
+    loop {
+        let letters = inbox.dead_letters(after, PAGE).await.map_err(database)?;
+        let Some(last) = letters.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        let lines: Vec<_> = letters.iter().map(line).collect();
+        print(lines.join("\n")).await.map_err(output)?;
+    }
+}
+
+fn line(letter: &DeadLetter) -> String {
+    let name = |name: &Option<String>| field(name.as_deref().unwrap_or("-"));
+    [
+        letter.id.to_string(),
+        name(&letter.event_type),
+        name(&letter.event_id),
+        moment(letter.received_at),
+        moment(letter.died_at),
+        letter.attempts.to_string(),
+        field(&letter.last_error),
+    ]
+    .join("\t")
+}
+
+fn moment(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| "-".to_owned())
+}
+
+async fn count(done: &str, result: Result<u64, InboxError>) -> Result<(), Fault> {
+    let letters = result.map_err(database)?;
+    print(format!("{done} {letters}")).await.map_err(output)
+}
+
+async fn one(done: &str, id: i64, result: Result<bool, InboxError>) -> Result<(), Fault> {
+    if result.map_err(database)? {
+        print(format!("{done} 1")).await.map_err(output)
+    } else {
+        Err(failed(format_args!("no dead letter has the id {id}")))
+    }
+}
+
+fn database(error: InboxError) -> Fault {
+    failed(chain(&error))
+}
+
+fn output(error: io::Error) -> Fault {
+    failed(format_args!("standard output: {error}"))
+}

@@ -1,0 +1,37 @@
+//! Standard output, a line at a time.
+
+use std::io::{self, Write as _};
+
+use ptolemy_webhooks::{Event, Payload};
+use ptolemy_webhooks_inbox::Attempt;
+use tokio::task::spawn_blocking;
+
+use crate::line::field;
+
+/// Writes a line, and returns when it is out of this process.
+pub(crate) async fn print(mut line: String) -> io::Result<()> {
+    line.push('\n');
+    // Whoever reads too slowly holds up handlers, and not the server.
+    let written = spawn_blocking(move || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(line.as_bytes())?;
+        stdout.flush()
+    });
+    written.await.map_err(io::Error::other)?
+}
+
+/// The line for an event that was handled.
+pub(crate) fn handled(event: &Event, attempt: &Attempt) -> String {
+    let understood = match event.payload {
+        Payload::Unknown(_) => "unknown",
+        Payload::Malformed(_) => "malformed",
+        _ => "typed",
+    };
+    let id = event.id.as_deref().filter(|id| !id.is_empty());
+    format!(
+        "handled {} {} {understood} attempt {}",
+        field(event.event_type.as_str()),
+        field(id.unwrap_or("-")),
+        attempt.number(),
+    )
+}
