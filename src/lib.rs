@@ -83,7 +83,8 @@
 //!
 //! # What is not here
 //!
-//! A store, a queue, deduplication, retries of your own work; a client for Ptolemy's API; an HTTP
+//! A store, a queue, retries of your own work: the package
+//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox) has them. A client for Ptolemy's API; an HTTP
 //! server; TLS; signatures of other providers. [`Signer`] is for tests and tools.
 //!
 //! # Features
