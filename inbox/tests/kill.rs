@@ -281,12 +281,16 @@ fn put_to_sleep_and_check(test: &str, handler: Handler) {
     let mut random = Random::new();
     let receiver = Process::start(printing(&store.url(), handler, &lines, "--no-worker"));
     let workers = [(); 2].map(|()| {
-        let arguments = "--no-server --lease 1 --longest-backoff 1 --work-ms 100";
+        let arguments = "--no-server --lease 1 --longest-backoff 1 --work-ms 200";
         Process::start(printing(&store.url(), handler, &lines, arguments))
     });
     let rest = Duration::from_millis(50);
     let senders = Senders::start(SENDERS, receiver.address(), &record, &mut random, rest);
-    for round in 0..rounds() {
+    let interrupted = "SELECT count(*) FROM ptolemy_inbox WHERE attempts > 1";
+    let mut round = 0;
+    // At the end of the rounds, until one has hit running work.
+    while round < rounds() || round < rounds() + 20 && store.number(interrupted) == 0 {
+        round += 1;
         thread::sleep(random.millis(200, 800));
         let worker = &workers[usize::try_from(round % 2).unwrap()];
         worker.signal("-STOP");

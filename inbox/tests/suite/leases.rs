@@ -190,14 +190,15 @@ async fn a_lease_is_renewed_while_the_handler_runs(database: &Database) {
             let log = log.clone();
             async move {
                 log.write(format!("begun {}", attempt.number()));
-                // Three leases long.
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                // Longer than two leases.
+                tokio::time::sleep(Duration::from_secs(5)).await;
                 Ok(())
             }
         }
     };
-    let one = Running::start(&inbox, |worker| worker, handler.clone());
-    let two = Running::start(&database.inbox().await, |worker| worker, handler);
+    let two_seconds = |worker: ptolemy_webhooks_inbox::Worker| worker.lease(Duration::from_secs(2));
+    let one = Running::start(&inbox, two_seconds, handler.clone());
+    let two = Running::start(&database.inbox().await, two_seconds, handler);
     until("done", async || database.states().await == ["done"]).await;
     one.stop().await;
     two.stop().await;
