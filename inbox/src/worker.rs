@@ -85,7 +85,7 @@ enum Ended {
     Undecodable(DecodeError),
 }
 
-type Start = dyn Fn(Claim) -> BoxFuture<'static, Ended> + Send + Sync;
+type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Ended> + Send + Sync;
 
 impl Worker {
     pub(crate) fn new(engine: Engine, arrived: Arc<Notify>) -> Self {
@@ -190,14 +190,10 @@ impl Worker {
     {
         let handler = Arc::new(handler);
         let most = self.settings.retry.attempts;
-        let start = move |claim: Claim| -> BoxFuture<'static, Ended> {
+        let start = move |event, claim: Claim| -> BoxFuture<'static, Ended> {
             let handler = handler.clone();
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, most);
-                let event = match Event::from_trusted_json(claim.body) {
-                    Ok(event) => event,
-                    Err(error) => return Ended::Undecodable(error),
-                };
                 Ended::Plain(handler(event, attempt).await.map_err(Into::into))
             })
         };
@@ -383,9 +379,13 @@ impl Rounds {
         );
         let start = self.start.clone();
         // The handler is called within the task, so that a panic of it ends nothing but the task.
-        let task = self
-            .tasks
-            .spawn(async move { start(claim).await }.instrument(span));
+        let work = async move {
+            match Event::from_trusted_json(claim.body.clone()) {
+                Ok(event) => start(event, claim).await,
+                Err(error) => Ended::Undecodable(error),
+            }
+        };
+        let task = self.tasks.spawn(work.instrument(span));
         let held = Held {
             lease,
             attempts,

@@ -69,14 +69,9 @@ impl Worker {
         let store = self.engine.sqlite().ok_or_else(|| self.wrong_engine())?;
         let handler = Arc::new(handler);
         self.settings.concurrency = 1;
-        let start = move |claim: Claim| -> BoxFuture<'static, Ended> {
+        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let Claim { lease, body, .. } = claim;
-                let event = match Event::from_trusted_json(body) {
-                    Ok(event) => event,
-                    Err(error) => return Ended::Undecodable(error),
-                };
                 let handled = store
                     .handle(lease, |connection| {
                         let mut handled = handler(event, connection);
@@ -148,14 +143,9 @@ impl Worker {
     {
         let store = self.engine.postgres().ok_or_else(|| self.wrong_engine())?;
         let handler = Arc::new(handler);
-        let start = move |claim: Claim| -> BoxFuture<'static, Ended> {
+        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let Claim { lease, body, .. } = claim;
-                let event = match Event::from_trusted_json(body) {
-                    Ok(event) => event,
-                    Err(error) => return Ended::Undecodable(error),
-                };
                 let handled = store
                     .handle(lease, |connection| handler(event, connection))
                     .await;
