@@ -161,7 +161,8 @@ pub(crate) struct Turned {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Look {
     AtOnce,
-    /// Another worker was choosing.
+    /// Another worker was choosing; SQLite lets one write at a time anyway.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     Soon,
     #[default]
     Later,
@@ -218,7 +219,6 @@ pub(crate) struct Range(pub(crate) i64, pub(crate) i64);
 
 /// Puts the answers for what was added together with those for what was there; `None` if one is
 /// neither.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn answers(
     arrivals: &[Arrival],
     added: &HashSet<String>,
