@@ -198,15 +198,22 @@ fn unavailable(error: sqlx::Error) -> ConnectError {
 impl Store for PostgresStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
         Box::pin(async move {
-            let mut tx = self.begin().await?;
-            let added = insert(arrivals, &mut tx).await?;
-            let states = if added.len() < arrivals.len() {
-                states_of(arrivals, &mut tx).await?
-            } else {
-                HashMap::new()
-            };
-            tx.commit().await?;
-            answers(arrivals, &added, &states).ok_or_else(|| VANISHED.into())
+            // Once more where a duplicate was pruned between the two statements: now it is new.
+            for _ in 0..2 {
+                let mut tx = self.begin().await?;
+                let added = insert(arrivals, &mut tx).await?;
+                let states = if added.len() < arrivals.len() {
+                    states_of(arrivals, &mut tx).await?
+                } else {
+                    HashMap::new()
+                };
+                if let Some(answers) = answers(arrivals, &added, &states) {
+                    tx.commit().await?;
+                    return Ok(answers);
+                }
+                tx.rollback().await?;
+            }
+            Err(VANISHED.into())
         })
     }
 
