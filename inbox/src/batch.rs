@@ -1,6 +1,7 @@
 //! Accepts that come at the same time share a commit.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -162,15 +163,15 @@ impl Batcher {
             Err(_) => Err(InboxError::timed_out(limit)),
         };
         inserted.inspect_err(|error| {
-            let source = std::error::Error::source(error).map(tracing::field::display);
+            let source = error.source().map(tracing::field::display);
             tracing::warn!(%error, source, "deliveries were not accepted");
         })
     }
 
     fn is_of_one(&self, error: &InboxError) -> bool {
         error
-            .database()
-            .is_some_and(|error| self.store.is_of_one(error))
+            .source()
+            .is_some_and(|source| self.store.is_of_one(source))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -63,11 +63,6 @@ impl InboxError {
         (self.status() == 503).then_some("5")
     }
 
-    /// What the database said, if it said something.
-    pub(crate) fn database(&self) -> Option<&(dyn Error + 'static)> {
-        self.source()
-    }
-
     pub(crate) fn new(kind: InboxErrorKind) -> Self {
         Self { kind, source: None }
     }

@@ -44,7 +44,8 @@ impl Choice {
     }
 
     pub(super) fn next(&self) -> Look {
-        Look::at_once(self.more)
+        // A page may hold more than was wanted of it.
+        Look::at_once(self.more || self.taken.len() == self.take)
     }
 
     /// Whether another page is to be looked at.

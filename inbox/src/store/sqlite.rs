@@ -357,7 +357,9 @@ impl Store for SqliteStore {
                 let verdict = Verdict::after(turn.retry.after(attempts), LEASE_EXPIRED.to_owned());
                 settle(&mut tx, now, lease, &verdict).await?;
             }
-            let taken = if turn.in_order {
+            let taken = if turn.take == 0 {
+                Vec::new()
+            } else if turn.in_order {
                 let choice = next_in_order(&mut tx, now, turn.take).await?;
                 turned.next = choice.next();
                 choice.taken
