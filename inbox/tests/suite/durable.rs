@@ -35,15 +35,7 @@ async fn what_was_accepted_is_there_for_whoever_opens_the_inbox_next(database: &
     // Nothing is closed in an orderly way.
     std::mem::forget(inbox);
     let log = Log::default();
-    let handled = log.clone();
-    let worker = Running::start(
-        &database.inbox().await,
-        |worker| worker,
-        move |event, _| {
-            handled.write(event.id.unwrap());
-            async { Ok(()) }
-        },
-    );
+    let worker = Running::start(&database.inbox().await, |worker| worker, log.writer());
     assert_eq!(log.until(1).await, ["e"]);
     worker.stop().await;
 }
@@ -416,15 +408,7 @@ async fn a_connection_that_is_cut_is_an_error_at_most_once() {
     let database = Database::postgres().await;
     let inbox = database.inbox().await;
     let log = Log::default();
-    let handled = log.clone();
-    let worker = Running::start(
-        &inbox,
-        |worker| worker.concurrency(4),
-        move |event, _| {
-            handled.write(event.id.unwrap());
-            async { Ok(()) }
-        },
-    );
+    let worker = Running::start(&inbox, |worker| worker.concurrency(4), log.writer());
     let mut acknowledged = Vec::new();
     for number in 0..200 {
         if number % 20 == 10 {
@@ -614,15 +598,7 @@ async fn a_server_that_restarts_in_mid_flight_loses_nothing() {
     let database = Database::on_server(&server.run("start")).await;
     let inbox = database.inbox().await;
     let log = Log::default();
-    let handled = log.clone();
-    let worker = Running::start(
-        &inbox,
-        |worker| worker.concurrency(4),
-        move |event, _| {
-            handled.write(event.id.unwrap());
-            async { Ok(()) }
-        },
-    );
+    let worker = Running::start(&inbox, |worker| worker.concurrency(4), log.writer());
     let restarts = Arc::new(AtomicU32::new(0));
     let restarting = {
         let (server, restarts) = (server.clone(), restarts.clone());

@@ -239,16 +239,8 @@ async fn two_workers_never_have_one_event_at_the_same_time(database: &Database) 
 async fn what_is_accepted_here_is_seen_at_once(database: &Database) {
     let inbox = database.inbox().await;
     let log = Log::default();
-    let handled = log.clone();
     let hour = Duration::from_secs(3_600);
-    let worker = Running::start(
-        &inbox,
-        |worker| worker.poll_interval(hour),
-        move |event, _| {
-            handled.write(event.id.unwrap());
-            async { Ok(()) }
-        },
-    );
+    let worker = Running::start(&inbox, |worker| worker.poll_interval(hour), log.writer());
     for number in 1..=5 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         inbox
@@ -314,18 +306,10 @@ async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
 
         inbox.accept(&delivery::event("free")).await.unwrap();
         let log = Log::default();
-        let handled = log.clone();
         let set = |worker: ptolemy_webhooks_inbox::Worker| {
             if in_order { worker.in_order() } else { worker }
         };
-        let worker = Running::start(
-            &inbox,
-            |worker| set(worker.concurrency(4)),
-            move |event, _| {
-                handled.write(event.id.unwrap());
-                async { Ok(()) }
-            },
-        );
+        let worker = Running::start(&inbox, |worker| set(worker.concurrency(4)), log.writer());
         let begin = std::time::Instant::now();
         assert_eq!(log.until(1).await, ["free"]);
         let done = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done'";
@@ -348,18 +332,10 @@ async fn whoever_chooses_in_order_and_is_frozen_keeps_no_one_from_ending_events(
     let inbox = database.inbox().await;
     inbox.accept(&delivery::event("e")).await.unwrap();
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
-    let (begun, gate) = (log.clone(), proceed.clone());
     let worker = Running::start(
         &inbox,
         |worker| worker.in_order(),
-        move |event, _| {
-            let (begun, gate) = (begun.clone(), gate.clone());
-            async move {
-                begun.write(event.id.unwrap());
-                gate.notified().await;
-                Ok(())
-            }
-        },
+        log.writer_behind(&proceed),
     );
     log.until(1).await;
     let mut frozen = PgConnection::connect(&database.url()).await.unwrap();

@@ -30,20 +30,8 @@ async fn a_repetition_is_a_duplicate_and_tells_how_far_the_first_is(database: &D
     assert_eq!(state(again), State::Waiting);
 
     let log = Log::default();
-    let (begun, proceed) = (log.clone(), std::sync::Arc::new(tokio::sync::Notify::new()));
-    let gate = proceed.clone();
-    let worker = Running::start(
-        &inbox,
-        |worker| worker,
-        move |event, _| {
-            let (begun, gate) = (begun.clone(), gate.clone());
-            async move {
-                begun.write(event.id.unwrap());
-                gate.notified().await;
-                Ok(())
-            }
-        },
-    );
+    let proceed = std::sync::Arc::new(tokio::sync::Notify::new());
+    let worker = Running::start(&inbox, |worker| worker, log.writer_behind(&proceed));
     log.until(1).await;
     let again = inbox.accept(&delivery).await.unwrap();
     assert_eq!(state(again), State::Running);

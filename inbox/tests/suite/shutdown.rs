@@ -24,18 +24,10 @@ async fn a_stop_lets_what_runs_finish_and_takes_nothing_more(database: &Database
         inbox.accept(&delivery::event(id)).await.unwrap();
     }
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
-    let (begun, gate) = (log.clone(), proceed.clone());
     let worker = Running::start(
         &inbox,
         |worker| worker.concurrency(2),
-        move |event, _| {
-            let (begun, gate) = (begun.clone(), gate.clone());
-            async move {
-                begun.write(event.id.unwrap());
-                gate.notified().await;
-                Ok(())
-            }
-        },
+        log.writer_behind(&proceed),
     );
     log.until(2).await;
     let stop = tokio::spawn(worker.stop());

@@ -1,11 +1,12 @@
 //! Workers that a test can wait for and stop.
 
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ptolemy_webhooks::Event;
-use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError, Worker};
-use tokio::sync::oneshot;
+use ptolemy_webhooks_inbox::{Attempt, BoxFuture, Failure, Inbox, InboxError, Worker};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 /// A worker of a test, with what it handled.
@@ -79,6 +80,31 @@ impl Log {
 
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// A handler that writes the event's id down, and has done with it.
+    pub(crate) fn writer(&self) -> impl Fn(Event, Attempt) -> Ready<Result<(), Failure>> + use<> {
+        let log = self.clone();
+        move |event, _| {
+            log.write(event.id.unwrap());
+            ready(Ok(()))
+        }
+    }
+
+    /// As `writer`, and each event waits for the gate.
+    pub(crate) fn writer_behind(
+        &self,
+        gate: &Arc<Notify>,
+    ) -> impl Fn(Event, Attempt) -> BoxFuture<'static, Result<(), Failure>> + use<> {
+        let (log, gate) = (self.clone(), gate.clone());
+        move |event, _| {
+            log.write(event.id.unwrap());
+            let gate = gate.clone();
+            Box::pin(async move {
+                gate.notified().await;
+                Ok(())
+            })
+        }
     }
 
     pub(crate) async fn until(&self, lines: usize) -> Vec<String> {
