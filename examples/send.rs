@@ -1,6 +1,5 @@
 //! Signs an event as Ptolemy does and posts it; see `--help`.
 
-mod bodies;
 #[path = "receiver/line.rs"]
 mod line;
 
@@ -18,7 +17,8 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use ptolemy_webhooks::{SIGNATURE_HEADER, Secret, Signer};
+use ptolemy_webhooks::{SIGNATURE_HEADER, Secret, Signer, samples};
+use serde_json::json;
 use time::OffsetDateTime;
 
 /// Ptolemy counts no answer within this time as a failure.
@@ -71,7 +71,7 @@ struct Arguments {
 }
 
 fn help() -> String {
-    let known: Vec<_> = bodies::known().map(|(name, _)| name).collect();
+    let known: Vec<_> = samples::all().map(|sample| sample.event_type()).collect();
     format!(
         "Known event types:\n  {}\n\nPrints the status and the text of each answer. Exits with 0 if \
          all were 2xx, with 1 if one was not or\nnone came within {} s, and with {USAGE_ERROR} if the \
@@ -113,13 +113,16 @@ impl Sender {
         if let Some(path) = &self.arguments.file {
             return fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         }
-        let known = bodies::known().find(|(name, _)| *name == self.arguments.event);
-        let data = known.map_or("{}", |(_, data)| data);
         let id = format!(
             "evt_{}_{number}",
             OffsetDateTime::now_utc().unix_timestamp_nanos()
         );
-        Ok(bodies::event(&id, &self.arguments.event, data).into_bytes())
+        let event_type = &self.arguments.event;
+        let body = match samples::of(event_type) {
+            Some(sample) => sample.with_id(id).to_json(),
+            None => json!({"id": id, "event_type": event_type, "data": {}}).to_string(),
+        };
+        Ok(body.into_bytes())
     }
 
     fn request(&self, number: u32) -> Result<Request<Full<Bytes>>, String> {

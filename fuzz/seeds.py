@@ -1,4 +1,4 @@
-"""Writes the seed corpora from the vectors and the example bodies.
+"""Writes the seed corpora from the vectors and the samples.
 
 Run: python3 fuzz/seeds.py
 """
@@ -39,7 +39,7 @@ actions = {
     "webhook": ["created", "updated", "deleted"],
     "membership": ["created", "updated", "deleted"],
 }
-for path in sorted((ROOT / "examples/bodies").glob("*.json")):
+for path in sorted((ROOT / "src/samples").glob("*.json")):
     data = json.loads(path.read_text())
     for action in actions[path.stem]:
         event = {

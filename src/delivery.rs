@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::event::{DecodeError, Envelope, Event};
+use crate::event::{DecodeError, Event};
+use crate::labels::Labels;
 use crate::verify::Verified;
 
 /// A body whose signature held.
@@ -80,15 +80,37 @@ impl Delivery {
     /// is handled twice and none is dropped.
     #[must_use]
     pub fn dedup_key(&self) -> String {
-        let names_an_event = Envelope::parse(&self.body)
-            .is_ok_and(|envelope| envelope.id().is_some_and(|id| !id.is_empty()));
-        let mut hash = Sha256::new();
-        if !names_an_event {
-            hash.update(self.verified.t());
-            hash.update(b".");
-        }
-        hash.update(&self.body);
-        format!("sha256:{}", hex::encode(hash.finalize()))
+        Labels::dedup_key_of(&self.body, || self.verified.t())
+    }
+
+    /// Returns what a store wants to know of this delivery, from one reading of the body.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ptolemy_webhooks::{Secret, Signer, Verifier};
+    ///
+    /// let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+    /// let body = r#"{"id":"e1","event_type":"market.created","data":{"id":"m1"}}"#;
+    /// let header = Signer::new(&secret).sign(body.as_bytes());
+    /// let delivery = Verifier::new(secret).receive(header, body)?;
+    ///
+    /// let labels = delivery.labels();
+    /// assert_eq!(labels.event_id.as_deref(), Some("e1"));
+    /// assert_eq!(labels.resource.as_deref(), Some("market"));
+    /// assert_eq!(labels.resource_id.as_deref(), Some("m1"));
+    /// assert_eq!(labels.dedup_key, delivery.dedup_key());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn labels(&self) -> Labels<'_> {
+        Labels::of(&self.body, || self.verified.t())
+    }
+}
+
+impl AsRef<[u8]> for Delivery {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 

@@ -1,62 +1,102 @@
 //! Events: what a delivery says.
 
-mod composite_time_series_value;
-mod decimal;
-mod decode_error;
-mod envelope;
+mod action;
 mod event_type;
+
+mod raw_json;
+mod scalar;
+
+#[cfg(feature = "rust_decimal")]
+mod rust_decimal;
+
+mod decode_error;
 mod fault;
+
 mod field;
-mod instrument;
+mod from_json;
 mod json;
-mod malformed;
+
+mod composite_time_series_value;
+mod instrument;
 mod market;
 mod market_listing;
 mod market_listing_suspension;
 mod membership;
-mod payload;
-mod raw_json;
-#[cfg(feature = "rust_decimal")]
-mod rust_decimal;
+mod resource;
 mod time_series_value;
 mod webhook;
+
+mod envelope;
+mod malformed;
+mod payload;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+pub use action::{Action, OtherAction};
 pub use composite_time_series_value::{CompositeItem, CompositeTimeSeriesValue};
-pub use decimal::Decimal;
 pub use decode_error::{DecodeError, DecodeErrorKind};
 pub(crate) use envelope::Envelope;
-pub use event_type::{EventType, UnknownEventType};
+pub use event_type::EventType;
+pub(crate) use event_type::split;
+pub(crate) use field::Field;
 pub use instrument::Instrument;
+pub(crate) use json::{Json, Kind};
 pub use malformed::Malformed;
 pub use market::Market;
 pub use market_listing::MarketListing;
 pub use market_listing_suspension::MarketListingSuspension;
 pub use membership::Membership;
 pub use payload::Payload;
+pub(crate) use payload::fields;
 pub use raw_json::{RawJson, RawJsonError};
+pub use scalar::Scalar;
 pub use time_series_value::TimeSeriesValue;
 pub use webhook::Webhook;
 
 /// A change in Ptolemy: what changed, when, and who changed it.
 ///
-/// Comes from [`Delivery::event`](crate::Delivery::event), or as an argument of a handler with the
-/// features `axum` and `actix-web`, and then its signature held. It implements no `Deserialize`, so
-/// that no JSON extractor can produce one without a check.
+/// It comes from [`Delivery::event`](crate::Delivery::event), or as an argument of a handler with the
+/// features `axum` and `actix-web`; in both cases its signature is valid. It does not implement
+/// `Deserialize`, so no JSON extractor can produce one without a check.
 ///
 /// # What is documented and what is assumed
 ///
 /// Ptolemy documents that an event has an `event_type`, and that it records what changed, when it
 /// changed and who triggered the change. The names of all other fields are assumed, so each of them
-/// is optional, and each is `None` if it is missing, null or of another type. Three have names that
-/// are tried in turn, and the first that is present with the wanted JSON type counts: `event_type`
-/// and `type`; `created_at` and `occurred_at`; `data`, `payload` and `resource`. Of a key that
-/// occurs twice, the last counts. Whatever is not read stays in [`raw`](Self::raw).
-#[derive(Clone, Debug, PartialEq)]
+/// is optional, and is `None` if it is missing, null or of another type. Three have names that are
+/// tried in turn, and the first that is present with the wanted JSON type counts: `event_type` and
+/// `type`; `created_at` and `occurred_at`; `data`, `payload` and `resource`. If a key occurs twice, the
+/// last counts. What is not read stays in [`raw`](Self::raw).
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::{Action, Event, Payload};
+///
+/// let event = Event::from_trusted_json(
+///     r#"{"event_type":"instrument.archived","data":{"id":"i1","isin":"AU000000BHP4"}}"#,
+/// )?;
+/// assert_eq!(event.resource_id().unwrap(), "i1");
+/// match &event.payload {
+///     Ok(Payload::Instrument(Action::Archived | Action::Deleted, instrument)) => {
+///         assert_eq!(instrument.id.as_deref(), Some("i1"));
+///     }
+///     _ => unreachable!(),
+/// }
+///
+/// // Fields that this crate does not know:
+/// #[derive(serde::Deserialize)]
+/// struct Isin {
+///     isin: String,
+/// }
+/// let Isin { isin } = event.data.unwrap().decode()?;
+/// assert_eq!(isin, "AU000000BHP4");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
     /// The id, which is assumed to name the event and to be the same in every repetition.
@@ -69,41 +109,49 @@ pub struct Event {
     pub workspace_id: Option<String>,
     /// When it happened.
     pub created_at: Option<OffsetDateTime>,
-    /// The user or the robot that triggered the change, in whatever form it was sent.
+    /// The user or the robot that triggered the change, as it was sent.
     pub actor: Option<RawJson>,
-    /// The resource after the change.
-    pub payload: Payload,
-    data: Option<RawJson>,
-    raw: RawJson,
+    /// The resource after the change, or the reason why the data of a documented event type cannot be
+    /// read as its resource.
+    ///
+    /// Do not ignore the error: the event is genuine, and its JSON is in [`data`](Self::data). `?`
+    /// keeps it from being acknowledged.
+    pub payload: Result<Payload, Malformed>,
+    /// The data as it was sent, with the fields that [`payload`](Self::payload) does not show; `None`
+    /// if the event carries none.
+    pub data: Option<RawJson>,
+    /// The whole body as it was sent, byte for byte.
+    pub raw: RawJson,
 }
 
 impl Event {
-    /// Reads an event from a body that you know to be Ptolemy's, because you verified it before:
+    /// Reads an event from a body that you know to be Ptolemy's because you verified it before:
     /// from your own store, or in a test.
     ///
-    /// **It checks no signature.** A body that comes from a request belongs in a
+    /// **It does not check a signature.** A body that comes from a request belongs in a
     /// [`Verifier`](crate::Verifier).
     ///
     /// # Errors
     ///
-    /// Refuses a body that is not one JSON object in UTF-8 with a non-empty string `event_type`.
+    /// Returns an error if the body is not one JSON object in UTF-8 with a non-empty string
+    /// `event_type`.
     ///
     /// # Examples
     ///
     /// ```
-    /// use ptolemy_webhooks::{Event, Payload};
+    /// use ptolemy_webhooks::{Action, Event, Payload};
     ///
     /// let event = Event::from_trusted_json(
     ///     r#"{"event_type":"instrument.created","data":{"identifier":"bhp.ax"}}"#,
     /// )?;
-    /// let Payload::InstrumentCreated(instrument) = event.payload else { unreachable!() };
+    /// let Payload::Instrument(Action::Created, instrument) = event.payload? else { unreachable!() };
     /// assert_eq!(instrument.identifier.as_deref(), Some("bhp.ax"));
-    /// # Ok::<(), ptolemy_webhooks::DecodeError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_trusted_json(json: impl Into<Bytes>) -> Result<Self, DecodeError> {
         let body = json.into();
         let envelope = Envelope::parse(&body)?;
-        let event_type = EventType::from(&*envelope.event_type);
+        let event_type = EventType::from(envelope.event_type());
         let data = envelope.data();
         Ok(Self {
             id: envelope.id().map(Cow::into_owned),
@@ -117,34 +165,21 @@ impl Event {
         })
     }
 
-    /// The whole body as it was sent, byte for byte.
+    /// The id of what changed: the `id` of the data, a non-empty string or a number as it was
+    /// written; `None` if the data has neither.
+    ///
+    /// It is read from the data of any event, also of an unknown type or in a malformed shape.
     #[must_use]
-    pub fn raw(&self) -> &RawJson {
-        &self.raw
-    }
-
-    /// The data as it was sent, with the fields that [`payload`](Self::payload) does not show;
-    /// `None` if the event carries none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ptolemy_webhooks::Event;
-    ///
-    /// #[derive(serde::Deserialize)]
-    /// struct Instrument {
-    ///     isin: String,
-    /// }
-    ///
-    /// let event = Event::from_trusted_json(
-    ///     r#"{"event_type":"instrument.created","data":{"isin":"AU000000BHP4"}}"#,
-    /// )?;
-    /// let instrument: Instrument = event.data().unwrap().decode()?;
-    /// assert_eq!(instrument.isin, "AU000000BHP4");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn data(&self) -> Option<&RawJson> {
-        self.data.as_ref()
+    pub fn resource_id(&self) -> Option<Cow<'_, str>> {
+        match &self.payload {
+            Ok(payload) if !matches!(payload, Payload::Unknown) => payload
+                .resource_id()
+                .filter(|id| !id.is_empty())
+                .map(Cow::Borrowed),
+            _ => {
+                let data = self.data.as_ref()?;
+                envelope::resource_id(json::Json::new(data.as_str(), data.bytes()))
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! event, and hands it to your handler.
 //!
 //! ```
-//! use ptolemy_webhooks::{Payload, Secret, Signer, Verifier};
+//! use ptolemy_webhooks::{Action, Payload, Secret, Signer, Verifier};
 //!
 //! let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
 //! let body = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
@@ -11,7 +11,7 @@
 //! let verifier = Verifier::new(secret);
 //! let delivery = verifier.receive(header, body)?;
 //! match delivery.event()?.payload {
-//!     Payload::MarketCreated(market) => assert_eq!(market.identifier.unwrap(), "asx"),
+//!     Ok(Payload::Market(Action::Created, market)) => assert_eq!(market.identifier.unwrap(), "asx"),
 //!     _ => unreachable!(),
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -78,8 +78,8 @@
 //! the API returns it, that an `id` names one event. Each type says which of its parts are which.
 //!
 //! Where an assumption is wrong, a field around the data is `None`; one wrong field in the data makes the
-//! payload [`Payload::Malformed`], with the path of what did not fit. The JSON is there as it was sent ([`Event::raw`], [`Event::data`]), and the
-//! event reaches the handler.
+//! payload [`Malformed`], with the path of what did not fit. The JSON is there as it was sent
+//! ([`Event::raw`], [`Event::data`]), and the event reaches the handler.
 //!
 //! # What is not here
 //!
@@ -93,7 +93,7 @@
 //!
 //! - `axum`: the extractors, for axum 0.8. It depends on `axum-core` alone, not on the framework.
 //! - `actix-web`: the extractors, for actix-web 4.
-//! - `rust_decimal`: conversion of [`Decimal`] to `rust_decimal::Decimal`, if that is the type you
+//! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, if that is the type you
 //!   calculate with.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -116,11 +116,20 @@ mod header;
 mod mac;
 mod verify;
 
-mod delivery;
+mod text;
 
 mod event;
 
+mod labels;
+
+mod delivery;
+
 mod sign;
+
+#[cfg(feature = "samples")]
+pub mod samples;
+
+mod observations;
 
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
@@ -131,15 +140,21 @@ pub use header::{MalformedHeader, SIGNATURE_HEADER, only_header};
 
 pub use verify::{Verification, Verified, Verifier, VerifyError};
 
+pub use labels::Labels;
+
 pub use delivery::Delivery;
 
+pub use text::LogText;
+
 pub use event::{
-    CompositeItem, CompositeTimeSeriesValue, Decimal, DecodeError, DecodeErrorKind, Event,
+    Action, CompositeItem, CompositeTimeSeriesValue, DecodeError, DecodeErrorKind, Event,
     EventType, Instrument, Malformed, Market, MarketListing, MarketListingSuspension, Membership,
-    Payload, RawJson, RawJsonError, TimeSeriesValue, UnknownEventType, Webhook,
+    OtherAction, Payload, RawJson, RawJsonError, Scalar, TimeSeriesValue, Webhook,
 };
 
 pub use sign::Signer;
+
+pub use observations::{Assumption, Deviation, Finding, Observation, Observations};
 
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use extract::{Rejection, RejectionKind};

@@ -103,9 +103,9 @@ pub(crate) fn log_error(error: impl fmt::Display) {
 /// The line that is printed for a delivery.
 fn accepted(event: &Event) -> String {
     let understood = match event.payload {
-        Payload::Unknown(_) => "unknown",
-        Payload::Malformed(_) => "malformed",
-        _ => "typed",
+        Ok(Payload::Unknown) => "unknown",
+        Ok(_) => "typed",
+        Err(_) => "malformed",
     };
     let id = event.id.as_deref().filter(|id| !id.is_empty());
     format!(

@@ -231,7 +231,7 @@ impl Inbox {
     /// [`accept_timeout`](Self::accept_timeout); then it must not be acknowledged. After a timeout it may
     /// be there all the same, and Ptolemy's repetition is a duplicate.
     pub async fn accept(&self, delivery: &Delivery) -> Result<Accepted, InboxError> {
-        self.store(delivery.dedup_key(), delivery).await
+        self.store(None, delivery).await
     }
 
     /// As [`accept`](Self::accept), for those who know a key that recognises repetitions better.
@@ -250,11 +250,17 @@ impl Inbox {
         if key.is_empty() || key.len() > key::LONGEST || key.contains('\0') {
             return Err(InboxError::new(InboxErrorKind::InvalidKey));
         }
-        self.store(key, delivery).await
+        self.store(Some(key), delivery).await
     }
 
-    async fn store(&self, key: String, delivery: &Delivery) -> Result<Accepted, InboxError> {
-        let labels = Labels::of(delivery.body());
+    async fn store(
+        &self,
+        key: Option<String>,
+        delivery: &Delivery,
+    ) -> Result<Accepted, InboxError> {
+        let read = delivery.labels();
+        let labels = Labels::from(&read);
+        let key = key.unwrap_or(read.dedup_key);
         let event_type = labels.event_type.as_deref().unwrap_or("-");
         let span = tracing::debug_span!("ptolemy_inbox_accept", event_type);
         let arrival = Arrival {

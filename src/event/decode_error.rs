@@ -1,9 +1,11 @@
+use std::fmt;
+
 /// Why a body is not an event: it is not one JSON object in UTF-8 with a non-empty string
 /// `event_type`.
 ///
-/// If it is that of a [`Delivery`](crate::Delivery), it does come from Ptolemy: keep it, and look for
-/// a newer version of this crate. Nothing else in a body leads to this error: see
-/// [`Payload`](super::Payload) for event types and data that are not understood.
+/// The body of a [`Delivery`](crate::Delivery) does come from Ptolemy: keep it, and look for a newer
+/// version of this crate. Unknown event types and data of another shape are not errors of this type:
+/// see [`Event::payload`](crate::Event::payload).
 ///
 /// The message names a place and never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +21,7 @@ impl DecodeError {
         Self { kind, line, column }
     }
 
-    /// As `new`, at the byte of `body` that follows the first `offset`.
+    /// Same as `new`, at the byte of `body` that follows the first `offset`.
     pub(super) fn at(kind: DecodeErrorKind, body: &[u8], offset: usize) -> Self {
         let before = body.get(..offset).unwrap_or(body);
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -32,7 +34,7 @@ impl DecodeError {
         Self::new(kind, (line, column))
     }
 
-    /// Tells what is wrong.
+    /// What is wrong.
     #[must_use]
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind
@@ -52,31 +54,38 @@ impl DecodeError {
 }
 
 /// What is wrong with a body that is not an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DecodeErrorKind {
-    /// There is a byte that is not UTF-8, be it in a field that nobody reads.
-    #[error("body is not valid UTF-8")]
+    /// The body is not valid UTF-8, even if only in a field that is ignored.
     NotUtf8,
-    /// JSON's grammar is broken. A byte order mark breaks it too.
-    #[error("body is not valid JSON")]
+    /// The body breaks JSON's grammar; a byte order mark does so too.
     NotJson,
-    /// The body ends before its JSON does; an empty body does so at once.
-    #[error("body ends in the middle of its JSON")]
+    /// The body ends before its JSON does. An empty body is such a one.
     Incomplete,
     /// Something follows the JSON value.
-    #[error("body goes on after its JSON")]
     Trailing,
-    /// The body is JSON, but no object.
-    #[error("body is a JSON value that is not an object")]
+    /// The body is JSON, but not an object.
     NotAnObject,
-    /// The object has no `event_type`, nor a `type` that could stand for it.
-    #[error("`event_type` is missing from the object")]
+    /// The object has neither `event_type` nor `type`, which could replace it.
     MissingEventType,
-    /// `event_type` is no string, or none that text can hold.
-    #[error("`event_type` is not a string")]
+    /// `event_type` is not a string, or contains a lone surrogate.
     EventTypeNotAString,
     /// `event_type` is an empty string.
-    #[error("`event_type` is empty")]
     EmptyEventType,
+}
+
+impl fmt::Display for DecodeErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotUtf8 => "body is not valid UTF-8",
+            Self::NotJson => "body is not valid JSON",
+            Self::Incomplete => "body ends in the middle of its JSON",
+            Self::Trailing => "body continues after its JSON",
+            Self::NotAnObject => "body is a JSON value that is not an object",
+            Self::MissingEventType => "`event_type` is missing from the object",
+            Self::EventTypeNotAString => "`event_type` is not a string",
+            Self::EmptyEventType => "`event_type` is empty",
+        })
+    }
 }

@@ -6,34 +6,21 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::decode_error::{DecodeError, DecodeErrorKind};
-use super::field::{self, Field};
+use super::field::Field;
+use super::from_json::parse_time;
 use super::json::{self, Json, Kind, ObjectError};
 
-/// The envelope's fields by their names, where a field has several in the order in which they are
-/// tried.
-const NAMES: [&str; 10] = [
-    "event_type",
-    "type",
-    "id",
-    "workspace_id",
-    "created_at",
-    "occurred_at",
-    "actor",
-    "data",
-    "payload",
-    "resource",
-];
-
-const DATA_NAMES: [&str; 3] = ["data", "payload", "resource"];
-
-/// An event's envelope, its values cut out and unread but for `event_type`.
+/// An event's envelope, its values cut out and unread but for the event type.
+///
+/// A list holds the names of one field in the order in which they are tried.
 pub(crate) struct Envelope<'a> {
-    pub(super) event_type: Cow<'a, str>,
-    id: Option<Json<'a>>,
-    workspace_id: Option<Json<'a>>,
-    created_at: [Option<Json<'a>>; 2],
-    actor: Option<Json<'a>>,
-    data: [Option<Json<'a>>; 3],
+    event_type: Cow<'a, str>,
+    pub(crate) types: [Field<'a>; 2],
+    pub(crate) id: Option<Json<'a>>,
+    pub(crate) workspace_id: Option<Json<'a>>,
+    pub(crate) times: [Field<'a>; 2],
+    pub(crate) actor: Option<Json<'a>>,
+    pub(crate) resources: [Field<'a>; 3],
 }
 
 impl<'a> Envelope<'a> {
@@ -42,88 +29,107 @@ impl<'a> Envelope<'a> {
             DecodeError::at(DecodeErrorKind::NotUtf8, body, error.valid_up_to())
         })?;
 
-        let mut values = [None; NAMES.len()];
+        let absent = |name| Field::new(name, None);
+        let mut envelope = Self {
+            event_type: Cow::Borrowed(""),
+            types: ["event_type", "type"].map(absent),
+            id: None,
+            workspace_id: None,
+            times: ["created_at", "occurred_at"].map(absent),
+            actor: None,
+            resources: ["data", "payload", "resource"].map(absent),
+        };
         json::members(text, |key, value| {
-            if let Some(slot) = json::slot(&NAMES, &mut values, key) {
+            if let Some(slot) = key.and_then(|key| envelope.slot(key)) {
                 *slot = Some(Json::new(value, body));
             }
         })
         .map_err(|error| not_an_object(&error, body))?;
+        envelope.event_type = read_event_type(envelope.types, body)?;
+        Ok(envelope)
+    }
 
-        let [
-            event_type,
-            r#type,
-            id,
-            workspace_id,
-            created_at,
-            occurred_at,
-            actor,
-            data,
-            payload,
-            resource,
-        ] = values;
-        Ok(Self {
-            event_type: read_event_type([event_type, r#type], body)?,
-            id,
-            workspace_id,
-            created_at: [created_at, occurred_at],
-            actor,
-            data: [data, payload, resource],
-        })
+    fn slot(&mut self, key: &str) -> Option<&mut Option<Json<'a>>> {
+        match key {
+            "id" => Some(&mut self.id),
+            "workspace_id" => Some(&mut self.workspace_id),
+            "actor" => Some(&mut self.actor),
+            _ => {
+                let several = self.types.iter_mut().chain(&mut self.times);
+                let mut several = several.chain(&mut self.resources);
+                Some(&mut several.find(|field| field.name == key)?.value)
+            }
+        }
+    }
+
+    pub(crate) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    pub(crate) fn into_event_type(self) -> Cow<'a, str> {
+        self.event_type
     }
 
     pub(crate) fn id(&self) -> Option<Cow<'a, str>> {
-        first_string([self.id])
+        string(self.id)
     }
 
     pub(super) fn workspace_id(&self) -> Option<Cow<'a, str>> {
-        first_string([self.workspace_id])
+        string(self.workspace_id)
     }
 
+    /// The time under the first name that has a string, whether that string is a time or not.
     pub(super) fn created_at(&self) -> Option<OffsetDateTime> {
-        field::parse_time(&first_string(self.created_at)?)
+        let is_string = |value: &Json<'_>| value.kind() == Kind::String;
+        let time = self.times.iter().find_map(|f| f.value.filter(is_string))?;
+        parse_time(&time.string()?).ok()
     }
 
     pub(super) fn actor(&self) -> Option<Json<'a>> {
         self.actor.filter(|actor| actor.kind() != Kind::Null)
     }
 
-    /// The resource, under the name that it goes by. What is no object is only there to be kept,
-    /// as `data`.
-    pub(super) fn data(&self) -> Field<'a> {
-        DATA_NAMES
+    /// The resource, under the name that it goes by. A value that is not an object is kept as `data`
+    /// but not decoded.
+    pub(crate) fn data(&self) -> Field<'a> {
+        let is_object = |data: &Json<'_>| data.kind() == Kind::Object;
+        self.resources
             .into_iter()
-            .zip(self.data)
-            .find(|(_, data)| data.is_some_and(|data| data.kind() == Kind::Object))
-            .map_or_else(
-                || Field::new("data", self.data_of_another_type()),
-                |(name, data)| Field::new(name, data),
-            )
+            .find(|field| field.value.as_ref().is_some_and(is_object))
+            .unwrap_or_else(|| Field::new("data", self.data_of_another_type()))
     }
 
     fn data_of_another_type(&self) -> Option<Json<'a>> {
-        let present = || self.data.into_iter().flatten();
+        let present = || self.resources.iter().filter_map(|field| field.value);
         present()
             .find(|data| data.kind() != Kind::Null)
             .or_else(|| present().next())
     }
+
+    /// The `id` of the data: a non-empty string, or a number as it was written.
+    pub(crate) fn resource_id(&self) -> Option<Cow<'a, str>> {
+        resource_id(self.data().value?)
+    }
 }
 
-/// The first that is present with the wanted type wins, even if its text then cannot be held.
-fn first_string<'a>(values: impl IntoIterator<Item = Option<Json<'a>>>) -> Option<Cow<'a, str>> {
-    values
-        .into_iter()
-        .flatten()
-        .find(|value| value.kind() == Kind::String)?
-        .string()
+/// The `id` of an object: a non-empty string, or a number as it was written.
+pub(super) fn resource_id(data: Json<'_>) -> Option<Cow<'_, str>> {
+    let id = data.member("id")?;
+    match id.kind() {
+        Kind::String => id.string().filter(|id| !id.is_empty()),
+        Kind::Number => Some(Cow::Borrowed(id.text())),
+        _ => None,
+    }
 }
 
-fn read_event_type<'a>(
-    values: [Option<Json<'a>>; 2],
-    body: &Bytes,
-) -> Result<Cow<'a, str>, DecodeError> {
+fn string(value: Option<Json<'_>>) -> Option<Cow<'_, str>> {
+    value.filter(|value| value.kind() == Kind::String)?.string()
+}
+
+/// The first name with a non-empty string wins, even if its text holds a lone surrogate.
+fn read_event_type<'a>(types: [Field<'a>; 2], body: &Bytes) -> Result<Cow<'a, str>, DecodeError> {
     let is_wanted = |value: &Json<'_>| value.kind() == Kind::String && value.text() != "\"\"";
-    let mut values = values.into_iter().flatten();
+    let mut values = types.into_iter().filter_map(|field| field.value);
     let Some(first) = values.next() else {
         return Err(at_start(DecodeErrorKind::MissingEventType, body));
     };

@@ -1,18 +1,18 @@
-//! What stands in the way of reading data as a resource.
+//! Why data cannot be read as a resource.
 
 use std::fmt;
 
-/// Why a value could not be read, and the way to it.
+/// Why a value could not be read, and the path to it.
 pub(crate) struct Fault {
     pub(super) path: String,
-    pub(super) reason: Reason,
+    pub(super) cause: Cause,
 }
 
 impl Fault {
-    pub(super) fn new(reason: Reason) -> Self {
+    pub(super) fn new(cause: Cause) -> Self {
         Self {
             path: String::new(),
-            reason,
+            cause,
         }
     }
 
@@ -24,11 +24,11 @@ impl Fault {
         };
         Self {
             path: format!("{name}{dot}{}", self.path),
-            reason: self.reason,
+            cause: self.cause,
         }
     }
 
-    /// As `under`, for a key that the sender chose: only one that could be a field's name is told.
+    /// Same as `under`, for a key that the sender chose: it is shown only if it looks like a name.
     pub(super) fn under_key(self, key: &str) -> Self {
         let is_name = (1..=64).contains(&key.len())
             && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -41,22 +41,26 @@ impl Fault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Cause {
     Missing,
     Unexpected {
         expected: &'static str,
         found: &'static str,
     },
     NotATime,
+    TimeOutOfRange,
     LoneSurrogate,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::Unexpected { expected, found } => write!(f, "expected {expected}, found {found}"),
             Self::NotATime => f.write_str("expected an ISO 8601 time, found another string"),
+            Self::TimeOutOfRange => {
+                f.write_str("expected a time within the years -9999 to 9999 in UTC")
+            }
             Self::LoneSurrogate => f.write_str("expected text, found a lone surrogate"),
         }
     }

@@ -1,21 +1,21 @@
-//! Reading known fields out of JSON that stays where it is.
+//! JSON values that stay where they are: text within a body, cut out and not yet read.
 //!
-//! Every value is first cut out of the text, unread and unchecked but for JSON's grammar, and then
-//! read on its own. That is what lets one field fail without the others, lets a failure name its
-//! path, and keeps serde_json's messages, which quote the input, out of ours.
+//! A value that is cut out is checked for JSON's grammar only, and is read on its own later. That is
+//! what lets one field fail without the others, lets a failure name its path, and keeps serde_json's
+//! messages, which quote the input, out of ours.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use memchr::memchr;
-use serde::Deserialize as _;
+use serde::Deserialize;
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
-use super::fault::{Fault, Reason};
-use super::field::Field;
+use super::fault::{Cause, Fault};
 use super::raw_json::RawJson;
 
 /// One JSON value: its text, and the body that the text is part of.
@@ -35,6 +35,10 @@ impl<'a> Json<'a> {
         self.text
     }
 
+    pub(super) fn body(self) -> &'a Bytes {
+        self.body
+    }
+
     /// Where the text begins in the body.
     pub(super) fn offset(self) -> usize {
         self.text
@@ -43,7 +47,7 @@ impl<'a> Json<'a> {
             .saturating_sub(self.body.as_ptr().addr())
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self.text.as_bytes() {
             [b'"', ..] => Kind::String,
             [b'{', ..] => Kind::Object,
@@ -54,36 +58,23 @@ impl<'a> Json<'a> {
         }
     }
 
-    pub(super) fn keep(self) -> RawJson {
+    pub(crate) fn keep(self) -> RawJson {
         RawJson::new(self.body.slice_ref(self.text.as_bytes()))
     }
 
     /// The text of a string value, or `None` if it holds a lone surrogate, which no Rust string can.
-    pub(super) fn string(self) -> Option<Cow<'a, str>> {
+    pub(crate) fn string(self) -> Option<Cow<'a, str>> {
         unescape(self.text)
     }
 
-    /// Looks the named members up in an object.
-    pub(crate) fn fields<const N: usize>(
-        self,
-        names: [&'static str; N],
-    ) -> Result<[Field<'a>; N], Fault> {
-        let mut values = [None; N];
-        self.members(|key, value| {
-            if let Some(slot) = slot(&names, &mut values, key) {
-                *slot = Some(value);
-            }
-        })?;
-        let mut values = values.into_iter();
-        Ok(names.map(|name| Field::new(name, values.next().flatten())))
-    }
-
-    pub(super) fn members(self, mut visit: impl FnMut(&'a str, Self)) -> Result<(), Fault> {
+    /// Visits the members of an object, in order; the key is `None` if it holds a lone surrogate.
+    pub(super) fn members(self, mut visit: impl FnMut(Option<&str>, Self)) -> Result<(), Fault> {
         let body = self.body;
         members(self.text, |key, text| visit(key, Self { text, body }))
             .map_err(|_| self.unexpected("an object"))
     }
 
+    /// Visits the elements of an array, in order.
     pub(super) fn elements(self, mut visit: impl FnMut(Self)) -> Result<(), Fault> {
         let body = self.body;
         Deserializer::from_str(self.text)
@@ -92,35 +83,33 @@ impl<'a> Json<'a> {
     }
 
     pub(super) fn unexpected(self, expected: &'static str) -> Fault {
-        Fault::new(Reason::Unexpected {
+        Fault::new(Cause::Unexpected {
             expected,
             found: self.kind().name(),
         })
     }
 }
 
-/// Finds the slot that belongs to a key as it stands in the text, quotes and escapes included.
-pub(super) fn slot<'s, T, const N: usize>(
-    names: &[&str; N],
-    slots: &'s mut [T; N],
-    key: &str,
-) -> Option<&'s mut T> {
-    let find = |key: &str| names.iter().position(|name| *name == key);
-    let plain = key.strip_prefix('"')?.strip_suffix('"')?;
-    // No name has an escape in it, so most keys need no second look.
-    let position = find(plain).or_else(|| find(&unescape(key)?))?;
-    slots.get_mut(position)
-}
-
-/// Calls `visit` with the texts of the key and of the value of each member of the object `text`.
+/// Calls `visit` with the key and the text of the value of each member of the object `text`; the key
+/// is `None` if it holds a lone surrogate.
 ///
-/// The text is checked to be one JSON value, however deep, without recursion.
+/// The text is checked to be one JSON value, however deep, without recursion. Members may be visited
+/// twice, from the first one on, before an error is returned or a key is `None`.
 pub(super) fn members<'a>(
     text: &'a str,
-    visit: impl FnMut(&'a str, &'a str),
+    mut visit: impl FnMut(Option<&str>, &'a str),
 ) -> Result<(), ObjectError> {
     let mut json = Deserializer::from_str(text);
-    match json.deserialize_map(Members(visit)) {
+    let by_text = Members::new(|Key(key), value| visit(Some(&key), value));
+    if json.deserialize_map(by_text).is_ok() {
+        return json.end().map_err(ObjectError::Trailing);
+    }
+    // It is not an object, or not JSON, or a key holds a lone surrogate: as text, such a key is an
+    // error of the whole object.
+    let mut json = Deserializer::from_str(text);
+    let by_raw_text =
+        Members::new(|key: &RawValue, value| visit(unescape(key.get()).as_deref(), value));
+    match json.deserialize_map(by_raw_text) {
         Ok(()) => json.end().map_err(ObjectError::Trailing),
         Err(error) if error.is_data() => {
             let mut json = Deserializer::from_str(text);
@@ -133,17 +122,57 @@ pub(super) fn members<'a>(
 }
 
 pub(super) enum ObjectError {
-    /// It is no JSON.
+    /// It is not JSON.
     Grammar(serde_json::Error),
     /// It is JSON, and something follows.
     Trailing(serde_json::Error),
-    /// It is JSON, and no object.
+    /// It is JSON, and not an object.
     NotAnObject,
 }
 
-struct Members<F>(F);
+/// A key without its quotes and escapes.
+pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
 
-impl<'de, F: FnMut(&'de str, &'de str)> Visitor<'de> for Members<F> {
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text).map(Key)
+    }
+}
+
+/// Reads a string, borrowed if it has no escapes; serde's own `Cow` is always a copy.
+pub(super) struct Text;
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+struct Members<K, F> {
+    visit: F,
+    key: PhantomData<K>,
+}
+
+impl<'de, K: Deserialize<'de>, F: FnMut(K, &'de str)> Members<K, F> {
+    fn new(visit: F) -> Self {
+        Self {
+            visit,
+            key: PhantomData,
+        }
+    }
+}
+
+impl<'de, K: Deserialize<'de>, F: FnMut(K, &'de str)> Visitor<'de> for Members<K, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,10 +180,8 @@ impl<'de, F: FnMut(&'de str, &'de str)> Visitor<'de> for Members<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        // A key is taken as raw text too: as a string, one with a lone surrogate would be an error
-        // of the whole object.
-        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            (self.0)(key.get(), value.get());
+        while let Some((key, value)) = map.next_entry::<K, &RawValue>()? {
+            (self.visit)(key, value.get());
         }
         Ok(())
     }
@@ -188,9 +215,9 @@ pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What kind of JSON value a text is.
+/// The type of a JSON value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Boolean,
     Number,

@@ -1,48 +1,52 @@
+use std::error::Error;
 use std::fmt;
 
-use super::fault::{Fault, Reason};
-use super::raw_json::RawJson;
+use super::fault::{Cause, Fault};
 
-/// Data of a known event type in a shape that is not known: which field, and why.
+/// The data of a documented event type has a shape that is not known here: which field, and why.
 ///
-/// `Display` prints both, such as `data.items[2].value: expected a string, found null`.
+/// `Display` prints both, such as `data.items[2].value: expected a string, found null`, and never
+/// quotes the data. The JSON is in [`Event::data`](crate::Event::data) and
+/// [`Event::raw`](crate::Event::raw).
+///
+/// As an error of a handler it does the right thing: the event is not acknowledged as handled. It
+/// becomes a [`Rejection`](crate::Rejection) with status 422 through `?`.
 ///
 /// # Examples
 ///
 /// ```
-/// use ptolemy_webhooks::{Event, Payload};
+/// use ptolemy_webhooks::Event;
 ///
 /// let event = Event::from_trusted_json(
 ///     r#"{"event_type":"instrument.updated","data":{"name":["BHP"]}}"#,
 /// )?;
-/// let Payload::Malformed(malformed) = event.payload else { unreachable!() };
+/// let malformed = event.payload.unwrap_err();
 /// assert_eq!(malformed.path(), "data.name");
 /// assert_eq!(malformed.to_string(), "data.name: expected a string, found an array");
-/// assert_eq!(malformed.data().unwrap().as_str(), r#"{"name":["BHP"]}"#);
+/// assert_eq!(event.data.unwrap().as_str(), r#"{"name":["BHP"]}"#);
 /// # Ok::<(), ptolemy_webhooks::DecodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    path: String,
-    reason: Reason,
-    data: Option<RawJson>,
+    path: Box<str>,
+    // Boxed, so that a `Result` with it is not larger than the payload.
+    cause: Box<Cause>,
 }
 
 impl Malformed {
-    pub(super) fn new(fault: Fault, data: Option<RawJson>) -> Self {
+    pub(super) fn new(fault: Fault) -> Self {
         Self {
-            path: fault.path,
-            reason: fault.reason,
-            data,
+            path: fault.path.into(),
+            cause: Box::new(fault.cause),
         }
     }
 
-    /// The way from the envelope to the field that could not be read: `data.items[2].value`.
+    /// The path from the envelope to the field that could not be read: `data.items[2].value`.
     ///
-    /// It begins with the name under which the event carries an object as its data; with `data`, and
-    /// that alone, if it carries none. A key that is not a field's
-    /// name but the sender's own is told if it could be a name (up to 64 ASCII letters, digits and
-    /// `_`), and is `*` otherwise.
+    /// It begins with the name under which the event carries an object as its data; if it carries
+    /// none, the path is `data` alone. A key that the sender chose (in
+    /// `extra_fields_snapshot`) is shown if it looks like a name (up to 64 ASCII letters, digits and
+    /// `_`), and as `*` otherwise.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -51,18 +55,14 @@ impl Malformed {
     /// Why it could not be read, such as `expected a string, found a number`.
     #[must_use]
     pub fn reason(&self) -> impl fmt::Display + '_ {
-        self.reason
-    }
-
-    /// The data as it was sent; `None` if the event carries none.
-    #[must_use]
-    pub fn data(&self) -> Option<&RawJson> {
-        self.data.as_ref()
+        *self.cause
     }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.reason)
+        write!(f, "{}: {}", self.path, self.cause)
     }
 }
+
+impl Error for Malformed {}

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 /// A JSON value as it was sent: a slice of the delivery's own bytes, neither copied nor changed.
 ///
-/// Everything that this crate does not read is still here: unknown fields, unknown event types,
-/// free-form objects. A clone shares the bytes and keeps the whole body alive.
+/// It keeps what this crate does not read: unknown fields, unknown event types, free-form objects. A
+/// clone shares the bytes and keeps the whole body alive.
 ///
 /// `Debug` prints the length only, so that a logged event does not spill what it carries.
 ///
@@ -24,7 +24,7 @@ use serde::Deserialize;
 /// }
 ///
 /// let event = Event::from_trusted_json(r#"{"event_type":"market.created","region":"apac"}"#)?;
-/// let envelope: Envelope = event.raw().decode()?;
+/// let envelope: Envelope = event.raw.decode()?;
 /// assert_eq!(envelope.region, "apac");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -32,7 +32,7 @@ use serde::Deserialize;
 pub struct RawJson(Bytes);
 
 impl RawJson {
-    /// `json` is one JSON value in UTF-8, with white space around it or not.
+    /// `json` is one JSON value in UTF-8, possibly with white space around it.
     pub(super) fn new(json: Bytes) -> Self {
         Self(json)
     }
@@ -51,10 +51,20 @@ impl RawJson {
         std::str::from_utf8(&self.0).expect("the whole body was checked to be UTF-8")
     }
 
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
     /// The JSON text as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Returns the JSON text as bytes, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     /// Reads the value as a type of your own, which may borrow from it. A `&str` cannot hold a string
@@ -62,13 +72,25 @@ impl RawJson {
     ///
     /// # Errors
     ///
-    /// Tells where the text does not fit the type, or where an object ends that lacks a field. It does
-    /// not quote the text.
+    /// Returns an error with the position at which the JSON does not fit the type, or at which an
+    /// object ends that lacks a field. The error does not quote the text.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RawJsonError> {
         serde_json::from_slice(&self.0).map_err(|error| RawJsonError {
             line: error.line(),
             column: error.column(),
         })
+    }
+}
+
+impl AsRef<[u8]> for RawJson {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<str> for RawJson {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -78,7 +100,7 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// The text of a [`RawJson`] does not fit the type that was asked for.
+/// The text of a [`RawJson`] does not fit the type that it was to be read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("json does not fit the type at line {line}, column {column}")]
 pub struct RawJsonError {

@@ -1,8 +1,8 @@
-//! From text to `rust_decimal`, exactly or not at all.
+//! From text to `rust_decimal`: exactly, or an error.
 
 use rust_decimal::Error;
 
-use super::decimal::Decimal;
+use super::scalar::Scalar;
 
 /// The most decimal places that `rust_decimal` has.
 const MOST_PLACES: i64 = 28;
@@ -10,21 +10,21 @@ const MOST_PLACES: i64 = 28;
 /// More digits than its 96 bits hold, and few enough for an `i128`.
 const MOST_DIGITS: usize = 30;
 
-impl TryFrom<&Decimal> for rust_decimal::Decimal {
+impl TryFrom<&Scalar> for rust_decimal::Decimal {
     type Error = Error;
 
     /// Converts without rounding; decimal places are kept as far as there is room for them.
     ///
     /// # Errors
     ///
-    /// Refuses text that is not a number in the form of JSON, and a number whose value needs more
-    /// than the 96 bits and the 28 decimal places that `rust_decimal` has.
-    fn try_from(decimal: &Decimal) -> Result<Self, Error> {
+    /// Returns an error if the text is not a number in JSON's form, or if the value needs more than
+    /// the 96 bits and the 28 decimal places that `rust_decimal` has.
+    fn try_from(scalar: &Scalar) -> Result<Self, Error> {
         let Number {
             is_negative,
             mut digits,
             mut places,
-        } = Number::parse(decimal.as_str()).ok_or(Error::from("not a number in JSON's form"))?;
+        } = Number::parse(scalar.as_str()).ok_or(Error::from("not a number in JSON's form"))?;
 
         if digits.is_empty() {
             let places = u32::try_from(places.clamp(0, MOST_PLACES)).unwrap_or(0);

@@ -234,6 +234,10 @@ pub(crate) fn streaming(choices: &[u8]) -> Verdict {
     verdict(&whole)
 }
 
+fn is_documented(event_type: &EventType) -> bool {
+    EventType::DOCUMENTED.contains(&event_type.as_str())
+}
+
 /// Any bytes are read as an event, or not, without harm; what is read keeps the bytes and comes
 /// back the same.
 pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
@@ -246,22 +250,30 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
             return None;
         }
     };
-    assert_eq!(event.raw().as_bytes(), bytes);
+    assert_eq!(event.raw.as_bytes(), bytes);
     assert!(!event.event_type.as_str().is_empty());
     assert_eq!(EventType::from(event.event_type.as_str()), event.event_type);
-    assert_eq!(
-        matches!(event.payload, Payload::Unknown(_)),
-        matches!(event.event_type, EventType::Unknown(_))
-    );
-    if let Payload::Malformed(malformed) = &event.payload {
+    match &event.payload {
+        Ok(Payload::Unknown) => assert!(!is_documented(&event.event_type)),
+        Ok(payload) => {
+            assert_eq!(payload.action(), event.event_type.action().as_ref());
+            let name = format!("{payload:?}");
+            let resource = event.event_type.resource().unwrap().replace('_', "");
+            assert!(
+                name.to_lowercase().starts_with(&format!("{resource}(")),
+                "{name}"
+            );
+        }
+        Err(_) => assert!(is_documented(&event.event_type)),
+    }
+    if let Err(malformed) = &event.payload {
         assert!(malformed.to_string().is_ascii());
         assert!(!malformed.to_string().contains(char::is_control));
-        assert_eq!(malformed.data(), event.data());
     }
 
     // What is kept is JSON that lies in the body.
     let range = body.as_ptr_range();
-    for json in [Some(event.raw()), event.data(), event.actor.as_ref()]
+    for json in [Some(&event.raw), event.data.as_ref(), event.actor.as_ref()]
         .into_iter()
         .flatten()
     {
@@ -270,7 +282,7 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
             .expect("what is kept is JSON");
     }
 
-    let again = Event::from_trusted_json(event.raw().as_bytes().to_vec());
+    let again = Event::from_trusted_json(event.raw.as_bytes().to_vec());
     assert_eq!(again.as_ref(), Ok(&event));
     let _ = format!("{event:?}");
     Some(event)

@@ -172,7 +172,7 @@ fn only_header(headers: &[Vec<u8>]) -> Result<&Vec<u8>, VerifyError> {
 async fn a_signed_event_reaches_the_handler_typed() {
     async fn handler(event: Event) -> String {
         match event.payload {
-            Payload::MarketCreated(market) => market.identifier.unwrap(),
+            Ok(Payload::Market(_, market)) => market.identifier.unwrap(),
             other => panic!("{other:?}"),
         }
     }

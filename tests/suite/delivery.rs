@@ -40,7 +40,7 @@ fn the_body_is_not_copied() {
         .unwrap();
     assert_eq!(delivery.body().as_ptr(), body.as_ptr());
     assert_eq!(
-        delivery.event().unwrap().raw().as_str().as_ptr(),
+        delivery.event().unwrap().raw.as_str().as_ptr(),
         body.as_ptr()
     );
 }
@@ -87,6 +87,83 @@ fn anything_else_is_keyed_by_the_signed_bytes() {
     .concat();
     let signed = [format!("{NOW}.").as_bytes(), &invalid].concat();
     assert_eq!(key(invalid), sha256(signed));
+}
+
+#[test]
+fn labels_come_from_one_reading_and_agree_with_the_event_and_the_key() {
+    let labels_of = |body: &str| {
+        let delivery = delivery_at(body, NOW);
+        let labels = delivery.labels();
+        assert_eq!(labels.dedup_key, delivery.dedup_key(), "{body}");
+        if let Ok(event) = delivery.event() {
+            assert_eq!(
+                labels.event_type.as_deref(),
+                Some(event.event_type.as_str())
+            );
+            assert_eq!(labels.resource.as_deref(), event.event_type.resource());
+            assert_eq!(labels.resource_id, event.resource_id());
+            let id = event.id.filter(|id| !id.is_empty());
+            assert_eq!(labels.event_id.as_deref(), id.as_deref());
+        } else {
+            assert_eq!(labels.event_type, None);
+        }
+        [
+            labels.event_type,
+            labels.event_id,
+            labels.resource,
+            labels.resource_id,
+        ]
+        .map(|label| label.map(std::borrow::Cow::into_owned))
+    };
+    let all = |type_: &str, id: &str, resource: &str, resource_id: &str| {
+        [type_, id, resource, resource_id].map(|it| (!it.is_empty()).then(|| it.to_owned()))
+    };
+    for (body, expected) in [
+        (
+            r#"{"id":"e1","event_type":"market.created","data":{"id":"m1"}}"#,
+            all("market.created", "e1", "market", "m1"),
+        ),
+        (
+            r#"{"event_type":"a.b","resource":{"id":1,"id":"\u0041"}}"#,
+            all("a.b", "", "a", "A"),
+        ),
+        (
+            r#"{"id":"","type":"\u0061.b","data":{"id":-1.50}}"#,
+            all("a.b", "", "a", "-1.50"),
+        ),
+        (
+            r#"{"event_type":"a.b","data":{"id":""}}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (
+            r#"{"event_type":"a.b","data":{"id":null}}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (
+            r#"{"event_type":"a.b","data":{"id":["x"]}}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (
+            r#"{"event_type":"a.b","data":{"id":true}}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (
+            r#"{"event_type":"a.b","data":{"id":"\ud800"}}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (
+            r#"{"event_type":"a.b","data":[{"id":"x"}]}"#,
+            all("a.b", "", "a", ""),
+        ),
+        (r#"{"event_type":"a.b","id":"e"}"#, all("a.b", "e", "a", "")),
+        (
+            r#"{"event_type":"ab","data":{"id":"x"}}"#,
+            all("ab", "", "", "x"),
+        ),
+        ("not JSON", all("", "", "", "")),
+    ] {
+        assert_eq!(labels_of(body), expected, "{body}");
+    }
 }
 
 #[test]

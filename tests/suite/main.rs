@@ -1,6 +1,5 @@
 //! The tests of the library, in one binary. `tests/README.md` maps hostile inputs to tests.
 
-mod decimal;
 mod delivery;
 mod event;
 mod event_envelope;
@@ -8,8 +7,10 @@ mod header;
 mod hmac;
 mod hygiene;
 mod mac;
+mod observations;
 mod properties;
 mod readme;
+mod scalar;
 mod secret;
 mod traits;
 mod vectors;

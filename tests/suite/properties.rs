@@ -170,8 +170,8 @@ fn envelope() -> impl Strategy<Value = String> {
 fn kind(event: &Option<Event>) -> &'static str {
     match event.as_ref().map(|event| &event.payload) {
         None => "no event",
-        Some(Payload::Unknown(_)) => "unknown",
-        Some(Payload::Malformed(_)) => "malformed",
+        Some(Ok(Payload::Unknown)) => "unknown",
+        Some(Err(_)) => "malformed",
         Some(_) => "typed",
     }
 }

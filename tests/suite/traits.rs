@@ -29,7 +29,7 @@ assert_impl_all!(Delivery: Clone, Send, Sync);
 assert_impl_all!(Event: Clone, std::fmt::Debug, PartialEq, Send, Sync);
 assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash);
 assert_impl_all!(RawJson: Clone, Send, Sync);
-assert_impl_all!(Malformed: std::fmt::Display);
+assert_impl_all!(Malformed: std::error::Error, Clone, Send, Sync);
 assert_impl_all!(SecretError: std::error::Error, Send, Sync);
 assert_impl_all!(VerifyError: std::error::Error, Send, Sync);
 assert_impl_all!(DecodeError: std::error::Error, Send, Sync);
@@ -49,13 +49,13 @@ fn a_cause_is_printed_or_offered_as_source_but_not_both() {
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn sizes_do_not_grow_unseen() {
-    assert_eq!(size_of::<Verified>(), 24);
-    assert_eq!(size_of::<Verification>(), 56);
-    assert_eq!(size_of::<Delivery>(), 56);
-    assert_eq!(size_of::<RawJson>(), 32);
-    assert_eq!(size_of::<EventType>(), 24);
-    assert_eq!(size_of::<Payload>(), 40);
-    assert_eq!(size_of::<Event>(), 224);
-    assert_eq!(size_of::<VerifyError>(), 40);
-    assert_eq!(size_of::<DecodeError>(), 24);
+    assert!(size_of::<Verified>() <= 24);
+    assert!(size_of::<Verification>() <= 56);
+    assert!(size_of::<Delivery>() <= 56);
+    assert!(size_of::<RawJson>() <= 32);
+    assert!(size_of::<EventType>() <= 24);
+    assert!(size_of::<Payload>() <= 40);
+    assert!(size_of::<Event>() <= 224);
+    assert!(size_of::<VerifyError>() <= 40);
+    assert!(size_of::<DecodeError>() <= 24);
 }

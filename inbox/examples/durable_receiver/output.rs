@@ -23,9 +23,9 @@ pub(crate) async fn print(mut line: String) -> io::Result<()> {
 /// The line for an event that was handled.
 pub(crate) fn handled(event: &Event, attempt: &Attempt) -> String {
     let understood = match event.payload {
-        Payload::Unknown(_) => "unknown",
-        Payload::Malformed(_) => "malformed",
-        _ => "typed",
+        Ok(Payload::Unknown) => "unknown",
+        Ok(_) => "typed",
+        Err(_) => "malformed",
     };
     let id = event.id.as_deref().filter(|id| !id.is_empty());
     format!(

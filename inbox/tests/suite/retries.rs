@@ -176,9 +176,9 @@ async fn unknown_and_malformed_events_reach_the_handler(database: &Database) {
         |worker| worker,
         move |event, _| {
             handled.write(match event.payload {
-                Payload::Unknown(_) => "unknown",
-                Payload::Malformed(_) => "malformed",
-                _ => "typed",
+                Ok(Payload::Unknown) => "unknown",
+                Ok(_) => "typed",
+                Err(_) => "malformed",
             });
             async { Ok(()) }
         },

@@ -1,0 +1,119 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::text::LogText;
+
+/// What happened to a resource: the part of an event type after its first dot.
+///
+/// The five named ones are those that Ptolemy's public documentation lists, though not for each
+/// resource. The list is open: any other text is [`Other`](Self::Other) and keeps what it says.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::Action;
+///
+/// assert_eq!(Action::from("archived"), Action::Archived);
+///
+/// let renamed = Action::from("renamed");
+/// assert!(matches!(renamed, Action::Other(_)));
+/// assert_eq!(renamed.as_str(), "renamed");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// `created`
+    Created,
+    /// `updated`
+    Updated,
+    /// `archived`: put aside, which can be undone.
+    Archived,
+    /// `restored`: brought back from the archive.
+    Restored,
+    /// `deleted`: removed for good.
+    Deleted,
+    /// Any other action.
+    Other(OtherAction),
+}
+
+/// The text of an action that has no variant of its own.
+///
+/// Only [`Action::from`] makes one, so its text is never that of a named action.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OtherAction(Box<str>);
+
+impl OtherAction {
+    /// The text as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OtherAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Action {
+    /// The text as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Archived => "archived",
+            Self::Restored => "restored",
+            Self::Deleted => "deleted",
+            Self::Other(other) => other.as_str(),
+        }
+    }
+}
+
+impl From<&str> for Action {
+    fn from(text: &str) -> Self {
+        match text {
+            "created" => Self::Created,
+            "updated" => Self::Updated,
+            "archived" => Self::Archived,
+            "restored" => Self::Restored,
+            "deleted" => Self::Deleted,
+            _ => Self::Other(OtherAction(text.into())),
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(text))
+    }
+}
+
+impl AsRef<str> for Action {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Action {
+    fn eq(&self, text: &str) -> bool {
+        self.as_str() == text
+    }
+}
+
+impl PartialEq<&str> for Action {
+    fn eq(&self, text: &&str) -> bool {
+        self.as_str() == *text
+    }
+}
+
+/// Shows the text as one word; see [`LogText`].
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LogText::new(self.as_str()).fmt(f)
+    }
+}
