@@ -23,7 +23,7 @@ use crate::{NOW, at, signed};
 const EVENT: &str = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
 
 fn verifier() -> Verifier {
-    crate::verifier().clock(|| at(NOW))
+    crate::verifier().with_clock(|| at(NOW))
 }
 
 /// A body in chunks that counts how often it is polled.
@@ -92,14 +92,14 @@ async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
 async fn a_declared_length_over_the_limit_is_refused_unread() {
     let request = request(Some(&signed("abcd")), "")
         .insert_header(("content-length", "4"))
-        .app_data(verifier().body_limit(3));
+        .app_data(verifier().with_body_limit(3));
     let (result, polls) = extract(request, vec![chunk("abcd")]).await;
     assert_eq!((result.unwrap_err().status(), polls), (413, 0));
 }
 
 #[actix_web::test]
 async fn reading_stops_at_the_limit() {
-    let request = request(Some(&signed("")), "").app_data(verifier().body_limit(25));
+    let request = request(Some(&signed("")), "").app_data(verifier().with_body_limit(25));
     let chunks = (0..1000).map(|_| chunk("0123456789")).collect();
     let (result, polls) = extract(request, chunks).await;
     assert_eq!((result.unwrap_err().status(), polls), (413, 3));
@@ -143,7 +143,7 @@ async fn event_type(event: Event) -> String {
 
 #[actix_web::test]
 async fn the_verifier_is_found_as_it_is_or_as_data_the_nearest_first() {
-    let stranger = || Verifier::new(crate::secret("whsec_another_secret")).clock(|| at(NOW));
+    let stranger = || Verifier::new(crate::secret("whsec_another_secret")).with_clock(|| at(NOW));
     let scope = |path| web::scope(path).route("/", web::post().to(event_type));
     let app = test::init_service(
         App::new()
@@ -196,7 +196,7 @@ async fn the_rejection_keeps_its_status_inside_an_actix_error() {
         (signed("abcd"), "abcd", 413),
     ] {
         let limit = if status == 413 { 3 } else { 1000 };
-        let request = request(Some(&header), body).app_data(verifier().body_limit(limit));
+        let request = request(Some(&header), body).app_data(verifier().with_body_limit(limit));
         let (request, mut payload) = request.to_http_parts();
         let rejection = Event::from_request(&request, &mut payload)
             .await

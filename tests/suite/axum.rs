@@ -33,7 +33,7 @@ thread_local! {
 
 fn verifier() -> Verifier {
     CLOCK.set(at(NOW));
-    crate::verifier().clock(|| CLOCK.get())
+    crate::verifier().with_clock(|| CLOCK.get())
 }
 
 const EVENT: &str = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
@@ -139,7 +139,7 @@ async fn every_vector_holds_for_the_extractor() {
         for header in headers {
             request.headers_mut().append(SIGNATURE_HEADER, header);
         }
-        let app = delivery_app(vector.verifier().clock(|| CLOCK.get()));
+        let app = delivery_app(vector.verifier().with_clock(|| CLOCK.get()));
         let answer = send(app, request).await;
         let expected = match vector.expect {
             Outcome::Accept => (200, vector.body().len().to_string()),
@@ -246,7 +246,7 @@ async fn a_repeated_header_is_refused_whichever_is_good() {
 async fn a_declared_length_over_the_limit_is_refused_unread() {
     let (request, polls) = request(Some(&signed("abcd")), [chunk("abcd")]);
     let answer = send(
-        delivery_app(verifier().body_limit(3)),
+        delivery_app(verifier().with_body_limit(3)),
         declared(request, "4"),
     )
     .await;
@@ -265,7 +265,7 @@ async fn a_declared_length_over_the_limit_is_refused_unread() {
 async fn an_unsigned_request_is_refused_for_that_even_if_it_is_too_long() {
     let (request, _) = request(None, [chunk("abcd")]);
     let answer = send(
-        delivery_app(verifier().body_limit(3)),
+        delivery_app(verifier().with_body_limit(3)),
         declared(request, "4"),
     )
     .await;
@@ -284,7 +284,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
             if let Some(length) = length {
                 request = declared(request, length);
             }
-            let answer = send(delivery_app(verifier().body_limit(3)), request).await;
+            let answer = send(delivery_app(verifier().with_body_limit(3)), request).await;
             assert_eq!((answer.status, &*answer.text), (200, "3"), "{length:?}");
         }
     }
@@ -300,7 +300,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
             if let Some(length) = length {
                 request = declared(request, length);
             }
-            let answer = send(delivery_app(verifier().body_limit(3)), request).await;
+            let answer = send(delivery_app(verifier().with_body_limit(3)), request).await;
             assert_eq!(answer.status, 413, "{frames:?} {length:?}");
         }
     }
@@ -310,7 +310,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
 async fn reading_stops_at_the_limit() {
     let frames = (0..1000).map(|_| chunk("0123456789"));
     let (request, polls) = request(Some(&signed("")), frames);
-    let answer = send(delivery_app(verifier().body_limit(25)), request).await;
+    let answer = send(delivery_app(verifier().with_body_limit(25)), request).await;
     assert_eq!(answer.status, 413);
     assert_eq!(polls.load(Ordering::Relaxed), 3);
 }
@@ -326,7 +326,7 @@ async fn the_default_limit_is_one_mebibyte_and_that_of_axum_does_not_apply() {
     assert_eq!(send(app, over).await.status, 413);
 
     let body = "x".repeat(3 * 1024 * 1024);
-    let app = delivery_app(verifier().body_limit(3 * 1024 * 1024));
+    let app = delivery_app(verifier().with_body_limit(3 * 1024 * 1024));
     let (request, _) = request(Some(&signed(&body)), [chunk(body)]);
     assert_eq!(send(app, request).await.status, 200);
 }

@@ -1,6 +1,6 @@
 //! The grammar of the header: what the errors say, and what the vectors leave out.
 
-use ptolemy_webhooks::{MalformedHeader, VerifyError, only_header};
+use ptolemy_webhooks::{HeaderError, VerifyError, only_header};
 
 use crate::{NOW, at, signed, verifier};
 
@@ -50,7 +50,7 @@ fn a_header_of_one_megabyte_is_malformed() {
     let header = format!("{},x={}", signed(""), "y".repeat(1_000_000));
     assert!(matches!(
         verifier().verify_at(header, b"", at(NOW)),
-        Err(VerifyError::MalformedHeader(MalformedHeader::TooLong {
+        Err(VerifyError::Header(HeaderError::TooLong {
             length: 1_000_083,
             ..
         }))
@@ -62,8 +62,8 @@ fn too_many_candidates_are_refused_before_the_clock_is_read() {
     let header = format!("t=0{}", format!(",v1={}", "0".repeat(64)).repeat(17));
     assert!(matches!(
         verifier().begin_at(header, at(NOW)),
-        Err(VerifyError::MalformedHeader(
-            MalformedHeader::TooManyCandidates { .. }
+        Err(VerifyError::Header(
+            HeaderError::TooManyCandidates { .. }
         ))
     ));
 }
@@ -107,7 +107,7 @@ fn every_byte_at_every_position_of_v1_is_a_hex_digit_or_makes_it_undecodable() {
                 assert_eq!(result, Err(VerifyError::Mismatch), "{position} {byte}");
             } else {
                 assert!(
-                    matches!(result, Err(VerifyError::MalformedHeader(_))),
+                    matches!(result, Err(VerifyError::Header(_))),
                     "{position} {byte}"
                 );
             }
@@ -141,7 +141,7 @@ fn headers_of_other_schemes_are_malformed() {
     ] {
         let result = verifier().verify_at(header, b"", at(NOW));
         assert!(
-            matches!(result, Err(VerifyError::MalformedHeader(_))),
+            matches!(result, Err(VerifyError::Header(_))),
             "{header}"
         );
     }

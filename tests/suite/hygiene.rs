@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use ptolemy_webhooks::{
-    Event, MalformedHeader, Payload, Secret, SecretErrorKind, Signer, Verifier, VerifyError,
+    Event, HeaderError, Payload, Secret, SecretErrorKind, Signer, Verifier, VerifyError,
     only_header,
 };
 
@@ -85,7 +85,7 @@ fn no_type_shows_the_secret_the_tag_or_the_raw_body() {
         RAW,
     ];
 
-    let verifier = Verifier::new(secret()).also_accept(secret());
+    let verifier = Verifier::new(secret()).with_previous(secret());
     let mut verification = verifier.begin_at(&header, at(NOW)).unwrap();
     verification.update(body.as_bytes());
     let delivery = verifier.receive_at(&header, body.clone(), at(NOW)).unwrap();
@@ -186,14 +186,14 @@ fn no_error_shows_what_was_refused() {
             .verify_at(header, RAW.as_bytes(), at(NOW))
             .unwrap_err();
         shown.error("VerifyError", &error);
-        if let VerifyError::MalformedHeader(malformed) = &error {
-            shown.error("MalformedHeader", malformed);
+        if let VerifyError::Header(malformed) = &error {
+            shown.error("HeaderError", malformed);
             kinds.push(*malformed);
         }
     }
     kinds.dedup();
-    assert_eq!(kinds.len(), 8, "each kind of MalformedHeader: {kinds:?}");
-    assert!(kinds.contains(&MalformedHeader::NoTimestamp));
+    assert_eq!(kinds.len(), 8, "each kind of HeaderError: {kinds:?}");
+    assert!(kinds.contains(&HeaderError::NoTimestamp));
     for headers in [vec![], vec!["SECRETSENTINEL"; 2]] {
         shown.error("VerifyError", &only_header(headers).unwrap_err());
     }

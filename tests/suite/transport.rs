@@ -24,7 +24,7 @@ const TOO_LONG: &str = "body is longer than 1000 bytes";
 const BROKE_OFF: &str = "body broke off before its end";
 
 fn start(framework: Framework) -> Server {
-    let verifier = verifier().body_limit(LIMIT).clock(|| at(NOW));
+    let verifier = verifier().with_body_limit(LIMIT).with_clock(|| at(NOW));
     Server::start(framework, Some(verifier))
 }
 
@@ -621,7 +621,7 @@ fn every_vector_holds_over_the_wire() {
             let settings = vector.settings();
             let position = servers.iter().position(|(key, _)| *key == settings);
             let position = position.unwrap_or_else(|| {
-                let verifier = vector.verifier().clock(clock);
+                let verifier = vector.verifier().with_clock(clock);
                 servers.push((settings, Server::start(framework, Some(verifier))));
                 servers.len() - 1
             });

@@ -44,7 +44,7 @@ impl Outcome {
         match error {
             VerifyError::MissingHeader => Self::Missing,
             VerifyError::RepeatedHeader => Self::Repeated,
-            VerifyError::MalformedHeader(_) => Self::Malformed,
+            VerifyError::Header(_) => Self::Malformed,
             VerifyError::TooOld { .. } => Self::TooOld,
             VerifyError::TooFarAhead { .. } => Self::TooFarAhead,
             VerifyError::Mismatch => Self::Mismatch,
@@ -84,8 +84,8 @@ impl Vector {
         let mut secrets = self.secrets.iter().map(|text| secret(text));
         let first = Verifier::new(secrets.next().expect("at least one secret"));
         secrets
-            .fold(first, Verifier::also_accept)
-            .tolerance(Duration::from_secs(self.tolerance))
+            .fold(first, Verifier::with_previous)
+            .with_tolerance(Duration::from_secs(self.tolerance))
     }
 
     /// What a verifier of this vector is made of, as a key.
