@@ -95,7 +95,10 @@ mod tests {
     #[test]
     fn text_that_is_not_64_hex_digits_is_not_a_tag() {
         for length in [0, 1, 62, 63, 65, 66, 128] {
-            assert!(Tag::from_hex("a".repeat(length).as_bytes()).is_none(), "{length}");
+            assert!(
+                Tag::from_hex("a".repeat(length).as_bytes()).is_none(),
+                "{length}"
+            );
         }
         for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_hexdigit()) {
             for position in [0, 1, 31, 63] {

@@ -18,14 +18,15 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use ptolemy_webhooks::{
-    Delivery, Event, Payload, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier, VerifyError,
+    Delivery, Event, Payload, Reason, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier,
+    VerifyError,
 };
 use time::OffsetDateTime;
 use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::vectors::{self, Outcome};
-use crate::{NOW, at, signed};
+use crate::{NOW, at, only_header, signed};
 
 thread_local! {
     static CLOCK: Cell<OffsetDateTime> = const { Cell::new(OffsetDateTime::UNIX_EPOCH) };
@@ -164,10 +165,6 @@ async fn every_vector_holds_for_the_extractor() {
     );
 }
 
-fn only_header(headers: &[Vec<u8>]) -> Result<&Vec<u8>, VerifyError> {
-    ptolemy_webhooks::only_header(headers)
-}
-
 #[tokio::test]
 async fn a_signed_event_reaches_the_handler_typed() {
     async fn handler(event: Event) -> String {
@@ -191,6 +188,32 @@ async fn a_refusal_is_one_line_of_plain_text_with_a_challenge() {
     assert_eq!(answer.text, "header `Ptolemy-Signature` is missing");
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
     assert_eq!(answer.headers["www-authenticate"], "Ptolemy-Signature");
+}
+
+#[tokio::test]
+async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
+    for (headers, body, reason) in [
+        (vec![], EVENT, Reason::MissingHeader),
+        (vec![String::new(); 2], EVENT, Reason::RepeatedHeader),
+        (vec!["t=1".to_owned()], EVENT, Reason::MalformedHeader),
+        (vec![signed("x")], EVENT, Reason::SignatureMismatch),
+        (vec![signed("x")], "x", Reason::NotAnEvent),
+        (
+            vec![signed("")],
+            "long".repeat(100).leak(),
+            Reason::BodyTooLarge,
+        ),
+    ] {
+        let (mut request, _) = request(None, [chunk(body)]);
+        for header in headers {
+            let header = HeaderValue::from_str(&header).unwrap();
+            request.headers_mut().append(SIGNATURE_HEADER, header);
+        }
+        let app = event_app(verifier().with_body_limit(100));
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), reason.status());
+        assert_eq!(response.extensions().get(), Some(&reason));
+    }
 }
 
 #[tokio::test]

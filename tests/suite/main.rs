@@ -7,9 +7,11 @@ mod event_envelope;
 mod header;
 mod hmac;
 mod hygiene;
+mod intake;
 mod mac;
 mod properties;
 mod readme;
+mod reason;
 mod secret;
 mod traits;
 mod vectors;
@@ -31,7 +33,7 @@ mod laws;
 #[cfg(unix)]
 mod environment;
 
-use ptolemy_webhooks::{Secret, Verifier};
+use ptolemy_webhooks::{Secret, Verifier, VerifyError};
 use time::OffsetDateTime;
 
 const SECRET: &str = "whsec_test_secret";
@@ -47,6 +49,11 @@ fn verifier() -> Verifier {
 
 fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be told")
+}
+
+/// The one header, with the error that verifying has.
+fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Result<T, VerifyError> {
+    Ok(ptolemy_webhooks::only_header(values)?)
 }
 
 /// The header that signs `body` at [`NOW`].

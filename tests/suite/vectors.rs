@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ptolemy_webhooks::{Verified, Verifier, VerifyError, only_header};
+use ptolemy_webhooks::{HeaderError, Verified, Verifier, VerifyError};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::{at, secret};
+use crate::{at, only_header, secret};
 
 #[derive(Deserialize)]
 struct Document {
@@ -42,8 +42,8 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of_error(error: &VerifyError) -> Self {
         match error {
-            VerifyError::MissingHeader => Self::Missing,
-            VerifyError::RepeatedHeader => Self::Repeated,
+            VerifyError::Header(HeaderError::Missing) => Self::Missing,
+            VerifyError::Header(HeaderError::Repeated) => Self::Repeated,
             VerifyError::Header(_) => Self::Malformed,
             VerifyError::TooOld { .. } => Self::TooOld,
             VerifyError::TooFarAhead { .. } => Self::TooFarAhead,

@@ -146,7 +146,7 @@ fn replaced_secrets_reach_every_clone() {
 }
 
 #[test]
-fn also_accept_changes_the_returned_verifier_alone() {
+fn with_previous_changes_the_returned_verifier_alone() {
     let verifier = verifier();
     let both = verifier.clone().with_previous(secret(OTHER));
     assert_eq!(index(&verifier, OTHER), None);
