@@ -1,4 +1,4 @@
-//! A delivery: bytes whose signature held.
+//! A delivery: bytes whose signature is valid. `Verifier::receive` returns one.
 
 use std::fmt;
 
@@ -7,20 +7,72 @@ use time::OffsetDateTime;
 
 use crate::event::{DecodeError, Event};
 use crate::labels::Labels;
-use crate::verify::Verified;
+use crate::verification::Verified;
+use crate::verify::Verifier;
+use crate::verify_error::VerifyError;
 
-/// A body whose signature held.
+/// A body whose signature is valid.
 ///
-/// Only a [`Verifier`](crate::Verifier) makes one, through
-/// [`receive`](crate::Verifier::receive) or one of the extractors, so a `Delivery` in a
-/// function's signature means that what it holds was signed by Ptolemy. It takes any bytes;
-/// [`event`](Self::event) reads them.
+/// Only a [`Verifier`] creates one, through [`receive`](Verifier::receive),
+/// [`Intake`](crate::Intake) or one of the extractors, so a `Delivery` in the signature of a function
+/// means that its body was signed by Ptolemy. The body may be any bytes; [`event`](Self::event)
+/// decodes them.
 ///
 /// A clone shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
     body: Bytes,
     verified: Verified,
+}
+
+impl Verifier {
+    /// Verifies a body and returns it as a [`Delivery`], using the verifier's clock.
+    ///
+    /// It neither copies the body nor limits its length: limit the body before you call this, or use
+    /// [`Intake`](crate::Intake), which limits it while it arrives.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`verify`](Self::verify).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ptolemy_webhooks::{Secret, Signer, Verifier};
+    ///
+    /// let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+    /// let body = r#"{"id":"1","event_type":"market.created","data":{"identifier":"asx"}}"#;
+    /// let header = Signer::new(&secret).sign(body.as_bytes());
+    ///
+    /// let delivery = Verifier::new(secret).receive(header, body)?;
+    /// assert_eq!(delivery.event()?.event_type.as_str(), "market.created");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn receive(
+        &self,
+        header: impl AsRef<[u8]>,
+        body: impl Into<Bytes>,
+    ) -> Result<Delivery, VerifyError> {
+        let body = body.into();
+        let verified = self.verify(header, &body)?;
+        Ok(Delivery::new(body, verified))
+    }
+
+    /// Verifies a body and returns it as a [`Delivery`], using `now`.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`verify`](Self::verify).
+    pub fn receive_at(
+        &self,
+        header: impl AsRef<[u8]>,
+        body: impl Into<Bytes>,
+        now: OffsetDateTime,
+    ) -> Result<Delivery, VerifyError> {
+        let body = body.into();
+        let verified = self.verify_at(header, &body, now)?;
+        Ok(Delivery::new(body, verified))
+    }
 }
 
 impl Delivery {
@@ -42,27 +94,28 @@ impl Delivery {
 
     /// The time at which the sender signed: the header's `t`.
     ///
-    /// A delivery that is sent again may be signed again. When the event happened is
+    /// A delivery that is sent again may be signed again. The time of the event is
     /// [`Event::created_at`].
     #[must_use]
     pub fn signed_at(&self) -> OffsetDateTime {
         self.verified.signed_at()
     }
 
-    /// Which of the verifier's secrets signed; see [`Verified::secret_index`].
+    /// The index of the secret that signed; see [`Verified::secret_index`].
     #[must_use]
     pub fn secret_index(&self) -> usize {
         self.verified.secret_index()
     }
 
-    /// Reads the body as an event.
+    /// Decodes the body as an event.
     ///
-    /// An event of a type that is not known here, and one whose data has another shape than is
-    /// known here, are events too: see [`Payload`](crate::Payload).
+    /// Unknown event types, and data of an unknown shape, are not errors of this function: see
+    /// [`Event`].
     ///
     /// # Errors
     ///
-    /// Refuses a body that is not one JSON object in UTF-8 with a non-empty string `event_type`.
+    /// Returns an error if the body is not one JSON object in UTF-8 with a non-empty string
+    /// `event_type`.
     pub fn event(&self) -> Result<Event, DecodeError> {
         Event::from_trusted_json(self.body.clone())
     }

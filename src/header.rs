@@ -4,7 +4,7 @@ use std::fmt;
 
 use memchr::memchr_iter;
 
-use crate::verify::VerifyError;
+use crate::tag::Tag;
 
 /// The name of the header that carries the signature, in the lower case of HTTP/2.
 ///
@@ -17,37 +17,32 @@ const MAX_LENGTH: usize = 4096;
 /// The most `v1` candidates that one header may carry.
 const MAX_CANDIDATES: usize = 16;
 
-const TAG_LENGTH: usize = 32;
-
-/// An HMAC-SHA256 tag.
-pub(crate) type Tag = [u8; TAG_LENGTH];
-
-/// Takes the one value of a header that must stand in a request exactly once.
+/// Returns the value of a header that must occur exactly once in a request.
 ///
-/// Two lines of a signature header leave open which of them was meant, so a request that has
-/// them is refused rather than judged by the first.
+/// With two signature headers it is ambiguous which one to trust, so such a request is rejected
+/// instead of checked against the first.
 ///
 /// # Errors
 ///
-/// [`VerifyError::MissingHeader`] for no value, [`VerifyError::RepeatedHeader`] for two or more.
+/// Returns [`HeaderError::Missing`] for no value and [`HeaderError::Repeated`] for two or more.
 ///
 /// # Examples
 ///
 /// With the `http` crate, pass `headers.get_all(SIGNATURE_HEADER)`.
 ///
 /// ```
-/// use ptolemy_webhooks::{VerifyError, only_header};
+/// use ptolemy_webhooks::{HeaderError, only_header};
 ///
 /// assert_eq!(only_header(["t=1,v1=ab"]), Ok("t=1,v1=ab"));
-/// assert_eq!(only_header([""; 0]), Err(VerifyError::MissingHeader));
-/// assert_eq!(only_header(["t=1,v1=ab"; 2]), Err(VerifyError::RepeatedHeader));
+/// assert_eq!(only_header([""; 0]), Err(HeaderError::Missing));
+/// assert_eq!(only_header(["t=1,v1=ab"; 2]), Err(HeaderError::Repeated));
 /// ```
-pub fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Result<T, VerifyError> {
+pub fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Result<T, HeaderError> {
     let mut values = values.into_iter();
-    let value = values.next().ok_or(VerifyError::MissingHeader)?;
+    let value = values.next().ok_or(HeaderError::Missing)?;
     match values.next() {
         None => Ok(value),
-        Some(_) => Err(VerifyError::RepeatedHeader),
+        Some(_) => Err(HeaderError::Repeated),
     }
 }
 
@@ -68,7 +63,7 @@ pub(crate) struct Candidates {
 impl Candidates {
     pub(crate) fn none() -> Self {
         Self {
-            tags: [[0; TAG_LENGTH]; MAX_CANDIDATES],
+            tags: [Tag::ZERO; MAX_CANDIDATES],
             count: 0,
         }
     }
@@ -85,17 +80,17 @@ impl Candidates {
     }
 }
 
-/// Reads a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`, which
-/// are large and so not moved about.
+/// Parses a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`, which
+/// is passed in because it is large and a return would copy it.
 ///
 /// Parts are separated by commas and lose the spaces and tabs at their ends. A part that is not
 /// `t=…` or `v1=…` is ignored, so that a later scheme can stand beside this one.
 pub(crate) fn parse<'h>(
     header: &'h [u8],
     candidates: &mut Candidates,
-) -> Result<Timestamp<'h>, MalformedHeader> {
+) -> Result<Timestamp<'h>, HeaderError> {
     if header.len() > MAX_LENGTH {
-        return Err(MalformedHeader::TooLong {
+        return Err(HeaderError::TooLong {
             length: header.len(),
         });
     }
@@ -107,26 +102,26 @@ pub(crate) fn parse<'h>(
         let part = trim(header.get(at..end).unwrap_or_default());
         if let Some(text) = part.strip_prefix(b"t=") {
             if timestamp.is_some() {
-                return Err(MalformedHeader::RepeatedTimestamp { at });
+                return Err(HeaderError::RepeatedTimestamp { at });
             }
             let seconds = parse_seconds(text, at)?;
             timestamp = Some(Timestamp { text, seconds });
         } else if let Some(text) = part.strip_prefix(b"v1=") {
             count += 1;
             if count > MAX_CANDIDATES {
-                return Err(MalformedHeader::TooManyCandidates { at });
+                return Err(HeaderError::TooManyCandidates { at });
             }
-            if let Some(tag) = decode_tag(text) {
+            if let Some(tag) = Tag::from_hex(text) {
                 candidates.push(tag);
             }
         }
         at = end + 1;
     }
 
-    let timestamp = timestamp.ok_or(MalformedHeader::NoTimestamp)?;
+    let timestamp = timestamp.ok_or(HeaderError::NoTimestamp)?;
     match (count, candidates.as_slice()) {
-        (0, _) => Err(MalformedHeader::NoCandidate),
-        (count, []) => Err(MalformedHeader::NoDecodableCandidate { count }),
+        (0, _) => Err(HeaderError::NoCandidate),
+        (count, []) => Err(HeaderError::NoDecodableCandidate { count }),
         _ => Ok(timestamp),
     }
 }
@@ -138,9 +133,9 @@ fn trim(mut part: &[u8]) -> &[u8] {
     part
 }
 
-fn parse_seconds(text: &[u8], at: usize) -> Result<u64, MalformedHeader> {
+fn parse_seconds(text: &[u8], at: usize) -> Result<u64, HeaderError> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return Err(MalformedHeader::TimestampNotDigits { at });
+        return Err(HeaderError::TimestampNotDigits { at });
     }
     text.iter()
         .try_fold(0_u64, |seconds, &digit| {
@@ -148,43 +143,21 @@ fn parse_seconds(text: &[u8], at: usize) -> Result<u64, MalformedHeader> {
                 .checked_mul(10)?
                 .checked_add(u64::from(digit & 0x0f))
         })
-        .ok_or(MalformedHeader::TimestampTooLarge { at })
+        .ok_or(HeaderError::TimestampTooLarge { at })
 }
 
-/// Decodes 64 hex digits of either case, without a branch that depends on their value.
-fn decode_tag(text: &[u8]) -> Option<Tag> {
-    let digits: &[u8; 2 * TAG_LENGTH] = text.try_into().ok()?;
-    // Three plain passes, which the compiler turns into vector instructions.
-    let values = digits.map(hex_value);
-    let seen = values.iter().fold(0, |seen, value| seen | value);
-    let (pairs, _) = values.as_chunks::<2>();
-    let mut tag = [0; TAG_LENGTH];
-    for (byte, [high, low]) in tag.iter_mut().zip(pairs) {
-        *byte = (high << 4) | (low & 0x0f);
-    }
-    (seen <= 0x0f).then_some(tag)
-}
-
-/// The value of a hex digit; `0xff` for any other byte.
-fn hex_value(digit: u8) -> u8 {
-    let decimal = digit.wrapping_sub(b'0');
-    let letter = (digit | 0x20).wrapping_sub(b'a');
-    if decimal < 10 {
-        decimal
-    } else if letter < 6 {
-        letter + 10
-    } else {
-        0xff
-    }
-}
-
-/// What is wrong with a `Ptolemy-Signature` header, and where.
+/// What is wrong with the `Ptolemy-Signature` header of a request, and where.
 ///
-/// Offsets count bytes from the start of the header value, beginning at 0.
+/// Offsets count bytes from the start of the header value, beginning at 0. No message quotes the
+/// header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum MalformedHeader {
-    /// It is longer than 4,096 bytes.
+pub enum HeaderError {
+    /// The request has no such header.
+    Missing,
+    /// The request has the header more than once, so it is ambiguous which one to trust.
+    Repeated,
+    /// The value is longer than 4,096 bytes.
     #[non_exhaustive]
     TooLong {
         /// Its length in bytes.
@@ -198,7 +171,7 @@ pub enum MalformedHeader {
         /// The offset of the second one.
         at: usize,
     },
-    /// `t` is empty or holds a byte that is not an ASCII digit.
+    /// `t` is empty or contains a byte that is not an ASCII digit.
     #[non_exhaustive]
     TimestampNotDigits {
         /// The offset of its part.
@@ -218,7 +191,7 @@ pub enum MalformedHeader {
         /// The offset of the seventeenth one.
         at: usize,
     },
-    /// None of its parts `v1=…` holds 64 hex digits.
+    /// None of its parts `v1=…` is 64 hex digits.
     #[non_exhaustive]
     NoDecodableCandidate {
         /// How many parts `v1=…` there are.
@@ -226,16 +199,22 @@ pub enum MalformedHeader {
     },
 }
 
-impl fmt::Display for MalformedHeader {
+impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "header `Ptolemy-Signature` is missing",
+            Self::Repeated => "header `Ptolemy-Signature` is repeated",
+            _ => "header `Ptolemy-Signature` is malformed: ",
+        })?;
         match self {
+            Self::Missing | Self::Repeated => Ok(()),
             Self::TooLong { length } => {
                 write!(f, "{length} bytes long, the limit is {MAX_LENGTH}")
             }
             Self::NoTimestamp => f.write_str("no `t`"),
             Self::RepeatedTimestamp { at } => write!(f, "a second `t` at byte {at}"),
             Self::TimestampNotDigits { at } => {
-                write!(f, "`t` at byte {at} is not a row of ASCII digits")
+                write!(f, "`t` at byte {at} is not all ASCII digits")
             }
             Self::TimestampTooLarge { at } => write!(f, "`t` at byte {at} exceeds 64 bits"),
             Self::NoCandidate => f.write_str("no `v1`"),
@@ -253,4 +232,4 @@ impl fmt::Display for MalformedHeader {
     }
 }
 
-impl std::error::Error for MalformedHeader {}
+impl std::error::Error for HeaderError {}

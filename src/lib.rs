@@ -19,15 +19,15 @@
 //!
 //! # Three types to know
 //!
-//! - [`Verifier`] holds the secrets and judges requests.
-//! - [`Delivery`] is a body whose signature held. Nothing else makes one.
+//! - [`Verifier`] keeps the secrets and verifies requests.
+//! - [`Delivery`] is a body whose signature is valid. Only a `Verifier` creates one.
 //! - [`Event`] is what the body says. Its [`Payload`] has a variant for each known type; what is not
 //!   known is kept, and is no error.
 //!
 //! With the features `axum` and `actix-web`, `Delivery` and `Event` are extractors: name one as the
 //! argument of a handler, and put the `Verifier` into axum's state or actix-web's app data. On any
-//! other server, call [`Verifier::receive`] with the value of the signature header
-//! ([`only_header`]) and the body.
+//! other server, use [`Intake`], or call [`Verifier::receive`] with the value of the signature header
+//! ([`only_header`]) and a body that is in memory.
 //!
 //! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
 //! framework. The guide is part of these docs when both frameworks' features are on, as on docs.rs,
@@ -39,11 +39,10 @@
 //!
 //! # When a request passes
 //!
-//! A request is judged in this order, and the first rule that it breaks is the answer:
+//! A request is checked in this order, and the first rule that it breaks decides the response:
 //!
-//! 1. There is one `Ptolemy-Signature` header, and it is well-formed; otherwise 401.
-//!    ([`VerifyError::MissingHeader`], [`VerifyError::RepeatedHeader`],
-//!    [`VerifyError::MalformedHeader`])
+//! 1. There is exactly one `Ptolemy-Signature` header, and it is well-formed; otherwise 401.
+//!    ([`HeaderError`])
 //! 2. Its time lies within the tolerance around the clock, 300 s in both directions; otherwise 401.
 //!    ([`VerifyError::TooOld`], [`VerifyError::TooFarAhead`])
 //! 3. The body is not longer than the limit, 1 MiB, neither by its declared length nor as it
@@ -67,8 +66,8 @@
 //!   no harm. A proxy that folds two header lines into one makes the header malformed.
 //! - **Keep the clock.** Run NTP; rule 2 compares with the host's clock.
 //! - **One secret for each endpoint.** Method, path and host are not signed.
-//! - **Rotate without a gap.** [`Verifier::also_accept`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts the
-//!   old secret beside the new; [`Delivery::secret_index`] tells when the old one is no longer used.
+//! - **Rotate without a gap.** [`Verifier::with_previous`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts the
+//!   old secret beside the new; [`Delivery::secret_index`] shows when the old one is no longer used.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
@@ -89,7 +88,7 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another does.
+//! No feature is on by default, and features are independent.
 //!
 //! - `axum`: the extractors, for axum 0.8. It depends on `axum-core` alone, not on the framework.
 //! - `actix-web`: the extractors, for actix-web 4.
@@ -109,11 +108,24 @@
 )]
 #![cfg_attr(ptolemy_webhooks_docs, feature(doc_cfg))]
 
+mod secret_error;
+
 mod secret;
+
+mod tag;
+
+mod mac;
 
 mod header;
 
-mod mac;
+mod reason;
+
+mod verify_error;
+
+mod clock;
+
+mod verification;
+
 mod verify;
 
 mod text;
@@ -123,6 +135,10 @@ mod event;
 mod labels;
 
 mod delivery;
+
+mod rejection;
+
+mod intake;
 
 mod sign;
 
@@ -134,15 +150,19 @@ mod observations;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
 
-pub use secret::{Secret, SecretError, SecretErrorKind};
+pub use secret::Secret;
 
-pub use header::{MalformedHeader, SIGNATURE_HEADER, only_header};
+pub use secret_error::{SecretError, SecretErrorKind};
 
-pub use verify::{Verification, Verified, Verifier, VerifyError};
+pub use header::{HeaderError, SIGNATURE_HEADER, only_header};
 
-pub use labels::Labels;
+pub use reason::Reason;
 
-pub use delivery::Delivery;
+pub use verify_error::VerifyError;
+
+pub use verification::{Verification, Verified};
+
+pub use verify::Verifier;
 
 pub use text::LogText;
 
@@ -152,12 +172,17 @@ pub use event::{
     OtherAction, Payload, RawJson, RawJsonError, Scalar, TimeSeriesValue, Webhook,
 };
 
+pub use labels::Labels;
+
+pub use delivery::Delivery;
+
+pub use rejection::{Rejection, RejectionKind};
+
+pub use intake::Intake;
+
 pub use sign::Signer;
 
 pub use observations::{Assumption, Deviation, Finding, Observation, Observations};
-
-#[cfg(any(feature = "actix-web", feature = "axum"))]
-pub use extract::{Rejection, RejectionKind};
 
 #[cfg(all(any(doc, doctest), feature = "actix-web", feature = "axum"))]
 #[doc = include_str!("../docs/recipes.md")]

@@ -44,8 +44,8 @@ impl Signer {
         self.sign_at(body, OffsetDateTime::now_utc())
     }
 
-    /// Returns the value of the `Ptolemy-Signature` header for `body`, signed at `time`, whose
-    /// fraction of a second is cut off.
+    /// Returns the value of the `Ptolemy-Signature` header for `body`, signed at `time`, truncated
+    /// to whole seconds.
     ///
     /// A time before 1970 gives a negative `t`, which no receiver accepts.
     #[must_use]
@@ -53,7 +53,7 @@ impl Signer {
         let t = time.unix_timestamp().to_string();
         let mut mac = self.key.begin(t.as_bytes());
         mac.update(body);
-        format!("t={t},v1={}", hex::encode(mac.finish()))
+        format!("t={t},v1={}", mac.finish().to_hex())
     }
 }
 

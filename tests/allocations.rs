@@ -121,7 +121,7 @@ fn verify_does_not_allocate() {
     let now = datetime!(2026-04-15 09:00 UTC);
     let secret = |text| Secret::new(text).unwrap();
     let one = Verifier::new(secret("whsec_first"));
-    let two = Verifier::new(secret("whsec_first")).also_accept(secret("whsec_second"));
+    let two = Verifier::new(secret("whsec_first")).with_previous(secret("whsec_second"));
     for length in [0, 1, 1_000, 1_000_000] {
         let body = vec![b'x'; length];
         let good = Signer::new(&secret("whsec_second")).sign_at(&body, now);
@@ -195,7 +195,7 @@ fn a_secret_is_wiped_when_it_is_dropped() {
         verifier.replace_secrets(Secret::new(SECRET).unwrap(), []);
         (
             verified.unwrap(),
-            verifier.also_accept(Secret::new(SECRET).unwrap()),
+            verifier.with_previous(Secret::new(SECRET).unwrap()),
             signer,
         )
     };
@@ -235,7 +235,7 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
     assert_eq!(leaks(|| Verifier::new(secret())), 0);
     assert_eq!(leaks(|| Verifier::new(secret()).clone()), 0);
     assert_eq!(
-        leaks(|| other().also_accept(secret()).also_accept(secret())),
+        leaks(|| other().with_previous(secret()).with_previous(secret())),
         0
     );
     for also in [0, 1, 8, 9] {
@@ -247,7 +247,7 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
         let filtered = || (0..also).filter(|_| true).map(|_| secret());
         assert_eq!(leaks(|| other().replace_secrets(secret(), filtered())), 0);
     }
-    let verifier = Verifier::new(secret()).also_accept(secret());
+    let verifier = Verifier::new(secret()).with_previous(secret());
     assert_eq!(
         leaks(|| verifier.verify(&header, &[b'x'; 1000]).unwrap()),
         0

@@ -11,18 +11,20 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use futures_core::Stream as _;
 use futures_core::future::LocalBoxFuture;
 
-use super::{Incoming, Rejection, content_length};
+use super::content_length;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::header::SIGNATURE_HEADER;
+use crate::intake::Intake;
+use crate::rejection::Rejection;
 use crate::verify::Verifier;
 
-/// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
+/// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// The [`Verifier`] comes from the app's data, as it is or as `web::Data`; without one every
-/// request is answered with 500. Header and clock are judged before any of the body is read, and
-/// reading stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's
-/// `PayloadConfig` does not apply.
+/// The [`Verifier`] comes from the app data, either plain or as `web::Data`; without one every
+/// response is a 500. Header and timestamp are checked before any of the body is read, and reading
+/// stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does not
+/// apply.
 impl FromRequest for Delivery {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
@@ -30,21 +32,20 @@ impl FromRequest for Delivery {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
         let mut payload = payload.take();
-        let incoming = begin(request);
+        let intake = begin(request);
         Box::pin(async move {
-            let mut incoming = incoming?;
+            let mut intake = intake?;
             while let Some(chunk) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
-                incoming.push(chunk.map_err(body_error)?)?;
+                intake.push(chunk.map_err(body_error)?)?;
             }
-            incoming.finish()
+            intake.finish()
         })
     }
 }
 
-/// Takes an event whose signature holds; refuses the request with a [`Rejection`] otherwise.
+/// Extracts an event whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// It does all that `Delivery` does as an extractor, and refuses a body that is not an event with
-/// 422.
+/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with 422.
 impl FromRequest for Event {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
@@ -61,22 +62,24 @@ impl ResponseError for Rejection {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status_code());
-        response.content_type(ContentType::plaintext());
+        let mut builder = HttpResponse::build(self.status_code());
+        builder.content_type(ContentType::plaintext());
         if let Some(challenge) = self.challenge() {
-            response.insert_header((WWW_AUTHENTICATE, challenge));
+            builder.insert_header((WWW_AUTHENTICATE, challenge));
         }
-        response.body(self.to_string())
+        let mut response = builder.body(self.to_string());
+        response.extensions_mut().insert(self.reason());
+        response
     }
 }
 
-fn begin(request: &HttpRequest) -> Result<Incoming, Rejection> {
+fn begin(request: &HttpRequest) -> Result<Intake, Rejection> {
     let verifier = request
         .app_data::<Verifier>()
         .or_else(|| Some(request.app_data::<web::Data<Verifier>>()?.get_ref()))
         .ok_or_else(Rejection::not_configured)?;
     let headers = request.headers();
-    Incoming::begin(
+    Intake::begin(
         verifier,
         headers.get_all(SIGNATURE_HEADER),
         declared_length(headers),

@@ -9,18 +9,20 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError};
 
-use super::{Incoming, Rejection, content_length};
+use super::content_length;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::header::SIGNATURE_HEADER;
+use crate::intake::Intake;
+use crate::rejection::Rejection;
 use crate::verify::Verifier;
 
-/// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
+/// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// The [`Verifier`] comes from the router's state: the state is a `Verifier`, or one can be had of it
-/// through `FromRef`, which axum derives for a state of several parts. Header and clock are judged before any of the
-/// body is read, and reading stops at the verifier's
-/// [`body_limit`](Verifier::body_limit); axum's `DefaultBodyLimit` does not apply.
+/// The [`Verifier`] comes from the router's state: either the state is a `Verifier`, or `Verifier`
+/// implements `FromRef` for it (see axum's derive). Header and timestamp are checked before any of the
+/// body is read, and reading stops at the verifier's [`body_limit`](Verifier::body_limit); axum's
+/// `DefaultBodyLimit` does not apply.
 impl<S> FromRequest<S> for Delivery
 where
     S: Send + Sync,
@@ -31,25 +33,24 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         let verifier = Verifier::from_ref(state);
         let (parts, mut body) = request.into_parts();
-        let mut incoming = Incoming::begin(
+        let mut intake = Intake::begin(
             &verifier,
             parts.headers.get_all(SIGNATURE_HEADER),
             declared_length(&parts.headers),
         )?;
         while let Some(frame) = body.frame().await {
-            // A frame that is no data holds trailers, which no signature covers.
+            // Other frames are trailers, which are not signed.
             if let Ok(chunk) = frame.map_err(body_error)?.into_data() {
-                incoming.push(chunk)?;
+                intake.push(chunk)?;
             }
         }
-        incoming.finish()
+        intake.finish()
     }
 }
 
-/// Takes an event whose signature holds; refuses the request with a [`Rejection`] otherwise.
+/// Extracts an event whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// It does all that `Delivery` does as an extractor, and refuses a body that is not an event with
-/// 422.
+/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with 422.
 impl<S> FromRequest<S> for Event
 where
     S: Send + Sync,
@@ -74,6 +75,7 @@ impl IntoResponse for Rejection {
                 .headers_mut()
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        response.extensions_mut().insert(self.reason());
         response
     }
 }

@@ -130,8 +130,8 @@ impl Candidate {
             .map(|&bytes| Secret::from_bytes(bytes).expect("no secret here is empty"));
         let first = Verifier::new(secrets.next().expect("there is a first secret"));
         secrets
-            .fold(first, Verifier::also_accept)
-            .tolerance(Duration::from_secs(self.tolerance))
+            .fold(first, Verifier::with_previous)
+            .with_tolerance(Duration::from_secs(self.tolerance))
     }
 
     fn now(&self) -> OffsetDateTime {
@@ -157,7 +157,7 @@ impl Candidate {
 fn verdict(result: &Result<Verified, VerifyError>) -> Verdict {
     match result {
         Ok(verified) => Verdict::Accept(verified.secret_index()),
-        Err(VerifyError::MalformedHeader(_)) => Verdict::Malformed,
+        Err(VerifyError::Header(_)) => Verdict::Malformed,
         Err(VerifyError::TooOld { .. }) => Verdict::TooOld,
         Err(VerifyError::TooFarAhead { .. }) => Verdict::TooFarAhead,
         Err(VerifyError::Mismatch) => Verdict::Mismatch,

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::error::Error as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -15,7 +15,7 @@ use actix_web::{App, FromRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use futures_core::Stream;
 use ptolemy_webhooks::{
-    Delivery, Event, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier, VerifyError,
+    Delivery, Event, Reason, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier, VerifyError,
 };
 
 use crate::{NOW, at, signed};
@@ -23,7 +23,7 @@ use crate::{NOW, at, signed};
 const EVENT: &str = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
 
 fn verifier() -> Verifier {
-    crate::verifier().clock(|| at(NOW))
+    crate::verifier().with_clock(|| at(NOW))
 }
 
 /// A body in chunks that counts how often it is polled.
@@ -92,14 +92,14 @@ async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
 async fn a_declared_length_over_the_limit_is_refused_unread() {
     let request = request(Some(&signed("abcd")), "")
         .insert_header(("content-length", "4"))
-        .app_data(verifier().body_limit(3));
+        .app_data(verifier().with_body_limit(3));
     let (result, polls) = extract(request, vec![chunk("abcd")]).await;
     assert_eq!((result.unwrap_err().status(), polls), (413, 0));
 }
 
 #[actix_web::test]
 async fn reading_stops_at_the_limit() {
-    let request = request(Some(&signed("")), "").app_data(verifier().body_limit(25));
+    let request = request(Some(&signed("")), "").app_data(verifier().with_body_limit(25));
     let chunks = (0..1000).map(|_| chunk("0123456789")).collect();
     let (result, polls) = extract(request, chunks).await;
     assert_eq!((result.unwrap_err().status(), polls), (413, 3));
@@ -137,13 +137,61 @@ async fn a_body_of_one_chunk_is_not_copied() {
     assert_eq!(result.unwrap().body().as_ptr(), body.as_ptr());
 }
 
+/// The rejection of an app without a verifier.
+pub(crate) fn not_configured() -> Rejection {
+    let (request, mut payload) = request(None, "").to_http_parts();
+    let mut extraction = pin!(Delivery::from_request(&request, &mut payload));
+    match extraction
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(result) => result.unwrap_err(),
+        Poll::Pending => panic!("nothing to wait for"),
+    }
+}
+
+#[actix_web::test]
+async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
+    for (headers, body, reason) in [
+        (vec![], EVENT, Reason::MissingHeader),
+        (vec![String::new(); 2], EVENT, Reason::RepeatedHeader),
+        (vec!["t=1".to_owned()], EVENT, Reason::MalformedHeader),
+        (vec![signed("x")], EVENT, Reason::SignatureMismatch),
+        (vec![signed("x")], "x", Reason::NotAnEvent),
+        (
+            vec![signed("")],
+            "long".repeat(100).leak(),
+            Reason::BodyTooLarge,
+        ),
+    ] {
+        let app = test::init_service(
+            App::new()
+                .app_data(verifier().with_body_limit(100))
+                .route("/", web::post().to(event_type)),
+        )
+        .await;
+        let mut request = TestRequest::post().set_payload(body);
+        for header in headers {
+            request = request.append_header((SIGNATURE_HEADER, header));
+        }
+        let response = test::call_service(&app, request.to_request()).await;
+        assert_eq!(response.status().as_u16(), reason.status());
+        let found = response.response().extensions().get::<Reason>().copied();
+        assert_eq!(found, Some(reason));
+    }
+    let app = test::init_service(App::new().route("/", web::post().to(event_type))).await;
+    let response = test::call_service(&app, request(None, "").to_request()).await;
+    let found = response.response().extensions().get::<Reason>().copied();
+    assert_eq!(found, Some(Reason::NotConfigured));
+}
+
 async fn event_type(event: Event) -> String {
     event.event_type.to_string()
 }
 
 #[actix_web::test]
 async fn the_verifier_is_found_as_it_is_or_as_data_the_nearest_first() {
-    let stranger = || Verifier::new(crate::secret("whsec_another_secret")).clock(|| at(NOW));
+    let stranger = || Verifier::new(crate::secret("whsec_another_secret")).with_clock(|| at(NOW));
     let scope = |path| web::scope(path).route("/", web::post().to(event_type));
     let app = test::init_service(
         App::new()
@@ -196,7 +244,7 @@ async fn the_rejection_keeps_its_status_inside_an_actix_error() {
         (signed("abcd"), "abcd", 413),
     ] {
         let limit = if status == 413 { 3 } else { 1000 };
-        let request = request(Some(&header), body).app_data(verifier().body_limit(limit));
+        let request = request(Some(&header), body).app_data(verifier().with_body_limit(limit));
         let (request, mut payload) = request.to_http_parts();
         let rejection = Event::from_request(&request, &mut payload)
             .await

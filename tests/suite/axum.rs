@@ -18,14 +18,15 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use ptolemy_webhooks::{
-    Delivery, Event, Payload, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier, VerifyError,
+    Delivery, Event, Payload, Reason, Rejection, RejectionKind, SIGNATURE_HEADER, Verifier,
+    VerifyError,
 };
 use time::OffsetDateTime;
 use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::vectors::{self, Outcome};
-use crate::{NOW, at, signed};
+use crate::{NOW, at, only_header, signed};
 
 thread_local! {
     static CLOCK: Cell<OffsetDateTime> = const { Cell::new(OffsetDateTime::UNIX_EPOCH) };
@@ -33,7 +34,7 @@ thread_local! {
 
 fn verifier() -> Verifier {
     CLOCK.set(at(NOW));
-    crate::verifier().clock(|| CLOCK.get())
+    crate::verifier().with_clock(|| CLOCK.get())
 }
 
 const EVENT: &str = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
@@ -139,7 +140,7 @@ async fn every_vector_holds_for_the_extractor() {
         for header in headers {
             request.headers_mut().append(SIGNATURE_HEADER, header);
         }
-        let app = delivery_app(vector.verifier().clock(|| CLOCK.get()));
+        let app = delivery_app(vector.verifier().with_clock(|| CLOCK.get()));
         let answer = send(app, request).await;
         let expected = match vector.expect {
             Outcome::Accept => (200, vector.body().len().to_string()),
@@ -162,10 +163,6 @@ async fn every_vector_holds_for_the_extractor() {
         untransportable,
         ["NUL in an unknown part", "NUL in t", "line feed after v1"]
     );
-}
-
-fn only_header(headers: &[Vec<u8>]) -> Result<&Vec<u8>, VerifyError> {
-    ptolemy_webhooks::only_header(headers)
 }
 
 #[tokio::test]
@@ -191,6 +188,32 @@ async fn a_refusal_is_one_line_of_plain_text_with_a_challenge() {
     assert_eq!(answer.text, "header `Ptolemy-Signature` is missing");
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
     assert_eq!(answer.headers["www-authenticate"], "Ptolemy-Signature");
+}
+
+#[tokio::test]
+async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
+    for (headers, body, reason) in [
+        (vec![], EVENT, Reason::MissingHeader),
+        (vec![String::new(); 2], EVENT, Reason::RepeatedHeader),
+        (vec!["t=1".to_owned()], EVENT, Reason::MalformedHeader),
+        (vec![signed("x")], EVENT, Reason::SignatureMismatch),
+        (vec![signed("x")], "x", Reason::NotAnEvent),
+        (
+            vec![signed("")],
+            "long".repeat(100).leak(),
+            Reason::BodyTooLarge,
+        ),
+    ] {
+        let (mut request, _) = request(None, [chunk(body)]);
+        for header in headers {
+            let header = HeaderValue::from_str(&header).unwrap();
+            request.headers_mut().append(SIGNATURE_HEADER, header);
+        }
+        let app = event_app(verifier().with_body_limit(100));
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), reason.status());
+        assert_eq!(response.extensions().get(), Some(&reason));
+    }
 }
 
 #[tokio::test]
@@ -246,7 +269,7 @@ async fn a_repeated_header_is_refused_whichever_is_good() {
 async fn a_declared_length_over_the_limit_is_refused_unread() {
     let (request, polls) = request(Some(&signed("abcd")), [chunk("abcd")]);
     let answer = send(
-        delivery_app(verifier().body_limit(3)),
+        delivery_app(verifier().with_body_limit(3)),
         declared(request, "4"),
     )
     .await;
@@ -265,7 +288,7 @@ async fn a_declared_length_over_the_limit_is_refused_unread() {
 async fn an_unsigned_request_is_refused_for_that_even_if_it_is_too_long() {
     let (request, _) = request(None, [chunk("abcd")]);
     let answer = send(
-        delivery_app(verifier().body_limit(3)),
+        delivery_app(verifier().with_body_limit(3)),
         declared(request, "4"),
     )
     .await;
@@ -284,7 +307,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
             if let Some(length) = length {
                 request = declared(request, length);
             }
-            let answer = send(delivery_app(verifier().body_limit(3)), request).await;
+            let answer = send(delivery_app(verifier().with_body_limit(3)), request).await;
             assert_eq!((answer.status, &*answer.text), (200, "3"), "{length:?}");
         }
     }
@@ -300,7 +323,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
             if let Some(length) = length {
                 request = declared(request, length);
             }
-            let answer = send(delivery_app(verifier().body_limit(3)), request).await;
+            let answer = send(delivery_app(verifier().with_body_limit(3)), request).await;
             assert_eq!(answer.status, 413, "{frames:?} {length:?}");
         }
     }
@@ -310,7 +333,7 @@ async fn the_limit_passes_and_one_byte_more_does_not() {
 async fn reading_stops_at_the_limit() {
     let frames = (0..1000).map(|_| chunk("0123456789"));
     let (request, polls) = request(Some(&signed("")), frames);
-    let answer = send(delivery_app(verifier().body_limit(25)), request).await;
+    let answer = send(delivery_app(verifier().with_body_limit(25)), request).await;
     assert_eq!(answer.status, 413);
     assert_eq!(polls.load(Ordering::Relaxed), 3);
 }
@@ -326,7 +349,7 @@ async fn the_default_limit_is_one_mebibyte_and_that_of_axum_does_not_apply() {
     assert_eq!(send(app, over).await.status, 413);
 
     let body = "x".repeat(3 * 1024 * 1024);
-    let app = delivery_app(verifier().body_limit(3 * 1024 * 1024));
+    let app = delivery_app(verifier().with_body_limit(3 * 1024 * 1024));
     let (request, _) = request(Some(&signed(&body)), [chunk(body)]);
     assert_eq!(send(app, request).await.status, 200);
 }

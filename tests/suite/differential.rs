@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use ptolemy_webhooks::{MalformedHeader, Verified, VerifyError};
+use ptolemy_webhooks::{HeaderError, Verified, VerifyError};
 
 use crate::{NOW, at, secret};
 
@@ -225,10 +225,10 @@ fn explanation(
 ) -> Option<Difference> {
     let header = &request.header;
     match ours {
-        Err(VerifyError::MalformedHeader(MalformedHeader::RepeatedTimestamp { .. })) => {
+        Err(VerifyError::Header(HeaderError::RepeatedTimestamp { .. })) => {
             Some(Difference::RepeatedT)
         }
-        Err(VerifyError::MalformedHeader(MalformedHeader::TimestampNotDigits { .. })) => {
+        Err(VerifyError::Header(HeaderError::TimestampNotDigits { .. })) => {
             Some(Difference::TNotDigits)
         }
         // The space that we drop was signed; without it the documented check refuses too.

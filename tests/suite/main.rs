@@ -6,10 +6,12 @@ mod event_envelope;
 mod header;
 mod hmac;
 mod hygiene;
+mod intake;
 mod mac;
 mod observations;
 mod properties;
 mod readme;
+mod reason;
 mod scalar;
 mod secret;
 mod traits;
@@ -32,7 +34,7 @@ mod laws;
 #[cfg(unix)]
 mod environment;
 
-use ptolemy_webhooks::{Secret, Verifier};
+use ptolemy_webhooks::{Secret, Verifier, VerifyError};
 use time::OffsetDateTime;
 
 const SECRET: &str = "whsec_test_secret";
@@ -48,6 +50,11 @@ fn verifier() -> Verifier {
 
 fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be told")
+}
+
+/// The one header, with the error that verifying has.
+fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Result<T, VerifyError> {
+    Ok(ptolemy_webhooks::only_header(values)?)
 }
 
 /// The header that signs `body` at [`NOW`].

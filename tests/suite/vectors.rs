@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ptolemy_webhooks::{Verified, Verifier, VerifyError, only_header};
+use ptolemy_webhooks::{HeaderError, Verified, Verifier, VerifyError};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::{at, secret};
+use crate::{at, only_header, secret};
 
 #[derive(Deserialize)]
 struct Document {
@@ -42,9 +42,9 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of_error(error: &VerifyError) -> Self {
         match error {
-            VerifyError::MissingHeader => Self::Missing,
-            VerifyError::RepeatedHeader => Self::Repeated,
-            VerifyError::MalformedHeader(_) => Self::Malformed,
+            VerifyError::Header(HeaderError::Missing) => Self::Missing,
+            VerifyError::Header(HeaderError::Repeated) => Self::Repeated,
+            VerifyError::Header(_) => Self::Malformed,
             VerifyError::TooOld { .. } => Self::TooOld,
             VerifyError::TooFarAhead { .. } => Self::TooFarAhead,
             VerifyError::Mismatch => Self::Mismatch,
@@ -84,8 +84,8 @@ impl Vector {
         let mut secrets = self.secrets.iter().map(|text| secret(text));
         let first = Verifier::new(secrets.next().expect("at least one secret"));
         secrets
-            .fold(first, Verifier::also_accept)
-            .tolerance(Duration::from_secs(self.tolerance))
+            .fold(first, Verifier::with_previous)
+            .with_tolerance(Duration::from_secs(self.tolerance))
     }
 
     /// What a verifier of this vector is made of, as a key.

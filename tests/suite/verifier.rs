@@ -63,7 +63,7 @@ fn fractions_of_a_second_are_cut_off() {
     let late = |milliseconds| at(NOW) + Duration::from_millis(milliseconds);
     assert!(verifier().verify_at(&header, b"", late(300_999)).is_ok());
     assert!(verifier().verify_at(&header, b"", late(301_000)).is_err());
-    let verifier = verifier().tolerance(Duration::from_millis(1_999));
+    let verifier = verifier().with_tolerance(Duration::from_millis(1_999));
     assert!(verifier.verify_at(&header, b"", late(1_999)).is_ok());
     assert!(verifier.verify_at(&header, b"", late(2_000)).is_err());
 }
@@ -81,7 +81,7 @@ fn no_clock_and_no_timestamp_overflows() {
     for now in clocks {
         for t in timestamps {
             for tolerance in [Duration::ZERO, Duration::MAX] {
-                let verifier = verifier().tolerance(tolerance);
+                let verifier = verifier().with_tolerance(tolerance);
                 let header = format!("t={t},v1={}", "0".repeat(64));
                 let error = verifier.verify_at(header, b"", now).unwrap_err();
                 assert!(!error.to_string().is_empty());
@@ -100,12 +100,12 @@ fn no_clock_and_no_timestamp_overflows() {
 
 #[test]
 fn the_short_forms_read_the_clock_that_was_set() {
-    let verifier = verifier().clock(|| at(NOW + 300));
+    let verifier = verifier().with_clock(|| at(NOW + 300));
     assert!(verifier.verify(signed("a"), b"a").is_ok());
     assert!(verifier.begin(signed("a")).is_ok());
     assert!(verifier.receive(signed("a"), "a").is_ok());
 
-    let verifier = verifier.clock(|| at(NOW + 301));
+    let verifier = verifier.with_clock(|| at(NOW + 301));
     assert!(verifier.verify(signed("a"), b"a").is_err());
     assert!(verifier.begin(signed("a")).is_err());
     assert!(verifier.receive(signed("a"), "a").is_err());
@@ -123,7 +123,7 @@ fn without_a_clock_the_short_forms_read_that_of_the_host() {
 
 #[test]
 fn a_previous_secret_is_accepted_and_told() {
-    let verifier = verifier().also_accept(secret(OTHER));
+    let verifier = verifier().with_previous(secret(OTHER));
     assert_eq!(index(&verifier, SECRET), Some(0));
     assert_eq!(index(&verifier, OTHER), Some(1));
     assert_eq!(index(&verifier, "whsec_third"), None);
@@ -132,7 +132,7 @@ fn a_previous_secret_is_accepted_and_told() {
 #[test]
 fn replaced_secrets_reach_every_clone() {
     let verifier = verifier();
-    let clone = verifier.clone().tolerance(Duration::from_secs(10));
+    let clone = verifier.clone().with_tolerance(Duration::from_secs(10));
     clone.replace_secrets(secret(OTHER), [secret(SECRET)]);
     for verifier in [&verifier, &clone] {
         assert_eq!(index(verifier, OTHER), Some(0));
@@ -146,9 +146,9 @@ fn replaced_secrets_reach_every_clone() {
 }
 
 #[test]
-fn also_accept_changes_the_returned_verifier_alone() {
+fn with_previous_changes_the_returned_verifier_alone() {
     let verifier = verifier();
-    let both = verifier.clone().also_accept(secret(OTHER));
+    let both = verifier.clone().with_previous(secret(OTHER));
     assert_eq!(index(&verifier, OTHER), None);
     assert_eq!(index(&both, OTHER), Some(1));
 
@@ -159,8 +159,8 @@ fn also_accept_changes_the_returned_verifier_alone() {
 
 #[test]
 fn settings_belong_to_each_clone() {
-    let strict = verifier().tolerance(Duration::ZERO);
-    let lax = strict.clone().tolerance(Duration::from_secs(10));
+    let strict = verifier().with_tolerance(Duration::ZERO);
+    let lax = strict.clone().with_tolerance(Duration::from_secs(10));
     assert!(strict.verify_at(signed(""), b"", at(NOW + 5)).is_err());
     assert!(lax.verify_at(signed(""), b"", at(NOW + 5)).is_ok());
 }
@@ -178,7 +178,7 @@ fn a_running_verification_keeps_the_secrets_it_began_with() {
 
 #[test]
 fn secrets_are_replaced_while_requests_run_without_a_gap() {
-    let verifier = verifier().also_accept(secret(OTHER));
+    let verifier = verifier().with_previous(secret(OTHER));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
@@ -207,13 +207,13 @@ fn secrets_are_replaced_while_requests_run_without_a_gap() {
 
 #[test]
 fn the_body_limit_is_for_the_extractors_alone() {
-    let verifier = verifier().body_limit(3);
+    let verifier = verifier().with_body_limit(3);
     assert!(verifier.receive_at(signed("body"), "body", at(NOW)).is_ok());
 }
 
 #[test]
 fn debug_tells_settings_and_no_secret() {
-    let verifier = verifier().also_accept(secret("whsec_SENTINEL"));
+    let verifier = verifier().with_previous(secret("whsec_SENTINEL"));
     let text = format!("{verifier:?}");
     assert_eq!(
         text,

@@ -163,7 +163,7 @@ fn contend(delivery: &Delivery) -> Vec<Contender<'_>> {
     let sixteen = verifier.clone();
     let late = verifier
         .clone()
-        .clock(|| OffsetDateTime::now_utc() + time::Duration::hours(1));
+        .with_clock(|| OffsetDateTime::now_utc() + time::Duration::hours(1));
     let keyed = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
     let ring = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
     let aws = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());

@@ -1,4 +1,4 @@
-//! The same application on both frameworks, on a loopback socket.
+//! The same application on both frameworks and on bare hyper, on a loopback socket.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,14 @@ use sha2::{Digest, Sha256};
 pub(crate) enum Framework {
     Axum,
     Actix,
+    /// No framework: the code of the example `hyper_receiver`.
+    Hyper,
 }
 
+/// Those that have extractors here, and layers.
 pub(crate) const BOTH: [Framework; 2] = [Framework::Axum, Framework::Actix];
+
+pub(crate) const ALL: [Framework; 3] = [Framework::Axum, Framework::Actix, Framework::Hyper];
 
 type Calls = Arc<Counter>;
 
@@ -45,6 +50,8 @@ impl Server {
     /// - `/limited/delivery` is `/delivery` behind the framework's own limit of 10 bytes;
     /// - `/slow/delivery` takes a `Delivery`, says so, and takes a second for its answer;
     /// - `/json` takes any JSON, unsigned.
+    ///
+    /// On hyper there are no layers: `/compressed` and `/limited` are for frameworks alone.
     pub(crate) fn start(framework: Framework, verifier: Option<Verifier>) -> Self {
         let (started, slow) = mpsc::channel();
         let calls = Arc::new(Counter {
@@ -56,6 +63,7 @@ impl Server {
         thread::spawn(move || match framework {
             Framework::Axum => axum_server::run(verifier.unwrap(), counter, &sender),
             Framework::Actix => actix_server::run(verifier, counter, sender),
+            Framework::Hyper => hyper_server::run(verifier.unwrap(), counter, &sender),
         });
         Self {
             address: address.recv().unwrap(),
@@ -148,6 +156,83 @@ mod axum_server {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             address.send(listener.local_addr().unwrap()).unwrap();
             axum::serve(listener, app).await.unwrap();
+        });
+    }
+}
+
+#[path = "../../../examples/hyper_receiver/receive.rs"]
+mod hyper_receiver;
+
+mod hyper_server {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::{Request, Response, StatusCode};
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+
+    use super::hyper_receiver as receive;
+    use super::*;
+
+    type Answer = Result<String, Response<Full<Bytes>>>;
+
+    async fn slow(verifier: &Verifier, calls: &Counter, request: Request<Incoming>) -> Answer {
+        let answer = begun(calls, &receive::delivery(verifier, request).await?);
+        tokio::time::sleep(SLOW).await;
+        Ok(answer)
+    }
+
+    async fn json(request: Request<Incoming>) -> Answer {
+        let bytes = request.into_body().collect().await.unwrap().to_bytes();
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        Ok(json.to_string())
+    }
+
+    async fn respond(
+        verifier: Verifier,
+        calls: Calls,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let answer = match request.uri().path() {
+            "/delivery" | "/nested/deeper/delivery" => receive::delivery(&verifier, request)
+                .await
+                .map(|delivery| delivered(&calls, &delivery)),
+            "/event" => receive::event(&verifier, request)
+                .await
+                .map(|event| read(&calls, &event)),
+            "/slow/delivery" => slow(&verifier, &calls, request).await,
+            "/json" => json(request).await,
+            path => panic!("no route for {path}"),
+        };
+        answer.map_or_else(
+            |rejected| rejected,
+            |text| receive::response(StatusCode::OK, text),
+        )
+    }
+
+    pub(super) fn run(verifier: Verifier, calls: Calls, address: &mpsc::Sender<SocketAddr>) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            address.send(listener.local_addr().unwrap()).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (verifier, calls) = (verifier.clone(), calls.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let (verifier, calls) = (verifier.clone(), calls.clone());
+                        async move { Ok::<_, Infallible>(respond(verifier, calls, request).await) }
+                    });
+                    let connection = http1::Builder::new();
+                    // A client that breaks off is not a failure of the test.
+                    let _ = connection
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
         });
     }
 }

@@ -1,0 +1,52 @@
+//! A receiver on bare hyper, for every server that has no extractor in this crate.
+//!
+//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. `receive.rs` does what
+//! an extractor does for you. Not shown, because the other receivers show it: queue and shutdown.
+
+mod receive;
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ptolemy_webhooks::Verifier;
+use tokio::net::TcpListener;
+
+async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let event = match receive::event(&verifier, request).await {
+        Ok(event) => event,
+        Err(response) => return response,
+    };
+    println!("{}", event.event_type);
+    receive::response(StatusCode::NO_CONTENT, "")
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let verifier = Verifier::from_env()?;
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let verifier = verifier.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let verifier = verifier.clone();
+                async move { Ok::<_, Infallible>(respond(verifier, request).await) }
+            });
+            // The timer lets hyper close a connection whose request head takes more than 30 s.
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                eprintln!("connection: {error}");
+            }
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! From a request of hyper to a delivery or an event, or to the response that rejects it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use ptolemy_webhooks::{Delivery, Event, Intake, Rejection, SIGNATURE_HEADER, Verifier};
+use tokio::time::timeout;
+
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads a delivery. Header, timestamp and declared length are checked before the body is read.
+pub(crate) async fn delivery(
+    verifier: &Verifier,
+    request: Request<Incoming>,
+) -> Result<Delivery, Response<Full<Bytes>>> {
+    match timeout(BODY_TIMEOUT, read(verifier, request)).await {
+        Ok(result) => result.map_err(|rejection| rejected(&rejection)),
+        Err(_) => Err(response(StatusCode::REQUEST_TIMEOUT, "body is too slow")),
+    }
+}
+
+pub(crate) async fn event(
+    verifier: &Verifier,
+    request: Request<Incoming>,
+) -> Result<Event, Response<Full<Bytes>>> {
+    let event = delivery(verifier, request).await?.event();
+    event.map_err(|error| rejected(&error.into()))
+}
+
+async fn read(verifier: &Verifier, request: Request<Incoming>) -> Result<Delivery, Rejection> {
+    let (parts, mut body) = request.into_parts();
+    let declared = parts.headers.get(CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+    // `get` would return the first of two headers; `get_all` lets `Intake` reject them.
+    let signatures = parts.headers.get_all(SIGNATURE_HEADER);
+    let mut intake = Intake::begin(verifier, signatures, declared)?;
+    while let Some(frame) = body.frame().await {
+        // Other frames are trailers, which are not signed.
+        if let Ok(chunk) = frame.map_err(Rejection::body_incomplete)?.into_data() {
+            intake.push(chunk)?;
+        }
+    }
+    intake.finish()
+}
+
+fn rejected(rejection: &Rejection) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(rejection.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = response(status, rejection.to_string());
+    if let Some(challenge) = rejection.challenge() {
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response.extensions_mut().insert(rejection.reason());
+    response
+}
+
+pub(crate) fn response(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
