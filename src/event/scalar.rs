@@ -17,7 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// [`parse`](Self::parse) reads it as any type with `FromStr`. With the feature `rust_decimal`,
 /// `rust_decimal::Decimal::try_from(&scalar)` converts it exactly or returns an error.
 ///
-/// Equality is that of the text: `1.0` is not `1.00`.
+/// Equality is that of the text: `1.0` is not `1.00`. There is no order, since that of the text is not
+/// that of the numbers.
 ///
 /// # In your own types
 ///
@@ -43,7 +44,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(quantity.parse::<u64>()?, 1500);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scalar(Box<str>);
 
 impl Scalar {

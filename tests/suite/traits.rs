@@ -1,7 +1,7 @@
 //! What the types do and do not implement.
 
 use ptolemy_webhooks::{
-    DecodeError, Delivery, Event, EventType, Instrument, Malformed, Payload, RawJson, Secret,
+    DecodeError, Delivery, Event, EventType, Instrument, Malformed, Payload, RawJson, Scalar, Secret,
     SecretError, Signer, Verification, Verified, Verifier, VerifyError,
 };
 use serde::Serialize;
@@ -28,6 +28,8 @@ assert_impl_all!(Signer: Send, Sync);
 assert_impl_all!(Delivery: Clone, Send, Sync);
 assert_impl_all!(Event: Clone, std::fmt::Debug, PartialEq, Send, Sync);
 assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash);
+// `10` would come before `9`.
+assert_not_impl_any!(Scalar: PartialOrd);
 assert_impl_all!(RawJson: Clone, Send, Sync);
 assert_impl_all!(Malformed: std::error::Error, Clone, Send, Sync);
 assert_impl_all!(SecretError: std::error::Error, Send, Sync);
