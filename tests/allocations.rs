@@ -287,6 +287,33 @@ fn a_refused_secret_is_wiped_too() {
     }
 }
 
+#[test]
+fn a_secret_from_a_file_is_wiped_whether_it_is_accepted_or_not() {
+    let name = format!("ptolemy-webhooks-allocations-{}", std::process::id());
+    let path = env::temp_dir().join(name);
+    let not_unicode = [SECRET.as_bytes(), b"\xff"].concat();
+    let too_long = SECRET.repeat(64 * 1024 / SECRET.len() + 1).into_bytes();
+    for (content, accepted) in [
+        (SECRET.into(), true),
+        (format!("{SECRET}\r\n").into_bytes(), true),
+        (format!("{SECRET}\n\n").into_bytes(), false),
+        (format!("\"{SECRET}\"").into_bytes(), false),
+        (not_unicode, false),
+        (too_long, false),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let is_accepted = Cell::new(None);
+        let read = || {
+            let secret = Secret::from_file(&path);
+            is_accepted.set(Some(secret.is_ok()));
+            secret
+        };
+        assert_eq!(leaks(read), 0);
+        assert_eq!(is_accepted.get(), Some(accepted));
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_secret_from_the_environment_is_wiped_whether_it_is_refused_or_not() {
