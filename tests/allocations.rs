@@ -9,7 +9,7 @@ use std::env;
 use std::hint::black_box;
 use std::process::Command;
 
-use ptolemy_webhooks::{Event, Secret, SecretErrorKind, Signer, Verifier};
+use ptolemy_webhooks::{Event, Intake, Secret, SecretErrorKind, Signer, Verifier};
 use sha2::block_api::compress256;
 use time::macros::datetime;
 
@@ -265,6 +265,20 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
         verification.finish().unwrap()
     };
     assert_eq!(leaks(whole), 0);
+    let intake = || {
+        let mut intake = Intake::begin(&verifier, [&header], Some(1000)).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.finish().unwrap()
+    };
+    assert_eq!(leaks(intake), 0);
+    let too_long = || {
+        let small = verifier.clone().with_body_limit(10);
+        let mut intake = Intake::begin(&small, [&header], None).unwrap();
+        intake.push(&[b'x'; 11][..]).unwrap_err();
+        intake
+    };
+    assert_eq!(leaks(too_long), 0);
 }
 
 #[test]
