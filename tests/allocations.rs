@@ -9,7 +9,7 @@ use std::env;
 use std::hint::black_box;
 use std::process::Command;
 
-use ptolemy_webhooks::{Event, Secret, SecretErrorKind, Signer, Verifier};
+use ptolemy_webhooks::{Event, Intake, Secret, SecretErrorKind, Signer, Verifier};
 use sha2::block_api::compress256;
 use time::macros::datetime;
 
@@ -265,6 +265,20 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
         verification.finish().unwrap()
     };
     assert_eq!(leaks(whole), 0);
+    let intake = || {
+        let mut intake = Intake::begin(&verifier, [&header], Some(1000)).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.finish().unwrap()
+    };
+    assert_eq!(leaks(intake), 0);
+    let too_long = || {
+        let small = verifier.clone().with_body_limit(10);
+        let mut intake = Intake::begin(&small, [&header], None).unwrap();
+        intake.push(&[b'x'; 11][..]).unwrap_err();
+        intake
+    };
+    assert_eq!(leaks(too_long), 0);
 }
 
 #[test]
@@ -285,6 +299,33 @@ fn a_refused_secret_is_wiped_too() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn a_secret_from_a_file_is_wiped_whether_it_is_accepted_or_not() {
+    let name = format!("ptolemy-webhooks-allocations-{}", std::process::id());
+    let path = env::temp_dir().join(name);
+    let not_unicode = [SECRET.as_bytes(), b"\xff"].concat();
+    let too_long = SECRET.repeat(64 * 1024 / SECRET.len() + 1).into_bytes();
+    for (content, accepted) in [
+        (SECRET.into(), true),
+        (format!("{SECRET}\r\n").into_bytes(), true),
+        (format!("{SECRET}\n\n").into_bytes(), false),
+        (format!("\"{SECRET}\"").into_bytes(), false),
+        (not_unicode, false),
+        (too_long, false),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let is_accepted = Cell::new(None);
+        let read = || {
+            let secret = Secret::from_file(&path);
+            is_accepted.set(Some(secret.is_ok()));
+            secret
+        };
+        assert_eq!(leaks(read), 0);
+        assert_eq!(is_accepted.get(), Some(accepted));
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[cfg(unix)]

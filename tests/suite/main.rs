@@ -7,6 +7,7 @@ mod header;
 mod hmac;
 mod hygiene;
 mod intake;
+mod layout;
 mod mac;
 mod observations;
 mod properties;
