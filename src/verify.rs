@@ -254,11 +254,7 @@ impl Verifier {
         let t = parse(header, &mut candidates)?;
         let claim = self.judge(now, &t)?;
         let keys = self.keys();
-        let tags = keys.iter().map(|key| {
-            let mut mac = key.begin(t.text);
-            mac.update(body);
-            mac.finish()
-        });
+        let tags = keys.iter().map(|key| key.tag(t.text, body));
         claim.prove(mac::position_of_match(tags, candidates.as_slice()))
     }
 
@@ -273,7 +269,7 @@ impl Verifier {
         Ok(Verification {
             claim: self.judge(now, &t)?,
             candidates: candidates.as_slice().into(),
-            macs: self.keys().iter().map(|key| key.begin(t.text)).collect(),
+            macs: Mac::begin_each(&self.keys(), t.text),
         })
     }
 
@@ -362,9 +358,9 @@ impl Verification {
     /// # Errors
     ///
     /// [`VerifyError::Mismatch`] if it does not.
-    pub fn finish(self) -> Result<Verified, VerifyError> {
-        // Clones: a state that is moved out of the list is not wiped there.
-        let tags = self.macs.iter().map(|mac| mac.clone().finish());
+    pub fn finish(mut self) -> Result<Verified, VerifyError> {
+        // Where they are: a state that is moved out of the list is not wiped there.
+        let tags = self.macs.iter_mut().map(Mac::finish);
         self.claim
             .prove(mac::position_of_match(tags, &self.candidates))
     }
