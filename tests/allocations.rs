@@ -97,6 +97,51 @@ fn leaks<T>(work: impl FnOnce() -> T) -> usize {
     FOUND.get()
 }
 
+/// How many copies of the keyed states `work` left on the stack.
+#[cfg(target_os = "linux")]
+fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    const SEARCHED: usize = 256 * 1024;
+
+    /// Runs `work` far below the frames of its caller, which then reads what is left there.
+    #[inline(never)]
+    fn below(work: &mut dyn FnMut()) {
+        let mut gap = [0_u8; 8192];
+        black_box(&mut gap);
+        black_box(work)();
+        black_box(&mut gap);
+    }
+
+    #[inline(never)]
+    fn clear() {
+        black_box(&mut [0_u8; SEARCHED]);
+    }
+
+    let search = move || {
+        // The stack of an earlier thread may be used again.
+        clear();
+        below(&mut work);
+        let here = 0_u8;
+        let end = (&raw const here).addr();
+        let mut stack = vec![0; SEARCHED];
+        let start = u64::try_from(end - SEARCHED).unwrap();
+        let memory = File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut stack, start).unwrap();
+        stack
+    };
+    let stack = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(4 * SEARCHED);
+        thread.spawn_scoped(scope, search).unwrap().join().unwrap()
+    });
+    let states = [keyed_state(0x36), keyed_state(0x5c)];
+    stack
+        .windows(32)
+        .filter(|bytes| states.iter().any(|state| state == bytes))
+        .count()
+}
+
 #[test]
 fn the_measures_see_what_they_look_for() {
     assert_eq!(allocations(|| Box::new(1)), 1);
@@ -279,6 +324,52 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
         intake
     };
     assert_eq!(leaks(too_long), 0);
+}
+
+/// What lies there would be taken into the next future that is put into a box.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_keyed_state_is_left_on_the_stack() {
+    let state = keyed_state(0x5c);
+    let copy = || {
+        black_box(&mut [state; 8]);
+    };
+    assert_ne!(left_on_the_stack(copy), 0);
+
+    let secret = || Secret::new(SECRET).unwrap();
+    let header = Signer::new(&secret()).sign(&[b'x'; 1000]);
+    let forged = Signer::new(&secret()).sign(b"another body");
+    let verifier = Verifier::new(secret()).with_previous(secret());
+    let by_parts = |header: &str| {
+        let mut verification = verifier.begin(header).unwrap();
+        verification.update(&[b'x'; 10]);
+        verification.update(&[b'x'; 990]);
+        verification.finish().is_ok()
+    };
+
+    assert_eq!(left_on_the_stack(|| drop(Verifier::new(secret()))), 0);
+    assert_eq!(
+        left_on_the_stack(|| drop(verifier.clone().with_previous(secret()))),
+        0
+    );
+    let replaced = Verifier::new(secret());
+    assert_eq!(
+        left_on_the_stack(|| replaced.replace_secrets(secret(), [secret()])),
+        0
+    );
+    assert_eq!(
+        left_on_the_stack(|| drop(Signer::new(&secret()).sign(b"body"))),
+        0
+    );
+    for (header, valid) in [(&header, true), (&forged, false)] {
+        let verify = || assert_eq!(verifier.verify(header, &[b'x'; 1000]).is_ok(), valid);
+        assert_eq!(left_on_the_stack(verify), 0);
+        assert_eq!(left_on_the_stack(|| assert_eq!(by_parts(header), valid)), 0);
+    }
+    assert_eq!(
+        left_on_the_stack(|| drop(verifier.begin(&header).unwrap())),
+        0
+    );
 }
 
 #[test]
