@@ -7,6 +7,8 @@
 mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "axum")]
+mod drain;
 mod rejection;
 
 use bytes::{Bytes, BytesMut};

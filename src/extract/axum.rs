@@ -1,5 +1,7 @@
 //! The extractors for axum.
 
+mod unread;
+
 use std::error::Error as _;
 use std::iter::successors;
 
@@ -7,13 +9,14 @@ use axum_core::extract::{FromRef, FromRequest, Request};
 use axum_core::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError};
+use http_body_util::LengthLimitError;
 
 use super::{Incoming, Rejection, content_length};
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::header::SIGNATURE_HEADER;
 use crate::verify::Verifier;
+use unread::Unread;
 
 /// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
 ///
@@ -30,17 +33,15 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         let verifier = Verifier::from_ref(state);
-        let (parts, mut body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let mut body = Unread::new(&parts, body);
         let mut incoming = Incoming::begin(
             &verifier,
             parts.headers.get_all(SIGNATURE_HEADER),
             declared_length(&parts.headers),
         )?;
-        while let Some(frame) = body.frame().await {
-            // A frame that is no data holds trailers, which no signature covers.
-            if let Ok(chunk) = frame.map_err(body_error)?.into_data() {
-                incoming.push(chunk)?;
-            }
+        while let Some(chunk) = body.chunk().await {
+            incoming.push(chunk.map_err(body_error)?)?;
         }
         incoming.finish()
     }

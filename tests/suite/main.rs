@@ -21,6 +21,8 @@ mod actix;
 mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
+mod drain;
+#[cfg(all(feature = "actix-web", feature = "axum"))]
 mod transport;
 
 mod differential;
