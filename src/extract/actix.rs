@@ -1,14 +1,12 @@
 //! The extractors for actix-web.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+mod unread;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, ContentType, HeaderMap, WWW_AUTHENTICATE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
-use futures_core::Stream as _;
 use futures_core::future::LocalBoxFuture;
 
 use super::{Incoming, Rejection, content_length};
@@ -16,6 +14,7 @@ use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::header::SIGNATURE_HEADER;
 use crate::verify::Verifier;
+use unread::Unread;
 
 /// Takes a body whose signature holds; refuses the request with a [`Rejection`] otherwise.
 ///
@@ -29,11 +28,11 @@ impl FromRequest for Delivery {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
-        let mut payload = payload.take();
+        let mut payload = Unread::new(payload.take());
         let incoming = begin(request);
         Box::pin(async move {
             let mut incoming = incoming?;
-            while let Some(chunk) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
+            while let Some(chunk) = payload.chunk().await {
                 incoming.push(chunk.map_err(body_error)?)?;
             }
             incoming.finish()
@@ -62,6 +61,9 @@ impl ResponseError for Rejection {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
+        // Of a connection that stays open actix-web reads pipelined requests without end, also
+        // while the client does not read the responses.
+        response.force_close();
         response.content_type(ContentType::plaintext());
         if let Some(challenge) = self.challenge() {
             response.insert_header((WWW_AUTHENTICATE, challenge));
