@@ -8,6 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -21,12 +22,19 @@ use tokio::time::timeout;
 const BODY_LIMIT: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is read of the body of a rejected request.
+const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
 type Refusal = (StatusCode, String);
 
 /// Refuses what header and clock show before it reads any of the body.
-async fn receive(verifier: &Verifier, request: Request<Incoming>) -> Result<Delivery, Refusal> {
-    let (parts, body) = request.into_parts();
-    let header = signature(&parts.headers).map_err(unauthorized)?;
+async fn receive(
+    verifier: &Verifier,
+    headers: &HeaderMap,
+    body: &mut Incoming,
+) -> Result<Delivery, Refusal> {
+    let header = signature(headers).map_err(unauthorized)?;
     let _ = verifier.begin(header).map_err(unauthorized)?;
 
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, "body is too long".to_owned());
@@ -51,9 +59,32 @@ fn unauthorized(error: VerifyError) -> Refusal {
     (StatusCode::UNAUTHORIZED, error.to_string())
 }
 
+/// Reads what is left of a body, beside the response. If it were dropped, hyper would close the
+/// connection, and a proxy that is still sending reports 502 in place of the response.
+fn discard(headers: &HeaderMap, mut body: Incoming) {
+    // A client that waits for 100 sends nothing, unless it is asked to by a read.
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+        let mut left = DISCARD_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    }));
+}
+
 async fn answer(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (status, text) = match receive(&verifier, request).await {
-        Err(refusal) => refusal,
+    let (parts, mut body) = request.into_parts();
+    let (status, text) = match receive(&verifier, &parts.headers, &mut body).await {
+        Err(refusal) => {
+            discard(&parts.headers, body);
+            refusal
+        }
         Ok(delivery) => match delivery.event() {
             Ok(event) => {
                 println!("{}", event.event_type);

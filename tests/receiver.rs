@@ -167,6 +167,21 @@ fn a_signed_event_is_accepted_and_a_changed_one_is_not() {
 }
 
 #[test]
+fn another_method_is_405() {
+    for name in RECEIVERS {
+        let receiver = Receiver::start(name);
+        for method in ["GET", "PUT", "DELETE"] {
+            let mut stream = receiver.connect();
+            let request = format!("{method} /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).unwrap();
+            assert_eq!(status(&line), "405", "{name} {method}");
+        }
+    }
+}
+
+#[test]
 fn each_delivery_is_one_line_whatever_it_holds() {
     let long = "x".repeat(199);
     let wide = "\u{1}".repeat(100);
