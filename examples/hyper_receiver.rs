@@ -22,7 +22,7 @@ use tokio::time::timeout;
 const BODY_LIMIT: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is read of the body of a rejected request.
+/// Bounds on reading the body of a rejected request.
 const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -57,7 +57,7 @@ fn run_actix(address: &mpsc::Sender<SocketAddr>) {
 
     let verifier = Verifier::new(secret());
     let app = move || {
-        let post = web::post().to(|_: Delivery| async { HttpResponse::Ok() });
+        let post = web::post().to(|_: Delivery| async { HttpResponse::Ok().finish() });
         App::new()
             .app_data(verifier.clone())
             .service(web::resource("/").route(post))
@@ -84,7 +84,7 @@ fn all_settings() -> impl Iterator<Item = Settings> {
     })
 }
 
-/// An nginx with a folder of its own, which goes with it.
+/// An nginx and its folder, which is removed with it.
 struct Nginx {
     child: Child,
     folder: PathBuf,

@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub(super) const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// How many bodies are drained at once, in the whole process.
-const MAX_DRAINS: usize = 1024;
+const MAX_DRAINS: usize = 256;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::extract::drain::{MAX_TIME, Place, discard};
 
 /// A body whose rest is drained in a task if this is dropped before the end: when the request is
-/// rejected, or when a layer around the extractor, such as a time limit, gives it up.
+/// rejected, or when a layer around the extractor, such as a time limit, drops it.
 pub(super) struct Unread {
     /// `None` after the end or an error.
     body: Option<Body>,
