@@ -324,11 +324,12 @@ fn standard_error_that_is_full_or_closed_harms_no_delivery() {
             };
             let mut stream = receiver.connect();
             for _ in 0..5_000 {
-                assert_eq!(
-                    status(&post(&mut stream, EVENT, "").0),
-                    "401",
-                    "{name} {close}"
-                );
+                let (head, _) = post(&mut stream, EVENT, "");
+                assert_eq!(status(&head), "401", "{name} {close}");
+                // actix-web closes the connection of a rejected request.
+                if head.contains("connection: close") {
+                    stream = receiver.connect();
+                }
             }
             assert_eq!(
                 status(&post(&mut stream, EVENT, EVENT).0),
