@@ -22,6 +22,9 @@ use unread::Unread;
 /// request is answered with 500. Header and clock are judged before any of the body is read, and
 /// reading stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's
 /// `PayloadConfig` does not apply.
+///
+/// A rejection closes the connection; actix-web discards the rest of the body until its
+/// `client_disconnect_timeout`.
 impl FromRequest for Delivery {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;

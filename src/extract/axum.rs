@@ -24,6 +24,9 @@ use unread::Unread;
 /// through `FromRef`, which axum derives for a state of several parts. Header and clock are judged before any of the
 /// body is read, and reading stops at the verifier's
 /// [`body_limit`](Verifier::body_limit); axum's `DefaultBodyLimit` does not apply.
+///
+/// The rest of a rejected body is read and discarded in a tokio task, up to 16 MiB and 2 s, which
+/// needs a runtime with timers (`enable_time`).
 impl<S> FromRequest<S> for Delivery
 where
     S: Send + Sync,
