@@ -25,6 +25,8 @@ mod actix;
 mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
+mod drain;
+#[cfg(all(feature = "actix-web", feature = "axum"))]
 mod transport;
 
 mod differential;
