@@ -1,50 +1,129 @@
 //! HMAC-SHA256 over `{t}.{raw body}`, keyed once for each secret.
 
-use hmac::{Hmac, KeyInit, Mac as _};
+use std::hint::black_box;
+use std::sync::Arc;
+
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::{Buffer, CoreProxy, FixedOutputCore, UpdateCore};
+use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable as _};
 
 use crate::secret::Secret;
 use crate::tag::Tag;
 
-/// The keyed HMAC state of a secret; wiped on drop.
+/// What HMAC makes of a secret: the states of its inner and its outer hash. Wiped on drop.
+type Core = HmacCore<Sha256>;
+
+/// The HMAC states that a secret leads to; wiped on drop.
+///
+/// A clone shares them, and moving a key does not copy them.
 #[derive(Clone)]
-pub(crate) struct Key(Hmac<Sha256>);
+pub(crate) struct Key(Arc<Core>);
 
 impl Key {
+    pub(crate) fn new(secret: &Secret) -> Self {
+        let key = Self::derive(secret);
+        wipe_stack();
+        key
+    }
+
+    #[inline(never)]
     #[cfg_attr(
         not(test),
         expect(clippy::expect_used, reason = "no length of a key is an error")
     )]
-    pub(crate) fn new(secret: &Secret) -> Self {
-        let state = Hmac::new_from_slice(secret.as_bytes())
+    fn derive(secret: &Secret) -> Self {
+        let state = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
             .expect("HMAC takes a key of any length, RFC 2104 section 2");
-        Self(state)
+        // The buffer is empty before the first `update`.
+        let (core, _) = state.decompose();
+        Self(Arc::new(core))
     }
 
-    /// Begins the MAC of a message sent at `t`, which is the text of the header.
-    pub(crate) fn begin(&self, t: &[u8]) -> Mac {
-        let mut state = self.0.clone();
-        state.update(t);
-        state.update(b".");
-        Mac(state)
+    /// Returns the tag of a message that was sent at `t`, which is the text of the header.
+    pub(crate) fn tag(&self, t: &[u8], body: &[u8]) -> Tag {
+        let tag = self.compute_tag(t, body);
+        wipe_stack();
+        tag
+    }
+
+    #[inline(never)]
+    fn compute_tag(&self, t: &[u8], body: &[u8]) -> Tag {
+        let mut mac = Mac::begin(self, t);
+        mac.update(body);
+        mac.compute_tag()
     }
 }
 
-/// A MAC over `t`, the dot, and the body so far. It is wiped on drop, but a move leaves a copy behind.
-#[derive(Clone)]
-pub(crate) struct Mac(Hmac<Sha256>);
+/// A MAC that has taken in `t`, the dot, and some of the body; wiped on drop, but not in a place
+/// that it was moved out of.
+///
+/// This is `Hmac` in its two parts, since `Hmac` is only finished by value, and each move of it
+/// leaves the keyed states on the stack.
+pub(crate) struct Mac {
+    core: Core,
+    buffer: Buffer<Core>,
+}
 
 impl Mac {
-    pub(crate) fn update(&mut self, body: &[u8]) {
-        self.0.update(body);
+    /// Begins the MAC of a message that was sent at `t`, under each of `keys`.
+    pub(crate) fn begin_each(keys: &[Key], t: &[u8]) -> Vec<Self> {
+        let macs = Self::collect(keys, t);
+        wipe_stack();
+        macs
     }
 
-    pub(crate) fn finish(self) -> Tag {
+    #[inline(never)]
+    fn collect(keys: &[Key], t: &[u8]) -> Vec<Self> {
+        keys.iter().map(|key| Self::begin(key, t)).collect()
+    }
+
+    fn begin(key: &Key, t: &[u8]) -> Self {
+        let mut mac = Self {
+            core: Core::clone(&key.0),
+            buffer: Buffer::<Core>::default(),
+        };
+        mac.update(t);
+        mac.update(b".");
+        mac
+    }
+
+    pub(crate) fn update(&mut self, body: &[u8]) {
+        let Self { core, buffer } = self;
+        buffer.digest_blocks(body, |blocks| core.update_blocks(blocks));
+    }
+
+    /// Returns the tag of what was taken in; `self` is of no use after that.
+    pub(crate) fn finish(&mut self) -> Tag {
+        let tag = self.compute_tag();
+        wipe_stack();
+        tag
+    }
+
+    #[inline(never)]
+    fn compute_tag(&mut self) -> Tag {
         #[cfg(test)]
         tests::FINISHED.set(tests::FINISHED.get() + 1);
-        Tag::from_bytes(self.0.finalize().into_bytes().into())
+        let mut tag = [0; 32];
+        self.core
+            .finalize_fixed_core(&mut self.buffer, (&mut tag).into());
+        Tag::from_bytes(tag)
     }
+}
+
+/// How many bytes of the stack are overwritten: several times the 256 that are enough in a release
+/// build. Without optimization each value is copied several times.
+const WIPED_STACK: usize = if cfg!(debug_assertions) { 32_768 } else { 1024 };
+
+/// Overwrites the part of the stack that the previous call of the same function used.
+///
+/// The compiler does not wipe a place that it moves a value out of. A value with gaps that is built
+/// there next, such as a future that moves into a box, takes the stale bytes along. The previous
+/// call must not be inlined: its frame would not be below that of the caller.
+#[inline(never)]
+fn wipe_stack() {
+    black_box(&mut [0_u8; WIPED_STACK]);
 }
 
 /// Returns the position of the first of `tags` that is among the candidates.

@@ -51,9 +51,8 @@ impl Signer {
     #[must_use]
     pub fn sign_at(&self, body: &[u8], time: OffsetDateTime) -> String {
         let t = time.unix_timestamp().to_string();
-        let mut mac = self.key.begin(t.as_bytes());
-        mac.update(body);
-        format!("t={t},v1={}", mac.finish().to_hex())
+        let tag = self.key.tag(t.as_bytes(), body);
+        format!("t={t},v1={}", tag.to_hex())
     }
 }
 

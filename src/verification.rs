@@ -58,9 +58,9 @@ impl Verification {
     /// # Errors
     ///
     /// Returns [`VerifyError::Mismatch`] if it does not.
-    pub fn finish(self) -> Result<Verified, VerifyError> {
-        // Clones: a state that is moved out of the list is not wiped there.
-        let tags = self.macs.iter().map(|mac| mac.clone().finish());
+    pub fn finish(mut self) -> Result<Verified, VerifyError> {
+        // In place, because a state that is moved out of the list is not wiped there.
+        let tags = self.macs.iter_mut().map(Mac::finish);
         Verified::new(self.claim, position_of_match(tags, &self.candidates))
     }
 }

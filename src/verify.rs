@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::clock::Claim;
 use crate::header::{self, Candidates};
-use crate::mac::{self, Key};
+use crate::mac::{self, Key, Mac};
 use crate::secret::Secret;
 use crate::secret_error::SecretError;
 use crate::verification::{Verification, Verified};
@@ -250,11 +250,7 @@ impl Verifier {
         let t = header::parse(header, &mut candidates)?;
         let claim = Claim::check(&t, now, self.tolerance)?;
         let keys = self.keys();
-        let tags = keys.iter().map(|key| {
-            let mut mac = key.begin(t.text);
-            mac.update(body);
-            mac.finish()
-        });
+        let tags = keys.iter().map(|key| key.tag(t.text, body));
         Verified::new(claim, mac::position_of_match(tags, candidates.as_slice()))
     }
 
@@ -262,7 +258,7 @@ impl Verifier {
         let mut candidates = Candidates::none();
         let t = header::parse(header, &mut candidates)?;
         let claim = Claim::check(&t, now, self.tolerance)?;
-        let macs = self.keys().iter().map(|key| key.begin(t.text)).collect();
+        let macs = Mac::begin_each(&self.keys(), t.text);
         Ok(Verification::new(claim, candidates.as_slice(), macs))
     }
 }

@@ -9,7 +9,7 @@ use std::env;
 use std::hint::black_box;
 use std::process::Command;
 
-use ptolemy_webhooks::{Event, Secret, SecretErrorKind, Signer, Verifier};
+use ptolemy_webhooks::{Event, Intake, Secret, SecretErrorKind, Signer, Verifier};
 use sha2::block_api::compress256;
 use time::macros::datetime;
 
@@ -95,6 +95,51 @@ fn leaks<T>(work: impl FnOnce() -> T) -> usize {
     drop(black_box(work()));
     SEARCHING.set(false);
     FOUND.get()
+}
+
+/// How many copies of the keyed states `work` left on the stack.
+#[cfg(target_os = "linux")]
+fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    const SEARCHED: usize = 256 * 1024;
+
+    /// Runs `work` far below the frames of its caller, which then reads what is left there.
+    #[inline(never)]
+    fn below(work: &mut dyn FnMut()) {
+        let mut gap = [0_u8; 8192];
+        black_box(&mut gap);
+        black_box(work)();
+        black_box(&mut gap);
+    }
+
+    #[inline(never)]
+    fn clear() {
+        black_box(&mut [0_u8; SEARCHED]);
+    }
+
+    let search = move || {
+        // The stack of an earlier thread may be used again.
+        clear();
+        below(&mut work);
+        let here = 0_u8;
+        let end = (&raw const here).addr();
+        let mut stack = vec![0; SEARCHED];
+        let start = u64::try_from(end - SEARCHED).unwrap();
+        let memory = File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut stack, start).unwrap();
+        stack
+    };
+    let stack = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(4 * SEARCHED);
+        thread.spawn_scoped(scope, search).unwrap().join().unwrap()
+    });
+    let states = [keyed_state(0x36), keyed_state(0x5c)];
+    stack
+        .windows(32)
+        .filter(|bytes| states.iter().any(|state| state == bytes))
+        .count()
 }
 
 #[test]
@@ -265,6 +310,66 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
         verification.finish().unwrap()
     };
     assert_eq!(leaks(whole), 0);
+    let intake = || {
+        let mut intake = Intake::begin(&verifier, [&header], Some(1000)).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.push(&[b'x'; 500][..]).unwrap();
+        intake.finish().unwrap()
+    };
+    assert_eq!(leaks(intake), 0);
+    let too_long = || {
+        let small = verifier.clone().with_body_limit(10);
+        let mut intake = Intake::begin(&small, [&header], None).unwrap();
+        intake.push(&[b'x'; 11][..]).unwrap_err();
+        intake
+    };
+    assert_eq!(leaks(too_long), 0);
+}
+
+/// What lies there would be taken into the next future that is put into a box.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_keyed_state_is_left_on_the_stack() {
+    let state = keyed_state(0x5c);
+    let copy = || {
+        black_box(&mut [state; 8]);
+    };
+    assert_ne!(left_on_the_stack(copy), 0);
+
+    let secret = || Secret::new(SECRET).unwrap();
+    let header = Signer::new(&secret()).sign(&[b'x'; 1000]);
+    let forged = Signer::new(&secret()).sign(b"another body");
+    let verifier = Verifier::new(secret()).with_previous(secret());
+    let by_parts = |header: &str| {
+        let mut verification = verifier.begin(header).unwrap();
+        verification.update(&[b'x'; 10]);
+        verification.update(&[b'x'; 990]);
+        verification.finish().is_ok()
+    };
+
+    assert_eq!(left_on_the_stack(|| drop(Verifier::new(secret()))), 0);
+    assert_eq!(
+        left_on_the_stack(|| drop(verifier.clone().with_previous(secret()))),
+        0
+    );
+    let replaced = Verifier::new(secret());
+    assert_eq!(
+        left_on_the_stack(|| replaced.replace_secrets(secret(), [secret()])),
+        0
+    );
+    assert_eq!(
+        left_on_the_stack(|| drop(Signer::new(&secret()).sign(b"body"))),
+        0
+    );
+    for (header, valid) in [(&header, true), (&forged, false)] {
+        let verify = || assert_eq!(verifier.verify(header, &[b'x'; 1000]).is_ok(), valid);
+        assert_eq!(left_on_the_stack(verify), 0);
+        assert_eq!(left_on_the_stack(|| assert_eq!(by_parts(header), valid)), 0);
+    }
+    assert_eq!(
+        left_on_the_stack(|| drop(verifier.begin(&header).unwrap())),
+        0
+    );
 }
 
 #[test]
@@ -285,6 +390,33 @@ fn a_refused_secret_is_wiped_too() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn a_secret_from_a_file_is_wiped_whether_it_is_accepted_or_not() {
+    let name = format!("ptolemy-webhooks-allocations-{}", std::process::id());
+    let path = env::temp_dir().join(name);
+    let not_unicode = [SECRET.as_bytes(), b"\xff"].concat();
+    let too_long = SECRET.repeat(64 * 1024 / SECRET.len() + 1).into_bytes();
+    for (content, accepted) in [
+        (SECRET.into(), true),
+        (format!("{SECRET}\r\n").into_bytes(), true),
+        (format!("{SECRET}\n\n").into_bytes(), false),
+        (format!("\"{SECRET}\"").into_bytes(), false),
+        (not_unicode, false),
+        (too_long, false),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let is_accepted = Cell::new(None);
+        let read = || {
+            let secret = Secret::from_file(&path);
+            is_accepted.set(Some(secret.is_ok()));
+            secret
+        };
+        assert_eq!(leaks(read), 0);
+        assert_eq!(is_accepted.get(), Some(accepted));
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[cfg(unix)]

@@ -150,6 +150,32 @@ pub(crate) fn not_configured() -> Rejection {
     }
 }
 
+/// A body of one chunk that replaces the secrets when it is polled.
+struct Rotating(Verifier, Option<Bytes>);
+
+impl Stream for Rotating {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0
+            .replace_secrets(crate::secret("whsec_another_secret"), []);
+        Poll::Ready(self.1.take().map(Ok))
+    }
+}
+
+#[actix_web::test]
+async fn a_request_whose_body_arrives_keeps_the_secrets_it_began_with() {
+    let verifier = verifier();
+    for status in [None, Some(401)] {
+        let request = request(Some(&signed("abc")), "").app_data(verifier.clone());
+        let stream: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> =
+            Box::pin(Rotating(verifier.clone(), Some("abc".into())));
+        let mut payload = Payload::from(stream);
+        let result = Delivery::from_request(&request.to_http_request(), &mut payload).await;
+        assert_eq!(result.err().map(|rejection| rejection.status()), status);
+    }
+}
+
 #[actix_web::test]
 async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
     for (headers, body, reason) in [

@@ -190,6 +190,35 @@ async fn a_refusal_is_one_line_of_plain_text_with_a_challenge() {
     assert_eq!(answer.headers["www-authenticate"], "Ptolemy-Signature");
 }
 
+/// A body of one chunk that replaces the secrets when it is polled.
+struct Rotating(Verifier, Option<Bytes>);
+
+impl HttpBody for Rotating {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0
+            .replace_secrets(crate::secret("whsec_another_secret"), []);
+        Poll::Ready(self.1.take().map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_body_arrives_keeps_the_secrets_it_began_with() {
+    let verifier = verifier();
+    let app = delivery_app(verifier.clone());
+    for status in [200, 401] {
+        let body = Body::new(Rotating(verifier.clone(), Some("abc".into())));
+        let request = Request::post("/").header(SIGNATURE_HEADER, signed("abc"));
+        let answer = send(app.clone(), request.body(body).unwrap()).await;
+        assert_eq!(answer.status, status);
+    }
+}
+
 #[tokio::test]
 async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
     for (headers, body, reason) in [

@@ -645,7 +645,8 @@ fn event_types_are_open_lossless_and_exact() {
         "instrument.created".parse(),
         Ok(EventType::from("instrument.created"))
     );
-    assert!(EventType::from("a.b") < EventType::from("a.c"));
+    let [first, second] = ["a.b", "a.c"].map(EventType::from);
+    assert!(first < second);
     for (text, resource, action) in [
         ("a.b", Some("a"), Some("b")),
         ("a.b.c", Some("a"), Some("b.c")),

@@ -8,6 +8,7 @@ mod header;
 mod hmac;
 mod hygiene;
 mod intake;
+mod layout;
 mod mac;
 mod observations;
 mod properties;

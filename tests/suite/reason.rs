@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
-use ptolemy_webhooks::{Intake, Reason, Rejection, RejectionKind, VerifyError, only_header};
+use ptolemy_webhooks::{Event, Intake, Reason, Rejection, RejectionKind, VerifyError, only_header};
 
 use crate::{NOW, at, only_header as only, signed, verifier};
 
@@ -129,8 +129,15 @@ fn other_rejections() -> Vec<Rejection> {
         .unwrap()
         .event()
         .unwrap_err();
+    let body = r#"{"event_type":"market.created","data":[]}"#;
+    let malformed = Event::from_trusted_json(body).unwrap().payload.unwrap_err();
+    assert_eq!(
+        Rejection::from(malformed.clone()).to_string(),
+        malformed.to_string()
+    );
     vec![
         too_large,
+        malformed.into(),
         Rejection::body_incomplete(std::io::Error::other("reset")),
         decode.into(),
         #[cfg(feature = "actix-web")]
@@ -150,11 +157,10 @@ fn every_reason_can_be_reached() {
         .iter()
         .filter(|reason| !reached.contains(reason))
         .collect();
-    // No rejection is built from malformed data yet.
-    let mut expected = vec![&Reason::MalformedData];
-    if cfg!(not(feature = "actix-web")) {
-        expected.push(&Reason::NotConfigured);
-    }
+    let expected: &[&Reason] = match cfg!(feature = "actix-web") {
+        true => &[],
+        false => &[&Reason::NotConfigured],
+    };
     assert_eq!(unreached, expected);
 }
 

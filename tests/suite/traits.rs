@@ -1,8 +1,9 @@
 //! What the types do and do not implement.
 
 use ptolemy_webhooks::{
-    DecodeError, Delivery, Event, EventType, Instrument, Malformed, Payload, RawJson, Scalar, Secret,
-    SecretError, Signer, Verification, Verified, Verifier, VerifyError,
+    DecodeError, Delivery, Event, EventType, HeaderError, Instrument, Intake, Malformed, Payload,
+    RawJson, Reason, Rejection, RejectionKind, Scalar, Secret, SecretError, SecretErrorKind,
+    Signer, Verification, Verified, Verifier, VerifyError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,8 @@ assert_not_impl_any!(Secret: Clone, std::fmt::Display, Serialize, PartialEq, Def
 assert_impl_all!(Verified: Copy);
 assert_impl_all!(Verification: Send, Sync, Unpin);
 assert_not_impl_any!(Verification: Clone);
+assert_impl_all!(Intake: Send, Sync, Unpin);
+assert_not_impl_any!(Intake: Clone);
 assert_impl_all!(Verifier: Clone, Send, Sync);
 assert_impl_all!(Signer: Send, Sync);
 assert_impl_all!(Delivery: Clone, Send, Sync);
@@ -33,7 +36,15 @@ assert_not_impl_any!(Scalar: PartialOrd);
 assert_impl_all!(RawJson: Clone, Send, Sync);
 assert_impl_all!(Malformed: std::error::Error, Clone, Send, Sync);
 assert_impl_all!(SecretError: std::error::Error, Send, Sync);
-assert_impl_all!(VerifyError: std::error::Error, Send, Sync);
+assert_impl_all!(HeaderError: std::error::Error, Copy, Send, Sync);
+assert_impl_all!(VerifyError: std::error::Error, Copy, Send, Sync);
+assert_impl_all!(Rejection: std::error::Error, Send, Sync);
+// A kind is compared, counted and printed; the error that has it is what `?` passes on.
+assert_impl_all!(SecretErrorKind: Copy, std::fmt::Display);
+assert_not_impl_any!(SecretErrorKind: std::error::Error);
+assert_impl_all!(RejectionKind: Clone, std::fmt::Display);
+assert_not_impl_any!(RejectionKind: std::error::Error);
+assert_impl_all!(Reason: Copy, Eq, std::hash::Hash, Ord, std::fmt::Display);
 assert_impl_all!(DecodeError: std::error::Error, Send, Sync);
 
 #[test]

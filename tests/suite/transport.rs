@@ -7,10 +7,10 @@ mod server;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use ptolemy_webhooks::SIGNATURE_HEADER;
+use ptolemy_webhooks::{SIGNATURE_HEADER, Signer};
 
 use crate::vectors::{self, Outcome};
-use crate::{NOW, at, only_header, signed, verifier};
+use crate::{NOW, SECRET, at, only_header, secret, signed, verifier};
 use client::Client;
 use server::{ALL, BOTH, Framework, Server, fingerprint};
 
@@ -601,6 +601,59 @@ fn two_hundred_connections_at_once_each_get_their_own_answer() {
             client.join().unwrap();
         }
         assert_eq!(server.calls(), 1000, "{framework:?}");
+    }
+}
+
+/// Sends a good request, signed with `secret_text`, and returns the status.
+fn status_for(client: &mut Client, secret_text: &str) -> u16 {
+    let header = Signer::new(&secret(secret_text)).sign_at(EVENT.as_bytes(), at(NOW));
+    let case = case("", 200, "").headers([format!("Ptolemy-Signature: {header}")]);
+    client.send(&[case.head(), case.body_bytes()].concat());
+    client.answer().unwrap().status
+}
+
+#[test]
+fn secrets_are_replaced_while_requests_run_without_a_gap() {
+    const OTHER: &str = "whsec_another_secret";
+    const THIRD: &str = "whsec_third_secret";
+    for framework in ALL {
+        let verifier = verifier()
+            .with_clock(|| at(NOW))
+            .with_previous(secret(OTHER));
+        let server = Server::start(framework, Some(verifier.clone()));
+        let address = server.address;
+        let clients: Vec<_> = [SECRET, OTHER, SECRET, OTHER]
+            .map(|text| {
+                thread::spawn(move || {
+                    let mut client = Client::connect(address);
+                    for _ in 0..100 {
+                        assert_eq!(status_for(&mut client, text), 200, "{framework:?} {text}");
+                    }
+                })
+            })
+            .into();
+        let mut rotations = 0;
+        while clients.iter().any(|client| !client.is_finished()) {
+            verifier.replace_secrets(secret(OTHER), [secret(SECRET)]);
+            verifier.replace_secrets(secret(SECRET), [secret(OTHER)]);
+            rotations += 2;
+        }
+        for client in clients {
+            client.join().unwrap();
+        }
+        assert!(rotations > 2, "{framework:?}: {rotations}");
+
+        // A connection that is open sees the new secret with its next request.
+        let mut client = Client::connect(address);
+        assert_eq!(status_for(&mut client, SECRET), 200, "{framework:?}");
+        verifier.replace_secrets(secret(THIRD), []);
+        for (text, status) in [(THIRD, 200), (SECRET, 401), (OTHER, 401)] {
+            assert_eq!(
+                status_for(&mut client, text),
+                status,
+                "{framework:?} {text}"
+            );
+        }
     }
 }
 
