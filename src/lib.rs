@@ -2,89 +2,107 @@
 //! event, and hands it to your handler.
 //!
 //! ```
-//! use ptolemy_webhooks::{Action, Payload, Secret, Signer, Verifier};
+//! use ptolemy_webhooks::{Action, Payload, Reason, Secret, Signer, Verifier};
 //!
 //! let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
 //! let body = r#"{"event_type":"market.created","data":{"identifier":"asx"}}"#;
 //! let header = Signer::new(&secret).sign(body.as_bytes()); // what Ptolemy does
-//!
 //! let verifier = Verifier::new(secret);
-//! let delivery = verifier.receive(header, body)?;
-//! match delivery.event()?.payload {
-//!     Ok(Payload::Market(Action::Created, market)) => assert_eq!(market.identifier.unwrap(), "asx"),
-//!     _ => unreachable!(),
-//! }
+//!
+//! // Accepted: signed with the secret, and recent.
+//! let event = verifier.receive(&header, body)?.event()?;
+//! let Payload::Market(Action::Created, market) = event.payload? else { unreachable!() };
+//! assert_eq!(market.identifier.as_deref(), Some("asx"));
+//!
+//! // Rejected: one byte of the body has changed.
+//! let error = verifier.receive(&header, body.replace("asx", "asy")).unwrap_err();
+//! assert_eq!(error.reason(), Reason::SignatureMismatch);
+//! assert_eq!(error.to_string(), "signature does not match the body under any accepted secret");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Three types to know
 //!
-//! - [`Verifier`] keeps the secrets and verifies requests.
+//! - [`Verifier`] keeps the secrets and verifies requests. [`Verifier::from_env`] reads the secrets
+//!   from the environment, or from the files that it names.
 //! - [`Delivery`] is a body whose signature is valid. Only a `Verifier` creates one.
-//! - [`Event`] is what the body says. Its [`Payload`] has a variant for each known type; what is not
-//!   known is kept, and is no error.
+//! - [`Event`] is the decoded body. Its [`Payload`] has a variant for each resource, with the
+//!   [`Action`] and the data. Unknown event types are kept with their JSON and are not errors. If the
+//!   data of a documented event type has an unknown shape, [`Event::payload`] is the error
+//!   [`Malformed`], which names the field.
 //!
 //! With the features `axum` and `actix-web`, `Delivery` and `Event` are extractors: name one as the
-//! argument of a handler, and put the `Verifier` into axum's state or actix-web's app data. On any
-//! other server, use [`Intake`], or call [`Verifier::receive`] with the value of the signature header
-//! ([`only_header`]) and a body that is in memory.
+//! argument of a handler, and put the `Verifier` into axum's state or actix-web's app data. If the
+//! argument is a `Result<Event, Rejection>`, rejected requests reach the handler too. On any other
+//! server, pass the request to [`Intake`], or call [`Verifier::receive`] with the value of the
+//! signature header ([`only_header`]) and a body that is in memory.
 //!
-//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
-//! framework. The guide is part of these docs when both frameworks' features are on, as on docs.rs,
-//! and lies in the folder `docs` of the package.
-#![cfg_attr(
-    all(feature = "actix-web", feature = "axum"),
-    doc = "[Recipes](_recipes) show tests, counters, rotation and workers; [My deliveries are refused](_refused) goes from the text of an answer to its cause."
-)]
+//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each framework.
+//! [Recipes](_recipes) show tests of a handler, counters, other servers, rotation and workers.
+//! [My deliveries are rejected](_rejected) lists every response text and its likely causes.
 //!
 //! # When a request passes
 //!
-//! A request is checked in this order, and the first rule that it breaks decides the response:
+//! A request is checked in this order, and the first rule that it fails decides the response. The
+//! code is that of [`Reason`], for counters and logs.
 //!
-//! 1. There is exactly one `Ptolemy-Signature` header, and it is well-formed; otherwise 401.
+//! 1. There is exactly one `Ptolemy-Signature` header, and it has the documented form. Otherwise the
+//!    response is 401, with the code `missing_header`, `repeated_header` or `malformed_header`.
 //!    ([`HeaderError`])
-//! 2. Its time lies within the tolerance around the clock, 300 s in both directions; otherwise 401.
-//!    ([`VerifyError::TooOld`], [`VerifyError::TooFarAhead`])
-//! 3. The body is not longer than the limit, 1 MiB, neither by its declared length nor as it
-//!    arrives; otherwise 413. A body that breaks off is 400.
-//! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the
-//!    accepted secrets; otherwise 401. ([`VerifyError::Mismatch`])
-//! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`;
-//!    otherwise 422. ([`DecodeError`])
+//! 2. Its time lies within the tolerance around the clock, 300 s in both directions. Otherwise it is
+//!    401, `timestamp_too_old` or `timestamp_too_far_ahead`.
+//! 3. The body is at most 1 MiB (configurable), both as declared and as received. Otherwise it is 413,
+//!    `body_too_large`. A body that breaks off is 400, `body_incomplete`.
+//! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the accepted
+//!    secrets. Otherwise it is 401, `signature_mismatch`.
+//! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`.
+//!    Otherwise it is 422, `not_an_event`. ([`DecodeError`])
+//!
+//! Malformed data is not a rejection: the event reaches the handler. If the handler returns that error,
+//! the response is 422, `malformed_data`. Without a `Verifier` in the app data, actix-web responds with
+//! 500, `not_configured`.
 //!
 //! # Deployment
 //!
-//! - **Answer first.** Ptolemy wants a 2xx within 10 seconds and sends again what fails. Store the
-//!   delivery, answer, work later.
-//! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition; an event's
-//!   own time is [`Event::created_at`].
-//! - **Limit the time.** The extractors set none, and a header that is well-formed and recent needs no
-//!   secret: up to the body limit may be held for each connection until rule 4. Put a timeout layer
-//!   around the handler, or a proxy in front, and limit the connections there.
-//! - **Leave the bytes alone.** A proxy that decompresses or re-formats bodies breaks every signature,
-//!   and so does a layer that decompresses requests in front of the extractor. Compressing answers does
-//!   no harm. A proxy that folds two header lines into one makes the header malformed.
-//! - **Keep the clock.** Run NTP; rule 2 compares with the host's clock.
-//! - **One secret for each endpoint.** Method, path and host are not signed.
-//! - **Rotate without a gap.** [`Verifier::with_previous`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts the
-//!   old secret beside the new; [`Delivery::secret_index`] shows when the old one is no longer used.
+//! - **Respond first.** Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. Store the
+//!   delivery, respond, work later.
+//! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition. Note the key
+//!   after the work or in the same transaction, never before. [`Event::created_at`] says when the event
+//!   happened.
+//! - **Set a timeout.** The extractors do not, and a header that is well-formed and recent needs no
+//!   secret, so each connection may buffer up to the body limit until rule 4. Put a timeout layer around
+//!   the handler, or a proxy in front, and limit the number of connections there.
+//! - **Do not modify the body on the way.** A proxy that decompresses or reformats bodies breaks every
+//!   signature, and so does a layer that decompresses requests in front of the extractor. Compressing
+//!   responses is harmless. A proxy that folds two header lines into one makes the header malformed.
+//! - **Keep the host's clock right.** Run NTP: rule 2 compares with that clock.
+//! - **Use one secret for each endpoint.** Method, path and host are not signed.
+//! - **Rotate without a gap.** [`Verifier::with_previous`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts
+//!   the old secret beside the new one. [`Delivery::secret_index`] shows when the old one is no longer
+//!   used.
+//! - **Observe the first deliveries.** [`Observations`] counts which assumptions of the next section are
+//!   right, and says what each deviation costs.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and its list (which
-//! breaks off at `membership`), the fields of some resources, numbers as strings, the 10 seconds and the
-//! retries. Assumed: the JSON around the data and all its other names, that the data is the resource as
-//! the API returns it, that an `id` names one event. Each type says which of its parts are which.
+//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and the list of event
+//! types (the public page is cut off after `membership`), the fields of some resources, numbers as
+//! strings, the 10 seconds and the retries.
 //!
-//! Where an assumption is wrong, a field around the data is `None`; one wrong field in the data makes the
-//! payload [`Malformed`], with the path of what did not fit. The JSON is there as it was sent
-//! ([`Event::raw`], [`Event::data`]), and the event reaches the handler.
+//! Assumed, because the public documentation does not show a whole delivery: the JSON around the data
+//! and all its other names; that the data is the resource as the API returns it, for every action; that
+//! an `id` names one event. Each type says which of its parts are documented and which are assumed.
+//!
+//! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data makes
+//! the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`], [`Event::data`]), and
+//! the event reaches the handler.
 //!
 //! # What is not here
 //!
-//! A store, a queue, retries of your own work: the package
-//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox) has them. A client for Ptolemy's API; an HTTP
-//! server; TLS; signatures of other providers. [`Signer`] is for tests and tools.
+//! Storage, queueing and retries of your own work are in the companion crate
+//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox). A client for Ptolemy's API, an
+//! HTTP server, TLS and the signatures of other providers are not here. [`Signer`] is for tests and
+//! tools.
 //!
 //! # Features
 //!
@@ -92,8 +110,9 @@
 //!
 //! - `axum`: the extractors, for axum 0.8. It depends on `axum-core` alone, not on the framework.
 //! - `actix-web`: the extractors, for actix-web 4.
-//! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, if that is the type you
-//!   calculate with.
+//! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, exact or an error.
+//! - `samples`: the module `samples`, with a realistic body for each known event type, for tests and
+//!   tools.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -184,13 +203,24 @@ pub use sign::Signer;
 
 pub use observations::{Assumption, Deviation, Finding, Observation, Observations};
 
-#[cfg(all(any(doc, doctest), feature = "actix-web", feature = "axum"))]
+// The guide is part of the docs for any feature set. Its examples are compiled if all features that
+// they use are on.
+#[cfg(any(
+    all(doc, not(doctest)),
+    all(
+        doctest,
+        feature = "actix-web",
+        feature = "axum",
+        feature = "rust_decimal",
+        feature = "samples"
+    )
+))]
 #[doc = include_str!("../docs/recipes.md")]
 pub mod _recipes {}
 
-#[cfg(all(any(doc, doctest), feature = "actix-web", feature = "axum"))]
-#[doc = include_str!("../docs/refused.md")]
-pub mod _refused {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/rejected.md")]
+pub mod _rejected {}
 
 #[cfg(all(doctest, feature = "actix-web", feature = "axum"))]
 #[doc = include_str!("../README.md")]

@@ -21,14 +21,15 @@ use crate::error::BoxError;
 /// ```
 /// use std::time::Duration;
 ///
-/// use ptolemy_webhooks::{Event, Payload};
+/// use ptolemy_webhooks::{Action, Event, Payload};
 /// use ptolemy_webhooks_inbox::Failure;
 ///
 /// fn price(event: &Event) -> Result<i64, Failure> {
-///     let Payload::TimeSeriesValueCreated(point) = &event.payload else {
-///         return Err(Failure::never("not a price")); // dead at once
-///     };
-///     Ok(point.value.as_str().parse()?) // tried again
+///     match &event.payload {
+///         Ok(Payload::TimeSeriesValue(Action::Created, point)) => Ok(point.value.parse()?), // tried again
+///         Ok(_) => Err(Failure::never("not a price")), // dead at once
+///         Err(malformed) => Err(malformed.clone().into()),
+///     }
 /// }
 ///
 /// let event = Event::from_trusted_json(r#"{"event_type":"webhook.deleted"}"#)?;

@@ -5,7 +5,8 @@
 //! first, answer, and work later; to take the same event twice without doing the work twice; to survive
 //! a crash at any instant; and to try its own failures again.
 //!
-//! ```no_run
+#![cfg_attr(not(all(doctest, not(feature = "axum"))), doc = "```no_run")]
+#![cfg_attr(all(doctest, not(feature = "axum")), doc = "```text")]
 //! use axum::{Router, extract::{FromRef, State}, http::StatusCode, routing::post};
 //! use ptolemy_webhooks::{Delivery, Event, Verifier};
 //! use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError};

@@ -41,8 +41,8 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 /// Any number of workers may run, in any number of processes. Each event is leased by one of them at a
 /// time; whoever dies loses the lease, and another takes over. Whoever wakes late, with a lease that was
 /// lost, is cut short and cannot mark anything done, but what its handler did is done: a handler has to
-/// bear that an event comes again. [`run_in_sqlite_transaction`](Self::run_in_sqlite_transaction) and
-/// [`run_in_postgres_transaction`](Self::run_in_postgres_transaction) spare it that for what it writes into the inbox's own
+/// bear that an event comes again. `run_in_sqlite_transaction` and
+/// `run_in_postgres_transaction` (of the engines' features) spare it that for what it writes into the inbox's own
 /// database.
 ///
 /// All settings have defaults. What two workers of one inbox set differently, each does in its own way.

@@ -125,7 +125,11 @@ fn the_rest_is_read_when_a_time_limit_gives_the_request_up() {
             StatusCode::REQUEST_TIMEOUT,
             Duration::from_millis(100),
         ))
-        .with_state(verifier().with_body_limit(usize::MAX).with_clock(|| at(NOW)));
+        .with_state(
+            verifier()
+                .with_body_limit(usize::MAX)
+                .with_clock(|| at(NOW)),
+        );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
     let listener = listener.unwrap();

@@ -1,6 +1,7 @@
 //! The tests of the library, in one binary. `tests/README.md` maps hostile inputs to tests.
 
 mod delivery;
+mod docs;
 mod event;
 mod event_envelope;
 mod header;
@@ -26,8 +27,12 @@ mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod drain;
+mod rejected;
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod transport;
+
+#[cfg(all(feature = "actix-web", feature = "axum", feature = "samples"))]
+mod front_page;
 
 mod differential;
 
