@@ -57,7 +57,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the last lines may take.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
-const LINES_IN_FULL: u32 = 5;
+const LINES_IN_FULL: u32 = 10;
 
 const MAX_WORD_CHARS: usize = 200;
 
@@ -71,7 +71,7 @@ Environment:
 
 Each delivery is acknowledged at once and handled in the background; standard output shows one line
 for each: `accepted <event type> <event id>`, and what was done. Standard error shows why requests
-were rejected: 5 a second in full, and during a flood one line of counts a second. If the queue is full
+were rejected: 10 a second in full, and in a flood one line of counts a second. If the queue is full
 (16 MiB), the answer is 503 and Ptolemy sends the delivery again. A request may take 10 s.
 
 THE QUEUE IS IN MEMORY: a crash loses the deliveries that were acknowledged and not yet handled.
