@@ -2,34 +2,57 @@
 
 mod receiver;
 
-use std::process::ExitCode;
-use std::time::Instant;
+use std::io;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::ErrorRequestTimeout;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{ContentType, RETRY_AFTER};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, rt, web};
-use ptolemy_webhooks::{Event, Rejection};
-use receiver::{Queue, Settings, Stop};
+use ptolemy_webhooks::{Action, Event, Payload, Rejection};
+use receiver::{Receiver, Settings, misconfigured, print, word};
 use tokio::time::timeout;
 
 async fn receive(
-    queue: web::Data<Queue>,
+    receiver: web::Data<Receiver>,
     event: Result<Event, Rejection>,
 ) -> Result<HttpResponse, Rejection> {
-    let event = event.inspect_err(receiver::log_refusal)?;
-    Ok(match queue.offer(event) {
+    let event = event.inspect_err(|rejection| receiver.log_rejection(rejection))?;
+    Ok(match receiver.push(&event) {
         Ok(()) => HttpResponse::Accepted().finish(),
-        Err(reason) => HttpResponse::ServiceUnavailable()
+        Err(text) => HttpResponse::ServiceUnavailable()
             .insert_header((RETRY_AFTER, receiver::RETRY_AFTER))
-            .content_type("text/plain; charset=utf-8")
-            .body(reason),
+            .content_type(ContentType::plaintext())
+            .body(text),
     })
 }
 
-/// Gives a request up that takes too long.
+/// Stands for your own work. It may take longer than a request.
+async fn handle(event: Event) -> io::Result<()> {
+    let event_type = word(Some(event.event_type.as_str()));
+    let mut line = format!("accepted {event_type} {}", word(event.id.as_deref()));
+    match event.payload {
+        Ok(Payload::Instrument(
+            Action::Created | Action::Updated | Action::Restored,
+            instrument,
+        )) => line += &format!(": upsert {}", word(instrument.identifier.as_deref())),
+        Ok(Payload::Instrument(Action::Archived | Action::Deleted, instrument)) => {
+            line += &format!(": remove {}", word(instrument.identifier.as_deref()));
+        }
+        Ok(Payload::TimeSeriesValue(_, point)) => {
+            line += &format!(": value {}", word(Some(point.value.as_str())));
+        }
+        Ok(Payload::Unknown) => line += ": unknown event type",
+        // Event types and actions that this program does not use.
+        Ok(_) => {}
+        // A known event type in an unknown shape; its JSON is in `event.raw`.
+        Err(malformed) => line += &format!(": malformed {malformed}"),
+    }
+    print(line).await
+}
+
+/// Answers 408 to a request that takes too long.
 async fn limit_time<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -40,17 +63,10 @@ async fn limit_time<B: MessageBody>(
 }
 
 #[actix_web::main]
-async fn main() -> ExitCode {
-    let Settings { verifier, listen } = match Settings::read() {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    let queue = Queue::start();
-    let stop = match Stop::listen(queue.clone()) {
-        Ok(stop) => stop,
-        Err(error) => return receiver::misconfigured(error),
-    };
-    let data = web::Data::from(queue.clone());
+async fn main() {
+    let Settings { verifier, listen } = Settings::read();
+    let receiver = Receiver::start(handle).unwrap_or_else(|error| misconfigured(error));
+    let data = web::Data::new(receiver.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(verifier.clone())
@@ -58,25 +74,17 @@ async fn main() -> ExitCode {
             .wrap(from_fn(limit_time))
             .service(web::resource(receiver::PATH).route(web::post().to(receive)))
     })
-    .disable_signals()
-    .shutdown_timeout(receiver::GRACE.as_secs());
+    .disable_signals();
     let server = match server.bind(listen) {
         Ok(server) => server,
-        Err(error) => return receiver::misconfigured(format_args!("{listen}: {error}")),
+        Err(error) => misconfigured(format_args!("{listen}: {error}")),
     };
-    receiver::announce(server.addrs().first().copied().unwrap_or(listen));
-
+    receiver.announce(server.addrs().first().copied().unwrap_or(listen));
     let server = server.run();
-    let handle = server.handle();
-    let server = rt::spawn(server);
-    stop.requested().await;
-    let begin = Instant::now();
-    handle.stop(true).await;
-    if begin.elapsed() >= receiver::GRACE {
-        receiver::log_cut();
-    }
-    if let Ok(Err(error)) = server.await {
-        receiver::log_error(error);
-    }
-    queue.finish()
+    let (handle, stopped) = (server.handle(), receiver.stopped());
+    rt::spawn(async move {
+        stopped.await;
+        handle.stop(true).await;
+    });
+    receiver.run(server).await
 }

@@ -2,68 +2,67 @@
 
 mod receiver;
 
-use std::future::IntoFuture;
+use std::future::IntoFuture as _;
 use std::io;
-use std::process::ExitCode;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use ptolemy_webhooks::{Event, Rejection, Verifier};
-use receiver::{Queue, Settings, Stop};
+use ptolemy_webhooks::{Action, Event, Payload, Rejection, Verifier};
+use receiver::{Receiver, Settings, misconfigured, print, word};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::time::sleep;
 use tower_http::timeout::TimeoutLayer;
 
 #[derive(Clone, FromRef)]
 struct App {
     verifier: Verifier,
-    queue: Arc<Queue>,
+    receiver: Receiver,
 }
 
 async fn receive(
-    State(queue): State<Arc<Queue>>,
+    State(receiver): State<Receiver>,
     event: Result<Event, Rejection>,
 ) -> Result<Response, Rejection> {
-    let event = event.inspect_err(receiver::log_refusal)?;
-    Ok(match queue.offer(event) {
+    let event = event.inspect_err(|rejection| receiver.log_rejection(rejection))?;
+    Ok(match receiver.push(&event) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(reason) => {
+        Err(text) => {
             let retry_after = [(RETRY_AFTER, receiver::RETRY_AFTER)];
-            (StatusCode::SERVICE_UNAVAILABLE, retry_after, reason).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, retry_after, text).into_response()
         }
     })
 }
 
-async fn serve(listener: TcpListener, app: Router, stop: Stop) -> io::Result<()> {
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async {
-        stop.requested().await;
-        let _ = stopping.send(());
-    });
-    tokio::select! {
-        result = server.into_future() => result,
-        () = async {
-            let _ = stopped.await;
-            sleep(receiver::GRACE).await;
-        } => {
-            receiver::log_cut();
-            Ok(())
+/// Stands for your own work. It may take longer than a request.
+async fn handle(event: Event) -> io::Result<()> {
+    let event_type = word(Some(event.event_type.as_str()));
+    let mut line = format!("accepted {event_type} {}", word(event.id.as_deref()));
+    match event.payload {
+        Ok(Payload::Instrument(
+            Action::Created | Action::Updated | Action::Restored,
+            instrument,
+        )) => line += &format!(": upsert {}", word(instrument.identifier.as_deref())),
+        Ok(Payload::Instrument(Action::Archived | Action::Deleted, instrument)) => {
+            line += &format!(": remove {}", word(instrument.identifier.as_deref()));
         }
+        Ok(Payload::TimeSeriesValue(_, point)) => {
+            line += &format!(": value {}", word(Some(point.value.as_str())));
+        }
+        Ok(Payload::Unknown) => line += ": unknown event type",
+        // Event types and actions that this program does not use.
+        Ok(_) => {}
+        // A known event type in an unknown shape; its JSON is in `event.raw`.
+        Err(malformed) => line += &format!(": malformed {malformed}"),
     }
+    print(line).await
 }
 
-fn main() -> ExitCode {
-    let Settings { verifier, listen } = match Settings::read() {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    let queue = Queue::start();
+#[tokio::main]
+async fn main() {
+    let Settings { verifier, listen } = Settings::read();
+    let receiver = Receiver::start(handle).unwrap_or_else(|error| misconfigured(error));
     let app = Router::new()
         .route(receiver::PATH, post(receive))
         .layer(TimeoutLayer::with_status_code(
@@ -72,26 +71,13 @@ fn main() -> ExitCode {
         ))
         .with_state(App {
             verifier,
-            queue: queue.clone(),
+            receiver: receiver.clone(),
         });
-
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return receiver::misconfigured(error),
+    let listener = match TcpListener::bind(listen).await {
+        Ok(listener) => listener,
+        Err(error) => misconfigured(format_args!("{listen}: {error}")),
     };
-    let prepare = async {
-        let stop = Stop::listen(queue.clone())?;
-        Ok::<_, io::Error>((TcpListener::bind(listen).await?, stop))
-    };
-    let (listener, stop) = match runtime.block_on(prepare) {
-        Ok(prepared) => prepared,
-        Err(error) => return receiver::misconfigured(format_args!("{listen}: {error}")),
-    };
-    receiver::announce(listener.local_addr().unwrap_or(listen));
-    if let Err(error) = runtime.block_on(serve(listener, app, stop)) {
-        receiver::log_error(error);
-    }
-    // Ends what is still open: nothing can be acknowledged from here on.
-    runtime.shutdown_background();
-    queue.finish()
+    receiver.announce(listener.local_addr().unwrap_or(listen));
+    let server = axum::serve(listener, app).with_graceful_shutdown(receiver.stopped());
+    receiver.run(server.into_future()).await
 }

@@ -4,149 +4,33 @@
 //! it runs what was built last.
 #![cfg(all(unix, feature = "actix-web", feature = "axum"))]
 
-use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+#[path = "receiver/memory.rs"]
+mod memory;
+#[path = "receiver/process.rs"]
+mod process;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ptolemy_webhooks::{Secret, Signer};
-
-const RECEIVERS: &[&str] = &["axum_receiver", "actix_receiver"];
-const SECRET: &str = "whsec_test_secret";
-const EVENT: &str = r#"{"id":"e 1","event_type":"instrument.created","data":{"name":"BHP"}}"#;
-
-/// A receiver that is killed when the test ends.
-struct Receiver {
-    child: Child,
-    address: SocketAddr,
-    /// Reads standard error to its end, so that the receiver never waits for it.
-    errors: Option<thread::JoinHandle<String>>,
-}
-
-fn command(name: &str) -> Command {
-    let tests = env::current_exe().unwrap();
-    let path = tests
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples")
-        .join(name);
-    assert!(path.exists(), "{} is not built", path.display());
-    let mut command = Command::new(path);
-    command
-        .env_remove("PTOLEMY_WEBHOOK_SECRET_PREVIOUS")
-        .env("PTOLEMY_WEBHOOK_SECRET", SECRET)
-        .env("PTOLEMY_LISTEN", "127.0.0.1:0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-impl Receiver {
-    fn start(name: &str) -> Self {
-        let mut child = command(name).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        let address = line
-            .strip_prefix("listening on http://")
-            .and_then(|rest| rest.strip_suffix("/webhooks/ptolemy\n"))
-            .unwrap_or_else(|| panic!("{name}: {line}"))
-            .parse()
-            .unwrap();
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
-        });
-        Self {
-            child,
-            address,
-            errors: Some(errors),
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        let patience = Some(Duration::from_secs(30));
-        stream.set_read_timeout(patience).unwrap();
-        stream.set_write_timeout(patience).unwrap();
-        stream
-    }
-
-    fn stdout(&mut self) -> ChildStdout {
-        self.child.stdout.take().unwrap()
-    }
-
-    fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let kill = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(kill.unwrap().success());
-    }
-
-    /// Waits for the end; returns the exit code and what stood on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().unwrap();
-        let errors = self.errors.take().unwrap().join().unwrap();
-        (status.code(), errors)
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn request(body: &str, signed_body: &str) -> String {
-    let signature = Signer::new(&Secret::new(SECRET).unwrap()).sign(signed_body.as_bytes());
-    format!(
-        "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
-         Ptolemy-Signature: {signature}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// Posts on an open connection; returns the head and the body of the answer.
-fn post(stream: &mut TcpStream, body: &str, signed_body: &str) -> (String, String) {
-    stream
-        .write_all(request(body, signed_body).as_bytes())
-        .unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.parse().unwrap());
-    let mut text = vec![0; length];
-    stream.read_exact(&mut text).unwrap();
-    (head, String::from_utf8(text).unwrap())
-}
-
-fn status(head: &str) -> &str {
-    head.split(' ').nth(1).unwrap()
-}
+use process::{EVENT, RECEIVERS, Receiver, answer, command, fill_pipe, post, request, status};
 
 #[test]
 fn a_signed_event_is_accepted_and_a_changed_one_is_not() {
     for name in RECEIVERS {
         let mut receiver = Receiver::start(name);
-        let mut lines = BufReader::new(receiver.stdout()).lines();
+        let mut lines = receiver.lines();
         let mut stream = receiver.connect();
 
         let (head, text) = post(&mut stream, EVENT, EVENT);
         assert_eq!((status(&head), &*text), ("202", ""), "{name}");
         let line = lines.next().unwrap().unwrap();
-        assert_eq!(line, "accepted instrument.created e 1 typed", "{name}");
+        assert_eq!(
+            line, r"accepted instrument.created e\u{20}1: upsert BHP",
+            "{name}"
+        );
 
         let (head, text) = post(&mut stream, &EVENT.replace("BHP", "BHQ"), EVENT);
         assert_eq!(status(&head), "401", "{name}");
@@ -161,23 +45,8 @@ fn a_signed_event_is_accepted_and_a_changed_one_is_not() {
         assert_eq!(code, Some(0), "{name}: {errors}");
         assert_eq!(
             errors,
-            "refused 401: signature does not match the body under any accepted secret\n"
+            "rejected 401 signature_mismatch: signature does not match the body under any accepted secret\n"
         );
-    }
-}
-
-#[test]
-fn another_method_is_405() {
-    for name in RECEIVERS {
-        let receiver = Receiver::start(name);
-        for method in ["GET", "PUT", "DELETE"] {
-            let mut stream = receiver.connect();
-            let request = format!("{method} /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line).unwrap();
-            assert_eq!(status(&line), "405", "{name} {method}");
-        }
     }
 }
 
@@ -187,33 +56,46 @@ fn each_delivery_is_one_line_whatever_it_holds() {
     let wide = "\u{1}".repeat(100);
     for name in RECEIVERS {
         let mut receiver = Receiver::start(name);
-        let mut lines = BufReader::new(receiver.stdout()).lines();
+        let mut lines = receiver.lines();
         let mut stream = receiver.connect();
         for (body, line) in [
             (
                 r#"{"event_type":"a.b"}"#.into(),
-                "accepted a.b - unknown".into(),
+                "accepted a.b -: unknown event type".into(),
             ),
             (
                 r#"{"event_type":"market.created","id":""}"#.into(),
-                "accepted market.created - malformed".into(),
+                "accepted market.created -: malformed data: missing".into(),
             ),
             (
-                r#"{"event_type":"a.b\naccepted","id":"1\r\u001b[2J\u0085\u2028\u2029é"}"#.into(),
-                r"accepted a.b\u{a}accepted 1\u{d}\u{1b}[2J\u{85}\u{2028}\u{2029}é unknown".into(),
+                r#"{"event_type":"a.b\naccepted","id":"1\r\u001b[2J\u0085\u2028\u202e\u200bé"}"#.into(),
+                r"accepted a.b\u{a}accepted 1\u{d}\u{1b}[2J\u{85}\u{2028}\u{202e}\u{200b}é: unknown event type".into(),
             ),
             (
                 format!(r#"{{"event_type":"{long}ab","id":"{long}\n"}}"#),
-                format!("accepted {long}a {long} unknown"),
+                format!("accepted {long}a {long}: unknown event type"),
             ),
             (
                 format!(
                     r#"{{"event_type":"a.b","id":{}}}"#,
                     serde_json::Value::from(wide.as_str())
                 ),
-                format!("accepted a.b {} unknown", r"\u{1}".repeat(40)),
+                format!("accepted a.b {}: unknown event type", r"\u{1}".repeat(40)),
             ),
-        ] as [(String, String); 5]
+            (
+                r#"{"event_type":"instrument.updated","id":"1","data":{"identifier":"x y\n"}}"#.into(),
+                r"accepted instrument.updated 1: upsert x\u{20}y\u{a}".into(),
+            ),
+            (
+                r#"{"event_type":"instrument.deleted","id":"1","data":{"identifier":"\u001b"}}"#.into(),
+                r"accepted instrument.deleted 1: remove \u{1b}".into(),
+            ),
+            // An action of a later version of Ptolemy is not a reason to write or to remove.
+            (
+                r#"{"event_type":"instrument.merged","id":"1","data":{"identifier":"BHP"}}"#.into(),
+                "accepted instrument.merged 1".into(),
+            ),
+        ] as [(String, String); 8]
         {
             assert_eq!(status(&post(&mut stream, &body, &body).0), "202", "{name}");
             assert_eq!(lines.next().unwrap().unwrap(), line, "{name}");
@@ -229,7 +111,7 @@ fn a_full_queue_is_503_and_a_stop_finishes_all_that_was_acknowledged() {
         let stdout = receiver.stdout();
         let mut stream = receiver.connect();
         let mut acknowledged = 0;
-        let body = format!(r#"{{"event_type":"a.b","id":"{}"}}"#, "x".repeat(200));
+        let body = format!(r#"{{"event_type":"a.b","id":"{}"}}"#, "x".repeat(100_000));
         let refusal = loop {
             let (head, text) = post(&mut stream, &body, &body);
             match status(&head) {
@@ -237,7 +119,7 @@ fn a_full_queue_is_503_and_a_stop_finishes_all_that_was_acknowledged() {
                 "503" => break (head, text),
                 other => panic!("{name}: {other}"),
             }
-            assert!(acknowledged < 10_000, "{name}: the queue has no end");
+            assert!(acknowledged < 1_000, "{name}: the queue has no end");
         };
         assert!(
             refusal.0.contains("\r\nretry-after: 5\r\n"),
@@ -250,7 +132,8 @@ fn a_full_queue_is_503_and_a_stop_finishes_all_that_was_acknowledged() {
         let lines = BufReader::new(stdout).lines().count();
         assert_eq!(lines, acknowledged, "{name}");
         let (code, errors) = receiver.end();
-        assert_eq!((code, &*errors), (Some(0), ""), "{name}");
+        assert_eq!(code, Some(0), "{name}");
+        assert_eq!(errors, "rejected 503 queue_full: queue is full\n", "{name}");
     }
 }
 
@@ -265,7 +148,7 @@ fn a_receiver_that_cannot_work_ends_by_itself_and_counts_what_it_dropped() {
         let (code, errors) = receiver.end();
         assert_eq!(code, Some(1), "{name}: {errors}");
         assert!(
-            errors.contains("error: 1 of 1 acknowledged deliveries were dropped"),
+            errors.contains("error: acknowledged deliveries that were dropped: 1"),
             "{name}: {errors}"
         );
     }
@@ -297,50 +180,170 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
     }
 }
 
-/// Whoever reads standard error may stop reading it, or go away: neither may harm deliveries.
+/// Starts a receiver whose standard error is this pipe, and connects to it.
+fn start_with_stderr(name: &str, stderr: PipeWriter) -> Receiver {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let child = command(name)
+        .env("PTOLEMY_LISTEN", address.to_string())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{name}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Receiver {
+        child,
+        address,
+        errors: Some(thread::spawn(String::new)),
+    }
+}
+
+/// The reader of standard error may stop reading, or go away: neither may harm deliveries.
 #[test]
 fn standard_error_that_is_full_or_closed_harms_no_delivery() {
     for name in RECEIVERS {
         for close in [false, true] {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = port.local_addr().unwrap();
-            drop(port);
-            let mut child = command(name)
-                .env("PTOLEMY_LISTEN", address.to_string())
-                .spawn()
-                .unwrap();
-            let mut stderr = child.stderr.take().unwrap();
-            // Only the announcement is read.
-            let mut byte = [0];
-            while byte != *b"\n" {
-                stderr.read_exact(&mut byte).unwrap();
+            let (reader, writer) = std::io::pipe().unwrap();
+            let reader = (!close).then_some(reader);
+            if !close {
+                fill_pipe(&writer);
             }
-            let stderr = (!close).then_some(stderr);
-            let stdout = child.stdout.take().unwrap();
-            let receiver = Receiver {
-                child,
-                address,
-                errors: Some(thread::spawn(String::new)),
-            };
+            let mut receiver = start_with_stderr(name, writer);
+            let stdout = receiver.stdout();
             let mut stream = receiver.connect();
             for _ in 0..5_000 {
                 let (head, _) = post(&mut stream, EVENT, "");
                 assert_eq!(status(&head), "401", "{name} {close}");
-                // actix-web closes the connection of a rejected request.
-                if head.contains("connection: close") {
-                    stream = receiver.connect();
-                }
+                receiver.reconnect_if_closed(&mut stream, &head);
             }
-            assert_eq!(
-                status(&post(&mut stream, EVENT, EVENT).0),
-                "202",
-                "{name} {close}"
-            );
+            let (head, _) = post(&mut stream, EVENT, EVENT);
+            assert_eq!(status(&head), "202", "{name} {close}");
             receiver.terminate();
             drop(stream);
             assert_eq!(BufReader::new(stdout).lines().count(), 1, "{name} {close}");
             assert_eq!(receiver.end().0, Some(0), "{name} {close}");
-            drop(stderr);
+            drop(reader);
+        }
+    }
+}
+
+/// Adds up what lines such as `rejected 7 more: missing_header 2, signature_mismatch 5` count, and the
+/// lines in full, by reason.
+fn rejections(errors: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in errors.lines() {
+        let line = line
+            .strip_prefix("rejected ")
+            .unwrap_or_else(|| panic!("{line}"));
+        let (head, rest) = line.split_once(": ").unwrap();
+        let (number, word) = head.split_once(' ').unwrap();
+        if word != "more" {
+            *counts.entry(word.to_owned()).or_default() += 1;
+            continue;
+        }
+        let mut total = 0;
+        for count in rest.split(", ") {
+            let (reason, count) = count.split_once(' ').unwrap();
+            let count: usize = count.parse().unwrap();
+            *counts.entry(reason.to_owned()).or_default() += count;
+            total += count;
+        }
+        assert_eq!(number.parse(), Ok(total), "{line}");
+    }
+    counts
+}
+
+#[test]
+fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
+    const EACH: usize = 1_500;
+    for name in RECEIVERS {
+        let receiver = Receiver::start(name);
+        let begin = Instant::now();
+        // Without a body, since axum may close a connection whose body it did not read.
+        let unsigned =
+            "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+        thread::scope(|scope| {
+            for flood in [request(EVENT, ""), unsigned.to_owned()] {
+                for _ in 0..2 {
+                    let mut stream = receiver.connect();
+                    let flood = flood.clone();
+                    let receiver = &receiver;
+                    scope.spawn(move || {
+                        for _ in 0..EACH {
+                            stream.write_all(flood.as_bytes()).unwrap();
+                            let (head, _) = answer(&mut stream);
+                            assert_eq!(status(&head), "401");
+                            receiver.reconnect_if_closed(&mut stream, &head);
+                        }
+                    });
+                }
+            }
+        });
+        let seconds = begin.elapsed().as_secs();
+        // At once, so that the last counts are those that a stop writes.
+        receiver.terminate();
+        let (code, errors) = receiver.end();
+        println!("{name}, {seconds} s:\n{errors}");
+        assert_eq!(code, Some(0), "{name}");
+        let expected = ["missing_header", "signature_mismatch"];
+        let expected = expected.map(|reason| (reason.to_owned(), 2 * EACH));
+        assert_eq!(rejections(&errors), BTreeMap::from(expected), "{name}");
+        let lines = errors.lines().count();
+        // Ten in the second before the first counts, as many in the one before, and a line a second.
+        assert!(
+            lines as u64 <= 10 + 10 + seconds + 2,
+            "{name}: {lines} lines"
+        );
+    }
+}
+
+#[test]
+fn after_a_flood_rejections_are_lines_again() {
+    for name in RECEIVERS {
+        let receiver = Receiver::start(name);
+        let mut stream = receiver.connect();
+        for _ in 0..11 {
+            let (head, _) = post(&mut stream, EVENT, "");
+            receiver.reconnect_if_closed(&mut stream, &head);
+        }
+        thread::sleep(Duration::from_millis(2_500));
+        post(&mut stream, EVENT, "");
+        receiver.terminate();
+        let (_, errors) = receiver.end();
+        let in_full = "rejected 401 signature_mismatch: signature does not match the body under any \
+                       accepted secret\n";
+        let counts = "rejected 1 more: signature_mismatch 1\n";
+        assert_eq!(
+            errors,
+            format!("{}{counts}{in_full}", in_full.repeat(10)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn another_method_is_405_and_another_path_is_404() {
+    for name in RECEIVERS {
+        let receiver = Receiver::start(name);
+        let mut stream = receiver.connect();
+        for (method, path, expected) in [
+            ("GET", "/webhooks/ptolemy", "405"),
+            ("PUT", "/webhooks/ptolemy", "405"),
+            ("DELETE", "/webhooks/ptolemy", "405"),
+            ("POST", "/webhooks", "404"),
+        ] {
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let (head, _) = answer(&mut stream);
+            assert_eq!(status(&head), expected, "{name}: {method} {path}");
+            if expected == "405" {
+                assert!(head.contains("\r\nallow: post\r\n"), "{name}: {head}");
+            }
         }
     }
 }
@@ -441,7 +444,7 @@ fn a_configuration_that_cannot_work_is_one_clear_line_and_exit_code_2() {
 #[test]
 fn the_sender_sends_every_known_event_and_tells_faults_by_its_exit_code() {
     let mut receiver = Receiver::start(RECEIVERS[0]);
-    let mut lines = BufReader::new(receiver.stdout()).lines();
+    let mut lines = receiver.lines();
     let url = format!("http://{}/webhooks/ptolemy", receiver.address);
     let send = |arguments: &[&str]| {
         let output = command("send")
@@ -464,14 +467,21 @@ fn the_sender_sends_every_known_event_and_tells_faults_by_its_exit_code() {
         let sent = send(&["--event", event_type]);
         assert_eq!(sent, (Some(0), "202 Accepted\n".to_owned()));
         let line = lines.next().unwrap().unwrap();
-        assert!(
-            line.starts_with(&format!("accepted {event_type} evt_")),
-            "{line}"
-        );
-        assert!(line.ends_with(" typed"), "{line}");
+        let outcome = line
+            .strip_prefix(&format!("accepted {event_type} evt_"))
+            .unwrap_or_else(|| panic!("{line}"))
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
+        let expected = match event_type {
+            "instrument.archived" | "instrument.deleted" => ": remove bhp.ax",
+            event_type if event_type.starts_with("instrument.") => ": upsert bhp.ax",
+            event_type if event_type.starts_with("time_series_value.") => ": value 45.82",
+            _ => "",
+        };
+        assert_eq!(outcome, expected, "{line}");
     }
     assert_eq!(send(&["--event", "robot.created"]).0, Some(0));
-    assert!(lines.next().unwrap().unwrap().ends_with(" unknown"));
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.ends_with(": unknown event type"), "{line}");
 
     for (arguments, answer) in [
         (&["--tamper"][..], "does not match"),
@@ -494,130 +504,4 @@ fn the_sender_sends_every_known_event_and_tells_faults_by_its_exit_code() {
     );
     assert_eq!(send(&["--file", "/does/not/exist"]).0, Some(2));
     assert_eq!(send(&["--count", "0"]).0, Some(2));
-}
-
-/// A figure of `/proc/<pid>/status`, in KiB.
-#[cfg(target_os = "linux")]
-fn memory(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    let figure = line.split_whitespace().nth(1).unwrap();
-    figure.parse().unwrap()
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn many_rejected_bodies_at_once_are_not_kept() {
-    const SENDERS: usize = 32;
-    const LENGTH: usize = 12 * 1024 * 1024;
-    /// In KiB. hyper reads through a buffer of up to 400 KiB for each connection.
-    const ALLOWED: u64 = 64 * 1024;
-
-    let body = vec![b'x'; LENGTH];
-    for name in RECEIVERS {
-        let receiver = Receiver::start(name);
-        let before = memory(receiver.child.id(), "VmRSS");
-        thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(|| {
-                    let mut stream = receiver.connect();
-                    let head = format!(
-                        "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\n\
-                         Content-Length: {LENGTH}\r\n\r\n"
-                    );
-                    stream.write_all(head.as_bytes()).unwrap();
-                    // actix-web stops after 1 s, which a busy machine may exceed.
-                    let _ = stream.write_all(&body);
-                });
-            }
-        });
-        let grown = memory(receiver.child.id(), "VmHWM").saturating_sub(before);
-        println!("{name}: {SENDERS} bodies of {LENGTH} bytes at once: grew by {grown} KiB");
-        assert!(grown <= ALLOWED, "{name}: grew by {grown} KiB");
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn two_hundred_megabytes_of_forgeries_leave_the_memory_where_it_was() {
-    const MEBIBYTE: usize = 1024 * 1024;
-    const TOTAL: usize = 200 * 1_000_000;
-    const ALLOWED: u64 = 16 * 1024;
-
-    let piece = vec![b'x'; MEBIBYTE];
-    let wrong = || {
-        let signature = Signer::new(&Secret::new("whsec_wrong").unwrap()).sign(b"");
-        format!("Ptolemy-Signature: {signature}\r\n")
-    };
-    for name in RECEIVERS {
-        let mut receiver = Receiver::start(name);
-        let pid = receiver.child.id();
-        let mut lines = BufReader::new(receiver.stdout()).lines();
-        assert_eq!(
-            status(&post(&mut receiver.connect(), EVENT, EVENT).0),
-            "202"
-        );
-        lines.next().unwrap().unwrap();
-        let before = memory(pid, "VmRSS");
-        let check = |what: &str| {
-            for figure in ["VmRSS", "VmHWM"] {
-                let now = memory(pid, figure);
-                let grown = now.saturating_sub(before);
-                println!("{name}: {what}: {figure} {before} KiB before, {now} KiB now");
-                assert!(
-                    grown <= ALLOWED,
-                    "{name}: {what}: {figure} grew by {grown} KiB"
-                );
-            }
-        };
-
-        for signature in [String::new(), wrong()] {
-            for framing in [
-                format!("Content-Length: {TOTAL}"),
-                "Transfer-Encoding: chunked".into(),
-            ] {
-                let mut stream = receiver.connect();
-                let head = format!(
-                    "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n{signature}\r\n"
-                );
-                stream.write_all(head.as_bytes()).unwrap();
-                let is_chunked = framing.starts_with("Transfer");
-                let mut sent = 0;
-                // As much of it as the server takes: it may close the connection.
-                while sent < TOTAL {
-                    let length = piece.len().min(TOTAL - sent);
-                    let size = format!("{length:x}\r\n");
-                    let framed = [size.as_bytes(), &piece[..length], b"\r\n"];
-                    let parts = if is_chunked {
-                        &framed[..]
-                    } else {
-                        &framed[1..2]
-                    };
-                    if parts.iter().any(|part| stream.write_all(part).is_err()) {
-                        break;
-                    }
-                    sent += length;
-                }
-                check(&format!(
-                    "{framing}, {sent} bytes taken, signed: {}",
-                    !signature.is_empty()
-                ));
-            }
-        }
-
-        // Below the limit each of them is read to its end, and the wrong signature is found there.
-        for _ in 0..TOTAL / MEBIBYTE + 1 {
-            let mut stream = receiver.connect();
-            let head = format!(
-                "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MEBIBYTE}\r\n{}\r\n",
-                wrong()
-            );
-            stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&piece).unwrap();
-            let mut answer = [0; 12];
-            stream.read_exact(&mut answer).unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 401");
-        }
-        check("1 MiB at a time");
-    }
 }

@@ -1,14 +1,10 @@
 //! A receiver on axum that loses nothing, on SQLite or PostgreSQL; see `--help`.
 
-#[path = "../../examples/receiver/background.rs"]
-mod background;
 #[path = "durable_receiver/changes.rs"]
 mod changes;
 #[path = "durable_receiver/letters.rs"]
 mod letters;
-#[path = "../../examples/receiver/line.rs"]
-mod line;
-#[path = "../../examples/receiver/log.rs"]
+#[path = "durable_receiver/log.rs"]
 mod log;
 #[path = "durable_receiver/output.rs"]
 mod output;

@@ -48,6 +48,7 @@ fn every_test_that_the_map_names_exists() {
         root.join("tests/allocations.rs"),
         root.join("tests/proxy.rs"),
         root.join("tests/receiver.rs"),
+        root.join("tests/receiver/memory.rs"),
         root.join("src/mac.rs"),
         root.join("src/tag.rs"),
     ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ptolemy_webhooks_inbox::{Inbox, InboxError, Worker};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use {
-    crate::line::field, ptolemy_webhooks::Event, ptolemy_webhooks_inbox::sqlx, tokio::time::sleep,
+    crate::output::word, ptolemy_webhooks::Event, ptolemy_webhooks_inbox::sqlx, tokio::time::sleep,
 };
 
 use crate::{Fault, chain, misconfigured};
@@ -23,8 +23,8 @@ impl Change {
     /// Escaped, since PostgreSQL takes no NUL.
     fn of(event: &Event) -> Self {
         Self {
-            event_type: field(event.event_type.as_str()),
-            event_id: event.id.as_deref().map(field),
+            event_type: word(event.event_type.as_str()).to_string(),
+            event_id: event.id.as_deref().map(|id| word(id).to_string()),
         }
     }
 }

@@ -7,12 +7,13 @@ use ptolemy_webhooks_inbox::{DeadLetter, Inbox, InboxError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::line::field;
-use crate::output::print;
+use crate::output::{print, word};
 use crate::{Fault, chain, failed};
 
 /// How many dead letters are read at a time.
 const PAGE: u32 = 500;
+
+const MAX_TEXT_CHARS: usize = 200;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
@@ -81,7 +82,7 @@ async fn dead(inbox: &Inbox) -> Result<(), Fault> {
 }
 
 fn line(letter: &DeadLetter) -> String {
-    let name = |name: &Option<String>| field(name.as_deref().unwrap_or("-"));
+    let name = |name: &Option<String>| word(name.as_deref().unwrap_or("-")).to_string();
     [
         letter.id.to_string(),
         name(&letter.event_type),
@@ -89,9 +90,16 @@ fn line(letter: &DeadLetter) -> String {
         moment(letter.received_at),
         moment(letter.died_at),
         letter.attempts.to_string(),
-        field(&letter.last_error),
+        text(&letter.last_error),
     ]
     .join("\t")
+}
+
+/// The beginning of a text of several words: spaces stay, since fields are separated by tabs.
+fn text(text: &str) -> String {
+    let beginning: String = text.chars().take(MAX_TEXT_CHARS).collect();
+    let words = beginning.split(' ').map(|part| word(part).to_string());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn moment(time: OffsetDateTime) -> String {

@@ -2,11 +2,16 @@
 
 use std::io::{self, Write as _};
 
-use ptolemy_webhooks::{Event, Payload};
+use ptolemy_webhooks::{Event, LogText, Payload};
 use ptolemy_webhooks_inbox::Attempt;
 use tokio::task::spawn_blocking;
 
-use crate::line::field;
+const MAX_CHARS: usize = 200;
+
+/// Text from a delivery as one word of a line.
+pub(crate) fn word(text: &str) -> LogText<'_> {
+    LogText::new(text).with_max_chars(MAX_CHARS)
+}
 
 /// Writes a line, and returns when it is out of this process.
 pub(crate) async fn print(mut line: String) -> io::Result<()> {
@@ -30,8 +35,8 @@ pub(crate) fn handled(event: &Event, attempt: &Attempt) -> String {
     let id = event.id.as_deref().filter(|id| !id.is_empty());
     format!(
         "handled {} {} {understood} attempt {}",
-        field(event.event_type.as_str()),
-        field(id.unwrap_or("-")),
+        word(event.event_type.as_str()),
+        word(id.unwrap_or("-")),
         attempt.number(),
     )
 }
