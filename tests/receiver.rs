@@ -1,4 +1,4 @@
-//! The example receivers as processes: what a user sees, and what a stop loses.
+//! The example receivers as processes: their lines, their answers, and a stop that loses nothing.
 //!
 //! `cargo test` builds the examples before it runs this; on its own (`cargo test --test receiver`)
 //! it runs what was built last.
