@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "PATH", conflicts_with = "event")]
     file: Option<PathBuf>,
 
-    /// How many to post, one after the other; each event has an id of its own.
+    /// How many to post, one after the other; each event has its own id.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 

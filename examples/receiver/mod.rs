@@ -1,5 +1,5 @@
-//! What a receiver needs beside its HTTP server: a bounded queue, a log that cannot be flooded, and a
-//! clean stop. Both example receivers use this file, and it is made to be copied.
+//! The parts of a receiver beside its HTTP server: a bounded queue, a log that cannot be flooded, and
+//! a clean stop. Both example receivers use this file, and it is made to be copied.
 //!
 //! **Queue.** A request is answered as soon as its event is queued; one task hands the events to the
 //! handler, in order. A semaphore with one permit for each byte of [`QUEUE_BYTES`] bounds the memory: an
@@ -48,7 +48,7 @@ const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 /// What an event in the queue takes beside its JSON, rounded up: its entry, and the allocator's share.
 const ENTRY_BYTES: usize = 128;
 
-/// How long open requests may go on after a signal to stop.
+/// How long open requests may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long the queue may take to empty after that.
