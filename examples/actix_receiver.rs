@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
             .app_data(verifier.clone())
             .app_data(data.clone())
             .wrap(from_fn(limit_time))
-            .route(receiver::PATH, web::post().to(receive))
+            .service(web::resource(receiver::PATH).route(web::post().to(receive)))
     })
     .disable_signals()
     .shutdown_timeout(receiver::GRACE.as_secs());

@@ -30,6 +30,8 @@ mod envelope;
 mod malformed;
 mod payload;
 
+mod one_pass;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -70,6 +72,13 @@ pub use webhook::Webhook;
 /// tried in turn, and the first that is present with the wanted JSON type counts: `event_type` and
 /// `type`; `created_at` and `occurred_at`; `data`, `payload` and `resource`. If a key occurs twice, the
 /// last counts. What is not read stays in [`raw`](Self::raw).
+///
+/// # Memory
+///
+/// The size of a body bounds the memory of its event. In the worst case found for bodies of 64 KiB and
+/// more, the event and its body together take 12.3 times the size of the body for an instrument or a
+/// market (many custom fields with short names), 11.7 times for a composite value (many empty items),
+/// and 3 times for any other resource (a long event type).
 ///
 /// # Examples
 ///
@@ -150,19 +159,25 @@ impl Event {
     /// ```
     pub fn from_trusted_json(json: impl Into<Bytes>) -> Result<Self, DecodeError> {
         let body = json.into();
-        let envelope = Envelope::parse(&body)?;
+        match one_pass::read(&body) {
+            Some((envelope, payload)) => Ok(Self::new(&body, &envelope, payload)),
+            None => Ok(Self::new(&body, &Envelope::parse(&body)?, None)),
+        }
+    }
+
+    fn new(body: &Bytes, envelope: &Envelope<'_>, payload: Option<Payload>) -> Self {
         let event_type = EventType::from(envelope.event_type());
         let data = envelope.data();
-        Ok(Self {
+        Self {
             id: envelope.id().map(Cow::into_owned),
             workspace_id: envelope.workspace_id().map(Cow::into_owned),
             created_at: envelope.created_at(),
             actor: envelope.actor().map(json::Json::keep),
-            payload: Payload::decode(&event_type, data),
+            payload: payload.map_or_else(|| Payload::decode(&event_type, data), Ok),
             event_type,
             data: data.keep(),
             raw: RawJson::new(body.clone()),
-        })
+        }
     }
 
     /// The id of what changed: the `id` of the data, a non-empty string or a number as it was

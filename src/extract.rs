@@ -20,6 +20,8 @@
 mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "axum")]
+mod drain;
 
 /// Returns the number in a `Content-Length` header; an invalid value is left to the HTTP server.
 fn content_length(value: &[u8]) -> Option<u64> {

@@ -3,6 +3,9 @@
 //! In a binary of its own, since it watches every allocation of the process; it counts them by
 //! thread, so that the test harness does not count.
 
+#[cfg(feature = "samples")]
+mod hostile;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::env;
@@ -31,6 +34,9 @@ const INITIAL: [u32; 8] = [
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes allocated and not given back, and the most that there were.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
     static SEARCHING: Cell<bool> = const { Cell::new(false) };
     static FOUND: Cell<usize> = const { Cell::new(0) };
     /// What HMAC makes of [`SECRET`]: with these, anyone could sign. Also looked for.
@@ -58,6 +64,10 @@ struct Watch;
 unsafe impl GlobalAlloc for Watch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        let _ = HELD.try_with(|held| {
+            held.set(held.get().wrapping_add(layout.size()));
+            let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+        });
         // SAFETY: the caller keeps the contract of `System`. Zeroed, so that all of a block may be
         // read when it is given back.
         unsafe { System.alloc_zeroed(layout) }
@@ -73,6 +83,8 @@ unsafe impl GlobalAlloc for Watch {
                 let _ = FOUND.try_with(|count| count.set(count.get() + 1));
             }
         }
+        // Wrapping, since a block may come from another thread.
+        let _ = HELD.try_with(|held| held.set(held.get().wrapping_sub(layout.size())));
         // SAFETY: the caller keeps the contract of `System`.
         unsafe { System.dealloc(block, layout) }
     }
@@ -85,6 +97,17 @@ fn allocations<T>(work: impl FnOnce() -> T) -> usize {
     let before = ALLOCATIONS.get();
     black_box(work());
     ALLOCATIONS.get() - before
+}
+
+/// How many bytes the result of `work` keeps allocated, and how many were at most while it was made.
+fn memory<T>(work: impl FnOnce() -> T) -> (usize, usize) {
+    // Away from zero, so that nothing wraps while it is compared.
+    HELD.set(usize::MAX / 2);
+    PEAK.set(usize::MAX / 2);
+    let result = black_box(work());
+    let (held, peak) = (HELD.get(), PEAK.get());
+    drop(result);
+    (held - usize::MAX / 2, peak - usize::MAX / 2)
 }
 
 /// How many blocks that `work` gave back still held the secret or what HMAC makes of it.
@@ -146,6 +169,8 @@ fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
 fn the_measures_see_what_they_look_for() {
     assert_eq!(allocations(|| Box::new(1)), 1);
     assert_eq!(allocations(|| 1), 0);
+    assert_eq!(memory(|| Vec::<u8>::with_capacity(100)), (100, 100));
+    assert_eq!(memory(|| drop(Vec::<u8>::with_capacity(100))), (0, 100));
     assert_eq!(leaks(|| SECRET.to_owned()), 1);
     assert_eq!(leaks(|| "another".to_owned()), 0);
     for pad in [0x36, 0x5c] {
@@ -209,6 +234,54 @@ fn decoding_allocates_less_than_a_value_does() {
         allocations(|| Event::from_trusted_json(body.clone()).unwrap()),
         4
     );
+}
+
+/// For each resource, the most bytes that an event may keep for a byte of its body, and the most
+/// while it is decoded; the body is part of both. Documented at `Event`.
+#[cfg(feature = "samples")]
+const FACTORS: &[(&str, f64, f64)] = &[
+    ("instrument", 12.3, 12.3),
+    ("market", 12.3, 12.3),
+    ("market_listing", 3.1, 3.1),
+    ("market_listing_suspension", 3.1, 3.1),
+    ("time_series_value", 3.1, 3.1),
+    ("composite_time_series_value", 11.7, 11.7),
+    ("webhook", 3.1, 4.2),
+    ("membership", 3.1, 3.1),
+];
+
+#[cfg(feature = "samples")]
+#[test]
+fn an_event_takes_a_bounded_multiple_of_its_body() {
+    let long = hostile::worst(1 << 20);
+    let short = [hostile::worst(1 << 16), hostile::others(1 << 16)].concat();
+    for &(resource, most_held, most_peak) in FACTORS {
+        let mut worst = [(0.0, String::new()), (0.0, String::new())];
+        let mut bodies = hostile::bodies(resource, &short, |_| true);
+        bodies.extend(hostile::bodies(resource, &long, |sample| {
+            sample.starts_with(['{', '['])
+        }));
+        for (what, body) in bodies {
+            let (held, peak) = memory(|| {
+                let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+                Event::from_trusted_json(body).unwrap()
+            });
+            let factors = [held, peak].map(|bytes| bytes as f64 / body.len() as f64);
+            for (worst, factor) in worst.iter_mut().zip(factors) {
+                if factor > worst.0 {
+                    *worst = (factor, format!("{what}, {} bytes", body.len()));
+                }
+            }
+        }
+        let [held, peak] = worst;
+        println!("{resource}: keeps {held:.2?}, at most {peak:.2?}");
+        assert!(held.0 <= most_held && peak.0 <= most_peak, "{resource}");
+        // A bound that nothing comes near says nothing.
+        assert!(
+            held.0 >= most_held - 0.2 && peak.0 >= most_peak - 0.2,
+            "{resource}"
+        );
+    }
 }
 
 #[test]

@@ -3,24 +3,32 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use ptolemy_webhooks::{Delivery, Event, Intake, Rejection, SIGNATURE_HEADER, Verifier};
 use tokio::time::timeout;
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bounds on reading the body of a rejected request.
+const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads a delivery. Header, timestamp and declared length are checked before the body is read.
 pub(crate) async fn delivery(
     verifier: &Verifier,
     request: Request<Incoming>,
 ) -> Result<Delivery, Response<Full<Bytes>>> {
-    match timeout(BODY_TIMEOUT, read(verifier, request)).await {
-        Ok(result) => result.map_err(|rejection| rejected(&rejection)),
-        Err(_) => Err(response(StatusCode::REQUEST_TIMEOUT, "body is too slow")),
-    }
+    let (head, mut body) = request.into_parts();
+    let response = match timeout(BODY_TIMEOUT, read(verifier, &head.headers, &mut body)).await {
+        Ok(Ok(delivery)) => return Ok(delivery),
+        Ok(Err(rejection)) => rejected(&rejection),
+        Err(_) => response(StatusCode::REQUEST_TIMEOUT, "body is too slow"),
+    };
+    discard(&head.headers, body);
+    Err(response)
 }
 
 pub(crate) async fn event(
@@ -31,12 +39,15 @@ pub(crate) async fn event(
     event.map_err(|error| rejected(&error.into()))
 }
 
-async fn read(verifier: &Verifier, request: Request<Incoming>) -> Result<Delivery, Rejection> {
-    let (parts, mut body) = request.into_parts();
-    let declared = parts.headers.get(CONTENT_LENGTH);
+async fn read(
+    verifier: &Verifier,
+    headers: &HeaderMap,
+    body: &mut Incoming,
+) -> Result<Delivery, Rejection> {
+    let declared = headers.get(CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
     // `get` would return the first of two headers; `get_all` lets `Intake` reject them.
-    let signatures = parts.headers.get_all(SIGNATURE_HEADER);
+    let signatures = headers.get_all(SIGNATURE_HEADER);
     let mut intake = Intake::begin(verifier, signatures, declared)?;
     while let Some(frame) = body.frame().await {
         // Other frames are trailers, which are not signed.
@@ -45,6 +56,25 @@ async fn read(verifier: &Verifier, request: Request<Incoming>) -> Result<Deliver
         }
     }
     intake.finish()
+}
+
+/// Reads what is left of a body, beside the response. If it were dropped, hyper would close the
+/// connection, and a proxy that is still sending reports 502 in place of the response.
+fn discard(headers: &HeaderMap, mut body: Incoming) {
+    // A client that waits for 100 sends nothing, unless it is asked to by a read.
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+        let mut left = DISCARD_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    }));
 }
 
 fn rejected(rejection: &Rejection) -> Response<Full<Bytes>> {

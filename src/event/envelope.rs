@@ -14,7 +14,7 @@ use super::json::{self, Json, Kind, ObjectError};
 ///
 /// A list holds the names of one field in the order in which they are tried.
 pub(crate) struct Envelope<'a> {
-    event_type: Cow<'a, str>,
+    pub(super) event_type: Cow<'a, str>,
     pub(crate) types: [Field<'a>; 2],
     pub(crate) id: Option<Json<'a>>,
     pub(crate) workspace_id: Option<Json<'a>>,
@@ -29,16 +29,7 @@ impl<'a> Envelope<'a> {
             DecodeError::at(DecodeErrorKind::NotUtf8, body, error.valid_up_to())
         })?;
 
-        let absent = |name| Field::new(name, None);
-        let mut envelope = Self {
-            event_type: Cow::Borrowed(""),
-            types: ["event_type", "type"].map(absent),
-            id: None,
-            workspace_id: None,
-            times: ["created_at", "occurred_at"].map(absent),
-            actor: None,
-            resources: ["data", "payload", "resource"].map(absent),
-        };
+        let mut envelope = Self::empty();
         json::members(text, |key, value| {
             if let Some(slot) = key.and_then(|key| envelope.slot(key)) {
                 *slot = Some(Json::new(value, body));
@@ -49,7 +40,20 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    fn slot(&mut self, key: &str) -> Option<&mut Option<Json<'a>>> {
+    pub(super) fn empty() -> Self {
+        let absent = |name| Field::new(name, None);
+        Self {
+            event_type: Cow::Borrowed(""),
+            types: ["event_type", "type"].map(absent),
+            id: None,
+            workspace_id: None,
+            times: ["created_at", "occurred_at"].map(absent),
+            actor: None,
+            resources: ["data", "payload", "resource"].map(absent),
+        }
+    }
+
+    pub(super) fn slot(&mut self, key: &str) -> Option<&mut Option<Json<'a>>> {
         match key {
             "id" => Some(&mut self.id),
             "workspace_id" => Some(&mut self.workspace_id),
@@ -127,7 +131,10 @@ fn string(value: Option<Json<'_>>) -> Option<Cow<'_, str>> {
 }
 
 /// The first name with a non-empty string wins, even if its text holds a lone surrogate.
-fn read_event_type<'a>(types: [Field<'a>; 2], body: &Bytes) -> Result<Cow<'a, str>, DecodeError> {
+pub(super) fn read_event_type<'a>(
+    types: [Field<'a>; 2],
+    body: &Bytes,
+) -> Result<Cow<'a, str>, DecodeError> {
     let is_wanted = |value: &Json<'_>| value.kind() == Kind::String && value.text() != "\"\"";
     let mut values = types.into_iter().filter_map(|field| field.value);
     let Some(first) = values.next() else {

@@ -22,7 +22,7 @@ impl<'a> Field<'a> {
 
     pub(super) fn present(self) -> Result<Json<'a>, Fault> {
         self.value
-            .ok_or(Fault::new(Cause::Missing).under(self.name))
+            .ok_or_else(|| Fault::new(Cause::Missing).under(self.name))
     }
 }
 

@@ -119,6 +119,16 @@ impl<T: FromJson> FromJson for Option<T> {
     }
 }
 
+impl<T: FromJson> FromJson for Box<T> {
+    fn from_json(json: Json<'_>) -> Result<Self, Fault> {
+        T::from_json(json).map(Box::new)
+    }
+
+    fn quick<'de, D: Deserializer<'de>>(json: D, body: &'de Bytes) -> Result<Self, D::Error> {
+        T::quick(json, body).map(Box::new)
+    }
+}
+
 impl FromJson for String {
     fn from_json(json: Json<'_>) -> Result<Self, Fault> {
         match json.kind() {

@@ -1,6 +1,9 @@
+use bytes::Bytes;
+use serde::de::{Deserializer, Error as _};
+
 use super::action::Action;
 use super::composite_time_series_value::CompositeTimeSeriesValue;
-use super::event_type::EventType;
+use super::event_type::{EventType, split};
 use super::field::Field;
 use super::from_json::{self, FromJson};
 use super::instrument::Instrument;
@@ -69,6 +72,36 @@ impl Payload {
             Err(_) if !EventType::DOCUMENTED.contains(&event_type.as_str()) => Ok(Self::Unknown),
             payload => payload,
         }
+    }
+
+    /// Whether the data of this event type is decoded.
+    pub(super) fn is_known(event_type: &str) -> bool {
+        split(event_type).is_some_and(|(resource, _)| fields(resource).is_some())
+    }
+
+    /// Reads the data of a known resource while it is parsed; fails for any other event type.
+    pub(super) fn quick<'de, D: Deserializer<'de>>(
+        event_type: &str,
+        json: D,
+        body: &'de Bytes,
+    ) -> Result<Self, D::Error> {
+        let (resource, action) = split(event_type).unwrap_or_default();
+        let action = Action::from(action);
+        Ok(match resource {
+            "instrument" => Self::Instrument(action, FromJson::quick(json, body)?),
+            "market" => Self::Market(action, FromJson::quick(json, body)?),
+            "market_listing" => Self::MarketListing(action, FromJson::quick(json, body)?),
+            "market_listing_suspension" => {
+                Self::MarketListingSuspension(action, FromJson::quick(json, body)?)
+            }
+            "time_series_value" => Self::TimeSeriesValue(action, FromJson::quick(json, body)?),
+            "composite_time_series_value" => {
+                Self::CompositeTimeSeriesValue(action, FromJson::quick(json, body)?)
+            }
+            "webhook" => Self::Webhook(action, FromJson::quick(json, body)?),
+            "membership" => Self::Membership(action, FromJson::quick(json, body)?),
+            _ => return Err(D::Error::custom("")),
+        })
     }
 
     /// The action; `None` for [`Unknown`](Self::Unknown), whose action is in the

@@ -1,14 +1,12 @@
 //! The extractors for actix-web.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+mod unread;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, ContentType, HeaderMap, WWW_AUTHENTICATE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
-use futures_core::Stream as _;
 use futures_core::future::LocalBoxFuture;
 
 use super::content_length;
@@ -18,6 +16,7 @@ use crate::header::SIGNATURE_HEADER;
 use crate::intake::Intake;
 use crate::rejection::Rejection;
 use crate::verify::Verifier;
+use unread::Unread;
 
 /// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
@@ -25,17 +24,20 @@ use crate::verify::Verifier;
 /// response is a 500. Header and timestamp are checked before any of the body is read, and reading
 /// stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does not
 /// apply.
+///
+/// A rejection closes the connection; actix-web discards the rest of the body until its
+/// `client_disconnect_timeout`.
 impl FromRequest for Delivery {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
-        let mut payload = payload.take();
+        let mut payload = Unread::new(payload.take());
         let intake = begin(request);
         Box::pin(async move {
             let mut intake = intake?;
-            while let Some(chunk) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
+            while let Some(chunk) = payload.chunk().await {
                 intake.push(chunk.map_err(body_error)?)?;
             }
             intake.finish()
@@ -63,6 +65,9 @@ impl ResponseError for Rejection {
 
     fn error_response(&self) -> HttpResponse {
         let mut builder = HttpResponse::build(self.status_code());
+        // On a connection that stays open, actix-web reads pipelined requests without end, even if the
+        // client does not read the responses.
+        builder.force_close();
         builder.content_type(ContentType::plaintext());
         if let Some(challenge) = self.challenge() {
             builder.insert_header((WWW_AUTHENTICATE, challenge));

@@ -1,5 +1,7 @@
 //! The extractors for axum.
 
+mod unread;
+
 use std::error::Error as _;
 use std::iter::successors;
 
@@ -7,7 +9,7 @@ use axum_core::extract::{FromRef, FromRequest, Request};
 use axum_core::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError};
+use http_body_util::LengthLimitError;
 
 use super::content_length;
 use crate::delivery::Delivery;
@@ -16,6 +18,7 @@ use crate::header::SIGNATURE_HEADER;
 use crate::intake::Intake;
 use crate::rejection::Rejection;
 use crate::verify::Verifier;
+use unread::Unread;
 
 /// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
@@ -23,6 +26,9 @@ use crate::verify::Verifier;
 /// implements `FromRef` for it (see axum's derive). Header and timestamp are checked before any of the
 /// body is read, and reading stops at the verifier's [`body_limit`](Verifier::body_limit); axum's
 /// `DefaultBodyLimit` does not apply.
+///
+/// The rest of a rejected body is read and discarded in a tokio task, up to 16 MiB and 2 s, which
+/// needs a runtime with timers (`enable_time`).
 impl<S> FromRequest<S> for Delivery
 where
     S: Send + Sync,
@@ -32,17 +38,15 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         let verifier = Verifier::from_ref(state);
-        let (parts, mut body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let mut body = Unread::new(&parts, body);
         let mut intake = Intake::begin(
             &verifier,
             parts.headers.get_all(SIGNATURE_HEADER),
             declared_length(&parts.headers),
         )?;
-        while let Some(frame) = body.frame().await {
-            // Other frames are trailers, which are not signed.
-            if let Ok(chunk) = frame.map_err(body_error)?.into_data() {
-                intake.push(chunk)?;
-            }
+        while let Some(chunk) = body.chunk().await {
+            intake.push(chunk.map_err(body_error)?)?;
         }
         intake.finish()
     }

@@ -26,6 +26,8 @@ mod actix;
 mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
+mod drain;
+#[cfg(all(feature = "actix-web", feature = "axum"))]
 mod rejected;
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod transport;

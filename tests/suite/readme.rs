@@ -46,6 +46,7 @@ fn every_test_that_the_map_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![
         root.join("tests/allocations.rs"),
+        root.join("tests/proxy.rs"),
         root.join("tests/receiver.rs"),
         root.join("src/mac.rs"),
         root.join("src/tag.rs"),

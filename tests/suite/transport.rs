@@ -1,8 +1,8 @@
 //! One table of requests, sent to both frameworks and to bare hyper over a socket, by a client that can
 //! send what HTTP libraries do not.
 
-mod client;
-mod server;
+pub(crate) mod client;
+pub(crate) mod server;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
@@ -593,6 +593,10 @@ fn two_hundred_connections_at_once_each_get_their_own_answer() {
                             (401, MISMATCH.to_owned())
                         };
                         assert_eq!((answer.status, answer.text().to_owned()), expected);
+                        // actix-web closes the connection of a rejected request.
+                        if answer.has_header("connection: close") {
+                            client = Client::connect(address);
+                        }
                     }
                 })
             })
@@ -647,12 +651,11 @@ fn secrets_are_replaced_while_requests_run_without_a_gap() {
         let mut client = Client::connect(address);
         assert_eq!(status_for(&mut client, SECRET), 200, "{framework:?}");
         verifier.replace_secrets(secret(THIRD), []);
-        for (text, status) in [(THIRD, 200), (SECRET, 401), (OTHER, 401)] {
-            assert_eq!(
-                status_for(&mut client, text),
-                status,
-                "{framework:?} {text}"
-            );
+        assert_eq!(status_for(&mut client, THIRD), 200, "{framework:?}");
+        for text in [SECRET, OTHER] {
+            // actix-web closes the connection of a rejected request.
+            let mut client = Client::connect(address);
+            assert_eq!(status_for(&mut client, text), 401, "{framework:?} {text}");
         }
     }
 }
