@@ -136,7 +136,7 @@ impl Delivery {
         Labels::dedup_key_of(&self.body, || self.verified.t())
     }
 
-    /// Returns what a store wants to know of this delivery, from one reading of the body.
+    /// Returns the labels that a store keeps beside this delivery, from one reading of the body.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! What a store wants to know of a body.
+//! The labels that a store keeps beside a body.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::event::{Envelope, split};
 
-/// What a store keeps beside a body, to find it and to recognise repetitions.
+/// The labels that a store keeps beside a body, to find it and to recognise repetitions.
 ///
 /// It comes from [`Delivery::labels`](crate::Delivery::labels), which reads the body once and decodes
 /// no resource. A label is borrowed from the body if it has no escapes, and is never longer than

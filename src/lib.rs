@@ -72,6 +72,9 @@
 //! - **Set a timeout.** The extractors do not, and a header that is well-formed and recent needs no
 //!   secret, so each connection may buffer up to the body limit until rule 4. Put a timeout layer around
 //!   the handler, or a proxy in front, and limit the number of connections there.
+//! - **Keep the proxy's body limit.** A rejection is sent at once, and the extractors then read and
+//!   discard the rest of the body within bounds, so that a proxy passes the response on instead of
+//!   reporting 502. `SECURITY.md` lists the bounds and the proxy settings that help.
 //! - **Do not modify the body on the way.** A proxy that decompresses or reformats bodies breaks every
 //!   signature, and so does a layer that decompresses requests in front of the extractor. Compressing
 //!   responses is harmless. A proxy that folds two header lines into one makes the header malformed.
@@ -108,7 +111,8 @@
 //!
 //! No feature is on by default, and features are independent.
 //!
-//! - `axum`: the extractors, for axum 0.8. It depends on `axum-core` alone, not on the framework.
+//! - `axum`: the extractors, for axum 0.8. It depends on `axum-core`, not on the framework, and on tokio,
+//!   whose tasks read and discard the bodies of rejected requests.
 //! - `actix-web`: the extractors, for actix-web 4.
 //! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, exact or an error.
 //! - `samples`: the module `samples`, with a realistic body for each known event type, for tests and

@@ -116,7 +116,7 @@ impl fmt::Debug for Observations {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// What is assumed.
+    /// The assumption.
     pub assumption: Assumption,
     /// How many deliveries were as assumed.
     pub as_assumed: u64,
@@ -144,13 +144,13 @@ impl fmt::Display for Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Deviation {
-    /// What is assumed.
+    /// The assumption.
     pub assumption: Assumption,
-    /// What was found instead.
+    /// The finding, which is never [`Finding::AsAssumed`].
     pub finding: Finding,
 }
 
-/// Prints one clause: what was found, and what it costs.
+/// Prints one clause: the assumption, the finding, and its cost.
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let finding = match self.finding {
@@ -163,7 +163,7 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// What a delivery showed of an [`Assumption`].
+/// Whether a delivery was as an [`Assumption`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Finding {
@@ -216,7 +216,7 @@ impl Assumption {
         Self::ResourceId,
     ];
 
-    /// What a deviation means for the receiver.
+    /// The cost of a deviation, for the receiver.
     #[must_use]
     pub fn cost(self) -> &'static str {
         match self {
@@ -284,7 +284,7 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// What the event shows of an assumption; `None` if the assumption does not concern it.
+    /// Compares the event with an assumption; `None` if the assumption does not concern it.
     fn finding(&self, assumption: Assumption) -> Option<Finding> {
         let envelope = &self.envelope;
         let is_text = |text: Option<Cow<'_, str>>| text.is_some_and(|text| !text.is_empty());

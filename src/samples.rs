@@ -57,8 +57,8 @@ impl Sample {
         self.data
     }
 
-    /// Sets the id of the event. Each event type has one id of its own otherwise, so a sample that is
-    /// sent twice is a repetition.
+    /// Sets the id of the event. By default each event type has a fixed id, so a sample that is sent
+    /// twice is a repetition.
     #[must_use]
     pub fn with_id(self, id: impl Into<String>) -> Self {
         Self {

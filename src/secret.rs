@@ -250,7 +250,7 @@ fn is_placeholder(key: &str) -> bool {
         || key.strip_prefix('$').is_some_and(is_name)
 }
 
-/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row: what stands for
+/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row: the characters that stand for
 /// characters that are not shown. None of it is likely in a random key.
 fn is_masked(key: &str) -> bool {
     key.contains(['•', '●', '∙', '·', '…', '⋯', '█'])

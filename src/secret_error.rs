@@ -48,7 +48,7 @@ impl SecretError {
         }
     }
 
-    /// Whether there is no secret at all, in contrast to one that is wrong.
+    /// Whether the secret is missing or empty, in contrast to one that is wrong.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.kind, SecretErrorKind::NotSet | SecretErrorKind::Empty)
     }

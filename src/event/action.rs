@@ -37,7 +37,7 @@ pub enum Action {
     Other(OtherAction),
 }
 
-/// The text of an action that has no variant of its own.
+/// The text of an action without a variant in [`Action`].
 ///
 /// Only [`Action::from`] makes one, so its text is never that of a named action.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! What stands around the data of an event.
+//! The fields around the data of an event.
 
 use std::borrow::Cow;
 

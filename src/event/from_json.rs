@@ -1,8 +1,8 @@
-//! What can be read from one JSON value, in two ways that agree.
+//! Reading one JSON value, in two ways that agree.
 //!
 //! Data is first read in one go by [`FromJson::quick`], which stops at the first difficulty without
-//! a word. Only then is it read by [`FromJson::from_json`], value by value, which knows where and why
-//! it fails, and which takes what serde_json's one pass does not: a key that occurs twice, a key with
+//! a reason. Only then is it read by [`FromJson::from_json`], value by value, which knows where and why
+//! it fails, and which accepts what serde_json's one pass does not: a key that occurs twice, a key with
 //! a lone surrogate, deep nesting.
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub(crate) trait FromJson: Sized {
     /// Reads the value, or says why not.
     fn from_json(json: Json<'_>) -> Result<Self, Fault>;
 
-    /// Reads the value while it is parsed. What this returns, `from_json` returns too; where this
-    /// fails, `from_json` may still read the value.
+    /// Reads the value while it is parsed. If this succeeds, `from_json` returns the same value; if this
+    /// fails, `from_json` may still read it.
     fn quick<'de, D: Deserializer<'de>>(json: D, body: &'de Bytes) -> Result<Self, D::Error>;
 
     /// The value of a member that is not there.

@@ -19,7 +19,7 @@ resource! {
         pub name: Option<String>,
         /// The id of its type, a UUID.
         pub type_id: Option<String>,
-        /// The current values of all custom fields, each as text whatever its type.
+        /// The current values of all custom fields, each as text.
         pub extra_fields_snapshot: Option<BTreeMap<String, String>>,
         /// A free-form object.
         pub extras: Option<RawJson>,

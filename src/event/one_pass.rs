@@ -43,7 +43,7 @@ impl<'de> Visitor<'de> for Members<'de> {
         let mut payload = None;
         let mut key = map.next_key()?;
         while let Some(Key(name)) = key {
-            // The last of a repeated key counts: what was read by an earlier one does not.
+            // The last of a repeated key counts, so a payload read from an earlier one is dropped.
             if matches!(&*name, "data" | "event_type") {
                 payload = None;
             }

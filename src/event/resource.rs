@@ -2,7 +2,7 @@
 
 use super::from_json::FromJson;
 
-/// What `resource!` knows of a type.
+/// A type that `resource!` defines.
 pub(crate) trait Resource: FromJson {
     /// The names of the fields, as they are in the JSON.
     const FIELDS: &'static [&'static str];
@@ -58,7 +58,7 @@ macro_rules! resource {
                         while let Some(Key(key)) = members.next_key()? {
                             $(
                                 if key == stringify!($field) {
-                                    // The last of a repeated key counts, whatever the others hold.
+                                    // The last of a repeated key counts, even if an earlier value does not fit.
                                     if $field.is_some() {
                                         return Err(serde::de::Error::duplicate_field(""));
                                     }

@@ -32,7 +32,7 @@ impl TryFrom<&Scalar> for rust_decimal::Decimal {
         }
         loop {
             let exact = from_digits(&digits, places);
-            // Zeros at the end say nothing of the value: what does not fit with them may without.
+            // Zeros at the end do not change the value, and without them it may fit.
             if exact.is_ok() || !digits.ends_with('0') {
                 return exact.map(|mut number| {
                     number.set_sign_negative(is_negative);

@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A value as text, with every digit that was sent.
 ///
-/// Ptolemy sends numbers and field values as strings whatever their type (`"45.82"`, `"2026-04-15"`,
+/// Ptolemy sends numbers and field values of any type as strings (`"45.82"`, `"2026-04-15"`,
 /// `"true"`), and says to read numbers with a decimal library, never as floats. A `Scalar` is the
-/// text; what it means depends on the type of the field or of the time series.
+/// text; its meaning depends on the type of the field or of the time series.
 ///
 /// Within an [`Event`](crate::Event), a JSON number is accepted as well as a string, and keeps its
 /// digits: `0.10` stays `0.10`, and 40 digits stay 40 digits.
@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// [`parse`](Self::parse) reads it as any type with `FromStr`. With the feature `rust_decimal`,
 /// `rust_decimal::Decimal::try_from(&scalar)` converts it exactly or returns an error.
 ///
-/// Equality is that of the text: `1.0` is not `1.00`. There is no order, since that of the text is not
-/// that of the numbers.
+/// Equality is that of the text: `1.0` is not `1.00`. It does not implement `Ord`, because the order of
+/// the texts is not that of the numbers.
 ///
 /// # In your own types
 ///

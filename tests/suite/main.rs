@@ -27,6 +27,7 @@ mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod drain;
+#[cfg(all(feature = "actix-web", feature = "axum"))]
 mod rejected;
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod transport;
@@ -57,7 +58,7 @@ fn verifier() -> Verifier {
 }
 
 fn at(seconds: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(seconds).expect("a time that can be told")
+    OffsetDateTime::from_unix_timestamp(seconds).expect("a time in range")
 }
 
 /// The one header, with the error that verifying has.

@@ -1,4 +1,4 @@
-//! What is read in one pass is what is read value by value.
+//! One pass reads the same event as reading value by value.
 
 use std::cell::Cell;
 
