@@ -3,8 +3,8 @@
 //! After dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): two
 //! classes of forgeries, whose tags differ from the right one in the first byte and in the last
 //! byte alone, are verified in random order; Welch's t-test compares the two sets of times. A |t|
-//! above 4.5 would mean that the classes can be told apart. As a control, a comparison that stops at
-//! the first difference is measured in the same way, and has to be told apart.
+//! above 4.5 would mean that the classes can be told apart. As a control, a comparison that stops
+//! at the first difference is measured in the same way, and has to be told apart.
 //!
 //! Run by hand, on a machine that does nothing else: `cargo bench --bench timing`
 

@@ -14,9 +14,9 @@ use crate::verify_error::VerifyError;
 /// A body whose signature is valid.
 ///
 /// Only a [`Verifier`] creates one, through [`receive`](Verifier::receive),
-/// [`Intake`](crate::Intake) or one of the extractors, so a `Delivery` in the signature of a function
-/// means that its body was signed by Ptolemy. The body may be any bytes; [`event`](Self::event)
-/// decodes them.
+/// [`Intake`](crate::Intake) or one of the extractors, so a `Delivery` in the signature of a
+/// function means that its body was signed by Ptolemy. The body may be any bytes;
+/// [`event`](Self::event) decodes them.
 ///
 /// A clone shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct Delivery {
 impl Verifier {
     /// Verifies a body and returns it as a [`Delivery`], using the verifier's clock.
     ///
-    /// It neither copies the body nor limits its length: limit the body before you call this, or use
-    /// [`Intake`](crate::Intake), which limits it while it arrives.
+    /// It neither copies the body nor limits its length: limit the body before you call this, or
+    /// use [`Intake`](crate::Intake), which limits it while it arrives.
     ///
     /// # Errors
     ///
@@ -128,9 +128,9 @@ impl Delivery {
     /// the signed bytes, which are `t`, a dot and the body, so the same body at another second is
     /// another delivery.
     ///
-    /// That an `id` names one event is assumed, not documented by Ptolemy. So the key is never built
-    /// on `id` alone: two bodies with one `id` have two keys. Where the assumption is wrong, an event
-    /// is handled twice and none is dropped.
+    /// That an `id` names one event is assumed, not documented by Ptolemy. So the key is never
+    /// built on `id` alone: two bodies with one `id` have two keys. Where the assumption is wrong,
+    /// an event is handled twice and none is dropped.
     #[must_use]
     pub fn dedup_key(&self) -> String {
         Labels::dedup_key_of(&self.body, || self.verified.t())

@@ -60,8 +60,8 @@ pub use webhook::Webhook;
 
 /// A change in Ptolemy: what changed, when, and who changed it.
 ///
-/// It comes from [`Delivery::event`](crate::Delivery::event), or as an argument of a handler with the
-/// features `axum` and `actix-web`; in both cases its signature is valid. It does not implement
+/// It comes from [`Delivery::event`](crate::Delivery::event), or as an argument of a handler with
+/// the features `axum` and `actix-web`; in both cases its signature is valid. It does not implement
 /// `Deserialize`, so no JSON extractor can produce one without a check.
 ///
 /// # What is documented and what is assumed
@@ -70,15 +70,15 @@ pub use webhook::Webhook;
 /// changed and who triggered the change. The names of all other fields are assumed, so each of them
 /// is optional, and is `None` if it is missing, null or of another type. Three have names that are
 /// tried in turn, and the first that is present with the wanted JSON type counts: `event_type` and
-/// `type`; `created_at` and `occurred_at`; `data`, `payload` and `resource`. If a key occurs twice, the
-/// last counts. Everything else stays in [`raw`](Self::raw).
+/// `type`; `created_at` and `occurred_at`; `data`, `payload` and `resource`. If a key occurs twice,
+/// the last counts. Everything else stays in [`raw`](Self::raw).
 ///
 /// # Memory
 ///
-/// The size of a body bounds the memory of its event. In the worst case found for bodies of 64 KiB and
-/// more, the event and its body together take 12.3 times the size of the body for an instrument or a
-/// market (many custom fields with short names), 11.7 times for a composite value (many empty items),
-/// and 3 times for any other resource (a long event type).
+/// The size of a body bounds the memory of its event. In the worst case found for bodies of 64 KiB
+/// and more, the event and its body together take 12.3 times the size of the body for an instrument
+/// or a market (many custom fields with short names), 11.7 times for a composite value (many empty
+/// items), and 3 times for any other resource (a long event type).
 ///
 /// # Examples
 ///
@@ -116,14 +116,14 @@ pub struct Event {
     pub created_at: Option<OffsetDateTime>,
     /// The user or the robot that triggered the change, as it was sent.
     pub actor: Option<RawJson>,
-    /// The resource after the change, or the reason why the data of a documented event type cannot be
-    /// read as its resource.
+    /// The resource after the change, or the reason why the data of a documented event type cannot
+    /// be read as its resource.
     ///
     /// Do not ignore the error: the event is genuine, and its JSON is in [`data`](Self::data). `?`
     /// keeps it from being acknowledged.
     pub payload: Result<Payload, Malformed>,
-    /// The data as it was sent, with the fields that [`payload`](Self::payload) does not show; `None`
-    /// if the event carries none.
+    /// The data as it was sent, with the fields that [`payload`](Self::payload) does not show;
+    /// `None` if the event carries none.
     pub data: Option<RawJson>,
     /// The whole body as it was sent, byte for byte.
     pub raw: RawJson,

@@ -1,8 +1,8 @@
 //! The extractors of all frameworks, and the order of their checks.
 //!
 //! 1. There is exactly one signature header, and it is well-formed; its timestamp lies within the
-//!    tolerance; the declared length of the body lies within the limit. [`Intake::begin`] checks this
-//!    before the body is polled for the first time.
+//!    tolerance; the declared length of the body lies within the limit. [`Intake::begin`] checks
+//!    this before the body is polled for the first time.
 //! 2. The body arrives and stays within the limit: [`Intake::push`].
 //! 3. The signature is valid: [`Intake::finish`], after the last chunk and not before.
 //! 4. For an `Event`, the body is an event: [`Delivery::event`].

@@ -80,8 +80,8 @@ impl Candidates {
     }
 }
 
-/// Parses a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`, which
-/// is passed in because it is large and a return would copy it.
+/// Parses a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`,
+/// which is passed in because it is large and a return would copy it.
 ///
 /// Parts are separated by commas and lose the spaces and tabs at their ends. A part that is not
 /// `t=…` or `v1=…` is ignored, so that a later scheme can stand beside this one.

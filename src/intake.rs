@@ -19,12 +19,12 @@ const LARGEST_RESERVATION: usize = 64 * 1024;
 /// The extractors are built on it. [`begin`](Self::begin) checks everything that can be checked
 /// before the body, [`push`](Self::push) takes the body chunk by chunk and enforces the verifier's
 /// [`body_limit`](Verifier::body_limit), and [`finish`](Self::finish) checks the signature and
-/// returns the [`Delivery`]. The MAC is computed while the body arrives, and the clock is read once,
-/// by `begin`.
+/// returns the [`Delivery`]. The MAC is computed while the body arrives, and the clock is read
+/// once, by `begin`.
 ///
 /// A server has two duties that `Intake` cannot take over: it limits the time that a request may
-/// take, and it calls `finish` only after the whole body has arrived. If the body breaks off, drop the
-/// `Intake` and respond with [`Rejection::body_incomplete`].
+/// take, and it calls `finish` only after the whole body has arrived. If the body breaks off, drop
+/// the `Intake` and respond with [`Rejection::body_incomplete`].
 ///
 /// # Examples
 ///

@@ -9,9 +9,9 @@ use crate::event::{Envelope, split};
 
 /// The labels that a store keeps beside a body, to find it and to recognise repetitions.
 ///
-/// It comes from [`Delivery::labels`](crate::Delivery::labels), which reads the body once and decodes
-/// no resource. A label is borrowed from the body if it has no escapes, and is never longer than
-/// it. The sender chose the text: it may be long and hold any character (see
+/// It comes from [`Delivery::labels`](crate::Delivery::labels), which reads the body once and
+/// decodes no resource. A label is borrowed from the body if it has no escapes, and is never longer
+/// than it. The sender chose the text: it may be long and hold any character (see
 /// [`LogText`](crate::LogText)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

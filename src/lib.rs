@@ -27,8 +27,8 @@
 //!   from the environment, or from the files that it names.
 //! - [`Delivery`] is a body whose signature is valid. Only a `Verifier` creates one.
 //! - [`Event`] is the decoded body. Its [`Payload`] has a variant for each resource, with the
-//!   [`Action`] and the data. Unknown event types are kept with their JSON and are not errors. If the
-//!   data of a documented event type has an unknown shape, [`Event::payload`] is the error
+//!   [`Action`] and the data. Unknown event types are kept with their JSON and are not errors. If
+//!   the data of a documented event type has an unknown shape, [`Event::payload`] is the error
 //!   [`Malformed`], which names the field.
 //!
 //! With the features `axum` and `actix-web`, `Delivery` and `Event` are extractors: name one as the
@@ -37,86 +37,89 @@
 //! server, pass the request to [`Intake`], or call [`Verifier::receive`] with the value of the
 //! signature header ([`only_header`]) and a body that is in memory.
 //!
-//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each framework.
-//! [Recipes](_recipes) show tests of a handler, counters, other servers, rotation and workers.
-//! [My deliveries are rejected](_rejected) lists every response text and its likely causes.
+//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
+//! framework. [Recipes](_recipes) show tests of a handler, counters, other servers, rotation and
+//! workers. [My deliveries are rejected](_rejected) lists every response text and its likely
+//! causes.
 //!
 //! # When a request passes
 //!
 //! A request is checked in this order, and the first rule that it fails decides the response. The
 //! code is that of [`Reason`], for counters and logs.
 //!
-//! 1. There is exactly one `Ptolemy-Signature` header, and it has the documented form. Otherwise the
-//!    response is 401, with the code `missing_header`, `repeated_header` or `malformed_header`.
+//! 1. There is exactly one `Ptolemy-Signature` header, and it has the documented form. Otherwise
+//!    the response is 401, with the code `missing_header`, `repeated_header` or `malformed_header`.
 //!    ([`HeaderError`])
-//! 2. Its time lies within the tolerance around the clock, 300 s in both directions. Otherwise it is
-//!    401, `timestamp_too_old` or `timestamp_too_far_ahead`.
-//! 3. The body is at most 1 MiB (configurable), both as declared and as received. Otherwise it is 413,
-//!    `body_too_large`. A body that breaks off is 400, `body_incomplete`.
-//! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the accepted
-//!    secrets. Otherwise it is 401, `signature_mismatch`.
+//! 2. Its time lies within the tolerance around the clock, 300 s in both directions. Otherwise it
+//!    is 401, `timestamp_too_old` or `timestamp_too_far_ahead`.
+//! 3. The body is at most 1 MiB (configurable), both as declared and as received. Otherwise it is
+//!    413, `body_too_large`. A body that breaks off is 400, `body_incomplete`.
+//! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the
+//!    accepted secrets. Otherwise it is 401, `signature_mismatch`.
 //! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`.
 //!    Otherwise it is 422, `not_an_event`. ([`DecodeError`])
 //!
-//! Malformed data is not a rejection: the event reaches the handler. If the handler returns that error,
-//! the response is 422, `malformed_data`. Without a `Verifier` in the app data, actix-web responds with
-//! 500, `not_configured`.
+//! Malformed data is not a rejection: the event reaches the handler. If the handler returns that
+//! error, the response is 422, `malformed_data`. Without a `Verifier` in the app data, actix-web
+//! responds with 500, `not_configured`.
 //!
 //! # Deployment
 //!
-//! - **Respond first.** Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. Store the
-//!   delivery, respond, work later.
-//! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition. Note the key
-//!   after the work or in the same transaction, never before. [`Event::created_at`] says when the event
-//!   happened.
+//! - **Respond first.** Ptolemy expects a 2xx within 10 seconds and retries failed deliveries.
+//!   Store the delivery, respond, work later.
+//! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition. Note
+//!   the key after the work or in the same transaction, never before. [`Event::created_at`] says
+//!   when the event happened.
 //! - **Set a timeout.** The extractors do not, and a header that is well-formed and recent needs no
-//!   secret, so each connection may buffer up to the body limit until rule 4. Put a timeout layer around
-//!   the handler, or a proxy in front, and limit the number of connections there.
+//!   secret, so each connection may buffer up to the body limit until rule 4. Put a timeout layer
+//!   around the handler, or a proxy in front, and limit the number of connections there.
 //! - **Keep the proxy's body limit.** A rejection is sent at once, and the extractors then read and
 //!   discard the rest of the body within bounds, so that a proxy passes the response on instead of
 //!   reporting 502. `SECURITY.md` lists the bounds and the proxy settings that help.
-//! - **Do not modify the body on the way.** A proxy that decompresses or reformats bodies breaks every
-//!   signature, and so does a layer that decompresses requests in front of the extractor. Compressing
-//!   responses is harmless. A proxy that folds two header lines into one makes the header malformed.
+//! - **Do not modify the body on the way.** A proxy that decompresses or reformats bodies breaks
+//!   every signature, and so does a layer that decompresses requests in front of the extractor.
+//!   Compressing responses is harmless. A proxy that folds two header lines into one makes the
+//!   header malformed.
 //! - **Keep the host's clock right.** Run NTP: rule 2 compares with that clock.
 //! - **Use one secret for each endpoint.** Method, path and host are not signed.
-//! - **Rotate without a gap.** [`Verifier::with_previous`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` accepts
-//!   the old secret beside the new one. [`Delivery::secret_index`] shows when the old one is no longer
-//!   used.
-//! - **Observe the first deliveries.** [`Observations`] counts which assumptions of the next section are
-//!   right, and says what each deviation costs.
+//! - **Rotate without a gap.** [`Verifier::with_previous`] or `PTOLEMY_WEBHOOK_SECRET_PREVIOUS`
+//!   accepts the old secret beside the new one. [`Delivery::secret_index`] shows when the old one
+//!   is no longer used.
+//! - **Observe the first deliveries.** [`Observations`] counts which assumptions of the next
+//!   section are right, and says what each deviation costs.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and the list of event
-//! types (the public page is cut off after `membership`), the fields of some resources, numbers as
-//! strings, the 10 seconds and the retries.
+//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and the list of
+//! event types (the public page is cut off after `membership`), the fields of some resources,
+//! numbers as strings, the 10 seconds and the retries.
 //!
-//! Assumed, because the public documentation does not show a whole delivery: the JSON around the data
-//! and all its other names; that the data is the resource as the API returns it, for every action; that
-//! an `id` names one event. Each type says which of its parts are documented and which are assumed.
+//! Assumed, because the public documentation does not show a whole delivery: the JSON around the
+//! data and all its other names; that the data is the resource as the API returns it, for every
+//! action; that an `id` names one event. Each type says which of its parts are documented and which
+//! are assumed.
 //!
-//! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data makes
-//! the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`], [`Event::data`]), and
-//! the event reaches the handler.
+//! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data
+//! makes the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`],
+//! [`Event::data`]), and the event reaches the handler.
 //!
 //! # What is not here
 //!
 //! Storage, queueing and retries of your own work are in the companion crate
-//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox). A client for Ptolemy's API, an
-//! HTTP server, TLS and the signatures of other providers are not here. [`Signer`] is for tests and
-//! tools.
+//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox). A client for Ptolemy's API,
+//! an HTTP server, TLS and the signatures of other providers are not here. [`Signer`] is for tests
+//! and tools.
 //!
 //! # Features
 //!
 //! No feature is on by default, and features are independent.
 //!
-//! - `axum`: the extractors, for axum 0.8. It depends on `axum-core`, not on the framework, and on tokio,
-//!   whose tasks read and discard the bodies of rejected requests.
+//! - `axum`: the extractors, for axum 0.8. It depends on `axum-core`, not on the framework, and on
+//!   tokio, whose tasks read and discard the bodies of rejected requests.
 //! - `actix-web`: the extractors, for actix-web 4.
 //! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, exact or an error.
-//! - `samples`: the module `samples`, with a realistic body for each known event type, for tests and
-//!   tools.
+//! - `samples`: the module `samples`, with a realistic body for each known event type, for tests
+//!   and tools.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

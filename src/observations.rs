@@ -11,13 +11,13 @@ use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Payload, field
 
 /// Counts, for each assumption about deliveries, how many were as assumed and how many were not.
 ///
-/// Ptolemy's public documentation does not show a whole delivery, so this library assumes its shape,
-/// and survives when an assumption is wrong: a field is then `None`, for example. To find out which
-/// assumptions are right, let it observe your first deliveries, and print it: the summary says what
-/// each deviation costs. It counts and never quotes a delivery.
+/// Ptolemy's public documentation does not show a whole delivery, so this library assumes its
+/// shape, and survives when an assumption is wrong: a field is then `None`, for example. To find
+/// out which assumptions are right, let it observe your first deliveries, and print it: the summary
+/// says what each deviation costs. It counts and never quotes a delivery.
 ///
-/// Not observed, since one body does not show it: whether an `id` is the same in each repetition of an
-/// event and in no other event, and what is assumed of the signature header.
+/// Not observed, since one body does not show it: whether an `id` is the same in each repetition of
+/// an event and in no other event, and what is assumed of the signature header.
 ///
 /// All methods take `&self`, so one value can be shared between threads.
 ///

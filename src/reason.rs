@@ -5,8 +5,8 @@ use std::fmt;
 /// Why a request was rejected, as a stable code for counters, logs and alerts.
 ///
 /// The codes never change; a later version may add some. [`Rejection`](crate::Rejection) and
-/// [`VerifyError`](crate::VerifyError) return theirs, and the responses of the extractors carry it in
-/// their extensions, so that a layer around the handlers can count rejections.
+/// [`VerifyError`](crate::VerifyError) return theirs, and the responses of the extractors carry it
+/// in their extensions, so that a layer around the handlers can count rejections.
 ///
 /// | Code ([`as_str`](Self::as_str)) | [Status](Self::status) | Meaning |
 /// |---|---|---|

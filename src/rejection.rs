@@ -11,9 +11,9 @@ use crate::verify_error::VerifyError;
 /// Why a request was rejected, and the response to it.
 ///
 /// The response has the [`status`](Self::status), the text that `Display` prints, one line, as
-/// `text/plain; charset=utf-8`, and the [`challenge`](Self::challenge) as `WWW-Authenticate`. No line
-/// quotes the request. The extractors build that response and put the [`Reason`] into its extensions;
-/// on another server, build it from these methods.
+/// `text/plain; charset=utf-8`, and the [`challenge`](Self::challenge) as `WWW-Authenticate`. No
+/// line quotes the request. The extractors build that response and put the [`Reason`] into its
+/// extensions; on another server, build it from these methods.
 ///
 /// To count or log rejections in a handler, or to respond in another way, take a
 /// `Result<Event, Rejection>` as its argument. A handler that takes a [`Delivery`](crate::Delivery)
@@ -44,8 +44,8 @@ pub struct Rejection {
 pub enum RejectionKind {
     /// 401: the request is not proved to come from Ptolemy.
     Verify(VerifyError),
-    /// 413: the body is longer than the verifier's
-    /// [`body_limit`](crate::Verifier::body_limit), or than the limit of a layer around the handler.
+    /// 413: the body is longer than the verifier's [`body_limit`](crate::Verifier::body_limit), or
+    /// than the limit of a layer around the handler.
     #[non_exhaustive]
     BodyTooLarge {
         /// The limit in bytes; `None` if it is the limit of a layer.
@@ -55,8 +55,8 @@ pub enum RejectionKind {
     BodyIncomplete,
     /// 422: the signature is valid, and the body is not an event.
     Decode(DecodeError),
-    /// 422: the signature is valid, and the data of a documented event type has an unknown shape. The
-    /// extractors hand such an event to the handler; its `event.payload?` leads here.
+    /// 422: the signature is valid, and the data of a documented event type has an unknown shape.
+    /// The extractors hand such an event to the handler; its `event.payload?` leads here.
     Malformed(Malformed),
     /// 500: actix-web's app data contains no [`Verifier`](crate::Verifier), so no request can be
     /// verified. (In axum, such a program does not compile.)

@@ -1,8 +1,8 @@
 //! A realistic delivery for each known event type, for tests and tools.
 //!
 //! **No delivery of Ptolemy's has been seen.** The JSON around the data, and that the data is the
-//! resource as the API returns it, are assumed; the fields of the resources are documented as far as
-//! their types say so. Ids and values are made up.
+//! resource as the API returns it, are assumed; the fields of the resources are documented as far
+//! as their types say so. Ids and values are made up.
 //!
 //! # Examples
 //!
@@ -57,8 +57,8 @@ impl Sample {
         self.data
     }
 
-    /// Sets the id of the event. By default each event type has a fixed id, so a sample that is sent
-    /// twice is a repetition.
+    /// Sets the id of the event. By default each event type has a fixed id, so a sample that is
+    /// sent twice is a repetition.
     #[must_use]
     pub fn with_id(self, id: impl Into<String>) -> Self {
         Self {

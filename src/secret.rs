@@ -22,8 +22,8 @@ const MAX_FILE_BYTES: usize = 64 * 1024;
 /// that begins with `whsec_`. The **whole** text is the key of the HMAC, prefix included; nothing
 /// in it is decoded.
 ///
-/// A secret that cannot be right is an error when the program starts, instead of a rejection of every
-/// delivery later.
+/// A secret that cannot be right is an error when the program starts, instead of a rejection of
+/// every delivery later.
 ///
 /// It does not implement `Clone`, so that no stray copies remain in memory: a
 /// [`Verifier`](crate::Verifier) takes it, a [`Signer`](crate::Signer) borrows it.
@@ -82,22 +82,22 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// Returns an error if the variable is not set or not Unicode, and if [`Secret::new`] returns one.
-    /// The error names the variable.
+    /// Returns an error if the variable is not set or not Unicode, and if [`Secret::new`] returns
+    /// one. The error names the variable.
     pub fn from_env(name: &str) -> Result<Self, SecretError> {
         Self::from_value(env::var_os(name)).map_err(|error| error.in_variable(name))
     }
 
     /// Reads a secret from a file, such as one that Docker or Kubernetes mounts.
     ///
-    /// One line end at the end of the file, LF or CRLF, is removed, because editors and `echo` add it.
-    /// At most 64 KiB are read, and the buffer is wiped.
+    /// One line end at the end of the file, LF or CRLF, is removed, because editors and `echo` add
+    /// it. At most 64 KiB are read, and the buffer is wiped.
     ///
     /// # Errors
     ///
     /// Returns an error if the file cannot be read, is longer than 64 KiB or is not UTF-8, and if
-    /// [`Secret::new`] returns one for its text. The error names the file; if the file cannot be read,
-    /// its `source()` is the `std::io::Error`.
+    /// [`Secret::new`] returns one for its text. The error names the file; if the file cannot be
+    /// read, its `source()` is the `std::io::Error`.
     ///
     /// # Examples
     ///
@@ -120,8 +120,8 @@ impl Secret {
             .map_err(|error| error.in_file(path))
     }
 
-    /// Reads a secret from the variable `name`, or from the file that the variable `name` with `_FILE`
-    /// appended names. An empty variable counts as not set if the other one is set.
+    /// Reads a secret from the variable `name`, or from the file that the variable `name` with
+    /// `_FILE` appended names. An empty variable counts as not set if the other one is set.
     pub(crate) fn from_env_or_file(name: &str) -> Result<Self, SecretError> {
         let file = format!("{name}_FILE");
         let Some(path) = env::var_os(&file).filter(|path| !path.is_empty()) else {
@@ -250,8 +250,8 @@ fn is_placeholder(key: &str) -> bool {
         || key.strip_prefix('$').is_some_and(is_name)
 }
 
-/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row: the characters that stand for
-/// characters that are not shown. None of it is likely in a random key.
+/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row: the
+/// characters that stand for characters that are not shown. None of it is likely in a random key.
 fn is_masked(key: &str) -> bool {
     key.contains(['•', '●', '∙', '·', '…', '⋯', '█'])
         || key.contains("...")

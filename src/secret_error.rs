@@ -59,7 +59,8 @@ impl SecretError {
         self.kind
     }
 
-    /// Returns the name of the environment variable that contains the secret or the path of its file.
+    /// Returns the name of the environment variable that contains the secret or the path of its
+    /// file.
     #[must_use]
     pub fn variable(&self) -> Option<&str> {
         self.variable.as_deref()

@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 /// Shows text that a sender chose as one word of one line.
 ///
 /// Text in a delivery may contain line breaks, escape sequences for terminals, characters that turn
-/// the direction of what follows, and spaces that would begin another field. `Display` writes each of
-/// them as `\u{…}`, and a backslash as `\\`, so the line keeps its fields and the text stays
+/// the direction of what follows, and spaces that would begin another field. `Display` writes each
+/// of them as `\u{…}`, and a backslash as `\\`, so the line keeps its fields and the text stays
 /// unambiguous:
 ///
 /// - control characters and white space of any kind;
-/// - characters that show nothing or change the direction of text, such as U+200B, U+202E and U+2066
-///   (Unicode's `Default_Ignorable_Code_Point`), and the blank U+2800;
+/// - characters that show nothing or change the direction of text, such as U+200B, U+202E and
+///   U+2066 (Unicode's `Default_Ignorable_Code_Point`), and the blank U+2800;
 /// - the backslash.
 ///
 /// All other characters are written as they are. [`EventType`](crate::EventType) and

@@ -12,8 +12,9 @@ use crate::verify_error::VerifyError;
 /// A verification in progress: header and timestamp have passed, the body is arriving.
 ///
 /// [`Verifier::begin`](crate::Verifier::begin) starts it, [`update`](Self::update) takes the body,
-/// [`finish`](Self::finish) checks the signature. Until then nothing that was passed in is authentic.
-/// To receive the body itself as a [`Delivery`](crate::Delivery), use [`Intake`](crate::Intake).
+/// [`finish`](Self::finish) checks the signature. Until then nothing that was passed in is
+/// authentic. To receive the body itself as a [`Delivery`](crate::Delivery), use
+/// [`Intake`](crate::Intake).
 ///
 /// # Examples
 ///

@@ -23,9 +23,9 @@ const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
 /// Verifies that a request comes from Ptolemy, unchanged and recent.
 ///
-/// It keeps the keyed HMAC states of one or more [`Secret`]s. A clone is cheap and shares the secrets
-/// with the verifier it was cloned from, so [`replace_secrets`](Self::replace_secrets) on any of them
-/// affects all. The tolerance, the body limit and the clock belong to each value.
+/// It keeps the keyed HMAC states of one or more [`Secret`]s. A clone is cheap and shares the
+/// secrets with the verifier it was cloned from, so [`replace_secrets`](Self::replace_secrets) on
+/// any of them affects all. The tolerance, the body limit and the clock belong to each value.
 ///
 /// # Examples
 ///
@@ -75,9 +75,10 @@ impl Verifier {
     /// | `PTOLEMY_WEBHOOK_SECRET_PREVIOUS` | the previous secret | no |
     /// | `PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE` | path of a file that contains it | no |
     ///
-    /// The first name is the one in Ptolemy's guide; the others are this library's. An empty variable
-    /// counts as not set. An empty file of the previous secret means that there is none, as for an
-    /// optional key of a Kubernetes secret. [`Secret::from_file`] describes how files are read.
+    /// The first name is the one in Ptolemy's guide; the others are this library's. An empty
+    /// variable counts as not set. An empty file of the previous secret means that there is none,
+    /// as for an optional key of a Kubernetes secret. [`Secret::from_file`] describes how files are
+    /// read.
     ///
     /// # Errors
     ///
@@ -105,8 +106,8 @@ impl Verifier {
 
     /// Sets how far `t` may lie from the clock, in the past or in the future, inclusive.
     ///
-    /// Ptolemy documents 300 s. Both the tolerance and the clock are truncated to whole seconds, which
-    /// is this library's choice: 300.9 s pass and 301 s do not.
+    /// Ptolemy documents 300 s. Both the tolerance and the clock are truncated to whole seconds,
+    /// which is this library's choice: 300.9 s pass and 301 s do not.
     #[must_use]
     pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance = tolerance;
@@ -121,8 +122,8 @@ impl Verifier {
         self
     }
 
-    /// Sets the clock that is read by the extractors and by the methods without a `now`, for tests and
-    /// replays.
+    /// Sets the clock that is read by the extractors and by the methods without a `now`, for tests
+    /// and replays.
     ///
     /// # Examples
     ///

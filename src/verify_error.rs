@@ -51,7 +51,8 @@ pub enum VerifyError {
     ///
     /// Usual causes, apart from forgery:
     ///
-    /// - the secret belongs to another webhook, or it was rotated and this receiver has the other one;
+    /// - the secret belongs to another webhook, or it was rotated and this receiver has the other
+    ///   one;
     /// - the body was parsed and serialized again before it was verified, which changes its bytes;
     /// - the body was decompressed in front of the verifier, or a proxy changed its encoding or its
     ///   line ends.

@@ -99,7 +99,8 @@ fn allocations<T>(work: impl FnOnce() -> T) -> usize {
     ALLOCATIONS.get() - before
 }
 
-/// How many bytes the result of `work` keeps allocated, and how many were at most while it was made.
+/// How many bytes the result of `work` keeps allocated, and how many were at most while it was
+/// made.
 fn memory<T>(work: impl FnOnce() -> T) -> (usize, usize) {
     // Away from zero, so that nothing wraps while it is compared.
     HELD.set(usize::MAX / 2);

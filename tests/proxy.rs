@@ -1,4 +1,5 @@
-//! The extractors behind nginx: a rejection reaches the sender as it is, and costs no good delivery.
+//! The extractors behind nginx: a rejection reaches the sender as it is, and costs no good
+//! delivery.
 //!
 //! nginx reports 502 for a response whose connection is reset while it still sends the body, and
 //! sends nothing to that server for 10 s (`fail_timeout`).

@@ -231,8 +231,8 @@ fn standard_error_that_is_full_or_closed_harms_no_delivery() {
     }
 }
 
-/// Adds up what lines such as `rejected 7 more: missing_header 2, signature_mismatch 5` count, and the
-/// lines in full, by reason.
+/// Adds up what lines such as `rejected 7 more: missing_header 2, signature_mismatch 5` count, and
+/// the lines in full, by reason.
 fn rejections(errors: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in errors.lines() {
@@ -293,7 +293,8 @@ fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
         let expected = expected.map(|reason| (reason.to_owned(), 2 * EACH));
         assert_eq!(rejections(&errors), BTreeMap::from(expected), "{name}");
         let lines = errors.lines().count();
-        // Ten in the second before the first counts, as many in the one before, and a line a second.
+        // Ten in the second before the first counts, as many in the one before, and a line a
+        // second.
         assert!(
             lines as u64 <= 10 + 10 + seconds + 2,
             "{name}: {lines} lines"

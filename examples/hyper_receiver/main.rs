@@ -1,7 +1,8 @@
 //! A receiver on bare hyper, for every server that has no extractor in this crate.
 //!
-//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. `receive.rs` does what
-//! an extractor does for you. Not shown, because the other receivers show it: queue and shutdown.
+//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. `receive.rs` does
+//! what an extractor does for you. Not shown, because the other receivers show it: queue and
+//! shutdown.
 
 mod receive;
 

@@ -1,21 +1,23 @@
-//! The parts of a receiver beside its HTTP server: a bounded queue, a log that cannot be flooded, and
-//! a clean stop. Both example receivers use this file, and it is made to be copied.
+//! The parts of a receiver beside its HTTP server: a bounded queue, a log that cannot be flooded,
+//! and a clean stop. Both example receivers use this file, and it is made to be copied.
 //!
-//! **Queue.** A request is answered as soon as its event is queued; one task hands the events to the
-//! handler, in order. A semaphore with one permit for each byte of [`QUEUE_BYTES`] bounds the memory: an
-//! event takes permits for its length and [`ENTRY_BYTES`], and returns them when it is handled. If
-//! there are too few, the answer is 503. The queue keeps a copy of the raw JSON, because that is what
-//! the permits count: a decoded event takes several times as much memory as its JSON, and a body that
-//! is not copied may keep the larger buffer alive that the server read it into.
+//! **Queue.** A request is answered as soon as its event is queued; one task hands the events to
+//! the handler, in order. A semaphore with one permit for each byte of [`QUEUE_BYTES`] bounds the
+//! memory: an event takes permits for its length and [`ENTRY_BYTES`], and returns them when it is
+//! handled. If there are too few, the answer is 503. The queue keeps a copy of the raw JSON,
+//! because that is what the permits count: a decoded event takes several times as much memory as
+//! its JSON, and a body that is not copied may keep the larger buffer alive that the server read it
+//! into.
 //!
 //! **Stop.** After SIGTERM or Ctrl-C, or if the handler fails, the server stops accepting and gets
-//! [`GRACE`] for its open requests. Then [`Receiver::run`] waits for all permits of the semaphore. From
-//! that moment nothing more is queued, and when it has them, all that was acknowledged is handled.
+//! [`GRACE`] for its open requests. Then [`Receiver::run`] waits for all permits of the semaphore.
+//! From that moment nothing more is queued, and when it has them, all that was acknowledged is
+//! handled.
 //!
-//! **Log.** Anyone can cause rejections, so a request never waits for standard error: it leaves its line
-//! for a task that writes. At most [`LINES_IN_FULL`] rejections a second are written in full. If there
-//! are more, they are counted by reason, and the counts are written as one line a second, and at the
-//! end. After a second in which none was counted, rejections are written in full again.
+//! **Log.** Anyone can cause rejections, so a request never waits for standard error: it leaves its
+//! line for a task that writes. At most [`LINES_IN_FULL`] rejections a second are written in full.
+//! If there are more, they are counted by reason, and the counts are written as one line a second,
+//! and at the end. After a second in which none was counted, rejections are written in full again.
 
 use std::collections::BTreeMap;
 use std::env::{self, VarError};
@@ -45,7 +47,8 @@ pub(crate) const RETRY_AFTER: &str = "5";
 /// The memory of the queue. It must have room for the largest body that the verifier accepts.
 const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What an event in the queue takes beside its JSON, rounded up: its entry, and the allocator's share.
+/// What an event in the queue takes beside its JSON, rounded up: its entry, and the allocator's
+/// share.
 const ENTRY_BYTES: usize = 128;
 
 /// How long open requests may take after a signal to stop.
@@ -365,7 +368,8 @@ pub(crate) fn word(text: Option<&str>) -> LogText<'_> {
     LogText::new(text.unwrap_or("-")).with_max_chars(MAX_WORD_CHARS)
 }
 
-/// Writes a line to standard output. A reader that is too slow holds up the handler, not the server.
+/// Writes a line to standard output. A reader that is too slow holds up the handler, not the
+/// server.
 pub(crate) async fn print(line: String) -> io::Result<()> {
     let write = move || {
         let mut stdout = io::stdout().lock();

@@ -6,8 +6,8 @@ use super::scalar::Scalar;
 resource! {
     /// Several values of an instrument's time series, for one time.
     ///
-    /// Ptolemy documents the fields of the request that creates one. That an event carries the same is
-    /// assumed.
+    /// Ptolemy documents the fields of the request that creates one. That an event carries the same
+    /// is assumed.
     pub struct CompositeTimeSeriesValue {
         /// The id, a UUID (assumed: the request that creates one has none).
         pub id: Option<String>,

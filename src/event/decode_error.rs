@@ -3,9 +3,9 @@ use std::fmt;
 /// Why a body is not an event: it is not one JSON object in UTF-8 with a non-empty string
 /// `event_type`.
 ///
-/// The body of a [`Delivery`](crate::Delivery) does come from Ptolemy: keep it, and look for a newer
-/// version of this crate. Unknown event types and data of another shape are not errors of this type:
-/// see [`Event::payload`](crate::Event::payload).
+/// The body of a [`Delivery`](crate::Delivery) does come from Ptolemy: keep it, and look for a
+/// newer version of this crate. Unknown event types and data of another shape are not errors of
+/// this type: see [`Event::payload`](crate::Event::payload).
 ///
 /// The message names a place and never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -93,8 +93,8 @@ impl<'a> Envelope<'a> {
         self.actor.filter(|actor| actor.kind() != Kind::Null)
     }
 
-    /// The resource, under the name that it goes by. A value that is not an object is kept as `data`
-    /// but not decoded.
+    /// The resource, under the name that it goes by. A value that is not an object is kept as
+    /// `data` but not decoded.
     pub(crate) fn data(&self) -> Field<'a> {
         let is_object = |data: &Json<'_>| data.kind() == Kind::Object;
         self.resources

@@ -1,9 +1,9 @@
 //! Reading one JSON value, in two ways that agree.
 //!
 //! Data is first read in one go by [`FromJson::quick`], which stops at the first difficulty without
-//! a reason. Only then is it read by [`FromJson::from_json`], value by value, which knows where and why
-//! it fails, and which accepts what serde_json's one pass does not: a key that occurs twice, a key with
-//! a lone surrogate, deep nesting.
+//! a reason. Only then is it read by [`FromJson::from_json`], value by value, which knows where and
+//! why it fails, and which accepts what serde_json's one pass does not: a key that occurs twice, a
+//! key with a lone surrogate, deep nesting.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +27,8 @@ pub(crate) trait FromJson: Sized {
     /// Reads the value, or says why not.
     fn from_json(json: Json<'_>) -> Result<Self, Fault>;
 
-    /// Reads the value while it is parsed. If this succeeds, `from_json` returns the same value; if this
-    /// fails, `from_json` may still read it.
+    /// Reads the value while it is parsed. If this succeeds, `from_json` returns the same value; if
+    /// this fails, `from_json` may still read it.
     fn quick<'de, D: Deserializer<'de>>(json: D, body: &'de Bytes) -> Result<Self, D::Error>;
 
     /// The value of a member that is not there.
@@ -186,8 +186,8 @@ impl FromJson for OffsetDateTime {
 
 /// Reads an ISO 8601 time with an offset from UTC; RFC 3339, its usual form, comes first.
 ///
-/// A time whose moment in UTC is out of `OffsetDateTime`'s range is not accepted: a conversion to UTC
-/// would panic.
+/// A time whose moment in UTC is out of `OffsetDateTime`'s range is not accepted: a conversion to
+/// UTC would panic.
 pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime, Cause> {
     OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(text, &Iso8601::PARSING))

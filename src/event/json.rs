@@ -1,8 +1,8 @@
 //! JSON values that stay where they are: text within a body, cut out and not yet read.
 //!
-//! A value that is cut out is checked for JSON's grammar only, and is read on its own later. That is
-//! what lets one field fail without the others, lets a failure name its path, and keeps serde_json's
-//! messages, which quote the input, out of ours.
+//! A value that is cut out is checked for JSON's grammar only, and is read on its own later. That
+//! is what lets one field fail without the others, lets a failure name its path, and keeps
+//! serde_json's messages, which quote the input, out of ours.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -62,7 +62,8 @@ impl<'a> Json<'a> {
         RawJson::new(self.body.slice_ref(self.text.as_bytes()))
     }
 
-    /// The text of a string value, or `None` if it holds a lone surrogate, which no Rust string can.
+    /// The text of a string value, or `None` if it holds a lone surrogate, which no Rust string
+    /// can.
     pub(crate) fn string(self) -> Option<Cow<'a, str>> {
         unescape(self.text)
     }
@@ -90,11 +91,11 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Calls `visit` with the key and the text of the value of each member of the object `text`; the key
-/// is `None` if it holds a lone surrogate.
+/// Calls `visit` with the key and the text of the value of each member of the object `text`; the
+/// key is `None` if it holds a lone surrogate.
 ///
-/// The text is checked to be one JSON value, however deep, without recursion. Members may be visited
-/// twice, from the first one on, before an error is returned or a key is `None`.
+/// The text is checked to be one JSON value, however deep, without recursion. Members may be
+/// visited twice, from the first one on, before an error is returned or a key is `None`.
 pub(super) fn members<'a>(
     text: &'a str,
     mut visit: impl FnMut(Option<&str>, &'a str),

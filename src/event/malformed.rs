@@ -44,9 +44,9 @@ impl Malformed {
     /// The path from the envelope to the field that could not be read: `data.items[2].value`.
     ///
     /// It begins with the name under which the event carries an object as its data; if it carries
-    /// none, the path is `data` alone. A key that the sender chose (in
-    /// `extra_fields_snapshot`) is shown if it looks like a name (up to 64 ASCII letters, digits and
-    /// `_`), and as `*` otherwise.
+    /// none, the path is `data` alone. A key that the sender chose (in `extra_fields_snapshot`) is
+    /// shown if it looks like a name (up to 64 ASCII letters, digits and `_`), and as `*`
+    /// otherwise.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path

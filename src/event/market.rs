@@ -8,8 +8,8 @@ use super::resource::resource;
 resource! {
     /// A place of trade.
     ///
-    /// Ptolemy documents that a market has a type, custom fields, `extras` and an identifier, and that it
-    /// can be archived. The names of the fields are assumed to be those of an instrument.
+    /// Ptolemy documents that a market has a type, custom fields, `extras` and an identifier, and
+    /// that it can be archived. The names of the fields are assumed to be those of an instrument.
     pub struct Market {
         /// The id, a UUID.
         pub id: Option<String>,

@@ -6,8 +6,8 @@ use super::scalar::Scalar;
 resource! {
     /// An instrument's place on a market.
     ///
-    /// Ptolemy documents the fields of the request that creates one. That an event carries the same is
-    /// assumed.
+    /// Ptolemy documents the fields of the request that creates one. That an event carries the same
+    /// is assumed.
     pub struct MarketListing {
         /// The id, a UUID.
         pub id: Option<String>,

@@ -5,8 +5,8 @@ use super::resource::resource;
 resource! {
     /// A time in which a listing is not traded.
     ///
-    /// Ptolemy documents the fields of the request that creates one. That an event carries the same is
-    /// assumed.
+    /// Ptolemy documents the fields of the request that creates one. That an event carries the same
+    /// is assumed.
     pub struct MarketListingSuspension {
         /// The id, a UUID.
         pub id: Option<String>,

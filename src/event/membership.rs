@@ -5,8 +5,8 @@ use super::resource::resource;
 resource! {
     /// A person's or a robot's place in a workspace.
     ///
-    /// Ptolemy documents the roles `Viewer`, `Member`, `Editor` and `Admin`, and no JSON: the fields are
-    /// assumed.
+    /// Ptolemy documents the roles `Viewer`, `Member`, `Editor` and `Admin`, and no JSON: the
+    /// fields are assumed.
     pub struct Membership {
         /// The id, a UUID.
         pub id: Option<String>,

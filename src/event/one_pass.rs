@@ -1,8 +1,8 @@
 //! An event that is read in one pass, its data with its envelope.
 //!
-//! That works if the event type precedes the data, as it does in the usual event. serde_json does not
-//! say where a value ends that it reads into a type, so the text of the data is what lies between its
-//! key and the next.
+//! That works if the event type precedes the data, as it does in the usual event. serde_json does
+//! not say where a value ends that it reads into a type, so the text of the data is what lies
+//! between its key and the next.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -69,8 +69,8 @@ impl<'de> Visitor<'de> for Members<'de> {
 }
 
 impl<'de> Members<'de> {
-    /// The value between a key and the next one, or the end of the object; `None` if the next key has
-    /// escapes, so that it does not lie in the text.
+    /// The value between a key and the next one, or the end of the object; `None` if the next key
+    /// has escapes, so that it does not lie in the text.
     fn value_between(&self, key: &str, next: Option<&Key<'_>>) -> Option<&'de str> {
         let start = self.offset(key) + key.len();
         let member = match next {

@@ -19,17 +19,17 @@ use super::webhook::Webhook;
 /// The data of an event: a resource after the change, and the [`Action`] that changed it.
 ///
 /// There is a variant for each resource that Ptolemy's list of event types names. That every action
-/// of a resource carries the same data is **assumed**: the documentation does not show it. If an event
-/// type that is not [documented](EventType::DOCUMENTED) carries data in another shape, the payload is
-/// [`Unknown`](Self::Unknown).
+/// of a resource carries the same data is **assumed**: the documentation does not show it. If an
+/// event type that is not [documented](EventType::DOCUMENTED) carries data in another shape, the
+/// payload is [`Unknown`](Self::Unknown).
 ///
 /// An action that you do not handle may appear at any time. Name the actions that you write for,
 /// instead of `_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Payload {
-    /// `instrument.*`; `created`, `updated` (name, identifier or field values), `archived`, `restored`
-    /// and `deleted` are documented.
+    /// `instrument.*`; `created`, `updated` (name, identifier or field values), `archived`,
+    /// `restored` and `deleted` are documented.
     Instrument(Action, Box<Instrument>),
     /// `market.*`; `created`, `updated`, `archived` and `restored` are documented.
     Market(Action, Box<Market>),
@@ -45,8 +45,8 @@ pub enum Payload {
     Webhook(Action, Box<Webhook>),
     /// `membership.*`; no action is documented.
     Membership(Action, Box<Membership>),
-    /// Any other event type, or an undocumented one whose data does not read as its resource. The data
-    /// is in [`Event::data`](crate::Event::data).
+    /// Any other event type, or an undocumented one whose data does not read as its resource. The
+    /// data is in [`Event::data`](crate::Event::data).
     ///
     /// Expect new ones at any time: acknowledge what you do not handle.
     Unknown,

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 /// A JSON value as it was sent: a slice of the delivery's own bytes, neither copied nor changed.
 ///
-/// It keeps what this crate does not read: unknown fields, unknown event types, free-form objects. A
-/// clone shares the bytes and keeps the whole body alive.
+/// It keeps what this crate does not read: unknown fields, unknown event types, free-form objects.
+/// A clone shares the bytes and keeps the whole body alive.
 ///
 /// `Debug` prints the length only, so that a logged event does not spill what it carries.
 ///
@@ -67,8 +67,8 @@ impl RawJson {
         self.0
     }
 
-    /// Reads the value as a type of your own, which may borrow from it. A `&str` cannot hold a string
-    /// with escapes: take `String` or `Cow<str>`.
+    /// Reads the value as a type of your own, which may borrow from it. A `&str` cannot hold a
+    /// string with escapes: take `String` or `Cow<str>`.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ pub(crate) trait Resource: FromJson {
 
 /// Defines a struct that is read from a JSON object.
 ///
-/// A field's name is its key and its type says what is read. `Option` allows the member to be absent
-/// or null; any other type needs it.
+/// A field's name is its key and its type says what is read. `Option` allows the member to be
+/// absent or null; any other type needs it.
 macro_rules! resource {
     (
         $(#[$about:meta])*
@@ -58,7 +58,8 @@ macro_rules! resource {
                         while let Some(Key(key)) = members.next_key()? {
                             $(
                                 if key == stringify!($field) {
-                                    // The last of a repeated key counts, even if an earlier value does not fit.
+                                    // The last of a repeated key counts, even if an earlier value
+                                    // does not fit.
                                     if $field.is_some() {
                                         return Err(serde::de::Error::duplicate_field(""));
                                     }

@@ -17,17 +17,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// [`parse`](Self::parse) reads it as any type with `FromStr`. With the feature `rust_decimal`,
 /// `rust_decimal::Decimal::try_from(&scalar)` converts it exactly or returns an error.
 ///
-/// Equality is that of the text: `1.0` is not `1.00`. It does not implement `Ord`, because the order of
-/// the texts is not that of the numbers.
+/// Equality is that of the text: `1.0` is not `1.00`. It does not implement `Ord`, because the
+/// order of the texts is not that of the numbers.
 ///
 /// # In your own types
 ///
-/// `Deserialize` takes strings from any format, also inside `#[serde(flatten)]`, `untagged` and `tag`.
-/// It takes integers up to 64 bits, and any integer that the format hands over whole. A fraction, an
-/// exponent or a longer integer is an error, because serde formats hand it over as a float, which
-/// would lose digits. This also applies to a struct of yours that
-/// [`RawJson::decode`](crate::RawJson::decode) fills: if a field may hold such a JSON number, take it
-/// from the [`Event`](crate::Event), or as a `&serde_json::value::RawValue`.
+/// `Deserialize` takes strings from any format, also inside `#[serde(flatten)]`, `untagged` and
+/// `tag`. It takes integers up to 64 bits, and any integer that the format hands over whole. A
+/// fraction, an exponent or a longer integer is an error, because serde formats hand it over as a
+/// float, which would lose digits. This also applies to a struct of yours that
+/// [`RawJson::decode`](crate::RawJson::decode) fills: if a field may hold such a JSON number, take
+/// it from the [`Event`](crate::Event), or as a `&serde_json::value::RawValue`.
 ///
 /// # Examples
 ///

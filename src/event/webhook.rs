@@ -5,8 +5,9 @@ use super::resource::resource;
 resource! {
     /// A registration of an endpoint, such as the receiver's own.
     ///
-    /// Ptolemy documents the whole response. That an event carries it is assumed. The response to the
-    /// creation of a webhook carries the secret as well; an event should not, so it has no field here.
+    /// Ptolemy documents the whole response. That an event carries it is assumed. The response to
+    /// the creation of a webhook carries the secret as well; an event should not, so it has no
+    /// field here.
     pub struct Webhook {
         /// The id, a UUID.
         pub id: String,

@@ -22,8 +22,8 @@ use unread::Unread;
 ///
 /// The [`Verifier`] comes from the app data, either plain or as `web::Data`; without one every
 /// response is a 500. Header and timestamp are checked before any of the body is read, and reading
-/// stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does not
-/// apply.
+/// stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does
+/// not apply.
 ///
 /// A rejection closes the connection; actix-web discards the rest of the body until its
 /// `client_disconnect_timeout`.
@@ -47,7 +47,8 @@ impl FromRequest for Delivery {
 
 /// Extracts an event whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with 422.
+/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with
+/// 422.
 impl FromRequest for Event {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
@@ -65,8 +66,8 @@ impl ResponseError for Rejection {
 
     fn error_response(&self) -> HttpResponse {
         let mut builder = HttpResponse::build(self.status_code());
-        // On a connection that stays open, actix-web reads pipelined requests without end, even if the
-        // client does not read the responses.
+        // On a connection that stays open, actix-web reads pipelined requests without end, even if
+        // the client does not read the responses.
         builder.force_close();
         builder.content_type(ContentType::plaintext());
         if let Some(challenge) = self.challenge() {

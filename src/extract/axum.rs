@@ -23,9 +23,9 @@ use unread::Unread;
 /// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
 /// The [`Verifier`] comes from the router's state: either the state is a `Verifier`, or `Verifier`
-/// implements `FromRef` for it (see axum's derive). Header and timestamp are checked before any of the
-/// body is read, and reading stops at the verifier's [`body_limit`](Verifier::body_limit); axum's
-/// `DefaultBodyLimit` does not apply.
+/// implements `FromRef` for it (see axum's derive). Header and timestamp are checked before any of
+/// the body is read, and reading stops at the verifier's [`body_limit`](Verifier::body_limit);
+/// axum's `DefaultBodyLimit` does not apply.
 ///
 /// The rest of a rejected body is read and discarded in a tokio task, up to 16 MiB and 2 s, which
 /// needs a runtime with timers (`enable_time`).
@@ -54,7 +54,8 @@ where
 
 /// Extracts an event whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with 422.
+/// It checks the same as the extractor `Delivery`, and rejects a body that is not an event with
+/// 422.
 impl<S> FromRequest<S> for Event
 where
     S: Send + Sync,

@@ -159,13 +159,13 @@ fn fill(receiver: &Receiver, body: &str, at_once: usize) -> usize {
     }
 }
 
-/// The queue is bounded by bytes, and what it counts is what it keeps: neither the size of the bodies
-/// nor the buffers that they were read into matter.
+/// The queue is bounded by bytes, and what it counts is what it keeps: neither the size of the
+/// bodies nor the buffers that they were read into matter.
 #[test]
 fn a_full_queue_is_as_large_as_it_says_whatever_the_size_of_the_bodies() {
     for name in RECEIVERS {
-        // Beside the queue: requests that are being read, the decoded event in the handler, and what
-        // the allocator keeps.
+        // Beside the queue: requests that are being read, the decoded event in the handler, and
+        // what the allocator keeps.
         for (size, at_once, expected, allowed) in [
             (MEBIBYTE, 1, 15..=16, 16 * 1024),
             (60, 500, 89_000..=89_300, 2 * 1024),

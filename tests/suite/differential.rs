@@ -1,8 +1,8 @@
 //! Random and mutated requests, judged here and by the documented check in Python.
 //!
 //! The Python side is the algorithm of Ptolemy's guide, with the clock in whole seconds. We differ
-//! from it in the named ways of [`Difference`] and in no other; each case of one is proved by asking
-//! the documented check again, without what makes the difference.
+//! from it in the named ways of [`Difference`] and in no other; each case of one is proved by
+//! asking the documented check again, without what makes the difference.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! The programs of the README run. `docs::the_readme_quotes_the_programs_that_the_suite_runs` compares
-//! their text.
+//! The programs of the README run. `docs::the_readme_quotes_the_programs_that_the_suite_runs`
+//! compares their text.
 
 use std::cell::RefCell;
 

@@ -1,8 +1,8 @@
 //! The HMAC-SHA256 vectors of RFC 4231 and of Wycheproof.
 //!
-//! The library signs `{t}.{body}`, and no published message begins so. So the vectors hold the naive
-//! implementation first, and that one holds the signer and the verifier, with the keys and the
-//! messages of the vectors.
+//! The library signs `{t}.{body}`, and no published message begins so. So the vectors hold the
+//! naive implementation first, and that one holds the signer and the verifier, with the keys and
+//! the messages of the vectors.
 
 use ptolemy_webhooks::{Secret, Signer, Verifier, VerifyError};
 use serde::Deserialize;

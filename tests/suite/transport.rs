@@ -1,5 +1,5 @@
-//! One table of requests, sent to both frameworks and to bare hyper over a socket, by a client that can
-//! send what HTTP libraries do not.
+//! One table of requests, sent to both frameworks and to bare hyper over a socket, by a client that
+//! can send what HTTP libraries do not.
 
 pub(crate) mod client;
 pub(crate) mod server;
@@ -524,7 +524,8 @@ fn trailers_of_a_chunked_body_are_neither_body_nor_header() {
             body.extend(format!("{}\r\n\r\n", signature(EVENT)).bytes());
             let mut client = Client::connect(server.address);
             client.send(&[case.head(), body].concat());
-            // actix-web takes no trailers: it answers 400 or closes. Nobody takes a signature in one.
+            // actix-web takes no trailers: it answers 400 or closes. Nobody takes a signature in
+            // one.
             match client.answer() {
                 Some(answer) if framework != Framework::Actix => {
                     assert_eq!(answer.status, status, "{framework:?}");

@@ -1,5 +1,5 @@
-//! Two faults of actix-web 4.18 (actix-http 3.20), without this crate: a path that does not exist is
-//! enough. `SECURITY.md` says what helps. A test here fails once its fault is fixed.
+//! Two faults of actix-web 4.18 (actix-http 3.20), without this crate: a path that does not exist
+//! is enough. `SECURITY.md` says what helps. A test here fails once its fault is fixed.
 #![cfg(all(target_os = "linux", feature = "actix-web"))]
 
 use std::fs;

@@ -17,8 +17,8 @@ pub const UNKNOWN: &str = "ours, an unknown type";
 pub const VALUE: &str = "from_slice::<serde_json::Value>";
 pub const DERIVED: &str = "structs with #[derive(Deserialize)]";
 
-/// The structs that a user would write by hand for the same event. One field in another shape, or one that
-/// occurs twice, fails the whole event, and the error quotes the body.
+/// The structs that a user would write by hand for the same event. One field in another shape, or
+/// one that occurs twice, fails the whole event, and the error quotes the body.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "decoded to be timed")]
 struct Derived {

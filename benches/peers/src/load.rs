@@ -1,5 +1,5 @@
-//! Handlers that take `Delivery` or `Event` against one that takes `Bytes` and ignores them, and one
-//! that takes `Bytes` and hashes them, which is the least that a check can cost (`Floor`), over
+//! Handlers that take `Delivery` or `Event` against one that takes `Bytes` and ignores them, and
+//! one that takes `Bytes` and hashes them, which is the least that a check can cost (`Floor`), over
 //! loopback: one server on one core, 32 keep-alive connections with one request in flight on each,
 //! signed deliveries of 1 KiB, nothing printed for them.
 //!
