@@ -123,14 +123,15 @@ impl Delivery {
     /// Returns a key under which repetitions of this delivery can be recognised: `sha256:` and 64
     /// hex digits.
     ///
-    /// Deliveries can repeat. For an event with a non-empty `id` the hash covers the body, so a
-    /// repetition has the same key even though it may be signed anew. For any other body it covers
-    /// the signed bytes, which are `t`, a dot and the body, so the same body at another second is
-    /// another delivery.
+    /// Deliveries can repeat. If the body names one event, the hash covers the body, so that a
+    /// repetition has the same key even if it is signed anew. A body names one event if it has a
+    /// non-empty string as `id`, the time of the event, and an object as its data that does not have
+    /// the same `id`. For any other body the hash covers the signed bytes, which are `t`, a dot and
+    /// the body, so the same body at another second is another delivery.
     ///
-    /// That an `id` names one event is assumed, not documented by Ptolemy. So the key is never
-    /// built on `id` alone: two bodies with one `id` have two keys. Where the assumption is wrong,
-    /// an event is handled twice and none is dropped.
+    /// It is assumed, not documented by Ptolemy, that an `id` names one event. So the key is never
+    /// built on `id` alone: two bodies with one `id` have two keys. If the assumption is wrong, an
+    /// event may be handled twice, but it is not dropped.
     #[must_use]
     pub fn dedup_key(&self) -> String {
         Labels::dedup_key_of(&self.body, || self.verified.t())

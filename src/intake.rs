@@ -11,6 +11,10 @@ use crate::rejection::Rejection;
 use crate::verification::Verification;
 use crate::verify::Verifier;
 
+/// A body of one chunk up to this length is copied: the chunk may be a small slice of a large buffer
+/// of the server, which the delivery would keep alive.
+const MAX_COPY: usize = 16 * 1024;
+
 /// The most bytes that are reserved because a request declares its length.
 const LARGEST_RESERVATION: usize = 64 * 1024;
 
@@ -115,13 +119,13 @@ impl Intake {
                 reservation: declared.min(LARGEST_RESERVATION),
                 body: Body::One(Bytes::new()),
             }),
-            _ => Err(Rejection::body_too_large(limit)),
+            _ => Err(Rejection::over_limit(limit)),
         }
     }
 
     /// Adds the next chunk of the body.
     ///
-    /// A body of one chunk is kept without a copy.
+    /// A body of one chunk is kept without a copy if it is longer than 16 KiB.
     ///
     /// # Errors
     ///
@@ -133,7 +137,7 @@ impl Intake {
             Some(length) if chunk.len() <= self.limit.saturating_sub(length) => {}
             _ => {
                 self.body = Body::TooLarge;
-                return Err(Rejection::body_too_large(self.limit));
+                return Err(Rejection::over_limit(self.limit));
             }
         }
         self.verification.update(&chunk);
@@ -161,9 +165,14 @@ impl Intake {
     /// failed.
     pub fn finish(self) -> Result<Delivery, Rejection> {
         let body = match self.body {
+            Body::One(body) if body.len() <= MAX_COPY => Bytes::copy_from_slice(&body),
             Body::One(body) => body,
+            // A buffer that grew may be twice as long as the body.
+            Body::Many(body) if body.capacity() > body.len() + body.len() / 4 => {
+                Bytes::copy_from_slice(&body)
+            }
             Body::Many(body) => body.freeze(),
-            Body::TooLarge => return Err(Rejection::body_too_large(self.limit)),
+            Body::TooLarge => return Err(Rejection::over_limit(self.limit)),
         };
         let verified = self.verification.finish()?;
         Ok(Delivery::new(body, verified))

@@ -34,8 +34,9 @@ impl<'a> Labels<'a> {
     pub(crate) fn of(body: &'a Bytes, t: impl FnOnce() -> String) -> Self {
         let envelope = Envelope::parse(body).ok();
         let event_id = envelope.as_ref().and_then(event_id);
-        let dedup_key = dedup_key(body, event_id.is_none().then(t));
         let resource_id = envelope.as_ref().and_then(Envelope::resource_id);
+        let names_an_event = envelope.as_ref().is_some_and(names_an_event);
+        let dedup_key = dedup_key(body, (!names_an_event).then(t));
         let event_type = envelope.map(Envelope::into_event_type);
         Self {
             resource: event_type.as_ref().and_then(resource),
@@ -46,16 +47,28 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// The key alone, for which the data is not read.
+    /// The key alone.
     pub(crate) fn dedup_key_of(body: &Bytes, t: impl FnOnce() -> String) -> String {
-        let envelope = Envelope::parse(body).ok();
-        let event_id = envelope.as_ref().and_then(event_id);
-        dedup_key(body, event_id.is_none().then(t))
+        let names_an_event = Envelope::parse(body).is_ok_and(|it| names_an_event(&it));
+        dedup_key(body, (!names_an_event).then(t))
     }
 }
 
 fn event_id<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
     envelope.id().filter(|id| !id.is_empty())
+}
+
+/// Whether two events can hardly have this body: it has an id that is not the resource's, a time, and
+/// the resource apart from both.
+///
+/// Without the last two, an id that names the resource would make one event of two changes that
+/// lead to the same state.
+fn names_an_event(envelope: &Envelope<'_>) -> bool {
+    let id = event_id(envelope);
+    id.is_some()
+        && id != envelope.resource_id()
+        && envelope.created_at().is_some()
+        && envelope.has_resource()
 }
 
 fn resource<'a>(event_type: &Cow<'a, str>) -> Option<Cow<'a, str>> {

@@ -1,13 +1,15 @@
 //! Whether deliveries look as this library assumes.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::delivery::Delivery;
-use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Payload, fields};
+use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Known, Payload, known};
 
 /// Counts, for each assumption about deliveries, how many were as assumed and how many were not.
 ///
@@ -43,6 +45,8 @@ use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Payload, field
 pub struct Observations {
     deliveries: AtomicU64,
     counts: [[AtomicU64; 3]; Assumption::ALL.len()],
+    /// How often a field of a resource was missing; the keys are this library's own names.
+    missing_fields: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 impl Observations {
@@ -58,23 +62,50 @@ impl Observations {
         let mut new = Vec::new();
         let seen = Seen::of(delivery.body());
         for &assumption in Assumption::ALL {
-            let finding = match (&seen, assumption) {
-                (Some(seen), _) => seen.finding(assumption),
-                (None, Assumption::EventType) => Some(Finding::AnotherShape),
+            let result = match (&seen, assumption) {
+                (Some(seen), _) => seen.compare(assumption),
+                (None, Assumption::EventType) => Some(Err(Finding::AnotherShape)),
                 (None, _) => None,
             };
-            let Some(finding) = finding else { continue };
-            let counts = self.counts.get(assumption as usize);
-            let count = counts.and_then(|counts| counts.get(finding as usize));
-            let before = count.map(|count| count.fetch_add(1, Ordering::Relaxed));
-            if finding != Finding::AsAssumed && before == Some(0) {
+            let Some(result) = result else { continue };
+            let before = self.count(assumption, result);
+            if let (Err(finding), Some(0)) = (result, before) {
                 new.push(Deviation {
                     assumption,
                     finding,
                 });
             }
         }
+        if let Some(seen) = seen {
+            self.count_missing_fields(&seen);
+        }
         new
+    }
+
+    /// Returns how many deliveries were in this state before.
+    fn count(&self, assumption: Assumption, result: Result<(), Finding>) -> Option<u64> {
+        let column = match result {
+            Ok(()) => 0,
+            Err(Finding::Missing) => 1,
+            Err(Finding::AnotherShape) => 2,
+        };
+        let count = self.counts.get(assumption as usize)?.get(column)?;
+        Some(count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn count_missing_fields(&self, seen: &Seen<'_>) {
+        let missing = seen.missing_fields();
+        if missing.is_empty() {
+            return;
+        }
+        for field in missing {
+            *self.missing_fields().entry(field).or_default() += 1;
+        }
+    }
+
+    fn missing_fields(&self) -> MutexGuard<'_, BTreeMap<(&'static str, &'static str), u64>> {
+        let fields = self.missing_fields.lock();
+        fields.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many deliveries were observed.
@@ -95,12 +126,16 @@ impl Observations {
     }
 }
 
-/// Prints a line for each assumption, and below a deviation what it costs.
+/// Prints a line for each assumption, below a deviation its cost, and at the end how often each
+/// known field of a resource was missing.
 impl fmt::Display for Observations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} deliveries observed", self.deliveries())?;
+        write!(f, "deliveries observed: {}", self.deliveries())?;
         for observation in self.iter() {
             write!(f, "\n{observation}")?;
+        }
+        for ((resource, field), count) in &*self.missing_fields() {
+            write!(f, "\n  {resource} without `{field}`: {count}")?;
         }
         Ok(())
     }
@@ -146,7 +181,7 @@ impl fmt::Display for Observation {
 pub struct Deviation {
     /// The assumption.
     pub assumption: Assumption,
-    /// The finding, which is never [`Finding::AsAssumed`].
+    /// How the delivery deviated.
     pub finding: Finding,
 }
 
@@ -154,21 +189,18 @@ pub struct Deviation {
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let finding = match self.finding {
-            Finding::AsAssumed => "as assumed",
             Finding::Missing => "missing from a delivery",
-            Finding::AnotherShape => "in another shape than assumed",
+            Finding::AnotherShape => "another shape than assumed",
         };
         let Self { assumption, .. } = self;
         write!(f, "{assumption}: {finding}; {}", assumption.cost())
     }
 }
 
-/// Whether a delivery was as an [`Assumption`] says.
+/// How a delivery deviated from an [`Assumption`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Finding {
-    /// It is as assumed.
-    AsAssumed,
     /// It is not there, or null.
     Missing,
     /// It is there in another shape, or under another name.
@@ -183,6 +215,8 @@ pub enum Assumption {
     EventType,
     /// `id` is a non-empty string.
     EventId,
+    /// `id` is not the `id` of the data.
+    DistinctId,
     /// `workspace_id` is a string.
     WorkspaceId,
     /// `created_at` is a string with a time.
@@ -206,6 +240,7 @@ impl Assumption {
     pub const ALL: &'static [Self] = &[
         Self::EventType,
         Self::EventId,
+        Self::DistinctId,
         Self::WorkspaceId,
         Self::CreatedAt,
         Self::Actor,
@@ -228,14 +263,20 @@ impl Assumption {
                 "repetitions that are signed anew cannot be recognised, so an event may be handled \
                  more than once"
             }
+            Self::DistinctId => {
+                "the `id` may name the resource, so repetitions that are signed anew are not \
+                 recognised, and an event may be handled more than once"
+            }
             Self::WorkspaceId => "`Event::workspace_id` is `None`",
             Self::CreatedAt => {
-                "under the name `occurred_at` nothing is lost; otherwise `Event::created_at` is `None`"
+                "under the name `occurred_at` nothing is lost; otherwise `Event::created_at` is \
+                 `None`, and repetitions that are signed anew are not recognised"
             }
             Self::Actor => "`Event::actor` is `None`, or JSON that is not an object",
             Self::Data => {
                 "under the names `payload` and `resource` nothing is lost; otherwise the payload of a \
-                 documented event type is malformed"
+                 documented event type is malformed, and repetitions that are signed anew are not \
+                 recognised"
             }
             Self::KnownEventType => {
                 "the payload is typed if its resource is known and the data fits, and `Unknown` \
@@ -262,9 +303,10 @@ impl fmt::Display for Assumption {
             Self::CreatedAt => "time of the event (`created_at`, an ISO 8601 time)",
             Self::Actor => "actor (`actor`, an object)",
             Self::Data => "data (`data`, an object)",
-            Self::KnownEventType => "event type is in the list that is known here",
-            Self::DataShape => "data reads as its resource",
-            Self::DataFields => "data has all fields of its resource that are known here",
+            Self::DistinctId => "event id apart from the resource id",
+            Self::KnownEventType => "event type in the list of this library",
+            Self::DataShape => "shape of the data (that of its resource)",
+            Self::DataFields => "fields of the data (all that this library reads)",
             Self::ResourceId => "resource id (`id` of the data, a string)",
         })
     }
@@ -285,12 +327,16 @@ impl<'a> Seen<'a> {
     }
 
     /// Compares the event with an assumption; `None` if the assumption does not concern it.
-    fn finding(&self, assumption: Assumption) -> Option<Finding> {
+    fn compare(&self, assumption: Assumption) -> Option<Result<(), Finding>> {
         let envelope = &self.envelope;
         let is_text = |text: Option<Cow<'_, str>>| text.is_some_and(|text| !text.is_empty());
         Some(match assumption {
             Assumption::EventType => one_of(&envelope.types, |name| is_text(name.string())),
             Assumption::EventId => one(envelope.id, |id| is_text(id.string())),
+            Assumption::DistinctId => {
+                let id = envelope.id()?;
+                as_assumed(id != envelope.resource_id()?)
+            }
             Assumption::WorkspaceId => one(envelope.workspace_id, |id| is_text(id.string())),
             Assumption::CreatedAt => one_of(&envelope.times, |time| {
                 time.kind() == Kind::String && self.event.created_at.is_some()
@@ -302,18 +348,31 @@ impl<'a> Seen<'a> {
                 as_assumed(known.any(|&known| self.event.event_type == known))
             }
             Assumption::DataShape => {
-                self.fields()?;
+                self.known()?;
                 as_assumed(matches!(&self.event.payload, Ok(it) if *it != Payload::Unknown))
             }
             Assumption::DataFields => {
-                let fields = self.fields()?;
-                match self.data()?.has_all(fields) {
-                    true => Finding::AsAssumed,
-                    false => Finding::Missing,
+                self.known().and(self.data())?;
+                match self.missing_fields().is_empty() {
+                    true => Ok(()),
+                    false => Err(Finding::Missing),
                 }
             }
             Assumption::ResourceId => one(self.data()?.member("id"), |id| is_text(id.string())),
         })
+    }
+
+    /// The fields of the resource that the data lacks, also within the items of a composite value.
+    fn missing_fields(&self) -> Vec<(&'static str, &'static str)> {
+        let (Some((resource, fields, item_fields)), Some(data)) = (self.known(), self.data())
+        else {
+            return Vec::new();
+        };
+        let mut missing = data.missing(fields);
+        if let Some(items) = data.member("items").filter(|_| !item_fields.is_empty()) {
+            missing.extend(items.missing_from_elements(item_fields));
+        }
+        missing.into_iter().map(|field| (resource, field)).collect()
     }
 
     /// The data, if it is an object.
@@ -322,37 +381,30 @@ impl<'a> Seen<'a> {
         data.filter(|data| data.kind() == Kind::Object)
     }
 
-    /// The fields of the resource, if the resource is known here.
-    fn fields(&self) -> Option<&'static [&'static str]> {
-        fields(self.event.event_type.resource()?)
+    /// The resource's name, its fields and those of its items, if the resource is known here.
+    fn known(&self) -> Option<Known> {
+        known(self.event.event_type.resource()?)
     }
 }
 
-fn one(value: Option<Json<'_>>, is_right: impl FnOnce(Json<'_>) -> bool) -> Finding {
-    match value {
-        None => Finding::Missing,
-        Some(value) if value.kind() == Kind::Null => Finding::Missing,
+fn one(value: Option<Json<'_>>, is_right: impl FnOnce(Json<'_>) -> bool) -> Result<(), Finding> {
+    match value.filter(|value| value.kind() != Kind::Null) {
+        None => Err(Finding::Missing),
         Some(value) => as_assumed(is_right(value)),
     }
 }
 
 /// Of a field with several names, the first is assumed; a value under another has another shape.
-fn one_of(named: &[Field<'_>], is_right: impl FnOnce(Json<'_>) -> bool) -> Finding {
-    match named.split_first() {
-        Some((first, others)) => match one(first.value, is_right) {
-            Finding::Missing if others.iter().any(|field| field.value.is_some()) => {
-                Finding::AnotherShape
-            }
-            finding => finding,
-        },
-        None => Finding::Missing,
+fn one_of(named: &[Field<'_>], is_right: impl FnOnce(Json<'_>) -> bool) -> Result<(), Finding> {
+    let mut values = named.iter().map(|field| field.value);
+    let result = one(values.next().flatten(), is_right);
+    let is_elsewhere = |value: Json<'_>| value.kind() != Kind::Null;
+    match result {
+        Err(Finding::Missing) if values.flatten().any(is_elsewhere) => Err(Finding::AnotherShape),
+        result => result,
     }
 }
 
-fn as_assumed(is_right: bool) -> Finding {
-    if is_right {
-        Finding::AsAssumed
-    } else {
-        Finding::AnotherShape
-    }
+fn as_assumed(is_right: bool) -> Result<(), Finding> {
+    is_right.then_some(()).ok_or(Finding::AnotherShape)
 }

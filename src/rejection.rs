@@ -107,14 +107,22 @@ impl Rejection {
         }
     }
 
-    pub(crate) fn body_too_large(limit: impl Into<Option<usize>>) -> Self {
-        let limit = limit.into();
-        Self::new(RejectionKind::BodyTooLarge { limit })
+    /// Rejects a body that is longer than a limit of the server or of a layer around the handler.
+    /// [`Intake`](crate::Intake) enforces the limit of the verifier itself.
+    #[must_use]
+    pub fn body_too_large() -> Self {
+        Self::new(RejectionKind::BodyTooLarge { limit: None })
     }
 
-    #[cfg(feature = "actix-web")]
-    pub(crate) fn not_configured() -> Self {
+    /// Rejects a request because the server has no [`Verifier`](crate::Verifier).
+    #[must_use]
+    pub fn not_configured() -> Self {
         Self::new(RejectionKind::NotConfigured)
+    }
+
+    pub(crate) fn over_limit(limit: usize) -> Self {
+        let limit = Some(limit);
+        Self::new(RejectionKind::BodyTooLarge { limit })
     }
 
     fn new(kind: RejectionKind) -> Self {

@@ -188,7 +188,8 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Finds the mistake that explains most: a placeholder has no prefix either, and says more.
+/// Returns the most specific mistake: a placeholder also lacks the prefix, but "placeholder" is more
+/// helpful.
 fn check_text(text: &str) -> Result<(), SecretErrorKind> {
     if text.is_empty() {
         return Err(SecretErrorKind::Empty);
@@ -208,10 +209,13 @@ fn check_text(text: &str) -> Result<(), SecretErrorKind> {
     if bare != trimmed {
         return Err(SecretErrorKind::Quoted);
     }
-    if trimmed.ends_with([',', ';']) {
+    if trimmed.ends_with([',', ';', ')', '}', ']']) {
         return Err(SecretErrorKind::TrailingPunctuation);
     }
-    if trimmed.ends_with(r"\n") || trimmed.ends_with(r"\r") {
+    if [r"\n", r"\r", r"\t"]
+        .iter()
+        .any(|escape| trimmed.ends_with(escape))
+    {
         return Err(SecretErrorKind::EscapedNewline);
     }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -231,7 +235,8 @@ fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'' | '`' | '‘' | '’' | '“' | '”' | '«' | '»')
 }
 
-/// `${NAME}`, `$(command)`, `$NAME`, `%NAME%`, `{{name}}`, `{name}`, `<secret>`, `[secret]`.
+/// `${NAME}`, `$(command)`, `$NAME`, `%NAME%`, `{{name}}`, `{name}`, `<secret>`, `[secret]`, and
+/// the words of sample files: `your_secret_here`, `changeme`.
 fn is_placeholder(key: &str) -> bool {
     let encloses = |open: &str, close: &str| {
         key.strip_prefix(open)
@@ -248,14 +253,33 @@ fn is_placeholder(key: &str) -> bool {
         || (key.contains("${") && key.contains('}'))
         || (key.contains("{{") && key.contains("}}"))
         || key.strip_prefix('$').is_some_and(is_name)
+        || ["your_", "your-", "changeme", "change_me", "change-me"]
+            .iter()
+            .any(|word| contains(key, word))
 }
 
-/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row: the
-/// characters that stand for characters that are not shown. None of it is likely in a random key.
+/// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row, the word
+/// "redacted", and one punctuation mark three times or more. None of it is likely in a random key.
 fn is_masked(key: &str) -> bool {
     key.contains(['•', '●', '∙', '·', '…', '⋯', '█'])
         || key.contains("...")
         || key.contains("***")
-        || key.to_ascii_lowercase().contains("xxxxxx")
+        || contains(key, "xxxxxx")
+        || contains(key, "redacted")
         || (key.len() >= 3 && key.bytes().all(|byte| byte.eq_ignore_ascii_case(&b'x')))
+        || is_one_mark(key)
+}
+
+/// Whether a key is one punctuation mark, three times or more.
+fn is_one_mark(key: &str) -> bool {
+    match key.as_bytes() {
+        [first, _, _, ..] => first.is_ascii_punctuation() && key.bytes().all(|byte| byte == *first),
+        _ => false,
+    }
+}
+
+/// Whether `text` contains `part`, in either case. It copies nothing: a copy would not be wiped.
+fn contains(text: &str, part: &str) -> bool {
+    let mut windows = text.as_bytes().windows(part.len());
+    windows.any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }

@@ -48,9 +48,15 @@ impl SecretError {
         }
     }
 
-    /// Whether the secret is missing or empty, in contrast to one that is wrong.
-    pub(crate) fn is_absent(&self) -> bool {
+    /// Returns whether there is no secret, in contrast to one that is wrong: the variable is not set,
+    /// the file does not exist, or one of them is empty.
+    ///
+    /// A reload that finds no previous secret ends a rotation, for example.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        let is_no_file = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         matches!(self.kind, SecretErrorKind::NotSet | SecretErrorKind::Empty)
+            || self.source.as_ref().is_some_and(is_no_file)
     }
 
     /// Returns what is wrong.
@@ -132,9 +138,9 @@ pub enum SecretErrorKind {
     Placeholder,
     /// It begins or ends with a quotation mark.
     Quoted,
-    /// It ends with a comma or a semicolon.
+    /// It ends with a comma, a semicolon or a closing bracket.
     TrailingPunctuation,
-    /// It ends with `\n` or `\r`, written as a backslash and a letter.
+    /// It ends with `\n`, `\r` or `\t`, written as a backslash and a letter.
     EscapedNewline,
     /// It does not begin with `whsec_`.
     NoPrefix,
@@ -163,8 +169,8 @@ impl fmt::Display for SecretErrorKind {
             Self::Masked => "secret is masked, as dashboards and logs show it; copy the whole secret",
             Self::Placeholder => "secret is a placeholder that was not replaced",
             Self::Quoted => "secret begins or ends with a quotation mark",
-            Self::TrailingPunctuation => "secret ends with a comma or a semicolon",
-            Self::EscapedNewline => r"secret ends with a line break that is written out as `\n` or `\r`",
+            Self::TrailingPunctuation => "secret ends with punctuation, such as a comma",
+            Self::EscapedNewline => r"secret ends with white space that is written out, such as `\n`",
             Self::NoPrefix => {
                 "secret does not begin with `whsec_`; did you pass an API token (`ptk_live_…`)?"
             }

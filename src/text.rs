@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 /// Shows text that a sender chose as one word of one line.
 ///
-/// Text in a delivery may contain line breaks, escape sequences for terminals, characters that turn
-/// the direction of what follows, and spaces that would begin another field. `Display` writes each
+/// Text in a delivery may contain line breaks, escape sequences for terminals, characters that
+/// change the text direction, and spaces that would begin another field. `Display` writes each
 /// of them as `\u{…}`, and a backslash as `\\`, so the line keeps its fields and the text stays
 /// unambiguous:
 ///
@@ -69,6 +69,9 @@ impl<'a> LogText<'a> {
 
 impl fmt::Display for LogText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.width().is_some() {
+            return f.pad(&self.to_string());
+        }
         let mut left = self.max_chars;
         for c in self.text.chars() {
             let length = shown_length(c);
@@ -166,6 +169,13 @@ mod tests {
             assert_eq!(LogText::new(text).to_string(), shown);
             assert_eq!(format!("{:?}", LogText::new(text)), shown);
         }
+    }
+
+    #[test]
+    fn a_width_pads_what_is_shown() {
+        assert_eq!(format!("[{:>6}]", LogText::new("a\n")), r"[a\u{a}]");
+        assert_eq!(format!("[{:<8}]", LogText::new("a\n")), r"[a\u{a}  ]");
+        assert_eq!(format!("[{:4}]", LogText::new("a")), "[a   ]");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::clock::Claim;
 use crate::header::{self, Candidates};
 use crate::mac::{self, Key, Mac};
 use crate::secret::Secret;
-use crate::secret_error::SecretError;
+use crate::secret_error::{SecretError, SecretErrorKind};
 use crate::verification::{Verification, Verified};
 use crate::verify_error::VerifyError;
 
@@ -76,9 +76,8 @@ impl Verifier {
     /// | `PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE` | path of a file that contains it | no |
     ///
     /// The first name is the one in Ptolemy's guide; the others are this library's. An empty
-    /// variable counts as not set. An empty file of the previous secret means that there is none,
-    /// as for an optional key of a Kubernetes secret. [`Secret::from_file`] describes how files are
-    /// read.
+    /// variable counts as not set. An empty file of the previous secret means that there is none; a
+    /// file that does not exist is an error. [`Secret::from_file`] describes how files are read.
     ///
     /// # Errors
     ///
@@ -88,7 +87,10 @@ impl Verifier {
         let verifier = Self::new(Secret::from_env_or_file(SECRET_VARIABLE)?);
         match Secret::from_env_or_file(PREVIOUS_SECRET_VARIABLE) {
             Ok(previous) => Ok(verifier.with_previous(previous)),
-            Err(error) if error.is_absent() => Ok(verifier),
+            // A file that is named and does not exist is a mistake.
+            Err(error) if error.is_absent() && error.kind() != SecretErrorKind::Unreadable => {
+                Ok(verifier)
+            }
             Err(error) => Err(error),
         }
     }

@@ -35,7 +35,7 @@ pub enum VerifyError {
         "timestamp is {} s ahead, tolerance is {} s{}",
         ahead.as_secs(),
         tolerance.as_secs(),
-        if *in_milliseconds { "; `t` looks like milliseconds, it counts seconds" } else { "" },
+        if *in_milliseconds { "; `t` must count seconds and looks like milliseconds" } else { "" },
     )]
     #[non_exhaustive]
     TooFarAhead {

@@ -17,8 +17,9 @@ use sha2::block_api::compress256;
 use time::macros::datetime;
 
 /// The text that is looked for in freed memory.
-const NEEDLE: &str = "SENTINEL_0123456789abcdef";
-const SECRET: &str = "whsec_SENTINEL_0123456789abcdef";
+/// In lower case, so that a copy in lower case is found too.
+const NEEDLE: &str = "sentinel_0123456789abcdef";
+const SECRET: &str = "whsec_sentinel_0123456789abcdef";
 
 /// The initial state of SHA-256, FIPS 180-4 section 5.3.3.
 const INITIAL: [u32; 8] = [
@@ -241,8 +242,8 @@ fn decoding_allocates_less_than_a_value_does() {
 /// while it is decoded; the body is part of both. Documented at `Event`.
 #[cfg(feature = "samples")]
 const FACTORS: &[(&str, f64, f64)] = &[
-    ("instrument", 12.3, 12.3),
-    ("market", 12.3, 12.3),
+    ("instrument", 10.6, 10.6),
+    ("market", 10.6, 10.6),
     ("market_listing", 3.1, 3.1),
     ("market_listing_suspension", 3.1, 3.1),
     ("time_series_value", 3.1, 3.1),

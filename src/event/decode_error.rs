@@ -59,15 +59,15 @@ impl DecodeError {
 pub enum DecodeErrorKind {
     /// The body is not valid UTF-8, even if only in a field that is ignored.
     NotUtf8,
-    /// The body breaks JSON's grammar; a byte order mark does so too.
+    /// The body breaks JSON's grammar. A byte order mark also counts.
     NotJson,
-    /// The body ends before its JSON does. An empty body is such a one.
+    /// The body ends before its JSON does. This includes an empty body.
     Incomplete,
     /// Something follows the JSON value.
     Trailing,
     /// The body is JSON, but not an object.
     NotAnObject,
-    /// The object has neither `event_type` nor `type`, which could replace it.
+    /// The object has neither `event_type` nor its alternative `type`.
     MissingEventType,
     /// `event_type` is not a string, or contains a lone surrogate.
     EventTypeNotAString,

@@ -83,7 +83,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The time under the first name that has a string, whether that string is a time or not.
-    pub(super) fn created_at(&self) -> Option<OffsetDateTime> {
+    pub(crate) fn created_at(&self) -> Option<OffsetDateTime> {
         let is_string = |value: &Json<'_>| value.kind() == Kind::String;
         let time = self.times.iter().find_map(|f| f.value.filter(is_string))?;
         parse_time(&time.string()?).ok()
@@ -101,6 +101,12 @@ impl<'a> Envelope<'a> {
             .into_iter()
             .find(|field| field.value.as_ref().is_some_and(is_object))
             .unwrap_or_else(|| Field::new("data", self.data_of_another_type()))
+    }
+
+    /// Whether one of the names carries an object.
+    pub(crate) fn has_resource(&self) -> bool {
+        let data = self.data().value;
+        data.is_some_and(|data| data.kind() == Kind::Object)
     }
 
     fn data_of_another_type(&self) -> Option<Json<'a>> {

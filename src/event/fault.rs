@@ -57,7 +57,9 @@ impl fmt::Display for Cause {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::Unexpected { expected, found } => write!(f, "expected {expected}, found {found}"),
-            Self::NotATime => f.write_str("expected an ISO 8601 time, found another string"),
+            Self::NotATime => f.write_str(
+                "expected an ISO 8601 time with an offset from UTC, found another string",
+            ),
             Self::TimeOutOfRange => {
                 f.write_str("expected a time within the years -9999 to 9999 in UTC")
             }

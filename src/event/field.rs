@@ -43,11 +43,23 @@ impl<'a> Json<'a> {
         field.value
     }
 
-    /// Whether an object has a member of each of these names.
-    pub(crate) fn has_all(self, names: &[&str]) -> bool {
+    /// Those of the names of which an object has no member; all of them for another value.
+    pub(crate) fn missing(self, names: &[&'static str]) -> Vec<&'static str> {
         let mut missing = names.to_vec();
-        let visited = self.members(|key, _| missing.retain(|&name| Some(name) != key));
-        visited.is_ok() && missing.is_empty()
+        let _ = self.members(|key, _| missing.retain(|&name| Some(name) != key));
+        missing
+    }
+
+    /// Those of the names that an element of an array lacks; none for another value.
+    pub(crate) fn missing_from_elements(self, names: &[&'static str]) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        let _ = self.elements(|element| {
+            // Each name once: an array may be long.
+            let lacking = element.missing(names).into_iter();
+            let new: Vec<_> = lacking.filter(|name| !missing.contains(name)).collect();
+            missing.extend(new);
+        });
+        missing
     }
 }
 

@@ -207,9 +207,9 @@ impl FromJson for Scalar {
         }
     }
 
-    fn quick<'de, D: Deserializer<'de>>(json: D, body: &'de Bytes) -> Result<Self, D::Error> {
-        // serde would hand a number over as a float, which loses digits.
-        cut_out(json, body)
+    fn quick<'de, D: Deserializer<'de>>(json: D, _: &'de Bytes) -> Result<Self, D::Error> {
+        // A fraction fails, because serde would hand it over as a float.
+        Self::deserialize(json)
     }
 }
 
@@ -223,15 +223,20 @@ impl FromJson for RawJson {
     }
 }
 
-impl FromJson for BTreeMap<String, String> {
+impl FromJson for BTreeMap<String, Scalar> {
     fn from_json(json: Json<'_>) -> Result<Self, Fault> {
-        serde_json::from_str(json.text()).or_else(|_| {
-            let mut fault = None;
-            json.members(|key, value| {
-                fault = fault.take().or_else(|| string_member(key, value).err());
-            })?;
-            Err(fault.unwrap_or(json.unexpected("an object of strings")))
-        })
+        let mut map = Self::new();
+        let mut fault = None;
+        json.members(|key, value| match member(key, value) {
+            Ok((key, value)) => {
+                map.insert(key, value);
+            }
+            Err(error) => fault = fault.take().or(Some(error)),
+        })?;
+        match fault {
+            Some(fault) => Err(fault),
+            None => Ok(map),
+        }
     }
 
     fn quick<'de, D: Deserializer<'de>>(json: D, _: &'de Bytes) -> Result<Self, D::Error> {
@@ -239,9 +244,10 @@ impl FromJson for BTreeMap<String, String> {
     }
 }
 
-fn string_member(key: Option<&str>, value: Json<'_>) -> Result<String, Fault> {
+fn member(key: Option<&str>, value: Json<'_>) -> Result<(String, Scalar), Fault> {
     let key = key.ok_or(Fault::new(Cause::LoneSurrogate))?;
-    String::from_json(value).map_err(|fault| fault.under_key(key))
+    let value = Scalar::from_json(value).map_err(|fault| fault.under_key(key))?;
+    Ok((key.to_owned(), value))
 }
 
 impl<T: FromJson> FromJson for Vec<T> {

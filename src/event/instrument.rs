@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::raw_json::RawJson;
 use super::resource::resource;
+use super::scalar::Scalar;
 
 resource! {
     /// Something that can be traded, such as a share.
@@ -19,7 +20,7 @@ resource! {
         /// The id of its type, a UUID.
         pub type_id: Option<String>,
         /// The current values of all custom fields, each as text.
-        pub extra_fields_snapshot: Option<BTreeMap<String, String>>,
+        pub extra_fields_snapshot: Option<BTreeMap<String, Scalar>>,
         /// A free-form object.
         pub extras: Option<RawJson>,
         /// When it was archived; `None` while it is active.

@@ -54,7 +54,7 @@ impl Malformed {
 
     /// Why it could not be read, such as `expected a string, found a number`.
     #[must_use]
-    pub fn reason(&self) -> impl fmt::Display + '_ {
+    pub fn cause(&self) -> impl fmt::Display + '_ {
         *self.cause
     }
 }

@@ -1,8 +1,8 @@
 //! An event that is read in one pass, its data with its envelope.
 //!
 //! That works if the event type precedes the data, as it does in the usual event. serde_json does
-//! not say where a value ends that it reads into a type, so the text of the data is what lies
-//! between its key and the next.
+//! not report where a value ends when it deserializes it, so the text of the data is cut out between
+//! its key and the next.
 
 use std::borrow::Cow;
 use std::fmt;

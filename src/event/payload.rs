@@ -2,7 +2,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error as _};
 
 use super::action::Action;
-use super::composite_time_series_value::CompositeTimeSeriesValue;
+use super::composite_time_series_value::{CompositeItem, CompositeTimeSeriesValue};
 use super::event_type::{EventType, split};
 use super::field::Field;
 use super::from_json::{self, FromJson};
@@ -76,7 +76,7 @@ impl Payload {
 
     /// Whether the data of this event type is decoded.
     pub(super) fn is_known(event_type: &str) -> bool {
-        split(event_type).is_some_and(|(resource, _)| fields(resource).is_some())
+        split(event_type).is_some_and(|(resource, _)| known(resource).is_some())
     }
 
     /// Reads the data of a known resource while it is parsed; fails for any other event type.
@@ -137,19 +137,35 @@ impl Payload {
     }
 }
 
-/// The fields of a resource that is known here, by its name in the event type.
-pub(crate) fn fields(resource: &str) -> Option<&'static [&'static str]> {
-    Some(match resource {
-        "instrument" => Instrument::FIELDS,
-        "market" => Market::FIELDS,
-        "market_listing" => MarketListing::FIELDS,
-        "market_listing_suspension" => MarketListingSuspension::FIELDS,
-        "time_series_value" => TimeSeriesValue::FIELDS,
-        "composite_time_series_value" => CompositeTimeSeriesValue::FIELDS,
-        "webhook" => Webhook::FIELDS,
-        "membership" => Membership::FIELDS,
-        _ => return None,
-    })
+/// The resources that are decoded: the name in the event type, the fields, and those of each item.
+pub(crate) type Known = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const KNOWN: &[Known] = &[
+    ("instrument", Instrument::FIELDS, &[]),
+    ("market", Market::FIELDS, &[]),
+    ("market_listing", MarketListing::FIELDS, &[]),
+    (
+        "market_listing_suspension",
+        MarketListingSuspension::FIELDS,
+        &[],
+    ),
+    ("time_series_value", TimeSeriesValue::FIELDS, &[]),
+    (
+        "composite_time_series_value",
+        CompositeTimeSeriesValue::FIELDS,
+        CompositeItem::FIELDS,
+    ),
+    ("webhook", Webhook::FIELDS, &[]),
+    ("membership", Membership::FIELDS, &[]),
+];
+
+/// The resource of this name in the event type, if it is decoded.
+pub(crate) fn known(resource: &str) -> Option<Known> {
+    KNOWN.iter().find(|(name, ..)| *name == resource).copied()
 }
 
 fn read<R: FromJson>(

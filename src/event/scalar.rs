@@ -22,12 +22,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// # In your own types
 ///
-/// `Deserialize` takes strings from any format, also inside `#[serde(flatten)]`, `untagged` and
-/// `tag`. It takes integers up to 64 bits, and any integer that the format hands over whole. A
-/// fraction, an exponent or a longer integer is an error, because serde formats hand it over as a
-/// float, which would lose digits. This also applies to a struct of yours that
-/// [`RawJson::decode`](crate::RawJson::decode) fills: if a field may hold such a JSON number, take
-/// it from the [`Event`](crate::Event), or as a `&serde_json::value::RawValue`.
+/// `Deserialize` takes strings, also inside `#[serde(flatten)]`, `untagged` and `tag`. From text
+/// formats such as JSON it also takes integers up to 64 bits, and longer ones that the format hands
+/// over whole. A fraction, an exponent or a longer integer is an error, because the format hands it
+/// over as a float, which would lose digits. From binary formats it takes strings alone. A format
+/// that guesses types, such as CSV, hands over `007` as the integer 7: read a `String` there, and
+/// convert it.
+///
+/// This also applies to a struct of yours that [`RawJson::decode`](crate::RawJson::decode) fills:
+/// if a field may hold a JSON number with a fraction, take it from the [`Event`](crate::Event), or
+/// as a `&serde_json::value::RawValue`.
 ///
 /// # Examples
 ///

@@ -98,7 +98,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 fn body_error(error: PayloadError) -> Rejection {
     match error {
-        PayloadError::Overflow => Rejection::body_too_large(None),
+        PayloadError::Overflow => Rejection::body_too_large(),
         error => Rejection::body_incomplete(error),
     }
 }

@@ -93,7 +93,7 @@ fn body_error(error: axum_core::Error) -> Rejection {
     if successors(error.source(), |&error| error.source())
         .any(|error| error.is::<LengthLimitError>())
     {
-        return Rejection::body_too_large(None);
+        return Rejection::body_too_large();
     }
     Rejection::body_incomplete(error)
 }

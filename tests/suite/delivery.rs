@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{NOW, SECRET, at, secret, signed, verifier};
 
-const EVENT: &str = r#"{"id":"e1","event_type":"market.created"}"#;
+const EVENT: &str = r#"{"id":"e1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z","data":{"id":"m1"}}"#;
 
 fn delivery_at(body: impl AsRef<[u8]>, seconds: i64) -> Delivery {
     let header = Signer::new(&secret(SECRET)).sign_at(body.as_ref(), at(seconds));
@@ -56,8 +56,17 @@ fn an_event_with_an_id_keeps_its_key_when_it_is_sent_again() {
 
 #[test]
 fn one_id_with_two_bodies_is_two_keys() {
-    let other = r#"{"id":"e1","event_type":"market.updated"}"#;
-    assert_ne!(key(EVENT), key(other));
+    let other = EVENT.replace("created\"", "updated\"");
+    assert_ne!(key(EVENT), key(&other));
+    assert_eq!(key(&other), sha256(&other));
+}
+
+#[test]
+fn a_body_without_an_id_in_its_data_may_name_an_event_too() {
+    let body = EVENT
+        .replace(r#"{"id":"m1"}"#, "{}")
+        .replace("created_at", "occurred_at");
+    assert_eq!(key(&body), sha256(&body));
 }
 
 #[test]
@@ -69,6 +78,13 @@ fn anything_else_is_keyed_by_the_signed_bytes() {
         r#"{"id":7,"event_type":"market.created"}"#,
         r#"{"id":"e1"}"#,
         r#"{"id":"e1","event_type":""}"#,
+        // An id that may be that of the resource, so that two changes could have this body.
+        r#"{"id":"e1","event_type":"market.created"}"#,
+        r#"{"id":"e1","event_type":"market.created","data":{"id":"m1"}}"#,
+        r#"{"id":"e1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z"}"#,
+        r#"{"id":"e1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z","data":[]}"#,
+        r#"{"id":"e1","event_type":"market.created","created_at":"soon","data":{"id":"m1"}}"#,
+        r#"{"id":"m1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z","data":{"id":"m1"}}"#,
         r#"[{"id":"e1","event_type":"market.created"}]"#,
         "",
         "not json",

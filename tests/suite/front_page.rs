@@ -63,7 +63,8 @@ fn malformed() -> String {
     body
 }
 
-const MALFORMED: &str = "data.timestamp: expected an ISO 8601 time, found another string";
+const MALFORMED: &str =
+    "data.timestamp: expected an ISO 8601 time with an offset from UTC, found another string";
 
 /// Each body, and the lines that the front page's program prints for it.
 fn cases() -> Vec<(String, Vec<&'static str>)> {

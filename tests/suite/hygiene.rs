@@ -128,7 +128,7 @@ fn no_payload_shows_what_it_keeps_as_raw_json() {
         ("instrument.created", format!(r#"{{"name":["{RAW}"]}}"#)),
         (
             "instrument.created",
-            format!(r#"{{"extra_fields_snapshot":{{"{RAW} ":7}}}}"#),
+            format!(r#"{{"extra_fields_snapshot":{{"{RAW} ":true}}}}"#),
         ),
         ("webhook.created", format!(r#"{{"secret":"{RAW}"}}"#)),
         ("webhook.created", format!(r#""{RAW}""#)),
@@ -142,7 +142,7 @@ fn no_payload_shows_what_it_keeps_as_raw_json() {
             shown.both("path", &malformed.path());
             shown
                 .0
-                .push(("reason".into(), malformed.reason().to_string()));
+                .push(("cause".into(), malformed.cause().to_string()));
         }
         shown.must_not_hold(&[RAW]);
     }

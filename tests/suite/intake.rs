@@ -63,13 +63,39 @@ fn it_gives_the_same_delivery_as_a_body_in_memory() {
 }
 
 #[test]
-fn a_body_of_one_chunk_is_not_copied() {
-    let body = Bytes::from(b"abcdef".to_vec());
-    let mut intake = Intake::begin(&verifier(), [signed("abcdef")], None).unwrap();
-    for chunk in [Bytes::new(), body.clone(), Bytes::new()] {
-        intake.push(chunk).unwrap();
+fn a_body_of_one_chunk_is_not_copied_unless_it_is_small() {
+    for (length, is_copied) in [(6, true), (16 * 1024, true), (16 * 1024 + 1, false)] {
+        let body = Bytes::from(vec![b'x'; length]);
+        let mut intake = Intake::begin(&verifier(), [signed(&body)], None).unwrap();
+        for chunk in [Bytes::new(), body.clone(), Bytes::new()] {
+            intake.push(chunk).unwrap();
+        }
+        let delivery = intake.finish().unwrap();
+        assert_eq!(delivery.body(), &body);
+        assert_eq!(
+            delivery.body().as_ptr() != body.as_ptr(),
+            is_copied,
+            "{length}"
+        );
     }
-    assert_eq!(intake.finish().unwrap().body().as_ptr(), body.as_ptr());
+}
+
+#[test]
+fn a_delivery_keeps_no_more_memory_than_its_body_needs() {
+    // A small slice of a large buffer, as servers hand it out, and chunks that made a buffer grow.
+    let buffer = Bytes::from(vec![b'x'; 400 * 1024]);
+    for chunks in [vec![buffer.slice(..49)], vec![buffer.slice(..3_000); 7]] {
+        let body = chunks.concat();
+        let mut intake = Intake::begin(&verifier(), [signed(&body)], None).unwrap();
+        for chunk in chunks {
+            intake.push(chunk).unwrap();
+        }
+        let kept = intake.finish().unwrap().into_body();
+        assert_eq!(kept, body);
+        // What is unique can be taken back with its buffer.
+        let capacity = kept.try_into_mut().unwrap().capacity();
+        assert!(capacity <= body.len() + body.len() / 4, "{capacity}");
+    }
 }
 
 #[test]

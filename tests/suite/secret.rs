@@ -15,8 +15,8 @@ const NOT_VISIBLE_ASCII: &str =
 const MASKED: &str = "secret is masked, as dashboards and logs show it; copy the whole secret";
 const PLACEHOLDER: &str = "secret is a placeholder that was not replaced";
 const QUOTED: &str = "secret begins or ends with a quotation mark";
-const PUNCTUATION: &str = "secret ends with a comma or a semicolon";
-const ESCAPED: &str = r"secret ends with a line break that is written out as `\n` or `\r`";
+const PUNCTUATION: &str = "secret ends with punctuation, such as a comma";
+const ESCAPED: &str = r"secret ends with white space that is written out, such as `\n`";
 const NO_PREFIX: &str =
     "secret does not begin with `whsec_`; did you pass an API token (`ptk_live_…`)?";
 
@@ -66,6 +66,18 @@ const MISTAKES: &[(&str, Kind, &str)] = &[
     ("whsec_a3f9xxxxxxxxxxxx", Kind::Masked, MASKED),
     ("\"whsec_****\"", Kind::Masked, MASKED),
     ("••••••••", Kind::Masked, MASKED),
+    ("whsec_######", Kind::Masked, MASKED),
+    ("whsec_------", Kind::Masked, MASKED),
+    ("whsec_??????", Kind::Masked, MASKED),
+    ("whsec_______", Kind::Masked, MASKED),
+    ("whsec_REDACTED", Kind::Masked, MASKED),
+    ("whsec_Redacted1", Kind::Masked, MASKED),
+    ("whsec_your_secret_here", Kind::Placeholder, PLACEHOLDER),
+    ("whsec_CHANGEME", Kind::Placeholder, PLACEHOLDER),
+    (r"whsec_abc\t", Kind::EscapedNewline, ESCAPED),
+    ("whsec_abc)", Kind::TrailingPunctuation, PUNCTUATION),
+    ("whsec_abc}", Kind::TrailingPunctuation, PUNCTUATION),
+    ("whsec_abc]", Kind::TrailingPunctuation, PUNCTUATION),
     ("${X}", Kind::Placeholder, PLACEHOLDER),
     (
         "${PTOLEMY_WEBHOOK_SECRET:-}",

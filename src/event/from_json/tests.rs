@@ -114,7 +114,7 @@ fn what_is_read_in_one_go_is_read_value_by_value_as_well() {
                 agree::<TimeSeriesValue>(&text),
                 agree::<Webhook>(&text),
                 agree::<Vec<Option<Scalar>>>(&text),
-                agree::<BTreeMap<String, String>>(&text),
+                agree::<BTreeMap<String, Scalar>>(&text),
             ];
             let hits = read.into_iter().filter(|&is_quick| is_quick).count();
             quick.set(quick.get() + hits);
