@@ -1,6 +1,6 @@
 use time::OffsetDateTime;
 
-use crate::store::Claim;
+use crate::turn::Claim;
 
 /// Which attempt at an event this is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ pub(crate) enum Next {
 }
 
 /// How much of an error is kept, in characters.
-const LONGEST: usize = 2_000;
+const MAX_ERROR_CHARS: usize = 2_000;
 
 impl Failure {
     /// Tries again after the worker's backoff; the same as `?`.
@@ -95,7 +95,10 @@ impl Failure {
 
 /// What a column can hold of a text: PostgreSQL takes no NUL.
 pub(crate) fn kept(text: &str) -> String {
-    text.chars().filter(|&c| c != '\0').take(LONGEST).collect()
+    text.chars()
+        .filter(|&c| c != '\0')
+        .take(MAX_ERROR_CHARS)
+        .collect()
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {

@@ -1,8 +1,10 @@
+mod letters;
+mod upkeep;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ptolemy_webhooks::Delivery;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::PgPool;
@@ -13,23 +15,22 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::accepted::Accepted;
+use crate::arrival::{Arrival, Labels, MAX_KEY_BYTES};
 use crate::batch::Batcher;
-use crate::dead::DeadLetter;
+use crate::engine::Engine;
 use crate::error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind};
-use crate::key::{self, Labels};
-use crate::stats::Stats;
+use crate::store::Answer;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Answer, Arrival, Range, Store};
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long anything else may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long any other call of the database may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Deliveries that are safe, in a table of a SQLite or PostgreSQL database.
 ///
@@ -46,52 +47,6 @@ pub struct Inbox {
     arrived: Arc<Notify>,
     accept_timeout: Duration,
     group_commit: bool,
-}
-
-#[derive(Clone)]
-pub(crate) enum Engine {
-    #[cfg(feature = "sqlite")]
-    Sqlite(Arc<SqliteStore>),
-    #[cfg(feature = "postgres")]
-    Postgres(Arc<PostgresStore>),
-}
-
-impl Engine {
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
-        match *self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(ref store) => store.clone(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(ref store) => store.clone(),
-        }
-    }
-
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn sqlite(&self) -> Option<Arc<SqliteStore>> {
-        match self {
-            Self::Sqlite(store) => Some(store.clone()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => None,
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) fn postgres(&self) -> Option<Arc<PostgresStore>> {
-        match self {
-            Self::Postgres(store) => Some(store.clone()),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => None,
-        }
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        match *self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => "SQLite",
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "PostgreSQL",
-        }
-    }
 }
 
 impl Inbox {
@@ -247,7 +202,7 @@ impl Inbox {
         key: impl Into<String>,
     ) -> Result<Accepted, InboxError> {
         let key = key.into();
-        if key.is_empty() || key.len() > key::LONGEST || key.contains('\0') {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0') {
             return Err(InboxError::new(InboxErrorKind::InvalidKey));
         }
         self.store(Some(key), delivery).await
@@ -283,125 +238,6 @@ impl Inbox {
     pub fn worker(&self) -> Worker {
         Worker::new(self.engine.clone(), self.arrived.clone())
     }
-
-    /// Lists dead events, the one that was accepted first first: up to `limit` of those whose id is
-    /// greater than `after`, so 0 begins and the last id goes on.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letters(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<DeadLetter>, InboxError> {
-        let store = self.engine.store();
-        in_time(store.dead(Range(after, i64::MAX), limit)).await
-    }
-
-    /// Looks at one dead event; `None` if there is none with this id.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, InboxError> {
-        let store = self.engine.store();
-        Ok(in_time(store.dead(one(id), 1)).await?.pop())
-    }
-
-    /// Returns the body of a dead event, byte for byte as it was signed;
-    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letter_body(&self, id: i64) -> Result<Option<Bytes>, InboxError> {
-        in_time(self.engine.store().dead_body(id)).await
-    }
-
-    /// Lets a dead event wait for a worker again, with all its attempts; `false` if there is none with this
-    /// id.
-    ///
-    /// It may come after newer events of its resource, also for a worker that takes events in order: a
-    /// dead event blocks nothing.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn replay(&self, id: i64) -> Result<bool, InboxError> {
-        let replayed = in_time(self.engine.store().replay(one(id))).await?;
-        self.arrived.notify_one();
-        Ok(!replayed.is_empty())
-    }
-
-    /// As [`replay`](Self::replay), for all that are dead now; tells how many. It goes through them in small batches, so
-    /// an error leaves some replayed.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn replay_all(&self) -> Result<u64, InboxError> {
-        let store = self.engine.store();
-        let replayed = all(|range| store.replay(range)).await?;
-        self.arrived.notify_one();
-        Ok(replayed)
-    }
-
-    /// Gives a dead event up; `false` if there is none with this id.
-    ///
-    /// Its row counts as done from now on, so that a repetition is still recognised; `last_error` says
-    /// that it was discarded.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn discard(&self, id: i64) -> Result<bool, InboxError> {
-        let discarded = in_time(self.engine.store().discard(one(id))).await?;
-        Ok(!discarded.is_empty())
-    }
-
-    /// As [`discard`](Self::discard), for all that are dead now; tells how many. It goes through them in small batches,
-    /// so an error leaves some discarded.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn discard_all(&self) -> Result<u64, InboxError> {
-        let store = self.engine.store();
-        all(|range| store.discard(range)).await
-    }
-
-    /// Removes the rows of events that were done longer ago than this, in small batches; tells how
-    /// many. Dead events stay.
-    ///
-    /// A delivery that is repeated after its row is gone is new, and is handled again. How long
-    /// Ptolemy repeats is not documented, and a person can have a delivery sent again at any time: keep
-    /// at least 30 days.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn prune(&self, older_than: Duration) -> Result<u64, InboxError> {
-        let store = self.engine.store();
-        let mut pruned = 0;
-        loop {
-            match in_time(store.prune(older_than)).await? {
-                0 => return Ok(pruned),
-                batch => pruned += batch,
-            }
-        }
-    }
-
-    /// Counts what is not done.
-    ///
-    /// It reads an index of what is not done, and nothing of what is.
-    ///
-    /// # Errors
-    ///
-    /// Tells that the database did not answer.
-    pub async fn stats(&self) -> Result<Stats, InboxError> {
-        in_time(self.engine.store().stats()).await
-    }
 }
 
 impl fmt::Debug for Inbox {
@@ -414,28 +250,10 @@ impl fmt::Debug for Inbox {
     }
 }
 
-fn one(id: i64) -> Range {
-    Range(id.saturating_sub(1), id)
-}
-
-/// Does something to small batches of dead letters until the last; tells to how many.
-async fn all<'a>(step: impl Fn(Range) -> Answer<'a, Vec<i64>>) -> Result<u64, InboxError> {
-    let mut done = 0;
-    let mut range = Range(0, i64::MAX);
-    loop {
-        let ids = in_time(step(range)).await?;
-        let Some(last) = ids.iter().max() else {
-            return Ok(done);
-        };
-        range.0 = *last;
-        done += ids.len() as u64;
-    }
-}
-
 async fn in_time<T>(answer: Answer<'_, T>) -> Result<T, InboxError> {
-    match timeout(PATIENCE, answer).await {
+    match timeout(CALL_TIMEOUT, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(InboxError::unavailable(error)),
-        Err(_) => Err(InboxError::timed_out(PATIENCE)),
+        Err(_) => Err(InboxError::timed_out(CALL_TIMEOUT)),
     }
 }

@@ -125,23 +125,29 @@
     allow(dead_code, unreachable_code, unused_variables)
 )]
 
-mod inbox;
+mod error;
 
 mod accepted;
-mod batch;
-mod key;
-
-mod attempt;
+mod arrival;
+mod dead;
 mod failure;
 mod retry;
-mod worker;
-
-mod dead;
 mod stats;
+
+mod turn;
+
+mod outcome;
 
 mod store;
 
-mod error;
+mod batch;
+mod engine;
+
+mod attempt;
+mod worker;
+
+mod inbox;
+
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod http;
 

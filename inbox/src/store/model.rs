@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Arrival, Claim, Lease, Range, Store, Turn, Verdict};
+use super::{Ids, Store};
 use crate::accepted::{Accepted, State};
-use crate::key::Labels;
+use crate::arrival::{Arrival, Labels};
 use crate::retry::Retry;
+use crate::turn::{Claim, Lease, Turn, Verdict};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -317,19 +318,19 @@ impl World {
             17 => {
                 let dead = self.ids(|row| row.state == State::Dead);
                 let one = random.bool();
-                let range = match random.choice(&dead) {
-                    Some(id) if one => Range(id - 1, *id),
-                    _ => Range(0, i64::MAX),
+                let ids = match random.choice(&dead) {
+                    Some(id) if one => Ids::one(*id),
+                    _ => Ids::ALL,
                 };
                 let affected: Vec<_> = dead
                     .into_iter()
-                    .filter(|id| *id > range.0 && *id <= range.1)
+                    .filter(|id| *id > ids.after && *id <= ids.up_to)
                     .collect();
                 let discard = random.u8(0..4) == 0;
                 let mut changed = if discard {
-                    self.store.discard(range).await.unwrap()
+                    self.store.discard(ids).await.unwrap()
                 } else {
-                    self.store.replay(range).await.unwrap()
+                    self.store.replay(ids).await.unwrap()
                 };
                 changed.sort_unstable();
                 assert_eq!(changed, affected);

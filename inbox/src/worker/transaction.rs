@@ -8,14 +8,16 @@ use ptolemy_webhooks::Event;
 #[cfg(feature = "sqlite")]
 use tokio::time::timeout;
 
-use super::{Ended, Worker};
+use super::Worker;
 use crate::error::{InboxError, InboxErrorKind};
 use crate::failure::Failure;
-use crate::store::{BoxFuture, Claim};
+use crate::outcome::Outcome;
+use crate::store::BoxFuture;
+use crate::turn::Claim;
 
-/// How long a transaction of SQLite may keep all other writers out before it is told.
+/// How long a transaction of SQLite may keep all other writers out before a warning is logged.
 #[cfg(feature = "sqlite")]
-const LONG: Duration = Duration::from_secs(3);
+const SLOW_TRANSACTION: Duration = Duration::from_secs(3);
 
 impl Worker {
     /// As [`run`](Self::run), with a transaction of the inbox's SQLite database: what the handler writes
@@ -69,26 +71,25 @@ impl Worker {
         let store = self.engine.sqlite().ok_or_else(|| self.wrong_engine())?;
         let handler = Arc::new(handler);
         self.settings.concurrency = 1;
-        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
+        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let handled = store
+                store
                     .handle(lease, |connection| {
                         let mut handled = handler(event, connection);
                         Box::pin(async move {
-                            match timeout(LONG, &mut handled).await {
+                            match timeout(SLOW_TRANSACTION, &mut handled).await {
                                 Ok(result) => result,
                                 Err(_) => {
                                     tracing::warn!(
-                                        "a handler has held SQLite's write lock for more than {LONG:?}"
+                                        "a handler has held SQLite's write lock for more than {SLOW_TRANSACTION:?}"
                                     );
                                     handled.await
                                 }
                             }
                         })
                     })
-                    .await;
-                Ended::InTransaction(handled)
+                    .await
             })
         };
         self.work(Arc::new(start)).await;
@@ -143,13 +144,12 @@ impl Worker {
     {
         let store = self.engine.postgres().ok_or_else(|| self.wrong_engine())?;
         let handler = Arc::new(handler);
-        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
+        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let handled = store
+                store
                     .handle(lease, |connection| handler(event, connection))
-                    .await;
-                Ended::InTransaction(handled)
+                    .await
             })
         };
         self.work(Arc::new(start)).await;

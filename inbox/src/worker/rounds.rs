@@ -1,0 +1,369 @@
+//! The loop of a worker.
+//!
+//! A worker knows the table only through *turns*: one transaction in which it settles the events
+//! whose tasks have ended, renews the leases of those that run, and takes new ones for the tasks
+//! that it has room for. The loop repeats four things. It *plans* a turn if one is due: because
+//! something ended, a lease is to be renewed, or it is time to look for events. It *takes* the turn.
+//! It *applies* what the turn found: starts a task for each event, cuts the tasks short whose
+//! lease was lost, and decides when to look again. And if no turn is due, it *waits* until a task
+//! ends, an event arrives in this process, a time comes, or the worker is to stop.
+//!
+//! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
+//! turn may have been committed without an answer, and then settling again finds the leases gone.
+//! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
+//! settled, or at the deadline, when what still runs is cut short and given back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ptolemy_webhooks::Event;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument as _;
+
+use super::{Settings, Start};
+use crate::outcome::Outcome;
+use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
+use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
+
+/// How many events a turn takes at most: their bodies come with them.
+const MAX_TAKE: usize = 256;
+
+/// How long to wait while another worker chooses.
+const LOOK_SOON: Duration = Duration::from_millis(50);
+
+/// How long the loop rests after a turn that failed.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// How long tasks that were cut short may take to end, and how long the last turn may take.
+const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An event that a task works on.
+struct Held {
+    lease: Lease,
+    attempts: u32,
+    task: AbortHandle,
+    /// Another worker has taken the event over: whatever the task still does counts for nothing.
+    lost: bool,
+}
+
+/// When the next turn is due, and for what.
+struct Times {
+    /// When to look for events.
+    look: Instant,
+    /// When to renew leases.
+    renew: Instant,
+    /// No turn is taken before this.
+    rest: Instant,
+}
+
+/// What the next turn is for, besides settling.
+struct Plan {
+    take: usize,
+    renew: bool,
+}
+
+pub(super) struct Rounds {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    start: Arc<Start>,
+    tasks: JoinSet<Outcome>,
+    held: HashMap<Id, Held>,
+    /// What has ended and is not in the table yet.
+    settle: Vec<(Lease, Verdict)>,
+    times: Times,
+    shutdown: BoxFuture<'static, ()>,
+    /// When to stop at the latest; set by the signal.
+    deadline: Option<Instant>,
+}
+
+impl Rounds {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        start: Arc<Start>,
+        shutdown: BoxFuture<'static, ()>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            times: Times {
+                look: now,
+                renew: now + settings.lease / 3,
+                rest: now,
+            },
+            store,
+            settings,
+            start,
+            tasks: JoinSet::new(),
+            held: HashMap::new(),
+            settle: Vec::new(),
+            shutdown,
+            deadline: None,
+        }
+    }
+
+    /// Works until it is to stop; `arrived` says that an event was accepted in this process.
+    pub(super) async fn run(mut self, arrived: &Notify) {
+        loop {
+            let now = Instant::now();
+            if let Some(deadline) = self.deadline {
+                if now >= deadline {
+                    return self.cut_short().await;
+                }
+                if self.tasks.is_empty() && self.settle.is_empty() {
+                    return;
+                }
+            }
+            match self.plan(now) {
+                Some(plan) => match self.turn(&plan).await {
+                    Ok(turned) => self.apply(&plan, turned, now, arrived),
+                    Err(error) => {
+                        tracing::warn!(error, "the worker cannot reach the database; retrying");
+                        self.times.rest = Instant::now() + REST_AFTER_ERROR;
+                    }
+                },
+                None => self.wait(arrived).await,
+            }
+        }
+    }
+
+    /// What to do now; `None` if there is nothing, or the loop rests.
+    fn plan(&self, now: Instant) -> Option<Plan> {
+        let take = if self.takes() && self.times.look <= now {
+            MAX_TAKE.min(self.free())
+        } else {
+            0
+        };
+        let renew = self.times.renew <= now && !self.held.is_empty();
+        let due = take > 0 || renew || !self.settle.is_empty();
+        (due && self.times.rest <= now).then_some(Plan { take, renew })
+    }
+
+    /// Whether there is room for events, and the worker is not to stop.
+    fn takes(&self) -> bool {
+        self.deadline.is_none() && self.free() > 0
+    }
+
+    fn free(&self) -> usize {
+        self.settings.concurrency.saturating_sub(self.tasks.len())
+    }
+
+    async fn turn(&mut self, plan: &Plan) -> Result<Turned, String> {
+        let store = self.store.clone();
+        let settle = self.settle.clone();
+        let mut renew = Vec::new();
+        if plan.renew {
+            renew.extend(self.held.values().map(|held| held.lease));
+            // In one order for all workers, so that no two of them wait for each other's rows.
+            renew.sort_unstable_by_key(|lease| lease.id);
+        }
+        let settings = self.settings.clone();
+        let turn = store.turn(Turn {
+            settle: &settle,
+            renew: &renew,
+            take: plan.take,
+            in_order: settings.in_order,
+            lease: settings.lease,
+            retry: &settings.retry,
+        });
+        let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
+        loop {
+            tokio::select! {
+                turned = &mut turn => return match turned {
+                    Ok(turned) => turned.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
+                },
+                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+                () = at(self.deadline), if self.deadline.is_some() => {
+                    return Err("no answer before the worker had to stop".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Does what a turn that was planned at this time asks for.
+    fn apply(&mut self, plan: &Plan, turned: Turned, planned_at: Instant, arrived: &Notify) {
+        if plan.renew || self.held.is_empty() {
+            self.times.renew = planned_at + self.settings.lease / 3;
+        }
+        self.settle.clear();
+        self.lose(&turned.lost);
+        for claim in turned.claims {
+            self.begin(claim);
+        }
+        if plan.take == 0 {
+            return;
+        }
+        match turned.next {
+            // What this worker has no room for may be for another one of this process.
+            Look::AtOnce if self.free() == 0 => arrived.notify_one(),
+            Look::AtOnce => {}
+            Look::Soon => self.times.look = planned_at + LOOK_SOON.min(self.settings.poll),
+            Look::Later => self.times.look = planned_at + self.settings.poll,
+        }
+    }
+
+    /// Waits until a turn may be due, or the worker is to stop.
+    async fn wait(&mut self, arrived: &Notify) {
+        let takes = self.takes();
+        let wake = self.wake();
+        tokio::select! {
+            Some(ended) = self.tasks.join_next_with_id() => {
+                self.end(ended);
+                while let Some(ended) = self.tasks.try_join_next_with_id() {
+                    self.end(ended);
+                }
+                // There is room again, and what waited for the event may be due.
+                self.times.look = Instant::now();
+            }
+            () = arrived.notified(), if takes => self.times.look = Instant::now(),
+            () = at(wake) => {}
+            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+        }
+    }
+
+    /// The next time at which something is due; `None` if only an event can bring it.
+    fn wake(&self) -> Option<Instant> {
+        let Times { look, renew, rest } = self.times;
+        [
+            self.takes().then_some(look),
+            (!self.held.is_empty()).then_some(renew),
+            (!self.settle.is_empty()).then_some(rest),
+            self.deadline,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|at| at.max(rest))
+        .min()
+    }
+
+    fn stop(&mut self) {
+        tracing::debug!(running = self.tasks.len(), "the worker is stopping");
+        self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
+    }
+
+    /// Starts the task of an event.
+    fn begin(&mut self, claim: Claim) {
+        let (lease, attempts) = (claim.lease, claim.attempts);
+        // The signal came while the turn was on its way.
+        if self.deadline.is_some() {
+            let delay = Duration::ZERO;
+            self.settle.push((lease, Verdict::Returned { delay }));
+            return;
+        }
+        let event_type = claim.event_type.as_deref().unwrap_or("-");
+        let span = tracing::info_span!(
+            "ptolemy_inbox_handle",
+            id = lease.id,
+            event_type,
+            attempt = attempts
+        );
+        let start = self.start.clone();
+        // The handler is called within the task, so that a panic of it ends nothing but the task.
+        let work = async move {
+            match Event::from_trusted_json(claim.body.clone()) {
+                Ok(event) => start(event, claim).await,
+                Err(error) => Outcome::Undecodable(error),
+            }
+        };
+        let task = self.tasks.spawn(work.instrument(span));
+        let held = Held {
+            lease,
+            attempts,
+            task: task.clone(),
+            lost: false,
+        };
+        self.held.insert(task.id(), held);
+    }
+
+    /// Notes how a task ended.
+    fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let id = error.id();
+                let outcome = match error.try_into_panic() {
+                    Ok(panic) => Outcome::panicked(&*panic),
+                    Err(_) => Outcome::Cancelled,
+                };
+                (id, outcome)
+            }
+        };
+        let Some(held) = self.held.remove(&id).filter(|held| !held.lost) else {
+            return;
+        };
+        match &outcome {
+            Outcome::Lost => log_lost(held.lease),
+            Outcome::NotBegun(error) => {
+                tracing::warn!(error, "a handler's transaction could not begin; retrying");
+            }
+            _ => {}
+        }
+        let Some(verdict) = outcome.verdict(&self.settings.retry, held.attempts) else {
+            return;
+        };
+        if verdict.error().is_some() {
+            tracing::warn!(
+                id = held.lease.id,
+                attempt = held.attempts,
+                again_in = verdict.delay().map(tracing::field::debug),
+                "an attempt failed"
+            );
+        }
+        self.settle.push((held.lease, verdict));
+    }
+
+    /// Cuts the tasks short whose events another worker has taken over.
+    fn lose(&mut self, lost: &[Lease]) {
+        for lease in lost {
+            log_lost(*lease);
+            for held in self.held.values_mut().filter(|held| held.lease == *lease) {
+                held.lost = true;
+                held.task.abort();
+            }
+        }
+    }
+
+    /// Cuts short what still runs, and gives back the events whose tasks end in time.
+    async fn cut_short(mut self) {
+        tracing::warn!(
+            running = self.tasks.len(),
+            "shutdown timeout: running handlers are aborted and their events returned"
+        );
+        self.tasks.abort_all();
+        let ends = async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.end(ended);
+            }
+        };
+        let _ = timeout(CUT_SHORT_TIMEOUT, ends).await;
+        if self.settle.is_empty() {
+            return;
+        }
+        self.deadline = Some(Instant::now() + CUT_SHORT_TIMEOUT);
+        let settle = Plan {
+            take: 0,
+            renew: false,
+        };
+        if let Err(error) = self.turn(&settle).await {
+            tracing::warn!(error, "events return when their leases expire");
+        }
+    }
+}
+
+/// The time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_lost(lease: Lease) {
+    tracing::warn!(
+        id = lease.id,
+        "lease lost: another worker has this event; the result of this attempt is ignored"
+    );
+}
