@@ -32,7 +32,7 @@ use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use ptolemy_webhooks::{Delivery, Event, Rejection, Verifier};
-use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError};
+use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, WrongEngine};
 use settings::{Server, Settings};
 use stop::Stop;
 use tokio::net::TcpListener;
@@ -108,7 +108,7 @@ async fn work(
     inbox: Inbox,
     settings: Settings,
     stopped: oneshot::Receiver<()>,
-) -> Result<(), InboxError> {
+) -> Result<(), WrongEngine> {
     let stopped = async {
         let _ = stopped.await;
     };
@@ -133,7 +133,8 @@ async fn work(
         let work = settings.work;
         worker
             .run(move |event, attempt| handle(event, attempt, work))
-            .await
+            .await;
+        Ok(())
     };
     pruning.abort();
     result

@@ -67,12 +67,11 @@ impl Batcher {
         }
     }
 
-    /// Stores a delivery within the time, together with others or alone.
+    /// Stores a delivery within the time, together with those that come meanwhile.
     pub(crate) async fn accept(
         self: &Arc<Self>,
         arrival: Arrival,
         limit: Duration,
-        together: bool,
     ) -> Result<Accepted, InboxError> {
         let (answer, answered) = oneshot::channel();
         let pending = Pending {
@@ -80,11 +79,7 @@ impl Batcher {
             limit,
             answer,
         };
-        if !together {
-            let batcher = self.clone();
-            self.runtime
-                .spawn(async move { batcher.insert(vec![pending]).await });
-        } else if self.queue().add(pending) {
+        if self.queue().add(pending) {
             let work = Work {
                 batcher: self.clone(),
                 ended: false,

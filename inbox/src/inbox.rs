@@ -26,6 +26,8 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::worker::Worker;
 
+pub use self::letters::DeadLetters;
+
 /// How long an accept may take: half of what Ptolemy waits for an answer.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,6 @@ pub struct Inbox {
     batcher: Arc<Batcher>,
     arrived: Arc<Notify>,
     accept_timeout: Duration,
-    group_commit: bool,
 }
 
 impl Inbox {
@@ -72,7 +73,7 @@ impl Inbox {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use ptolemy_webhooks::{Secret, Signer, Verifier};
-    /// use ptolemy_webhooks_inbox::{Accepted, Inbox, State};
+    /// use ptolemy_webhooks_inbox::{Accepted, Inbox, EventState};
     ///
     /// # let file = std::env::temp_dir().join(format!("ptolemy-doc-{}.db", std::process::id()));
     /// # let url = format!("sqlite://{}", file.display());
@@ -88,7 +89,7 @@ impl Inbox {
     ///
     /// assert_eq!(inbox.accept(&delivery).await?, Accepted::New);
     /// let Accepted::Duplicate { state, .. } = inbox.accept(&delivery).await? else { unreachable!() };
-    /// assert_eq!(state, State::Waiting);
+    /// assert_eq!(state, EventState::Waiting);
     /// # drop(inbox);
     /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
     /// # Ok(())
@@ -151,25 +152,21 @@ impl Inbox {
             engine,
             arrived,
             accept_timeout: ACCEPT_TIMEOUT,
-            group_commit: true,
         }
     }
 
-    /// Sets how long [`accept`](Self::accept) may take, all waits included; 5 s unless set. Ptolemy gives
-    /// a delivery up after 10 s.
+    /// Sets how long [`accept`](Self::accept) may take, all waits included; 5 s unless set. Ptolemy
+    /// times out after 10 s.
     #[must_use]
-    pub fn accept_timeout(mut self, limit: Duration) -> Self {
+    pub fn with_accept_timeout(mut self, limit: Duration) -> Self {
         self.accept_timeout = limit;
         self
     }
 
-    /// Gives each accept a commit of its own, instead of one for all that come at the same time.
-    ///
-    /// It makes many deliveries at once much slower and nothing safer; it is there to measure that.
+    /// How long [`accept`](Self::accept) may take.
     #[must_use]
-    pub fn without_group_commit(mut self) -> Self {
-        self.group_commit = false;
-        self
+    pub fn accept_timeout(&self) -> Duration {
+        self.accept_timeout
     }
 
     /// Stores a delivery: it is on disk when this returns `Ok`, and then a 2xx is the right answer.
@@ -224,10 +221,7 @@ impl Inbox {
             body: delivery.body().clone(),
         };
         let accept = async {
-            let accepted = self
-                .batcher
-                .accept(arrival, self.accept_timeout, self.group_commit)
-                .await;
+            let accepted = self.batcher.accept(arrival, self.accept_timeout).await;
             tracing::debug!(?accepted);
             accepted
         };
@@ -245,7 +239,6 @@ impl fmt::Debug for Inbox {
         f.debug_struct("Inbox")
             .field("engine", &self.engine.name())
             .field("accept_timeout", &self.accept_timeout)
-            .field("group_commit", &self.group_commit)
             .finish()
     }
 }

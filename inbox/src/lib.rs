@@ -151,19 +151,19 @@ mod inbox;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod http;
 
-pub use inbox::Inbox;
+pub use inbox::{DeadLetters, Inbox};
 
-pub use accepted::{Accepted, State};
+pub use accepted::{Accepted, EventState};
 
 pub use attempt::Attempt;
-pub use failure::Failure;
+pub use failure::{Failure, FailureKind};
 pub use store::BoxFuture;
 pub use worker::Worker;
 
-pub use dead::DeadLetter;
+pub use dead::{DeadLetter, DeadLetterId};
 pub use stats::Stats;
 
-pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind};
+pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, WrongEngine};
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;

@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::time::Duration;
 
-use ptolemy_webhooks::DecodeError;
+use ptolemy_webhooks::{DecodeError, Malformed};
 
 use crate::error::BoxError;
-use crate::failure::{Failure, Next, kept};
-use crate::retry::Retry;
+use crate::failure::{Failure, FailureKind, kept};
+use crate::retry::{MAX_DELAY, Retry};
 use crate::turn::Verdict;
 
 /// How long an event waits if its transaction could not begin: the database needs a rest.
@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
     NotBegun(BoxError),
     /// The body is not an event, so the handler was not called.
     Undecodable(DecodeError),
+    /// The data of the event is malformed, so the handler was not called.
+    Malformed(Malformed),
     /// The handler panicked; this is the text that is kept.
     Panicked(String),
     /// The task was cut short.
@@ -49,18 +51,28 @@ impl Outcome {
         Some(match self {
             Self::Done => Verdict::Done,
             Self::Committed | Self::Lost => return None,
-            Self::Failed(failure) => {
-                let delay = match failure.next {
-                    Next::Backoff => retry.after(attempts),
-                    Next::In(delay) => retry.after_in(attempts, delay),
-                    Next::Never => None,
-                };
-                Verdict::after(delay, failure.text())
-            }
+            Self::Failed(failure) => match failure.kind() {
+                FailureKind::Retry => Verdict::after(retry.after(attempts), failure.text()),
+                FailureKind::RetryIn { delay } => {
+                    Verdict::after(retry.after_in(attempts, delay), failure.text())
+                }
+                FailureKind::Permanent => Verdict::after(None, failure.text()),
+                FailureKind::Postpone { delay } => Verdict::Postponed {
+                    delay: delay.min(MAX_DELAY),
+                    reason: failure.text(),
+                },
+            },
             Self::NotBegun(_) => Verdict::Returned {
                 delay: DELAY_AFTER_NOT_BEGUN,
             },
-            Self::Undecodable(error) => Verdict::after(None, error.to_string()),
+            Self::Undecodable(error) => Verdict::Dead {
+                error: error.to_string(),
+                malformed: true,
+            },
+            Self::Malformed(error) => Verdict::Dead {
+                error: error.to_string(),
+                malformed: true,
+            },
             Self::Panicked(error) => Verdict::after(retry.after(attempts), error),
             Self::Cancelled => Verdict::Returned {
                 delay: Duration::ZERO,
@@ -94,8 +106,10 @@ mod tests {
     }
 
     fn dead(error: &str) -> Option<Verdict> {
-        let error = error.to_owned();
-        Some(Verdict::Dead { error })
+        Some(Verdict::Dead {
+            error: error.to_owned(),
+            malformed: false,
+        })
     }
 
     #[test]
@@ -130,12 +144,41 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_failure_and_a_body_that_is_not_an_event_are_dead_at_once() {
-        let failed = Outcome::Failed(Failure::never("e"));
-        assert_eq!(verdict(failed, 1), dead("e"));
-        let error = Event::from_trusted_json("[]").unwrap_err();
-        let text = error.to_string();
-        assert_eq!(verdict(Outcome::Undecodable(error), 1), dead(&text));
+    fn a_permanent_failure_is_dead_at_once() {
+        assert_eq!(
+            verdict(Outcome::Failed(Failure::permanent("e")), 1),
+            dead("e")
+        );
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_dead_at_once_and_marked() {
+        let undecodable = Event::from_trusted_json("[]").unwrap_err();
+        let malformed = r#"{"event_type":"market.created","data":{"name":7}}"#;
+        let malformed = Event::from_trusted_json(malformed).unwrap().payload;
+        let malformed = malformed.unwrap_err();
+        let texts = [undecodable.to_string(), malformed.to_string()];
+        assert_eq!(texts[1], "data.name: expected a string, found a number");
+        let outcomes = [
+            Outcome::Undecodable(undecodable),
+            Outcome::Malformed(malformed),
+        ];
+        for (outcome, error) in outcomes.into_iter().zip(texts) {
+            let malformed = true;
+            let dead = Verdict::Dead { error, malformed };
+            assert_eq!(verdict(outcome, 1), Some(dead));
+        }
+    }
+
+    #[test]
+    fn an_event_is_postponed_as_often_as_its_handler_asks_for_it() {
+        for (asked, delay) in [(HOUR, HOUR), (Duration::MAX, MAX_DELAY)] {
+            let failed = Outcome::Failed(Failure::postpone(asked, "closed"));
+            let reason = "closed".to_owned();
+            let postponed = Verdict::Postponed { delay, reason };
+            assert!(!postponed.counts());
+            assert_eq!(verdict(failed, 99), Some(postponed));
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accepted::{Accepted, State};
+use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
 use crate::error::BoxError;
@@ -96,7 +96,7 @@ impl Ids {
 pub(crate) fn answers(
     arrivals: &[Arrival],
     added: &HashSet<String>,
-    states: &HashMap<String, State>,
+    states: &HashMap<String, EventState>,
 ) -> Option<Vec<Accepted>> {
     let mut answered = HashSet::new();
     arrivals
@@ -108,7 +108,7 @@ pub(crate) fn answers(
                 return Some(Accepted::New);
             } else {
                 // Twice among the arrivals.
-                State::Waiting
+                EventState::Waiting
             };
             Some(Accepted::Duplicate { state })
         })

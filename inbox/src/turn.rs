@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-use crate::accepted::State;
+use crate::accepted::EventState;
 use crate::retry::Retry;
 
 /// A row and the token under which it was taken. Taking the row again changes the token, so a
@@ -40,6 +40,13 @@ pub(crate) enum Verdict {
     },
     Dead {
         error: String,
+        /// No handler saw it: this version cannot read it, and a later one may.
+        malformed: bool,
+    },
+    /// It waits, and the attempt does not count.
+    Postponed {
+        delay: Duration,
+        reason: String,
     },
     /// It waits as if it had not been taken, at least for this long.
     Returned {
@@ -52,15 +59,20 @@ impl Verdict {
     pub(crate) fn after(delay: Option<Duration>, error: String) -> Self {
         match delay {
             Some(delay) => Self::Again { delay, error },
-            None => Self::Dead { error },
+            None => Self::Dead {
+                error,
+                malformed: false,
+            },
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> EventState {
         match self {
-            Self::Done => State::Done,
-            Self::Again { .. } | Self::Returned { .. } => State::Waiting,
-            Self::Dead { .. } => State::Dead,
+            Self::Done => EventState::Done,
+            Self::Again { .. } | Self::Postponed { .. } | Self::Returned { .. } => {
+                EventState::Waiting
+            }
+            Self::Dead { .. } => EventState::Dead,
         }
     }
 
@@ -71,19 +83,34 @@ impl Verdict {
 
     pub(crate) fn delay(&self) -> Option<Duration> {
         match self {
-            Self::Again { delay, .. } | Self::Returned { delay } => Some(*delay),
+            Self::Again { delay, .. }
+            | Self::Postponed { delay, .. }
+            | Self::Returned { delay } => Some(*delay),
             Self::Done | Self::Dead { .. } => None,
         }
     }
 
-    /// Whether the attempt does not count.
-    pub(crate) fn is_returned(&self) -> bool {
-        matches!(self, Self::Returned { .. })
+    /// Whether the attempt counts.
+    pub(crate) fn counts(&self) -> bool {
+        !matches!(self, Self::Postponed { .. } | Self::Returned { .. })
     }
 
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(
+            self,
+            Self::Dead {
+                malformed: true,
+                ..
+            }
+        )
+    }
+
+    /// What is kept as the last error; without one, an event that is done has none, and an event
+    /// that waits keeps the one that it has.
     pub(crate) fn error(&self) -> Option<&str> {
         match self {
-            Self::Again { error, .. } | Self::Dead { error } => Some(error),
+            Self::Again { error, .. } | Self::Dead { error, .. } => Some(error),
+            Self::Postponed { reason, .. } => Some(reason),
             Self::Done | Self::Returned { .. } => None,
         }
     }

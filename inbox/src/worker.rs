@@ -9,28 +9,35 @@ use std::time::Duration;
 
 use ptolemy_webhooks::Event;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use self::rounds::Rounds;
 use crate::attempt::Attempt;
 use crate::engine::Engine;
-use crate::error::InboxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::retry::{MAX_DELAY, Retry};
 use crate::store::BoxFuture;
 use crate::turn::Claim;
 
-/// Takes events out of an [`Inbox`](crate::Inbox) and hands them to a handler, again until it
+/// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
 /// succeeds.
 ///
-/// Any number of workers may run, in any number of processes. Each event is leased by one of them at a
-/// time; whoever dies loses the lease, and another takes over. Whoever wakes late, with a lease that was
-/// lost, is cut short and cannot mark anything done, but what its handler did is done: a handler has to
-/// bear that an event comes again. [`run_in_sqlite_transaction`](Self::run_in_sqlite_transaction) and
-/// [`run_in_postgres_transaction`](Self::run_in_postgres_transaction) spare it that for what it writes into the inbox's own
+/// Any number of workers may run, in any number of processes. Each event is leased by one of them at
+/// a time. If a worker dies its leases expire and another takes over. A worker whose lease expired is
+/// cut short and cannot mark the event as done, but what its handler did stays done. A handler must
+/// therefore tolerate repeats; the transaction forms remove that need for writes to the inbox's own
 /// database.
 ///
-/// All settings have defaults. What two workers of one inbox set differently, each does in its own way.
+/// A worker runs in one of three ways, each until it is told to stop or until nothing is due:
+///
+/// | handler | until [`graceful_shutdown`](Self::graceful_shutdown) | until idle |
+/// | --- | --- | --- |
+/// | any | [`run`](Self::run) | [`run_until_idle`](Self::run_until_idle) |
+/// | in a transaction of SQLite | `run_in_sqlite_transaction` | `run_in_sqlite_transaction_until_idle` |
+/// | in a transaction of PostgreSQL | `run_in_postgres_transaction` | `run_in_postgres_transaction_until_idle` |
+///
+/// All settings have defaults. If two workers of one inbox differ in a setting, each follows its own.
 #[must_use = "a worker does nothing unless it runs"]
 pub struct Worker {
     engine: Engine,
@@ -46,7 +53,19 @@ struct Settings {
     poll: Duration,
     retry: Retry,
     in_order: bool,
+    handler_timeout: Option<Duration>,
+    accepts_malformed: bool,
     shutdown_timeout: Duration,
+    until: Until,
+}
+
+/// When a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// On the signal.
+    Stopped,
+    /// On the signal, or when nothing is due and nothing runs.
+    Idle,
 }
 
 impl Default for Settings {
@@ -57,7 +76,10 @@ impl Default for Settings {
             poll: Duration::from_secs(1),
             retry: Retry::default(),
             in_order: false,
+            handler_timeout: Some(Duration::from_secs(15 * 60)),
+            accepts_malformed: false,
             shutdown_timeout: Duration::from_secs(20),
+            until: Until::Stopped,
         }
     }
 }
@@ -83,32 +105,32 @@ impl Worker {
 
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
-    /// The worker renews a lease at each third of it, so a handler may take as long as it likes, as long as
-    /// it does not block its thread: what blocks belongs in `tokio::task::spawn_blocking`. It is the time
-    /// after which the events of a worker that died go to another.
+    /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
+    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. It is the time after
+    /// which the events of a worker that died go to another.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
     }
 
-    /// Sets how often to look for events that other processes accepted, and for those that are due again;
-    /// 1 s unless set. What this process accepts is seen at once.
+    /// Sets how often to look for events that other processes accepted, and for those that are due
+    /// again; 1 s unless set. Events that this process accepts are seen at once.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll = interval.clamp(Duration::from_millis(1), MAX_DELAY);
         self
     }
 
-    /// Sets how often an event is tried before it is dead, at least once; 20 times unless set.
+    /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
     ///
-    /// An attempt counts when it begins. So an event that kills its process is dead in the end, and each
+    /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
     /// crash counts as an attempt for all events that the process had.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.max(1);
         self
     }
 
-    /// Sets the delay before the second attempt, which doubles with each attempt, and the longest delay; 1 s
-    /// and 1 h unless set. Jitter adds up to as much again, within the longest.
+    /// Sets the delay before the second attempt, which doubles with each attempt, and the longest
+    /// delay; 1 s and 1 h unless set. Jitter adds up to as much again, within the longest.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.retry.first = first;
         self.settings.retry.longest = longest;
@@ -128,6 +150,26 @@ impl Worker {
         self
     }
 
+    /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
+    ///
+    /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
+    /// that blocks its thread cannot be dropped.
+    pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.handler_timeout = limit.into();
+        self
+    }
+
+    /// Also hands events whose data is malformed to the handler.
+    ///
+    /// Without this, such an event never reaches the handler: it is dead at once, with the path of the
+    /// field that could not be read, and can be replayed after an upgrade. With this, the handler must
+    /// look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an `Err`: an event
+    /// that it passes over is done.
+    pub fn accept_malformed(mut self) -> Self {
+        self.settings.accepts_malformed = true;
+        self
+    }
+
     /// Stops when this future ends, such as on a signal: from then on no event is taken, and those that
     /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout).
     pub fn graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -135,56 +177,117 @@ impl Worker {
         self
     }
 
-    /// Sets how long events that run may take to finish after the signal; 20 s unless set. What has not
-    /// finished by then is cut short and goes back into the inbox, and the attempt does not count; that
-    /// takes 2 s more at most. What runs in `spawn_blocking` is not cut short.
+    /// Sets how long running events may take to finish after the signal; 20 s unless set. Those that
+    /// have not finished by then are cut short and returned to the inbox, and the attempt does not
+    /// count; that takes 2 s more at most. Work in `spawn_blocking` is not cut short.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
     }
 
-    /// Hands events to the handler until [`graceful_shutdown`](Self::graceful_shutdown)'s signal.
+    /// Hands events to the handler until the signal of [`graceful_shutdown`](Self::graceful_shutdown).
     ///
-    /// An event is done when the handler returns `Ok`. If it returns an error or panics, the event is tried
-    /// again; see [`Failure`]. A body that is no event never reaches the handler: it is dead at once, with the
-    /// [`DecodeError`], and can be replayed after an upgrade. Events of an unknown type and events whose data is
-    /// malformed do reach it.
+    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes longer
+    /// than [`handler_timeout`](Self::handler_timeout), the event is tried again; see [`Failure`]. Events
+    /// of an unknown type do reach the handler. A body that is not an event never does, nor do events
+    /// with malformed data unless [`accept_malformed`](Self::accept_malformed) is set: they are dead at
+    /// once, and can be replayed after an upgrade.
     ///
-    /// While the database is down it goes on trying. If the returned future is dropped, the handlers are cut
-    /// short, and their events come back when their leases expire.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// While the database is down the worker keeps trying. If the returned future is dropped, the
+    /// handlers are cut short, and their events return when their leases expire.
     ///
     /// # Panics
     ///
     /// If it is polled outside a Tokio runtime.
-    pub async fn run<F, Fut, E>(self, handler: F) -> Result<(), InboxError>
+    pub async fn run<F, Fut, E>(self, handler: F)
     where
         F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Failure>,
     {
         let handler = Arc::new(handler);
-        let most = self.settings.retry.attempts;
+        let Settings {
+            retry,
+            handler_timeout,
+            ..
+        } = self.settings;
         let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
             let handler = handler.clone();
             Box::pin(async move {
-                let attempt = Attempt::new(&claim, most);
-                match handler(event, attempt).await {
+                let attempt = Attempt::new(&claim, retry.attempts);
+                let handled = async { handler(event, attempt).await.map_err(Into::into) };
+                match in_time(handler_timeout, handled).await {
                     Ok(()) => Outcome::Done,
-                    Err(error) => Outcome::Failed(error.into()),
+                    Err(failure) => Outcome::Failed(failure),
                 }
             })
         };
         self.work(Arc::new(start)).await;
-        Ok(())
+    }
+
+    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's runs:
+    /// for tests and batch jobs.
+    ///
+    /// An event that backs off or was postponed is not due, and neither is one that another worker
+    /// has taken. While the database is down the worker keeps trying.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled outside a Tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use ptolemy_webhooks::{Secret, Signer, Verifier};
+    /// # use ptolemy_webhooks_inbox::{Failure, Inbox};
+    /// # let file = std::env::temp_dir().join(format!("ptolemy-idle-{}.db", std::process::id()));
+    /// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+    /// # let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+    /// # let body = r#"{"id":"e1","event_type":"market.created"}"#;
+    /// # let header = Signer::new(&secret).sign(body.as_bytes());
+    /// # let delivery = Verifier::new(secret).receive(header, body)?;
+    /// inbox.accept(&delivery).await?;
+    /// let apply = |_, _| async { Err(Failure::permanent("no such market")) };
+    /// inbox.worker().run_until_idle(apply).await;
+    ///
+    /// let stats = inbox.stats().await?;
+    /// assert_eq!((stats.waiting, stats.running, stats.dead), (0, 0, 1));
+    /// # drop(inbox);
+    /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_until_idle<F, Fut, E>(mut self, handler: F)
+    where
+        F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Failure>,
+    {
+        self.settings.until = Until::Idle;
+        self.run(handler).await;
     }
 
     async fn work(self, start: Arc<Start>) {
         let rounds = Rounds::new(self.engine.store(), self.settings, start, self.shutdown);
         rounds.run(&self.arrived).await;
+    }
+}
+
+/// The result of a handler, or a failure if it takes longer than it may.
+async fn in_time(
+    limit: Option<Duration>,
+    handled: impl Future<Output = Result<(), Failure>> + Send,
+) -> Result<(), Failure> {
+    let Some(limit) = limit else {
+        return handled.await;
+    };
+    match timeout(limit, handled).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::retry(format!(
+            "the handler took longer than its limit of {limit:?}"
+        ))),
     }
 }
 

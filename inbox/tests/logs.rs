@@ -67,7 +67,7 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     }
     let handler = |event: ptolemy_webhooks::Event, _| async move {
         match event.event_type.as_str() {
-            "a.fails" => Err(Failure::never("xyzzy in an error")),
+            "a.fails" => Err(Failure::permanent("xyzzy in an error")),
             "a.panics" => panic!("in a handler"),
             _ => Ok(()),
         }
@@ -80,8 +80,8 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     worker.abort();
 
     // A handler that holds SQLite's write lock for long.
-    assert_eq!(inbox.replay_all().await.unwrap(), 2);
-    let worker = tokio::spawn(inbox.worker().run_in_sqlite_transaction(|_, tx| {
+    assert_eq!(inbox.dead_letters().replay_all().await.unwrap(), 2);
+    let worker = tokio::spawn(inbox.worker().run_in_sqlite_transaction(|_, _, tx| {
         Box::pin(async move {
             sqlx::query("SELECT 1").execute(tx).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;

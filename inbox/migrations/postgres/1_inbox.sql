@@ -27,6 +27,8 @@ CREATE TABLE ptolemy_inbox (
     finished_at TIMESTAMPTZ,
     -- Why the last attempt failed.
     last_error TEXT,
+    -- Dead: no handler saw it, since this version of the inbox could not read it.
+    malformed BOOLEAN NOT NULL DEFAULT FALSE,
     -- As it was signed, byte for byte; convert_from(body, 'UTF8') shows it.
     body BYTEA NOT NULL
 )
@@ -46,6 +48,8 @@ CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_fo
 
 -- Counts and lists of what is not done.
 CREATE INDEX ptolemy_inbox_open ON ptolemy_inbox (state, id) WHERE state <> 'done';
+
+CREATE INDEX ptolemy_inbox_malformed ON ptolemy_inbox (id) WHERE state = 'dead' AND malformed;
 
 -- What may be pruned.
 CREATE INDEX ptolemy_inbox_done ON ptolemy_inbox (finished_at) WHERE state = 'done';

@@ -1,98 +1,145 @@
-//! Dead letters.
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::{Inbox, in_time};
-use crate::dead::DeadLetter;
+use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::InboxError;
-use crate::store::{Answer, Ids};
+use crate::store::{Answer, Ids, Store};
+
+/// The dead letters of an inbox: events that failed for good.
+///
+/// Every method returns an error if the database does not answer within 30 s.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example(inbox: ptolemy_webhooks_inbox::Inbox) -> Result<(), Box<dyn std::error::Error>> {
+/// let dead = inbox.dead_letters();
+/// let mut after = None;
+/// loop {
+///     let page = dead.page(after, 100).await?;
+///     let Some(last) = page.last() else { break };
+///     after = Some(last.id);
+///     for letter in &page {
+///         println!("{} {}", letter.id, letter.last_error);
+///     }
+/// }
+/// assert!(dead.page(after, 100).await?.is_empty());
+/// dead.replay_all().await?; // once the cause is fixed
+/// # Ok(())
+/// # }
+/// # let _ = example;
+/// ```
+#[derive(Clone)]
+pub struct DeadLetters {
+    store: Arc<dyn Store>,
+    arrived: Arc<Notify>,
+}
 
 impl Inbox {
-    /// Lists dead events, the one that was accepted first first: up to `limit` of those whose id is
-    /// greater than `after`, so 0 begins and the last id goes on.
+    /// Lists, replays and discards events that failed for good.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters {
+            store: self.engine.store(),
+            arrived: self.arrived.clone(),
+        }
+    }
+}
+
+impl DeadLetters {
+    /// Lists up to `limit` dead letters in the order of acceptance. Start with `None`, then pass the
+    /// id of the last one.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letters(
+    /// Returns an error if the database does not answer.
+    pub async fn page(
         &self,
-        after: i64,
+        after: impl Into<Option<DeadLetterId>>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, InboxError> {
-        let store = self.engine.store();
-        in_time(store.dead(Ids { after, ..Ids::ALL }, limit)).await
+        let after = after.into().map_or(Ids::ALL.after, |id| id.0);
+        let ids = Ids { after, ..Ids::ALL };
+        in_time(self.store.dead(ids, limit)).await
     }
 
-    /// Looks at one dead event; `None` if there is none with this id.
+    /// Returns one dead letter; `None` if no dead letter has this id.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, InboxError> {
-        let store = self.engine.store();
-        Ok(in_time(store.dead(Ids::one(id), 1)).await?.pop())
+    /// Returns an error if the database does not answer.
+    pub async fn get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, InboxError> {
+        Ok(in_time(self.store.dead(Ids::one(id.0), 1)).await?.pop())
     }
 
-    /// Returns the body of a dead event, byte for byte as it was signed;
-    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it.
+    /// Returns the body of a dead letter, byte for byte as it was signed;
+    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it. `None` if no
+    /// dead letter has this id.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
-    pub async fn dead_letter_body(&self, id: i64) -> Result<Option<Bytes>, InboxError> {
-        in_time(self.engine.store().dead_body(id)).await
+    /// Returns an error if the database does not answer.
+    pub async fn body(&self, id: DeadLetterId) -> Result<Option<Bytes>, InboxError> {
+        in_time(self.store.dead_body(id.0)).await
     }
 
-    /// Lets a dead event wait for a worker again, with all its attempts; `false` if there is none with this
+    /// Returns a dead event to the queue with a fresh attempt count; `false` if no dead letter has this
     /// id.
     ///
-    /// It may come after newer events of its resource, also for a worker that takes events in order: a
-    /// dead event blocks nothing.
+    /// It may run after newer events of its resource, even if the order is by resource: a dead event
+    /// blocks nothing.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
-    pub async fn replay(&self, id: i64) -> Result<bool, InboxError> {
-        let replayed = in_time(self.engine.store().replay(Ids::one(id))).await?;
+    /// Returns an error if the database does not answer.
+    pub async fn replay(&self, id: DeadLetterId) -> Result<bool, InboxError> {
+        let replayed = in_time(self.store.replay(Ids::one(id.0))).await?;
         self.arrived.notify_one();
         Ok(!replayed.is_empty())
     }
 
-    /// As [`replay`](Self::replay), for all that are dead now; tells how many. It goes through them in small batches, so
-    /// an error leaves some replayed.
+    /// Same as [`replay`](Self::replay), for all that are dead now; returns how many. It works in small
+    /// batches, so an error leaves some replayed.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
+    /// Returns an error if the database does not answer.
     pub async fn replay_all(&self) -> Result<u64, InboxError> {
-        let store = self.engine.store();
-        let replayed = all(|ids| store.replay(ids)).await?;
+        let replayed = all(|ids| self.store.replay(ids)).await?;
         self.arrived.notify_one();
         Ok(replayed)
     }
 
-    /// Gives a dead event up; `false` if there is none with this id.
+    /// Discards a dead event; `false` if no dead letter has this id.
     ///
-    /// Its row counts as done from now on, so that a repetition is still recognised; `last_error` says
-    /// that it was discarded.
+    /// Its row counts as done from now on, so that a repetition is still recognised; `last_error`
+    /// says that it was discarded.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
-    pub async fn discard(&self, id: i64) -> Result<bool, InboxError> {
-        let discarded = in_time(self.engine.store().discard(Ids::one(id))).await?;
+    /// Returns an error if the database does not answer.
+    pub async fn discard(&self, id: DeadLetterId) -> Result<bool, InboxError> {
+        let discarded = in_time(self.store.discard(Ids::one(id.0))).await?;
         Ok(!discarded.is_empty())
     }
 
-    /// As [`discard`](Self::discard), for all that are dead now; tells how many. It goes through them in small batches,
-    /// so an error leaves some discarded.
+    /// Same as [`discard`](Self::discard), for all that are dead now; returns how many. It works in
+    /// small batches, so an error leaves some discarded.
     ///
     /// # Errors
     ///
-    /// Tells that the database did not answer.
+    /// Returns an error if the database does not answer.
     pub async fn discard_all(&self) -> Result<u64, InboxError> {
-        let store = self.engine.store();
-        all(|ids| store.discard(ids)).await
+        all(|ids| self.store.discard(ids)).await
+    }
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").finish_non_exhaustive()
     }
 }
 

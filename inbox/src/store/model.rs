@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Ids, Store};
-use crate::accepted::{Accepted, State};
+use crate::accepted::{Accepted, EventState};
 use crate::arrival::{Arrival, Labels};
 use crate::retry::Retry;
 use crate::turn::{Claim, Lease, Turn, Verdict};
@@ -28,7 +28,7 @@ const RETRY: Retry = Retry {
 struct Row {
     key: String,
     resource: Option<String>,
-    state: State,
+    state: EventState,
     attempts: u32,
     token: i64,
     /// Waiting: its time has come.
@@ -37,6 +37,7 @@ struct Row {
     expired: bool,
     /// Done: long enough ago to be pruned.
     old: bool,
+    malformed: bool,
 }
 
 enum Pool {
@@ -108,10 +109,10 @@ impl World {
             && self.rows.iter().any(|(other, earlier)| {
                 earlier.resource == row.resource
                     && *other != id
-                    && (earlier.state == State::Running
-                        || *other < id && earlier.state == State::Waiting)
+                    && (earlier.state == EventState::Running
+                        || *other < id && earlier.state == EventState::Waiting)
             });
-        row.state == State::Waiting && row.due && !blocked
+        row.state == EventState::Waiting && row.due && !blocked
     }
 
     async fn accept(&mut self, random: &mut fastrand::Rng) {
@@ -140,7 +141,7 @@ impl World {
                     self.did("duplicate");
                 }
                 (None, true) => {
-                    let state = State::Waiting;
+                    let state = EventState::Waiting;
                     assert_eq!(accepted, Accepted::Duplicate { state });
                 }
                 (None, false) => {
@@ -155,12 +156,13 @@ impl World {
                 let row = Row {
                     key,
                     resource: arrival.labels.resource.clone().map(|(_, id)| id),
-                    state: State::Waiting,
+                    state: EventState::Waiting,
                     attempts: 0,
                     token: 0,
                     due: true,
                     expired: false,
                     old: false,
+                    malformed: false,
                 };
                 assert_eq!(self.rows.insert(id, row), None);
                 self.did("new");
@@ -180,15 +182,28 @@ impl World {
             let error = "failed".to_owned();
             let taken = settle.iter().any(|(settled, _)| settled.id == lease.id)
                 || renew.iter().any(|renewed: &Lease| renewed.id == lease.id);
-            match random.u8(0..8) {
+            match random.u8(0..9) {
                 _ if taken => {}
                 0..3 => settle.push((lease, Verdict::Done)),
                 3 => settle.push((lease, Verdict::Again { delay: HOUR, error })),
-                4 => settle.push((lease, Verdict::Dead { error })),
+                4 => settle.push((
+                    lease,
+                    Verdict::Dead {
+                        error,
+                        malformed: random.bool(),
+                    },
+                )),
                 5 => settle.push((
                     lease,
                     Verdict::Returned {
                         delay: Duration::ZERO,
+                    },
+                )),
+                6 => settle.push((
+                    lease,
+                    Verdict::Postponed {
+                        delay: HOUR,
+                        reason: error,
                     },
                 )),
                 _ => renew.push(lease),
@@ -214,10 +229,14 @@ impl World {
                 None => lost.push(*lease),
                 Some(row) => {
                     row.state = verdict.state();
-                    row.due = verdict.is_returned();
-                    row.attempts -= u32::from(verdict.is_returned());
+                    row.due = verdict.delay() == Some(Duration::ZERO);
+                    row.attempts -= u32::from(!verdict.counts());
                     row.expired = false;
-                    self.did("settled");
+                    row.malformed = verdict.is_malformed();
+                    self.did(match verdict {
+                        Verdict::Postponed { .. } => "postponed",
+                        _ => "settled",
+                    });
                 }
             }
         }
@@ -237,14 +256,14 @@ impl World {
         for _ in lost {
             self.did("lost");
         }
-        for id in self.ids(|row| row.state == State::Running && row.expired) {
+        for id in self.ids(|row| row.state == EventState::Running && row.expired) {
             let row = self.rows.get_mut(&id).unwrap();
             row.expired = false;
             row.due = false;
             row.state = if row.attempts < RETRY.attempts {
-                State::Waiting
+                EventState::Waiting
             } else {
-                State::Dead
+                EventState::Dead
             };
             self.did("taken over");
         }
@@ -253,13 +272,13 @@ impl World {
 
     fn held(&mut self, lease: Lease) -> Option<&mut Row> {
         let row = self.rows.get_mut(&lease.id)?;
-        (row.state == State::Running && row.token == lease.token).then_some(row)
+        (row.state == EventState::Running && row.token == lease.token).then_some(row)
     }
 
     /// Whether the lease ended with the event: its task is about to end too, and lost nothing.
     fn is_done(&self, lease: Lease) -> bool {
         let row = self.rows.get(&lease.id);
-        row.is_some_and(|row| row.state == State::Done && row.token == lease.token)
+        row.is_some_and(|row| row.state == EventState::Done && row.token == lease.token)
     }
 
     fn claimed(&mut self, claims: Vec<Claim>, take: usize) {
@@ -268,7 +287,7 @@ impl World {
             let id = claim.lease.id;
             assert!(self.is_eligible(id), "{id}");
             let row = self.rows.get_mut(&id).unwrap();
-            row.state = State::Running;
+            row.state = EventState::Running;
             row.attempts += 1;
             row.token += 1;
             assert_eq!(
@@ -279,7 +298,7 @@ impl World {
             self.did("claimed");
         }
         if count < take {
-            let left: Vec<_> = self.ids(|row| row.state == State::Waiting);
+            let left: Vec<_> = self.ids(|row| row.state == EventState::Waiting);
             let left: Vec<_> = left
                 .into_iter()
                 .filter(|id| self.is_eligible(*id))
@@ -294,7 +313,7 @@ impl World {
             0..6 => self.accept(random).await,
             6..14 => self.turn(random).await,
             14 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Running)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Running)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET lease_until = {past} WHERE id = {id}"
@@ -305,7 +324,7 @@ impl World {
                 }
             }
             15 | 16 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Waiting)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Waiting)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET run_at = {past} WHERE id = {id}"
@@ -316,7 +335,7 @@ impl World {
                 }
             }
             17 => {
-                let dead = self.ids(|row| row.state == State::Dead);
+                let dead = self.ids(|row| row.state == EventState::Dead);
                 let one = random.bool();
                 let ids = match random.choice(&dead) {
                     Some(id) if one => Ids::one(*id),
@@ -337,18 +356,19 @@ impl World {
                 for id in affected {
                     let row = self.rows.get_mut(&id).unwrap();
                     if discard {
-                        row.state = State::Done;
+                        row.state = EventState::Done;
                         self.did("discarded");
                     } else {
-                        row.state = State::Waiting;
+                        row.state = EventState::Waiting;
                         row.attempts = 0;
                         row.due = true;
+                        row.malformed = false;
                         self.did("replayed");
                     }
                 }
             }
             18 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Done)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Done)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET finished_at = {past} WHERE id = {id}"
@@ -359,7 +379,7 @@ impl World {
             }
             _ => {
                 let pruned = self.store.prune(HOUR).await.unwrap();
-                let old = self.ids(|row| row.state == State::Done && row.old);
+                let old = self.ids(|row| row.state == EventState::Done && row.old);
                 assert_eq!(pruned, old.len() as u64);
                 for id in old {
                     self.rows.remove(&id);
@@ -388,12 +408,14 @@ impl World {
         assert_eq!(
             (stats.waiting, stats.running, stats.dead),
             (
-                count(State::Waiting),
-                count(State::Running),
-                count(State::Dead)
+                count(EventState::Waiting),
+                count(EventState::Running),
+                count(EventState::Dead)
             )
         );
         assert_eq!(stats.oldest_waiting.is_some(), stats.waiting > 0);
+        let malformed = self.ids(|row| row.state == EventState::Dead && row.malformed);
+        assert_eq!(stats.malformed, malformed.len() as u64);
     }
 }
 
@@ -418,7 +440,7 @@ async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
     println!("{:?}", world.did);
     assert_eq!(
         world.did.len(),
-        12,
+        13,
         "a kind of step did nothing: {:?}",
         world.did
     );

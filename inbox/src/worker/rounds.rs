@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
-use super::{Settings, Start};
+use super::{Settings, Start, Until};
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
@@ -77,6 +77,8 @@ pub(super) struct Rounds {
     shutdown: BoxFuture<'static, ()>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
+    /// Whether the last turn found nothing due, and nothing runs.
+    idle: bool,
 }
 
 impl Rounds {
@@ -101,6 +103,7 @@ impl Rounds {
             settle: Vec::new(),
             shutdown,
             deadline: None,
+            idle: false,
         }
     }
 
@@ -115,6 +118,9 @@ impl Rounds {
                 if self.tasks.is_empty() && self.settle.is_empty() {
                     return;
                 }
+            }
+            if self.idle && self.settings.until == Until::Idle {
+                return;
             }
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
@@ -193,6 +199,8 @@ impl Rounds {
         for claim in turned.claims {
             self.begin(claim);
         }
+        let at_rest = self.tasks.is_empty() && self.settle.is_empty();
+        self.idle = at_rest && plan.take > 0 && turned.next == Look::Later;
         if plan.take == 0 {
             return;
         }
@@ -261,10 +269,14 @@ impl Rounds {
             attempt = attempts
         );
         let start = self.start.clone();
+        let accepts_malformed = self.settings.accepts_malformed;
         // The handler is called within the task, so that a panic of it ends nothing but the task.
         let work = async move {
             match Event::from_trusted_json(claim.body.clone()) {
-                Ok(event) => start(event, claim).await,
+                Ok(event) => match &event.payload {
+                    Err(malformed) if !accepts_malformed => Outcome::Malformed(malformed.clone()),
+                    _ => start(event, claim).await,
+                },
                 Err(error) => Outcome::Undecodable(error),
             }
         };
@@ -294,17 +306,11 @@ impl Rounds {
         let Some(held) = self.held.remove(&id).filter(|held| !held.lost) else {
             return;
         };
-        match &outcome {
-            Outcome::Lost => log_lost(held.lease),
-            Outcome::NotBegun(error) => {
-                tracing::warn!(error, "a handler's transaction could not begin; retrying");
-            }
-            _ => {}
-        }
+        log(&held, &outcome);
         let Some(verdict) = outcome.verdict(&self.settings.retry, held.attempts) else {
             return;
         };
-        if verdict.error().is_some() {
+        if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
             tracing::warn!(
                 id = held.lease.id,
                 attempt = held.attempts,
@@ -359,6 +365,27 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
+}
+
+/// Logs what an operator must know of how an attempt ended. The errors of handlers are not logged,
+/// since they may quote the event; the errors of this crate and of the core do not.
+fn log(held: &Held, outcome: &Outcome) {
+    let id = held.lease.id;
+    let unread: &dyn std::fmt::Display = match outcome {
+        Outcome::Lost => return log_lost(held.lease),
+        Outcome::NotBegun(error) => {
+            tracing::warn!(
+                id,
+                error,
+                "a handler's transaction could not begin; retrying"
+            );
+            return;
+        }
+        Outcome::Undecodable(error) => error,
+        Outcome::Malformed(error) => error,
+        _ => return,
+    };
+    tracing::warn!(id, error = %unread, "the event cannot be read; replay it after an upgrade");
 }
 
 fn log_lost(lease: Lease) {

@@ -10,10 +10,11 @@ use tokio::sync::Notify;
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
-use crate::workers::{Log, Running, until};
+use crate::workers::{Log, Running, quick, until};
 
 on_both_engines! {
     what_is_accepted_here_is_seen_at_once
+    a_worker_that_runs_until_idle_ends_when_nothing_is_due
     any_concurrency_works
     an_error_a_panic_and_a_crash_all_come_back
     an_event_that_kills_its_worker_ends_up_dead
@@ -76,7 +77,7 @@ async fn an_event_that_kills_its_worker_ends_up_dead(database: &Database) {
     );
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;
-    let dead = inbox.dead_letters(0, 10).await.unwrap();
+    let dead = inbox.dead_letters().page(None, 10).await.unwrap();
     assert_eq!((dead.len(), dead[0].attempts), (1, 3));
     assert!(
         dead[0].last_error.starts_with("the lease expired"),
@@ -133,7 +134,7 @@ async fn a_worker_that_wakes_late_marks_nothing(database: &Database) {
             async move {
                 begun.write(format!("other {}", attempt.number()));
                 gate.notified().await;
-                Err(Failure::never("for the record"))
+                Err(Failure::permanent("for the record"))
             }
         },
     );
@@ -250,6 +251,28 @@ async fn what_is_accepted_here_is_seen_at_once(database: &Database) {
         log.until(number).await;
     }
     worker.stop().await;
+}
+
+/// More than it has room for, one after another of one resource, and one that backs off.
+async fn a_worker_that_runs_until_idle_ends_when_nothing_is_due(database: &Database) {
+    let inbox = database.inbox().await;
+    let none = |_, _| async { Err(Failure::permanent("there is none")) };
+    quick(&inbox).run_until_idle(none).await;
+    for number in 0..7 {
+        let delivery = delivery::change(&number.to_string(), "same");
+        inbox.accept(&delivery).await.unwrap();
+    }
+    let handler = |event: ptolemy_webhooks::Event, _| async move {
+        if event.id.as_deref() == Some("6") {
+            return Err(Failure::retry_in(Duration::from_secs(60), "later"));
+        }
+        Ok(())
+    };
+    let worker = quick(&inbox).concurrency(2).in_order();
+    worker.run_until_idle(handler).await;
+    let mut expected = ["done"; 7];
+    expected[6] = "waiting";
+    assert_eq!(database.states().await, expected);
 }
 
 async fn any_concurrency_works(database: &Database) {

@@ -1,6 +1,6 @@
 //! Promise 2: once.
 
-use ptolemy_webhooks_inbox::{Accepted, Failure, InboxErrorKind, State};
+use ptolemy_webhooks_inbox::{Accepted, EventState, Failure, InboxErrorKind};
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
@@ -15,7 +15,7 @@ on_both_engines! {
     a_dropped_accept_holds_nothing_up
 }
 
-fn state(accepted: Accepted) -> State {
+fn state(accepted: Accepted) -> EventState {
     match accepted {
         Accepted::Duplicate { state, .. } => state,
         other => panic!("{other:?}"),
@@ -27,19 +27,19 @@ async fn a_repetition_is_a_duplicate_and_tells_how_far_the_first_is(database: &D
     let delivery = delivery::event("e");
     assert_eq!(inbox.accept(&delivery).await.unwrap(), Accepted::New);
     let again = inbox.accept(&delivery).await.unwrap();
-    assert_eq!(state(again), State::Waiting);
+    assert_eq!(state(again), EventState::Waiting);
 
     let log = Log::default();
     let proceed = std::sync::Arc::new(tokio::sync::Notify::new());
     let worker = Running::start(&inbox, |worker| worker, log.writer_behind(&proceed));
     log.until(1).await;
     let again = inbox.accept(&delivery).await.unwrap();
-    assert_eq!(state(again), State::Running);
+    assert_eq!(state(again), EventState::Running);
 
     proceed.notify_one();
     until("done", async || database.states().await == ["done"]).await;
     let again = inbox.accept(&delivery).await.unwrap();
-    assert_eq!(state(again), State::Done);
+    assert_eq!(state(again), EventState::Done);
     worker.stop().await;
     assert_eq!(log.lines(), ["e"]);
 }
@@ -71,12 +71,12 @@ async fn a_duplicate_does_not_revive_a_dead_event(database: &Database) {
         |worker| worker,
         move |_, _| {
             handled.write("handled");
-            async { Err(Failure::never("no")) }
+            async { Err(Failure::permanent("no")) }
         },
     );
     until("dead", async || database.states().await == ["dead"]).await;
     let again = inbox.accept(&delivery).await.unwrap();
-    assert_eq!(state(again), State::Dead);
+    assert_eq!(state(again), EventState::Dead);
     worker.stop().await;
     assert_eq!(
         (database.states().await, log.lines().len()),
@@ -93,7 +93,7 @@ async fn a_key_of_ones_own_counts(database: &Database) {
     );
     assert_eq!(
         state(inbox.accept_with_key(&two, "k").await.unwrap()),
-        State::Waiting
+        EventState::Waiting
     );
     assert_eq!(
         inbox.accept_with_key(&one, "é".repeat(127)).await.unwrap(),

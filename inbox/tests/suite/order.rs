@@ -131,7 +131,7 @@ async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
             let id = event.id.unwrap();
             begun.write(id.clone());
             match (id.as_str(), attempt.number(), begun.lines().len()) {
-                ("a1", _, 1) => Err(Failure::never("no")),
+                ("a1", _, 1) => Err(Failure::permanent("no")),
                 ("a2", 1, _) => {
                     gate.notified().await;
                     Err(Failure::retry("once more"))
@@ -141,8 +141,8 @@ async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
         }
     });
     assert_eq!(log.until(2).await, ["a1", "a2"]);
-    let dead = inbox.dead_letters(0, 1).await.unwrap();
-    assert!(inbox.replay(dead[0].id).await.unwrap());
+    let dead = inbox.dead_letters().page(None, 1).await.unwrap();
+    assert!(inbox.dead_letters().replay(dead[0].id).await.unwrap());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(log.lines(), ["a1", "a2"]);
     proceed.notify_one();

@@ -103,7 +103,7 @@ async fn the_table_can_be_read_by_people(database: &Database) {
     let worker = Running::start(
         &inbox,
         |worker| worker,
-        |_, _| async { Err(ptolemy_webhooks_inbox::Failure::never("no such market")) },
+        |_, _| async { Err(ptolemy_webhooks_inbox::Failure::permanent("no such market")) },
     );
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::postgres::PgConnection;
 
 use super::{PostgresStore, column};
-use crate::accepted::{Accepted, State};
+use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::error::BoxError;
 use crate::store::{PRUNED_MEANWHILE, answers};
@@ -67,13 +67,13 @@ async fn insert(
 async fn states_of(
     arrivals: &[Arrival],
     connection: &mut PgConnection,
-) -> Result<HashMap<String, State>, BoxError> {
+) -> Result<HashMap<String, EventState>, BoxError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT dedup_key, state FROM ptolemy_inbox WHERE dedup_key = ANY($1)")
             .bind(column(arrivals, |arrival| arrival.key.as_str()))
             .fetch_all(connection)
             .await?;
     rows.into_iter()
-        .map(|(key, state)| Ok((key, State::read(&state)?)))
+        .map(|(key, state)| Ok((key, EventState::read(&state)?)))
         .collect()
 }

@@ -34,11 +34,13 @@ impl Steps for PostgresSteps<'_> {
                  run_at = coalesce(now() + make_interval(secs => settled.delay), run_at),
                  finished_at = CASE WHEN settled.is_end THEN clock_timestamp() END,
                  lease_until = NULL,
-                 last_error = CASE WHEN settled.returned THEN last_error ELSE settled.error END,
-                 attempts = attempts - settled.returned::int
+                 last_error = CASE WHEN settled.state <> 'done'
+                                   THEN coalesce(settled.error, last_error) END,
+                 malformed = settled.malformed,
+                 attempts = attempts - (NOT settled.counts)::int
              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[], $5::bool[],
-                         $6::bool[], $7::text[])
-                  AS settled (id, token, state, delay, is_end, returned, error)
+                         $6::text[], $7::bool[], $8::bool[])
+                  AS settled (id, token, state, delay, is_end, error, malformed, counts)
              WHERE inbox.id = settled.id AND inbox.lease_token = settled.token
                AND inbox.state = 'running'
              RETURNING inbox.id",
@@ -50,8 +52,9 @@ impl Steps for PostgresSteps<'_> {
             Some(verdict.delay()?.as_secs_f64())
         }))
         .bind(column(verdicts, |(_, verdict)| verdict.is_end()))
-        .bind(column(verdicts, |(_, verdict)| verdict.is_returned()))
         .bind(column(verdicts, |(_, verdict)| verdict.error()))
+        .bind(column(verdicts, |(_, verdict)| verdict.is_malformed()))
+        .bind(column(verdicts, |(_, verdict)| verdict.counts()))
         .fetch_all(&mut *self.tx)
         .await?
         .into_iter()

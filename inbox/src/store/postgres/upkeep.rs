@@ -27,7 +27,12 @@ impl PostgresStore {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Stats::new(&counts, oldest.map(time::Duration::seconds_f64))
+        let malformed: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Stats::new(&counts, malformed, oldest.map(time::Duration::seconds_f64))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, clock};
-use crate::accepted::{Accepted, State};
+use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::error::BoxError;
 use crate::store::{PRUNED_MEANWHILE, answers};
@@ -61,7 +61,7 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
 async fn states_of(
     arrivals: &[Arrival],
     connection: &mut SqliteConnection,
-) -> Result<Vec<(String, State)>, BoxError> {
+) -> Result<Vec<(String, EventState)>, BoxError> {
     let mut query =
         QueryBuilder::new("SELECT dedup_key, state FROM ptolemy_inbox WHERE dedup_key IN (");
     let mut keys = query.separated(", ");
@@ -71,6 +71,6 @@ async fn states_of(
     query.push(")");
     let rows: Vec<(String, String)> = query.build_query_as().fetch_all(connection).await?;
     rows.into_iter()
-        .map(|(key, state)| Ok((key, State::read(&state)?)))
+        .map(|(key, state)| Ok((key, EventState::read(&state)?)))
         .collect()
 }

@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, clock};
-use crate::dead::DeadLetter;
+use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::BoxError;
 use crate::store::{Ids, ROWS_PER_CALL};
 
@@ -17,7 +17,7 @@ impl SqliteStore {
     ) -> Result<Vec<DeadLetter>, BoxError> {
         sqlx::query(
             "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    last_error
+                    malformed, last_error
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > ? AND id <= ?
              ORDER BY id LIMIT ?",
         )
@@ -44,7 +44,8 @@ impl SqliteStore {
         self.change_dead(
             ids,
             "UPDATE ptolemy_inbox
-             SET state = 'waiting', run_at = ?1, attempts = 0, finished_at = NULL
+             SET state = 'waiting', run_at = ?1, attempts = 0, malformed = FALSE,
+                 finished_at = NULL
              WHERE id IN (SELECT id FROM ptolemy_inbox
                           WHERE state <> 'done' AND state = 'dead' AND id > ?2 AND id <= ?3
                           ORDER BY id LIMIT ?4)
@@ -86,13 +87,14 @@ impl SqliteStore {
 
 fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, BoxError> {
     Ok(DeadLetter {
-        id: row.try_get(0)?,
+        id: DeadLetterId(row.try_get(0)?),
         dedup_key: row.try_get(1)?,
         event_type: row.try_get(2)?,
         event_id: row.try_get(3)?,
         received_at: clock::parse(row.try_get(4)?)?,
         died_at: clock::parse(row.try_get(5)?)?,
         attempts: row.try_get(6)?,
-        last_error: row.try_get(7)?,
+        malformed: row.try_get(7)?,
+        last_error: row.try_get(8)?,
     })
 }

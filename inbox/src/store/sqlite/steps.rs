@@ -154,15 +154,16 @@ impl SqliteSteps<'_> {
         let settled = sqlx::query(
             "UPDATE ptolemy_inbox
              SET state = ?1, run_at = coalesce(?2, run_at), finished_at = ?3, lease_until = NULL,
-                 last_error = CASE WHEN ?4 THEN last_error ELSE ?5 END,
-                 attempts = attempts - ?4
-             WHERE id = ?6 AND lease_token = ?7 AND state = 'running'",
+                 last_error = CASE WHEN ?1 = 'done' THEN NULL ELSE coalesce(?4, last_error) END,
+                 malformed = ?5, attempts = attempts - ?6
+             WHERE id = ?7 AND lease_token = ?8 AND state = 'running'",
         )
         .bind(verdict.state().as_str())
         .bind(run_at)
         .bind(verdict.is_end().then(|| clock::text(self.now)))
-        .bind(verdict.is_returned())
         .bind(verdict.error())
+        .bind(verdict.is_malformed())
+        .bind(!verdict.counts())
         .bind(id)
         .bind(token)
         .execute(&mut *self.tx)

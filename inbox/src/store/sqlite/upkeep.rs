@@ -23,7 +23,12 @@ impl SqliteStore {
         .fetch_optional(&mut *connection)
         .await?;
         let oldest = oldest.map(|oldest| clock::parse(&oldest)).transpose()?;
-        Stats::new(&counts, oldest.map(|oldest| now - oldest))
+        let malformed: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        Stats::new(&counts, malformed, oldest.map(|oldest| now - oldest))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
