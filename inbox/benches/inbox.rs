@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, process};
 
 use ptolemy_webhooks::{Delivery, Secret, Signer, Verifier};
-use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, sqlx};
+use ptolemy_webhooks_inbox::{Accepted, EventOrder, Failure, Inbox, sqlx};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -394,6 +394,14 @@ fn report(tables: &[Table], times: &[Vec<f64>]) {
     }
 }
 
+fn order_of(in_order: bool) -> EventOrder {
+    if in_order {
+        EventOrder::ByResource
+    } else {
+        EventOrder::AsDue
+    }
+}
+
 /// Lets a worker take so many events and give them back; the time for each until all were taken.
 async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     let taken = Arc::new(AtomicUsize::new(0));
@@ -402,7 +410,8 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     let begin = Instant::now();
     let time = Arc::new(OnceLock::new());
     let ended = time.clone();
-    let mut worker = inbox
+    inbox.set_order(order_of(in_order)).await?;
+    let worker = inbox
         .worker()
         .concurrency(events)
         .shutdown_timeout(Duration::ZERO)
@@ -410,9 +419,6 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
             let _ = all.await;
             let _ = ended.set(begin.elapsed());
         });
-    if in_order {
-        worker = worker.in_order();
-    }
     worker
         .run(move |_, _| {
             if taken.fetch_add(1, Ordering::Relaxed) + 1 == events {
@@ -435,13 +441,11 @@ async fn work(
     let handled = Arc::new(AtomicUsize::new(0));
     let enough = Arc::new(Notify::new());
     let stop = enough.clone();
-    let mut worker = inbox
+    inbox.set_order(order_of(in_order)).await?;
+    let worker = inbox
         .worker()
         .concurrency(concurrency)
         .graceful_shutdown(async move { stop.notified().await });
-    if in_order {
-        worker = worker.in_order();
-    }
     let count = handled.clone();
     let begin = Instant::now();
     worker

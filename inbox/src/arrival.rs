@@ -6,13 +6,14 @@ use bytes::Bytes;
 use ptolemy_webhooks::LogText;
 use sha2::{Digest, Sha256};
 
-/// The length up to which a text is a key or a label, in bytes.
-pub(crate) const MAX_KEY_BYTES: usize = 255;
+/// The length up to which a text is a label, in bytes.
+const MAX_LABEL_BYTES: usize = 255;
 
 /// A delivery on its way into the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) key: String,
+    pub(crate) source: Option<String>,
     pub(crate) labels: Labels,
     pub(crate) body: Bytes,
 }
@@ -50,7 +51,7 @@ impl From<&ptolemy_webhooks::Labels<'_>> for Labels {
 
 /// The text, or its hash if it is too long to index or unsafe to print.
 fn label(text: &str) -> String {
-    if text.len() <= MAX_KEY_BYTES && LogText::is_plain(text) {
+    if text.len() <= MAX_LABEL_BYTES && LogText::is_plain(text) {
         text.to_owned()
     } else {
         format!("sha256:{}", hex::encode(Sha256::digest(text)))
@@ -63,10 +64,10 @@ mod tests {
 
     #[test]
     fn a_label_that_is_too_long_or_unsafe_to_print_is_a_hash() {
-        for plain in ["e1", "", "é", &"x".repeat(MAX_KEY_BYTES)] {
+        for plain in ["e1", "", "é", &"x".repeat(MAX_LABEL_BYTES)] {
             assert_eq!(label(plain), plain);
         }
-        let long = "x".repeat(MAX_KEY_BYTES + 1);
+        let long = "x".repeat(MAX_LABEL_BYTES + 1);
         for odd in [
             "a\0b",
             "a\nb",

@@ -35,6 +35,7 @@ pub struct Attempt {
     started_at: OffsetDateTime,
     received_at: OffsetDateTime,
     dedup_key: String,
+    source: Option<String>,
 }
 
 impl Attempt {
@@ -45,11 +46,12 @@ impl Attempt {
             started_at: claim.started_at,
             received_at: claim.received_at,
             dedup_key: claim.key.clone(),
+            source: claim.source.clone(),
         }
     }
 
     /// Makes one for a test of a handler: the first of 20 attempts at an event that was received just
-    /// now, under the key `test`.
+    /// now, under the key `test` and without a source.
     #[must_use]
     pub fn for_test() -> Self {
         let now = OffsetDateTime::now_utc();
@@ -59,6 +61,7 @@ impl Attempt {
             started_at: now,
             received_at: now,
             dedup_key: "test".to_owned(),
+            source: None,
         }
     }
 
@@ -97,6 +100,13 @@ impl Attempt {
         self
     }
 
+    /// Sets the source.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// Its number, counted from 1. An attempt counts when it begins, even if the process then dies.
     #[must_use]
     pub fn number(&self) -> u32 {
@@ -132,5 +142,12 @@ impl Attempt {
     #[must_use]
     pub fn dedup_key(&self) -> &str {
         &self.dedup_key
+    }
+
+    /// The webhook that the delivery came through, if it was
+    /// [named](crate::Accept::source).
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 }

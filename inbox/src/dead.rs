@@ -57,6 +57,8 @@ pub struct DeadLetter {
     pub id: DeadLetterId,
     /// The key under which repetitions are recognised.
     pub dedup_key: String,
+    /// The webhook that it came through, if it was [named](crate::Accept::source).
+    pub source: Option<String>,
     /// Its event type, or the hash of one that is very long or has control characters; `None` if the
     /// body is not an event.
     pub event_type: Option<String>,
@@ -77,9 +79,10 @@ pub struct DeadLetter {
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |time: OffsetDateTime| time.format(&Rfc3339).map_err(S::Error::custom);
-        let mut letter = serializer.serialize_struct("DeadLetter", 9)?;
+        let mut letter = serializer.serialize_struct("DeadLetter", 10)?;
         letter.serialize_field("id", &self.id)?;
         letter.serialize_field("dedup_key", &self.dedup_key)?;
+        letter.serialize_field("source", &self.source)?;
         letter.serialize_field("event_type", &self.event_type)?;
         letter.serialize_field("event_id", &self.event_id)?;
         letter.serialize_field("received_at", &text(self.received_at)?)?;
@@ -101,6 +104,7 @@ mod tests {
         let letter = DeadLetter {
             id: DeadLetterId(7),
             dedup_key: "k".to_owned(),
+            source: None,
             event_type: Some("market.created".to_owned()),
             event_id: None,
             received_at: time,
@@ -111,7 +115,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&letter).unwrap(),
-            r#"{"id":7,"dedup_key":"k","event_type":"market.created","event_id":null,"received_at":"1970-01-01T00:00:00Z","died_at":"1970-01-01T00:00:01.5Z","attempts":20,"malformed":false,"last_error":"e"}"#
+            r#"{"id":7,"dedup_key":"k","source":null,"event_type":"market.created","event_id":null,"received_at":"1970-01-01T00:00:00Z","died_at":"1970-01-01T00:00:01.5Z","attempts":20,"malformed":false,"last_error":"e"}"#
         );
     }
 }

@@ -33,6 +33,8 @@ pub enum InboxErrorKind {
     },
     /// The key is empty, longer than 255 bytes, or has a NUL.
     InvalidKey,
+    /// The source is empty, longer than 64 bytes, or has a `/` or an unprintable character.
+    InvalidSource,
 }
 
 impl InboxError {
@@ -47,7 +49,7 @@ impl InboxError {
     pub fn status(&self) -> u16 {
         match self.kind {
             InboxErrorKind::Unavailable | InboxErrorKind::TimedOut { .. } => 503,
-            InboxErrorKind::InvalidKey => 500,
+            InboxErrorKind::InvalidKey | InboxErrorKind::InvalidSource => 500,
         }
     }
 
@@ -83,6 +85,9 @@ impl fmt::Display for InboxError {
             InboxErrorKind::InvalidKey => {
                 f.write_str("the key is empty, longer than 255 bytes, or has a NUL")
             }
+            InboxErrorKind::InvalidSource => f.write_str(
+                "the source is empty, longer than 64 bytes, or has a `/` or an unprintable character",
+            ),
         }
     }
 }
@@ -143,6 +148,21 @@ pub enum ConnectErrorKind {
         /// The newest version that is known.
         known: i64,
     },
+    /// The tables are of an older version, and only `connect` migrates them.
+    #[error(
+        "the inbox's tables are at version {found}, and this version of ptolemy-webhooks-inbox needs \
+         {known}: open it with `Inbox::connect` to migrate it"
+    )]
+    #[non_exhaustive]
+    OlderSchema {
+        /// The version of the tables.
+        found: i64,
+        /// The version that is needed.
+        known: i64,
+    },
+    /// The database has no inbox, and only `connect` creates one.
+    #[error("the database has no inbox: open it with `Inbox::connect` to create one")]
+    NoInbox,
     /// The tables could not be created or migrated, or are not what their record says.
     #[error("the inbox's tables could not be created or migrated")]
     Migration,

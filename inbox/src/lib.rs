@@ -130,9 +130,12 @@ mod error;
 mod accepted;
 mod arrival;
 mod dead;
+mod event_order;
 mod failure;
 mod retry;
 mod stats;
+
+mod accept;
 
 mod turn;
 
@@ -143,6 +146,7 @@ mod store;
 mod batch;
 mod engine;
 
+mod asked;
 mod attempt;
 mod worker;
 
@@ -153,7 +157,9 @@ mod http;
 
 pub use inbox::{DeadLetters, Inbox};
 
+pub use accept::Accept;
 pub use accepted::{Accepted, EventState};
+pub use event_order::EventOrder;
 
 pub use attempt::Attempt;
 pub use failure::{Failure, FailureKind};

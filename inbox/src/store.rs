@@ -1,12 +1,12 @@
 //! What the inbox asks of a database. Each engine answers in a folder of its own, with the same
 //! file names: `open`, `insert`, `steps` (of a turn), `handle` (a handler's transaction), `letters`
-//! (dead ones) and `upkeep`.
+//! (dead ones) and `upkeep` (counts, pruning, settings).
 
+mod choice;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrate;
 #[cfg(all(test, feature = "postgres", feature = "sqlite"))]
 mod model;
-mod order;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
@@ -24,6 +24,7 @@ use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
 use crate::error::BoxError;
+use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
 
@@ -34,6 +35,9 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, BoxError>>;
 
 /// How many rows one call changes when it could change very many.
 pub(crate) const ROWS_PER_CALL: i64 = 500;
+
+/// How often the inbox is pruned.
+pub(crate) const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long the database may take for a turn, or to begin or end the transaction of a handler.
 pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +72,41 @@ pub(crate) trait Store: Send + Sync {
 
     /// Removes some done rows, and returns how many.
     fn prune(&self, older_than: Duration) -> Answer<'_, u64>;
+
+    /// Same as `prune`, by one worker at a time: `None` if another one prunes, or has done so within
+    /// the last hour.
+    fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>>;
+
+    fn order(&self) -> Answer<'_, EventOrder>;
+
+    /// Sets the order; returns the one before, `None` if it was never set.
+    fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>>;
+}
+
+/// Where a worker is that prunes, batch by batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pruning {
+    Begins,
+    /// The batch before was this worker's, and there may be more.
+    GoesOn,
+}
+
+impl Pruning {
+    /// How long no other worker begins after a batch: for an hour after the last one, and for a
+    /// minute otherwise, in case this worker dies.
+    #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
+    pub(crate) fn pause_after(pruned: u64) -> Duration {
+        if Self::may_go_on(pruned) {
+            Duration::from_secs(60)
+        } else {
+            PRUNE_INTERVAL
+        }
+    }
+
+    /// Whether there may be more after a batch.
+    pub(crate) fn may_go_on(pruned: u64) -> bool {
+        i64::try_from(pruned).is_ok_and(|pruned| pruned >= ROWS_PER_CALL)
+    }
 }
 
 /// Ids greater than `after`, up to and including `up_to`.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use crate::accepted::EventState;
+use crate::event_order::EventOrder;
 use crate::retry::Retry;
 
 /// A row and the token under which it was taken. Taking the row again changes the token, so a
@@ -22,6 +23,7 @@ pub(crate) struct Lease {
 pub(crate) struct Claim {
     pub(crate) lease: Lease,
     pub(crate) key: String,
+    pub(crate) source: Option<String>,
     pub(crate) attempts: u32,
     pub(crate) received_at: OffsetDateTime,
     pub(crate) started_at: OffsetDateTime,
@@ -123,7 +125,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) renew: &'a [Lease],
     /// How many events to take.
     pub(crate) take: usize,
-    pub(crate) in_order: bool,
     /// For how long events are taken and leases renewed.
     pub(crate) lease: Duration,
     /// For events whose worker is gone.
@@ -136,6 +137,8 @@ pub(crate) struct Turned {
     /// Those of `settle` and `renew` that another worker has taken over.
     pub(crate) lost: Vec<Lease>,
     pub(crate) claims: Vec<Claim>,
+    /// The inbox's order, if events were to be taken.
+    pub(crate) order: Option<EventOrder>,
     pub(crate) next: Look,
 }
 

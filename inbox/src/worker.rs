@@ -1,3 +1,4 @@
+mod pruning;
 mod rounds;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
@@ -11,7 +12,9 @@ use ptolemy_webhooks::Event;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use self::pruning::{keep_pruning, prune};
 use self::rounds::Rounds;
+use crate::asked::Asked;
 use crate::attempt::Attempt;
 use crate::engine::Engine;
 use crate::failure::Failure;
@@ -42,6 +45,8 @@ use crate::turn::Claim;
 pub struct Worker {
     engine: Engine,
     arrived: Arc<Notify>,
+    asked: Asked,
+    keep_done: Option<Duration>,
     settings: Settings,
     shutdown: BoxFuture<'static, ()>,
 }
@@ -52,7 +57,6 @@ struct Settings {
     lease: Duration,
     poll: Duration,
     retry: Retry,
-    in_order: bool,
     handler_timeout: Option<Duration>,
     accepts_malformed: bool,
     shutdown_timeout: Duration,
@@ -75,7 +79,6 @@ impl Default for Settings {
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             retry: Retry::default(),
-            in_order: false,
             handler_timeout: Some(Duration::from_secs(15 * 60)),
             accepts_malformed: false,
             shutdown_timeout: Duration::from_secs(20),
@@ -88,10 +91,17 @@ impl Default for Settings {
 type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl Worker {
-    pub(crate) fn new(engine: Engine, arrived: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        arrived: Arc<Notify>,
+        asked: Asked,
+        keep_done: Option<Duration>,
+    ) -> Self {
         Self {
             engine,
             arrived,
+            asked,
+            keep_done,
             settings: Settings::default(),
             shutdown: Box::pin(pending()),
         }
@@ -134,19 +144,6 @@ impl Worker {
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.retry.first = first;
         self.settings.retry.longest = longest;
-        self
-    }
-
-    /// Handles the events of one resource in the order in which they were accepted, one at a time.
-    ///
-    /// A resource is what comes before the dot of the event type, together with the `id` in the data;
-    /// events without such an id are not ordered. An event waits while an earlier one of its resource is waiting,
-    /// running or backing off. A dead one blocks nothing, and if it is replayed it may come after newer ones.
-    ///
-    /// Ptolemy does not promise to deliver in order; deliveries that arrive at the same time have none. All
-    /// workers of an inbox must set this for it to hold.
-    pub fn in_order(mut self) -> Self {
-        self.settings.in_order = true;
         self
     }
 
@@ -270,8 +267,30 @@ impl Worker {
     }
 
     async fn work(self, start: Arc<Start>) {
-        let rounds = Rounds::new(self.engine.store(), self.settings, start, self.shutdown);
-        rounds.run(&self.arrived).await;
+        let store = self.engine.store();
+        let rounds = Rounds::new(
+            store.clone(),
+            self.settings.clone(),
+            start,
+            self.asked,
+            self.shutdown,
+        );
+        let keep_done = self.keep_done;
+        match self.settings.until {
+            // In this task, so that the pruning ends with the worker.
+            Until::Stopped => tokio::select! {
+                biased;
+                _ = rounds.run(&self.arrived) => {}
+                () = keep_pruning(store, keep_done) => {}
+            },
+            // A batch job may be over before a pruning beside it has come to anything.
+            Until::Idle => {
+                let ended = rounds.run(&self.arrived).await;
+                if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
+                    prune(&*store, keep_done).await;
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,8 @@ CREATE TABLE ptolemy_inbox (
     dedup_key TEXT COLLATE "C" NOT NULL UNIQUE,
     state TEXT COLLATE "C" NOT NULL DEFAULT 'waiting'
         CHECK (state IN ('waiting', 'running', 'done', 'dead')),
+    -- Which webhook it came through, as the receiver names it; NULL if it names none.
+    source TEXT,
     -- What the body says, for people; NULL if it says nothing of the kind.
     event_type TEXT,
     event_id TEXT,
@@ -53,3 +55,14 @@ CREATE INDEX ptolemy_inbox_malformed ON ptolemy_inbox (id) WHERE state = 'dead' 
 
 -- What may be pruned.
 CREATE INDEX ptolemy_inbox_done ON ptolemy_inbox (finished_at) WHERE state = 'done';
+
+-- What all processes share: one row.
+CREATE TABLE ptolemy_inbox_settings (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- NULL until it is set, which means as_due.
+    event_order TEXT COLLATE "C" CHECK (event_order IN ('as_due', 'by_resource')),
+    -- Old rows are removed by one worker at a time, and not again before this time.
+    prune_at TIMESTAMPTZ NOT NULL
+);
+
+INSERT INTO ptolemy_inbox_settings (id, prune_at) VALUES (1, 'epoch');

@@ -50,6 +50,18 @@ pub(crate) fn is_newest(version: Option<i64>, versions: &[&str]) -> bool {
     version.and_then(|version| usize::try_from(version).ok()) == Some(versions.len())
 }
 
+/// An error unless the tables are at the newest version.
+pub(crate) fn must_be_newest(version: Option<i64>, versions: &[&str]) -> Result<(), ConnectError> {
+    let known = i64::try_from(versions.len()).unwrap_or(i64::MAX);
+    let kind = match version {
+        None => ConnectErrorKind::NoInbox,
+        Some(found) if found > known => ConnectErrorKind::NewerSchema { found, known },
+        Some(found) if found < known => ConnectErrorKind::OlderSchema { found, known },
+        Some(_) => return Ok(()),
+    };
+    Err(ConnectError::new(kind))
+}
+
 fn migrate_error(error: MigrateError, migrator: &Migrator) -> ConnectError {
     match error {
         MigrateError::VersionMissing(found) => {

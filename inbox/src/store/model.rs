@@ -12,6 +12,7 @@ use super::sqlite::SqliteStore;
 use super::{Ids, Store};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::{Arrival, Labels};
+use crate::event_order::EventOrder;
 use crate::retry::Retry;
 use crate::turn::{Claim, Lease, Turn, Verdict};
 
@@ -38,6 +39,7 @@ struct Row {
     /// Done: long enough ago to be pruned.
     old: bool,
     malformed: bool,
+    source: Option<String>,
 }
 
 enum Pool {
@@ -51,7 +53,7 @@ struct World {
     rows: BTreeMap<i64, Row>,
     /// Every lease that was ever given, also those that were lost since.
     leases: Vec<Lease>,
-    in_order: bool,
+    order: EventOrder,
     /// How often each kind of step did something.
     did: BTreeMap<&'static str, u32>,
 }
@@ -104,7 +106,7 @@ impl World {
     /// Whether a worker may take this row, by the words of the promise.
     fn is_eligible(&self, id: i64) -> bool {
         let row = &self.rows[&id];
-        let blocked = self.in_order
+        let blocked = self.order == EventOrder::ByResource
             && row.resource.is_some()
             && self.rows.iter().any(|(other, earlier)| {
                 earlier.resource == row.resource
@@ -120,8 +122,11 @@ impl World {
             .map(|_| {
                 let key = format!("k{}", random.u32(0..200));
                 let resource = (random.u8(0..4) > 0).then(|| format!("r{}", random.u8(0..10)));
+                // Sources share the order by resource.
+                let source = random.bool().then(|| format!("s{}", random.u8(0..3)));
                 Arrival {
                     key,
+                    source,
                     labels: Labels {
                         resource: resource.map(|id| ("instrument".to_owned(), id)),
                         ..Labels::default()
@@ -163,6 +168,7 @@ impl World {
                     expired: false,
                     old: false,
                     malformed: false,
+                    source: arrival.source.clone(),
                 };
                 assert_eq!(self.rows.insert(id, row), None);
                 self.did("new");
@@ -216,7 +222,6 @@ impl World {
                 settle: &settle,
                 renew: &renew,
                 take,
-                in_order: self.in_order,
                 lease: HOUR,
                 retry: &RETRY,
             })
@@ -291,8 +296,8 @@ impl World {
             row.attempts += 1;
             row.token += 1;
             assert_eq!(
-                (claim.lease.token, claim.attempts),
-                (row.token, row.attempts)
+                (claim.lease.token, claim.attempts, claim.source),
+                (row.token, row.attempts, row.source.clone())
             );
             self.leases.push(claim.lease);
             self.did("claimed");
@@ -309,7 +314,21 @@ impl World {
     }
 
     async fn step(&mut self, random: &mut fastrand::Rng) {
-        match random.u8(0..20) {
+        match random.u8(0..21) {
+            20 => {
+                let order = self.store.order().await.unwrap();
+                assert_eq!(order, self.order);
+                if random.u8(0..8) == 0 {
+                    let next = match order {
+                        EventOrder::AsDue => EventOrder::ByResource,
+                        EventOrder::ByResource => EventOrder::AsDue,
+                    };
+                    let before = self.store.set_order(next).await.unwrap();
+                    assert_eq!(before, Some(order));
+                    self.order = next;
+                    self.did("reordered");
+                }
+            }
             0..6 => self.accept(random).await,
             6..14 => self.turn(random).await,
             14 => {
@@ -419,7 +438,8 @@ impl World {
     }
 }
 
-async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
+async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) {
+    assert_eq!(store.set_order(order).await.unwrap(), None);
     let seed = match env::var("PTOLEMY_INBOX_MODEL_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => fastrand::u64(..),
@@ -431,7 +451,7 @@ async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
         pool,
         rows: BTreeMap::new(),
         leases: Vec::new(),
-        in_order,
+        order,
         did: BTreeMap::new(),
     };
     for _ in 0..steps {
@@ -440,30 +460,27 @@ async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
     println!("{:?}", world.did);
     assert_eq!(
         world.did.len(),
-        13,
+        14,
         "a kind of step did nothing: {:?}",
         world.did
     );
 }
 
-async fn sqlite(in_order: bool) {
-    let file = env::temp_dir().join(format!(
-        "ptolemy-model-{}-{in_order}.db",
-        std::process::id()
-    ));
+async fn sqlite(order: EventOrder) {
+    let file = env::temp_dir().join(format!("ptolemy-model-{}-{order}.db", std::process::id()));
     let store = SqliteStore::connect(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
     let pool = Pool::Sqlite(store.pool.clone());
-    walk(Box::new(store), pool, in_order, 2_000).await;
+    walk(Box::new(store), pool, order, 2_000).await;
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
 }
 
-async fn postgres(in_order: bool) {
+async fn postgres(order: EventOrder) {
     let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_model_{}_{in_order}", std::process::id());
+    let name = format!("ptolemy_model_{}_{order}", std::process::id());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
     connection.execute(AssertSqlSafe(create)).await.unwrap();
@@ -472,27 +489,27 @@ async fn postgres(in_order: bool) {
         .await
         .unwrap();
     let pool = Pool::Postgres(store.pool.clone());
-    walk(Box::new(store), pool, in_order, 2_000).await;
+    walk(Box::new(store), pool, order, 2_000).await;
 }
 
 #[tokio::test]
 async fn sqlite_does_what_the_model_does() {
-    sqlite(false).await;
+    sqlite(EventOrder::AsDue).await;
 }
 
 #[tokio::test]
 async fn sqlite_does_what_the_model_does_in_order() {
-    sqlite(true).await;
+    sqlite(EventOrder::ByResource).await;
 }
 
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn postgres_does_what_the_model_does() {
-    postgres(false).await;
+    postgres(EventOrder::AsDue).await;
 }
 
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn postgres_does_what_the_model_does_in_order() {
-    postgres(true).await;
+    postgres(EventOrder::ByResource).await;
 }

@@ -13,14 +13,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
 use sqlx::{Postgres, Transaction};
+use tokio::sync::Semaphore;
 
 use self::steps::PostgresSteps;
 use super::steps::take_turn;
-use super::{Answer, Ids, Store};
+use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
 use crate::error::BoxError;
+use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
 
@@ -44,9 +46,18 @@ const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
+    /// As many handlers in transactions as leave accepts a connection; they wait here for each other
+    /// and not in the pool.
+    transactions: Semaphore,
+    max_transactions: usize,
 }
 
 impl PostgresStore {
+    /// How many handlers in transactions may run at the same time.
+    pub(crate) fn max_transactions(&self) -> usize {
+        self.max_transactions
+    }
+
     /// Begins a transaction that waits for nobody but the database.
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.pool.begin_with(BEGIN_SHORT).await
@@ -107,5 +118,17 @@ impl Store for PostgresStore {
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
         Box::pin(self.prune_some(older_than))
+    }
+
+    fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
+        Box::pin(self.prune_as_one(older_than, turn))
+    }
+
+    fn order(&self) -> Answer<'_, EventOrder> {
+        Box::pin(self.read_order())
+    }
+
+    fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
+        Box::pin(self.write_order(order))
     }
 }

@@ -21,11 +21,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::clock::Clock;
 use self::steps::SqliteSteps;
 use super::steps::take_turn;
-use super::{Answer, Ids, Store};
+use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
 use crate::error::BoxError;
+use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
 
@@ -175,6 +176,18 @@ impl Store for SqliteStore {
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
         Box::pin(self.prune_some(older_than))
     }
+
+    fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
+        Box::pin(self.prune_as_one(older_than, turn))
+    }
+
+    fn order(&self) -> Answer<'_, EventOrder> {
+        Box::pin(self.read_order())
+    }
+
+    fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
+        Box::pin(self.write_order(order))
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +259,6 @@ mod tests {
             settle: &[],
             renew,
             take: 1,
-            in_order: false,
             lease: Duration::from_millis(100),
             retry: &Retry {
                 attempts: 9,
@@ -267,6 +279,7 @@ mod tests {
         };
         let arrival = Arrival {
             key: "k".to_owned(),
+            source: None,
             labels: Labels::default(),
             body: Bytes::from_static(b"{}"),
         };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::order::{Choice, Due, Resource};
+use super::choice::{Choice, Due, Resource};
 use crate::error::BoxError;
+use crate::event_order::EventOrder;
 use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
 
 /// How many expired leases one turn looks at.
@@ -37,8 +38,12 @@ pub(super) trait Steps: Send {
     /// Returns events that are due, the longest due first.
     fn due(&mut self, take: usize) -> impl Future<Output = Result<Vec<i64>, BoxError>> + Send;
 
-    /// Returns the resources with an event that runs; `None` while another worker chooses.
-    fn busy(&mut self) -> impl Future<Output = Result<Option<Vec<Resource>>, BoxError>> + Send;
+    /// Returns the inbox's order, and keeps workers out that choose in order meanwhile; `None` while
+    /// another worker keeps this one out.
+    fn order(&mut self) -> impl Future<Output = Result<Option<EventOrder>, BoxError>> + Send;
+
+    /// Returns the resources with an event that runs.
+    fn busy(&mut self) -> impl Future<Output = Result<Vec<Resource>, BoxError>> + Send;
 
     /// Same as `due`, a page at a time, with what decides about order: the events after this one.
     fn page(
@@ -90,7 +95,11 @@ pub(super) async fn take_turn<S: Steps>(
         let _lost = steps.settle(&expired).await?;
     }
     if turn.take > 0 {
-        let (ids, next) = choose(steps, turn).await?;
+        turned.order = steps.order().await?;
+        let (ids, next) = match turned.order {
+            Some(order) => choose(steps, order, turn.take).await?,
+            None => (Vec::new(), Look::Soon),
+        };
         turned.next = next;
         if !ids.is_empty() {
             turned.claims = steps.claim(&ids, turn.lease).await?;
@@ -99,13 +108,19 @@ pub(super) async fn take_turn<S: Steps>(
     Ok(turned)
 }
 
-async fn choose<S: Steps>(steps: &mut S, turn: &Turn<'_>) -> Result<(Vec<i64>, Look), BoxError> {
-    if turn.in_order {
-        return choose_in_order(steps, turn.take).await;
+async fn choose<S: Steps>(
+    steps: &mut S,
+    order: EventOrder,
+    take: usize,
+) -> Result<(Vec<i64>, Look), BoxError> {
+    match order {
+        EventOrder::AsDue => {
+            let ids = steps.due(take).await?;
+            let next = Look::at_once(ids.len() == take);
+            Ok((ids, next))
+        }
+        EventOrder::ByResource => choose_in_order(steps, take).await,
     }
-    let ids = steps.due(turn.take).await?;
-    let next = Look::at_once(ids.len() == turn.take);
-    Ok((ids, next))
 }
 
 /// Chooses events that are due, without those that must wait for an earlier event of their
@@ -114,9 +129,7 @@ async fn choose_in_order<S: Steps>(
     steps: &mut S,
     take: usize,
 ) -> Result<(Vec<i64>, Look), BoxError> {
-    let Some(busy) = steps.busy().await? else {
-        return Ok((Vec::new(), Look::Soon));
-    };
+    let busy = steps.busy().await?;
     let mut choice = Choice::new(take, busy);
     let mut after = None;
     while choice.goes_on() {
@@ -156,9 +169,10 @@ mod tests {
     struct Fake {
         took: Vec<String>,
         expired: Vec<(Lease, u32)>,
+        /// `None` while another worker keeps this one out.
+        order: Option<EventOrder>,
         due: Vec<i64>,
-        /// `None` while another worker chooses.
-        busy: Option<Vec<Resource>>,
+        busy: Vec<Resource>,
         /// The pages that are left.
         pages: Vec<Vec<Due<u32>>>,
     }
@@ -192,7 +206,12 @@ mod tests {
             Ok(self.due.iter().copied().take(take).collect())
         }
 
-        async fn busy(&mut self) -> Result<Option<Vec<Resource>>, BoxError> {
+        async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
+            self.took.push("order".to_owned());
+            Ok(self.order)
+        }
+
+        async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
             self.took.push("busy".to_owned());
             Ok(self.busy.clone())
         }
@@ -225,12 +244,11 @@ mod tests {
         take_turn(fake, &turn).await.unwrap()
     }
 
-    fn nothing(take: usize, in_order: bool) -> Turn<'static> {
+    fn nothing(take: usize) -> Turn<'static> {
         Turn {
             settle: &[],
             renew: &[],
             take,
-            in_order,
             lease: LEASE,
             retry: &RETRY,
         }
@@ -240,6 +258,7 @@ mod tests {
     async fn what_ended_is_settled_then_leases_are_renewed_and_expire_and_then_events_are_taken() {
         let mut fake = Fake {
             expired: vec![(lease(3), 1), (lease(4), 2)],
+            order: Some(EventOrder::AsDue),
             due: vec![5, 6],
             ..Fake::default()
         };
@@ -247,7 +266,7 @@ mod tests {
         let all = Turn {
             settle: &settle,
             renew: &renew,
-            ..nothing(2, false)
+            ..nothing(2)
         };
         let turned = turn(&mut fake, all).await;
         assert_eq!(
@@ -258,6 +277,7 @@ mod tests {
                 "expired",
                 // The second was the last attempt.
                 "settle 3:waiting 4:dead",
+                "order",
                 "due 2",
                 "claim [5, 6]",
             ]
@@ -269,18 +289,24 @@ mod tests {
     #[tokio::test]
     async fn a_step_with_nothing_to_do_is_left_out() {
         let mut fake = Fake::default();
-        assert_eq!(turn(&mut fake, nothing(0, true)).await.next, Look::Later);
+        assert_eq!(turn(&mut fake, nothing(0)).await.next, Look::Later);
         assert_eq!(fake.took, ["expired"]);
-        let mut fake = Fake::default();
-        assert_eq!(turn(&mut fake, nothing(3, false)).await.next, Look::Later);
-        assert_eq!(fake.took, ["expired", "due 3"]);
+        let mut fake = Fake {
+            order: Some(EventOrder::AsDue),
+            ..Fake::default()
+        };
+        assert_eq!(turn(&mut fake, nothing(3)).await.next, Look::Later);
+        assert_eq!(fake.took, ["expired", "order", "due 3"]);
     }
 
     #[tokio::test]
-    async fn nothing_is_chosen_in_order_while_another_worker_chooses() {
-        let mut fake = Fake::default();
-        assert_eq!(turn(&mut fake, nothing(3, true)).await.next, Look::Soon);
-        assert_eq!(fake.took, ["expired", "busy"]);
+    async fn nothing_is_chosen_while_another_worker_keeps_this_one_out() {
+        let mut fake = Fake {
+            due: vec![5, 6],
+            ..Fake::default()
+        };
+        assert_eq!(turn(&mut fake, nothing(3)).await.next, Look::Soon);
+        assert_eq!(fake.took, ["expired", "order"]);
     }
 
     #[tokio::test]
@@ -290,18 +316,20 @@ mod tests {
             (id as u32 * 10, id, Some(kind), Some(name), earlier)
         };
         let mut fake = Fake {
-            busy: Some(vec![("instrument".to_owned(), "busy".to_owned())]),
+            order: Some(EventOrder::ByResource),
+            busy: vec![("instrument".to_owned(), "busy".to_owned())],
             pages: vec![
                 vec![due(1, "a", None), due(2, "a", Some(1))],
                 vec![due(3, "busy", None), due(4, "b", None)],
             ],
             ..Fake::default()
         };
-        let turned = turn(&mut fake, nothing(2, true)).await;
+        let turned = turn(&mut fake, nothing(2)).await;
         assert_eq!(
             fake.took,
             [
                 "expired",
+                "order",
                 "busy",
                 "page None 2",
                 "page Some((20, 2)) 128",
@@ -310,5 +338,6 @@ mod tests {
             ]
         );
         assert_eq!(turned.next, Look::AtOnce);
+        assert_eq!(turned.order, Some(EventOrder::ByResource));
     }
 }

@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use super::{Settings, Start, Until};
+use crate::asked::Asked;
+use crate::event_order::EventOrder;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
@@ -74,6 +76,9 @@ pub(super) struct Rounds {
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
     times: Times,
+    asked: Asked,
+    /// The inbox's order, as the last turn found it.
+    order: Option<EventOrder>,
     shutdown: BoxFuture<'static, ()>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
@@ -86,6 +91,7 @@ impl Rounds {
         store: Arc<dyn Store>,
         settings: Settings,
         start: Arc<Start>,
+        asked: Asked,
         shutdown: BoxFuture<'static, ()>,
     ) -> Self {
         let now = Instant::now();
@@ -101,26 +107,30 @@ impl Rounds {
             tasks: JoinSet::new(),
             held: HashMap::new(),
             settle: Vec::new(),
+            asked,
+            order: None,
             shutdown,
             deadline: None,
             idle: false,
         }
     }
 
-    /// Works until it is to stop; `arrived` says that an event was accepted in this process.
-    pub(super) async fn run(mut self, arrived: &Notify) {
+    /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted in
+    /// this process.
+    pub(super) async fn run(mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
             if let Some(deadline) = self.deadline {
                 if now >= deadline {
-                    return self.cut_short().await;
+                    self.cut_short().await;
+                    return Until::Stopped;
                 }
                 if self.tasks.is_empty() && self.settle.is_empty() {
-                    return;
+                    return Until::Stopped;
                 }
             }
             if self.idle && self.settings.until == Until::Idle {
-                return;
+                return Until::Idle;
             }
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
@@ -170,18 +180,18 @@ impl Rounds {
             settle: &settle,
             renew: &renew,
             take: plan.take,
-            in_order: settings.in_order,
             lease: settings.lease,
             retry: &settings.retry,
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
         loop {
             tokio::select! {
+                biased;
+                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
                 turned = &mut turn => return match turned {
                     Ok(turned) => turned.map_err(|error| error.to_string()),
                     Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
                 },
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());
                 }
@@ -196,6 +206,7 @@ impl Rounds {
         }
         self.settle.clear();
         self.lose(&turned.lost);
+        self.compare(turned.order);
         for claim in turned.claims {
             self.begin(claim);
         }
@@ -213,11 +224,30 @@ impl Rounds {
         }
     }
 
+    /// Says so if the inbox has another order than this process asked for.
+    fn compare(&mut self, order: Option<EventOrder>) {
+        let Some(order) = order.filter(|order| self.order != Some(*order)) else {
+            return;
+        };
+        self.order = Some(order);
+        if let Some(asked) = self.asked.get().filter(|asked| *asked != order) {
+            tracing::warn!(
+                %asked,
+                %order,
+                "another process has set another order than this one asked for; it is obeyed"
+            );
+        }
+    }
+
     /// Waits until a turn may be due, or the worker is to stop.
     async fn wait(&mut self, arrived: &Notify) {
         let takes = self.takes();
         let wake = self.wake();
+        // In a fixed order, so that a simulation can replay it; the signal first, so that nothing can
+        // keep it from being seen.
         tokio::select! {
+            biased;
+            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
             Some(ended) = self.tasks.join_next_with_id() => {
                 self.end(ended);
                 while let Some(ended) = self.tasks.try_join_next_with_id() {
@@ -228,7 +258,6 @@ impl Rounds {
             }
             () = arrived.notified(), if takes => self.times.look = Instant::now(),
             () = at(wake) => {}
-            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
         }
     }
 
@@ -333,7 +362,7 @@ impl Rounds {
     }
 
     /// Cuts short what still runs, and gives back the events whose tasks end in time.
-    async fn cut_short(mut self) {
+    async fn cut_short(&mut self) {
         tracing::warn!(
             running = self.tasks.len(),
             "shutdown timeout: running handlers are aborted and their events returned"

@@ -127,8 +127,10 @@ impl Worker {
     /// writes through it and the fact that the event is done are committed together, once, or not at
     /// all.
     ///
-    /// Each running handler has a connection of the pool to itself. The transaction's level is READ
-    /// COMMITTED.
+    /// Each running handler has a connection of the pool to itself, and two connections are kept for
+    /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
+    /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
+    /// transaction's level is READ COMMITTED.
     ///
     /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
     /// attempt fails.
@@ -161,7 +163,7 @@ impl Worker {
     /// # }
     /// ```
     #[cfg(feature = "postgres")]
-    pub async fn run_in_postgres_transaction<F>(self, handler: F) -> Result<(), WrongEngine>
+    pub async fn run_in_postgres_transaction<F>(mut self, handler: F) -> Result<(), WrongEngine>
     where
         F: for<'c> Fn(
                 Event,
@@ -175,6 +177,15 @@ impl Worker {
         let Some(store) = self.engine.postgres() else {
             return Err(WrongEngine::new(self.engine.name(), "PostgreSQL"));
         };
+        let most = store.max_transactions();
+        let concurrency = self.settings.concurrency;
+        if concurrency > most {
+            tracing::warn!(
+                concurrency,
+                "the pool has too few connections: {most} handlers run at the same time"
+            );
+            self.settings.concurrency = most;
+        }
         let handler = Arc::new(handler);
         let Settings {
             retry,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ptolemy_webhooks_inbox::Failure;
 use ptolemy_webhooks_inbox::sqlx::{self, Connection as _, Executor as _, PgConnection};
+use ptolemy_webhooks_inbox::{EventOrder, Failure};
 use tokio::sync::Notify;
 
 use crate::database::{Database, on_both_engines};
@@ -258,6 +258,7 @@ async fn a_worker_that_runs_until_idle_ends_when_nothing_is_due(database: &Datab
     let inbox = database.inbox().await;
     let none = |_, _| async { Err(Failure::permanent("there is none")) };
     quick(&inbox).run_until_idle(none).await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
     for number in 0..7 {
         let delivery = delivery::change(&number.to_string(), "same");
         inbox.accept(&delivery).await.unwrap();
@@ -268,7 +269,7 @@ async fn a_worker_that_runs_until_idle_ends_when_nothing_is_due(database: &Datab
         }
         Ok(())
     };
-    let worker = quick(&inbox).concurrency(2).in_order();
+    let worker = quick(&inbox).concurrency(2);
     worker.run_until_idle(handler).await;
     let mut expected = ["done"; 7];
     expected[6] = "waiting";
@@ -304,9 +305,10 @@ async fn any_concurrency_works(database: &Database) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
-    for in_order in [false, true] {
+    for order in [EventOrder::AsDue, EventOrder::ByResource] {
         let database = Database::postgres().await;
         let inbox = database.inbox().await;
+        inbox.set_order(order).await.unwrap();
         for (id, instrument) in [("expired", "x"), ("first", "y"), ("second", "y")] {
             inbox
                 .accept(&delivery::change(id, instrument))
@@ -329,10 +331,7 @@ async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
 
         inbox.accept(&delivery::event("free")).await.unwrap();
         let log = Log::default();
-        let set = |worker: ptolemy_webhooks_inbox::Worker| {
-            if in_order { worker.in_order() } else { worker }
-        };
-        let worker = Running::start(&inbox, |worker| set(worker.concurrency(4)), log.writer());
+        let worker = Running::start(&inbox, |worker| worker.concurrency(4), log.writer());
         let begin = std::time::Instant::now();
         assert_eq!(log.until(1).await, ["free"]);
         let done = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done'";
@@ -353,13 +352,10 @@ async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
 async fn whoever_chooses_in_order_and_is_frozen_keeps_no_one_from_ending_events() {
     let database = Database::postgres().await;
     let inbox = database.inbox().await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
     inbox.accept(&delivery::event("e")).await.unwrap();
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
-    let worker = Running::start(
-        &inbox,
-        |worker| worker.in_order(),
-        log.writer_behind(&proceed),
-    );
+    let worker = Running::start(&inbox, |worker| worker, log.writer_behind(&proceed));
     log.until(1).await;
     let mut frozen = PgConnection::connect(&database.url()).await.unwrap();
     frozen.execute("BEGIN").await.unwrap();

@@ -455,3 +455,39 @@ async fn accepts_wait_while_a_handler_has_sqlites_write_lock() {
     }
     assert!(changes(&database).await.contains(&"c".to_owned()));
 }
+
+/// More handlers than connections, all of which wait for something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn handlers_in_a_transaction_of_postgres_leave_connections_to_accepts() {
+    let database = Database::postgres().await;
+    let options = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_millis(500));
+    let pool = options.connect(&database.url()).await.unwrap();
+    let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
+    for number in 0..16 {
+        let delivery = delivery::event(&number.to_string());
+        inbox.accept(&delivery).await.unwrap();
+    }
+    let running = Arc::new(AtomicU32::new(0));
+    let runs = running.clone();
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (worker, runs) = (quick(&inbox).concurrency(16), runs.clone());
+            tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                Box::pin(std::future::pending())
+            }))
+        })
+        .collect();
+    until("two run", async || running.load(Ordering::SeqCst) >= 2).await;
+    for number in 100..130 {
+        let delivery = delivery::event(&number.to_string());
+        inbox.accept(&delivery).await.unwrap();
+    }
+    assert_eq!(running.load(Ordering::SeqCst), 2);
+    for worker in workers {
+        worker.abort();
+    }
+}

@@ -18,6 +18,10 @@ impl PostgresStore {
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
     {
+        let _turn = match self.transactions.acquire().await {
+            Ok(turn) => turn,
+            Err(closed) => return Outcome::NotBegun(closed.into()),
+        };
         let mut tx = match timeout(TURN_TIMEOUT, self.begin_held(lease)).await {
             Ok(Ok(Some(tx))) => tx,
             Ok(Ok(None)) => return Outcome::Lost,

@@ -39,17 +39,21 @@ async fn insert(
 ) -> Result<HashSet<String>, BoxError> {
     let added: Vec<String> = sqlx::query_scalar(
         "INSERT INTO ptolemy_inbox
-             (dedup_key, event_type, event_id, resource, resource_id, body, received_at, run_at)
-         SELECT dedup_key, event_type, event_id, resource, resource_id, body,
+             (dedup_key, source, event_type, event_id, resource, resource_id, body, received_at,
+              run_at)
+         SELECT dedup_key, source, event_type, event_id, resource, resource_id, body,
                 clock_timestamp(), clock_timestamp()
-         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::bytea[])
               WITH ORDINALITY
-              AS arrival (dedup_key, event_type, event_id, resource, resource_id, body, position)
+              AS arrival (dedup_key, source, event_type, event_id, resource, resource_id, body,
+                          position)
          ORDER BY position
          ON CONFLICT (dedup_key) DO NOTHING
          RETURNING dedup_key",
     )
     .bind(column(arrivals, |arrival| arrival.key.as_str()))
+    .bind(column(arrivals, |arrival| arrival.source.as_deref()))
     .bind(column(arrivals, |arrival| {
         arrival.labels.event_type.as_deref()
     }))

@@ -17,7 +17,7 @@ impl PostgresStore {
     ) -> Result<Vec<DeadLetter>, BoxError> {
         sqlx::query(
             "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    malformed, last_error
+                    malformed, last_error, source
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
              ORDER BY id LIMIT $3",
         )
@@ -93,5 +93,6 @@ fn dead_letter(row: &PgRow) -> Result<DeadLetter, BoxError> {
         attempts: u32::try_from(row.try_get::<i32, _>(6)?)?,
         malformed: row.try_get(7)?,
         last_error: row.try_get(8)?,
+        source: row.try_get(9)?,
     })
 }

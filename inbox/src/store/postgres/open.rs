@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{BEGIN, MIGRATION_LOCK, PostgresStore};
@@ -13,27 +14,29 @@ use crate::store::migrate;
 
 const VERSIONS: &[&str] = &[include_str!("../../../migrations/postgres/1_inbox.sql")];
 
+/// How many connections handlers in transactions leave to accepts and to the workers' turns.
+const RESERVED_CONNECTIONS: u32 = 2;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl PostgresStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
-        // A pool would try until its time is over, and not say what failed.
-        match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
-            Ok(connection) => connection.map_err(unavailable)?.close().await,
-            Err(elapsed) => return Err(ConnectError::with(ConnectErrorKind::Unavailable, elapsed)),
-        }
-        .map_err(unavailable)?;
-        let pool = PgPoolOptions::new()
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(options);
-        Self::open(pool).await
+        Self::open(connect(url).await?).await
+    }
+
+    /// Creates nothing and changes nothing.
+    pub(crate) async fn open_existing(url: &str) -> Result<Self, ConnectError> {
+        let pool = connect(url).await?;
+        must_be_fit(&pool).await?;
+        let version = version(&pool).await.map_err(unavailable)?;
+        migrate::must_be_newest(version, VERSIONS)?;
+        Ok(Self::on(pool))
     }
 
     pub(crate) async fn open(pool: PgPool) -> Result<Self, ConnectError> {
         must_be_fit(&pool).await?;
-        if !is_current(&pool).await.map_err(unavailable)? {
+        let version = version(&pool).await.map_err(unavailable)?;
+        if !migrate::is_newest(version, VERSIONS) {
             let mut tx = pool.begin_with(BEGIN).await.map_err(unavailable)?;
             sqlx::query("SELECT pg_advisory_xact_lock($1)")
                 .bind(MIGRATION_LOCK)
@@ -43,8 +46,33 @@ impl PostgresStore {
             migrate::run(&migrate::migrator(VERSIONS), &mut *tx).await?;
             tx.commit().await.map_err(unavailable)?;
         }
-        Ok(Self { pool })
+        Ok(Self::on(pool))
     }
+
+    fn on(pool: PgPool) -> Self {
+        let connections = pool.options().get_max_connections();
+        let transactions = connections.saturating_sub(RESERVED_CONNECTIONS).max(1);
+        let transactions = usize::try_from(transactions).unwrap_or(1);
+        Self {
+            pool,
+            transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
+            max_transactions: transactions,
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<PgPool, ConnectError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
+    // A pool would try until its time is over, and not say what failed.
+    match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
+        Ok(connection) => connection.map_err(unavailable)?.close().await,
+        Err(elapsed) => return Err(ConnectError::with(ConnectErrorKind::Unavailable, elapsed)),
+    }
+    .map_err(unavailable)?;
+    Ok(PgPoolOptions::new()
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_lazy_with(options))
 }
 
 async fn must_be_fit(pool: &PgPool) -> Result<(), ConnectError> {
@@ -66,21 +94,19 @@ async fn must_be_fit(pool: &PgPool) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// Whether the tables are at the newest version, so that a role that may not create any can use
-/// them.
-async fn is_current(pool: &PgPool) -> Result<bool, sqlx::Error> {
+/// The version of the tables; `None` without any. At the newest one nothing needs to be written, so
+/// that a role that may not create tables can use them.
+async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     let recorded: bool =
         sqlx::query_scalar("SELECT to_regclass('ptolemy_inbox_migrations') IS NOT NULL")
             .fetch_one(pool)
             .await?;
     if !recorded {
-        return Ok(false);
+        return Ok(None);
     }
-    let version: Option<i64> =
-        sqlx::query_scalar("SELECT max(version) FROM ptolemy_inbox_migrations")
-            .fetch_one(pool)
-            .await?;
-    Ok(migrate::is_newest(version, VERSIONS))
+    sqlx::query_scalar("SELECT max(version) FROM ptolemy_inbox_migrations")
+        .fetch_one(pool)
+        .await
 }
 
 fn unavailable(error: sqlx::Error) -> ConnectError {

@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
-use crate::store::order::{Due, Resource};
+use crate::event_order::EventOrder;
+use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
 use crate::turn::{Claim, Lease, Verdict};
 
@@ -118,23 +119,30 @@ impl Steps for PostgresSteps<'_> {
         .await?)
     }
 
-    async fn busy(&mut self) -> Result<Option<Vec<Resource>>, BoxError> {
-        // One worker at a time: another would not see what this one is about to take. It is not
-        // waited for, since what was settled and renewed must not wait either.
-        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
-            .bind(ORDER_LOCK)
-            .fetch_one(&mut *self.tx)
-            .await?;
-        if !alone {
-            return Ok(None);
-        }
-        let busy: Vec<Resource> = sqlx::query_as(
+    /// One worker at a time may choose in order: another would not see what this one is about to
+    /// take. Those that choose as due keep it out and not each other, in case the order has just
+    /// changed. The lock is not waited for, since what was settled and renewed must not wait either.
+    async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
+        let (order, locked): (String, bool) = sqlx::query_as(
+            "SELECT event_order, CASE event_order
+                                 WHEN 'by_resource' THEN pg_try_advisory_xact_lock($1)
+                                 ELSE pg_try_advisory_xact_lock_shared($1) END
+             FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
+                  AS stored (event_order)",
+        )
+        .bind(ORDER_LOCK)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        Ok(locked.then_some(EventOrder::read(&order)?))
+    }
+
+    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
+        Ok(sqlx::query_as(
             "SELECT resource, resource_id FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL",
         )
         .fetch_all(&mut *self.tx)
-        .await?;
-        Ok(Some(busy))
+        .await?)
     }
 
     async fn page(
@@ -208,7 +216,7 @@ impl Steps for PostgresSteps<'_> {
                  lease_token = lease_token + 1
              FROM free WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
-                       event_type",
+                       event_type, source",
         )
         .bind(ids)
         .bind(lease.as_secs_f64())
@@ -261,5 +269,6 @@ fn claim_of(row: &PgRow) -> Result<Claim, BoxError> {
         started_at: row.try_get(5)?,
         body: row.try_get::<Vec<u8>, _>(6)?.into(),
         event_type: row.try_get(7)?,
+        source: row.try_get(8)?,
     })
 }

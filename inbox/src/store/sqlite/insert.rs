@@ -43,10 +43,12 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
         // FAIL, since for the usual ABORT each statement keeps a journal, in a file if it is long;
         // here whatever fails ends the transaction.
         "INSERT OR FAIL INTO ptolemy_inbox
-             (dedup_key, event_type, event_id, resource, resource_id, received_at, run_at, body) ",
+             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at, body) ",
     );
-    query.push_values(arrivals, |mut row, Arrival { key, labels, body }| {
-        row.push_bind(key.clone())
+    query.push_values(arrivals, |mut row, arrival| {
+        let Arrival { labels, body, .. } = arrival;
+        row.push_bind(arrival.key.clone())
+            .push_bind(arrival.source.clone())
             .push_bind(labels.event_type.clone())
             .push_bind(labels.event_id.clone())
             .push_bind(labels.kind().map(str::to_owned))

@@ -17,7 +17,7 @@ impl SqliteStore {
     ) -> Result<Vec<DeadLetter>, BoxError> {
         sqlx::query(
             "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    malformed, last_error
+                    malformed, last_error, source
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > ? AND id <= ?
              ORDER BY id LIMIT ?",
         )
@@ -96,5 +96,6 @@ fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, BoxError> {
         attempts: row.try_get(6)?,
         malformed: row.try_get(7)?,
         last_error: row.try_get(8)?,
+        source: row.try_get(9)?,
     })
 }

@@ -23,29 +23,30 @@ pub(super) const MAX_CONNECTIONS: u32 = 4;
 
 impl SqliteStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?
-            .busy_timeout(BUSY_TIMEOUT)
-            .synchronous(SqliteSynchronous::Full)
-            // Without it, macOS leaves what was synced in the disk's own memory.
-            .pragma("fullfsync", "1");
         // What the URL says of creating the file counts; without a word, it is created.
         let says_how = url
             .split_once('?')
             .is_some_and(|(_, query)| query.contains("mode="));
-        let options = if says_how {
+        let options = options(url)?;
+        let pool = connect(if says_how {
             options
         } else {
             options.create_if_missing(true)
-        };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(unavailable)?;
+        })
+        .await?;
         write_ahead(&pool).await?;
         let mut store = Self::open(pool).await?;
+        store.keep_writer = true;
+        Ok(store)
+    }
+
+    /// Creates nothing and changes no setting of the file.
+    pub(crate) async fn open_existing(url: &str) -> Result<Self, ConnectError> {
+        let pool = connect(options(url)?.create_if_missing(false)).await?;
+        let version = version(&pool).await.map_err(unavailable)?;
+        migrate::must_be_newest(version, VERSIONS)?;
+        must_be_durable(&pool).await?;
+        let mut store = Self::on(pool, OffsetDateTime::now_utc);
         store.keep_writer = true;
         Ok(store)
     }
@@ -59,13 +60,9 @@ impl SqliteStore {
         host: fn() -> OffsetDateTime,
     ) -> Result<Self, ConnectError> {
         must_be_durable(&pool).await?;
-        let store = Self {
-            pool,
-            writer: Mutex::new(None),
-            keep_writer: false,
-            clock: Clock::new(host),
-        };
-        if !store.is_current().await.map_err(unavailable)? {
+        let version = version(&pool).await.map_err(unavailable)?;
+        let store = Self::on(pool, host);
+        if !migrate::is_newest(version, VERSIONS) {
             let mut writer = store.writer().await.map_err(unavailable)?;
             let mut tx = writer.begin().await.map_err(unavailable)?;
             migrate::run(&migrate::migrator(VERSIONS), &mut *tx).await?;
@@ -74,22 +71,48 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Whether the tables are at the newest version, so that nothing needs to be written.
-    async fn is_current(&self) -> Result<bool, sqlx::Error> {
-        let recorded: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'ptolemy_inbox_migrations')",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        if !recorded {
-            return Ok(false);
+    fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
+        Self {
+            pool,
+            writer: Mutex::new(None),
+            keep_writer: false,
+            clock: Clock::new(host),
         }
-        let version: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM ptolemy_inbox_migrations")
-                .fetch_one(&self.pool)
-                .await?;
-        Ok(migrate::is_newest(version, VERSIONS))
     }
+}
+
+fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
+    Ok(options
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        // Without it, macOS leaves what was synced in the disk's own memory.
+        .pragma("fullfsync", "1"))
+}
+
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, ConnectError> {
+    SqlitePoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(unavailable)
+}
+
+/// The version of the tables; `None` without any. At the newest one nothing needs to be written.
+async fn version(pool: &SqlitePool) -> Result<Option<i64>, sqlx::Error> {
+    let recorded: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'ptolemy_inbox_migrations')",
+    )
+    .fetch_one(pool)
+    .await?;
+    if !recorded {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM ptolemy_inbox_migrations")
+        .fetch_one(pool)
+        .await
 }
 
 /// Turns write-ahead logging on, which nothing may do while another connection is in the database.

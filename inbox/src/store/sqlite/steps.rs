@@ -8,8 +8,10 @@ use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::clock;
+use super::upkeep::stored_order;
 use crate::error::BoxError;
-use crate::store::order::{Due, Resource};
+use crate::event_order::EventOrder;
+use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
 use crate::turn::{Claim, Lease, Verdict};
 
@@ -87,14 +89,17 @@ impl Steps for SqliteSteps<'_> {
     }
 
     /// Always an answer: another worker that chooses would have the write lock.
-    async fn busy(&mut self) -> Result<Option<Vec<Resource>>, BoxError> {
-        let busy: Vec<Resource> = sqlx::query_as(
+    async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
+        Ok(Some(stored_order(self.tx).await?.unwrap_or_default()))
+    }
+
+    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
+        Ok(sqlx::query_as(
             "SELECT resource, resource_id FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL",
         )
         .fetch_all(&mut *self.tx)
-        .await?;
-        Ok(Some(busy))
+        .await?)
     }
 
     async fn page(
@@ -198,7 +203,7 @@ impl SqliteSteps<'_> {
              SET state = 'running', attempts = attempts + 1, started_at = ?1, renewed_at = ?1,
                  lease_until = ?2, lease_token = lease_token + 1
              WHERE id = ?3
-             RETURNING lease_token, dedup_key, attempts, received_at, body, event_type",
+             RETURNING lease_token, dedup_key, attempts, received_at, body, event_type, source",
         )
         .bind(clock::text(self.now))
         .bind(until)
@@ -214,6 +219,7 @@ impl SqliteSteps<'_> {
             started_at: self.now,
             body: row.try_get::<Vec<u8>, _>(4)?.into(),
             event_type: row.try_get(5)?,
+            source: row.try_get(6)?,
         })
     }
 }
