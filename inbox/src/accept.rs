@@ -9,7 +9,7 @@ const MAX_KEY_BYTES: usize = 255;
 /// The length up to which a text is a source, in bytes.
 const MAX_SOURCE_BYTES: usize = 64;
 
-/// What is optional about an [accept](crate::Inbox::accept_with).
+/// Options of an [accept](crate::Inbox::accept_with).
 ///
 /// # Examples
 ///

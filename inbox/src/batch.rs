@@ -103,7 +103,7 @@ impl Batcher {
         while batch.len() < ROWS_PER_COMMIT
             && let Some(pending) = queue.pending.pop_front()
         {
-            // Nobody waits for it any more: the sender was told that it failed.
+            // Its caller was dropped, or its time is over: the sender has its error.
             if pending.answer.is_closed() {
                 continue;
             }
@@ -202,7 +202,7 @@ impl Work {
 }
 
 impl Drop for Work {
-    /// Cut short, with its runtime or by a panic: what waits is told so, and the next accept starts
+    /// Cut short, with its runtime or by a panic: the waiting accepts fail, and the next one starts
     /// another task.
     fn drop(&mut self) {
         if !self.ended {

@@ -11,7 +11,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not answered with a
 /// 2xx, so a handler that returns this error loses nothing.
 ///
-/// What the database said is in [`source`](Error::source); the message quotes none of it.
+/// The database's own message is in [`source`](Error::source); this one quotes none of it.
 #[derive(Clone, Debug)]
 pub struct InboxError {
     kind: InboxErrorKind,
@@ -100,7 +100,7 @@ impl Error for InboxError {
 
 /// Why an inbox could not be opened.
 ///
-/// What the database said is in [`source`](Error::source).
+/// The database's own message is in [`source`](Error::source).
 pub struct ConnectError {
     kind: ConnectErrorKind,
     source: Option<BoxError>,

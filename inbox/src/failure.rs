@@ -30,7 +30,7 @@ use crate::error::BoxError;
 /// use ptolemy_webhooks_inbox::{Failure, FailureKind};
 ///
 /// fn price(event: &Event) -> Result<i64, Failure> {
-///     let Ok(Payload::TimeSeriesValue(point)) = &event.payload else {
+///     let Ok(Payload::TimeSeriesValue(_, point)) = &event.payload else {
 ///         return Err(Failure::permanent("not a price")); // dead at once
 ///     };
 ///     Ok(point.value.as_str().parse()?) // tried again

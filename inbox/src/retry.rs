@@ -45,7 +45,7 @@ impl Retry {
         Some(delay.min(longest))
     }
 
-    /// As `after`, with a delay that the handler asked for.
+    /// Same as `after`, with a delay that the handler asked for.
     pub(crate) fn after_in(&self, attempts: u32, delay: Duration) -> Option<Duration> {
         (attempts < self.attempts).then(|| delay.min(MAX_DELAY))
     }

@@ -32,7 +32,7 @@ use crate::turn::Claim;
 /// therefore tolerate repeats; the transaction forms remove that need for writes to the inbox's own
 /// database.
 ///
-/// A worker runs in one of three ways, each until it is told to stop or until nothing is due:
+/// A worker runs in one of three ways, each until it is to stop or until nothing is due:
 ///
 /// | handler | until [`graceful_shutdown`](Self::graceful_shutdown) | until idle |
 /// | --- | --- | --- |

@@ -11,8 +11,8 @@ use crate::store::BoxFuture;
 /// The record of the versions. sqlx's own name for it is left to the user's migrations.
 const TABLE: &str = "ptolemy_inbox_migrations";
 
-/// Runs the migrations. In a function of its own, since the compiler cannot see through this future where
-/// it is a part of another that must be `Send`.
+/// Runs the migrations. In a separate function, since the compiler cannot see that a future that
+/// contains this one is `Send`.
 pub(crate) fn run<'c, A>(
     migrator: &'c Migrator,
     connection: A,

@@ -133,7 +133,7 @@ async fn is_sound(connection: &mut SqliteConnection) -> bool {
         || connection.ping().await.is_ok() && !connection.is_in_transaction()
 }
 
-/// SQLite's code of an error, with whatever it is extended by.
+/// SQLite's extended code of an error.
 fn code(error: &(dyn Error + 'static)) -> Option<u32> {
     let error = error.downcast_ref::<sqlx::Error>()?.as_database_error()?;
     error.code()?.parse().ok()
