@@ -1,5 +1,6 @@
 mod pruning;
 mod rounds;
+mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
 

@@ -13,22 +13,19 @@
 //! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
 //! settled, or at the deadline, when what still runs is cut short and given back.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ptolemy_webhooks::Event;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::Instrument as _;
 
+use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
+use crate::turn::{Lease, Look, Turn, Turned, Verdict};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -41,15 +38,6 @@ const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// How long tasks that were cut short may take to end, and how long the last turn may take.
 const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// An event that a task works on.
-struct Held {
-    lease: Lease,
-    attempts: u32,
-    task: AbortHandle,
-    /// Another worker has taken the event over: whatever the task still does counts for nothing.
-    lost: bool,
-}
 
 /// When the next turn is due, and for what.
 struct Times {
@@ -71,8 +59,7 @@ pub(super) struct Rounds {
     store: Arc<dyn Store>,
     settings: Settings,
     start: Arc<Start>,
-    tasks: JoinSet<Outcome>,
-    held: HashMap<Id, Held>,
+    tasks: Tasks,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
     times: Times,
@@ -104,8 +91,7 @@ impl Rounds {
             store,
             settings,
             start,
-            tasks: JoinSet::new(),
-            held: HashMap::new(),
+            tasks: Tasks::default(),
             settle: Vec::new(),
             asked,
             order: None,
@@ -152,7 +138,7 @@ impl Rounds {
         } else {
             0
         };
-        let renew = self.times.renew <= now && !self.held.is_empty();
+        let renew = self.times.renew <= now && !self.tasks.is_empty();
         let due = take > 0 || renew || !self.settle.is_empty();
         (due && self.times.rest <= now).then_some(Plan { take, renew })
     }
@@ -169,12 +155,11 @@ impl Rounds {
     async fn turn(&mut self, plan: &Plan) -> Result<Turned, String> {
         let store = self.store.clone();
         let settle = self.settle.clone();
-        let mut renew = Vec::new();
-        if plan.renew {
-            renew.extend(self.held.values().map(|held| held.lease));
-            // In one order for all workers, so that no two of them wait for each other's rows.
-            renew.sort_unstable_by_key(|lease| lease.id);
-        }
+        let renew = if plan.renew {
+            self.tasks.leases()
+        } else {
+            Vec::new()
+        };
         let settings = self.settings.clone();
         let turn = store.turn(Turn {
             settle: &settle,
@@ -201,14 +186,23 @@ impl Rounds {
 
     /// Does what a turn that was planned at this time asks for.
     fn apply(&mut self, plan: &Plan, turned: Turned, planned_at: Instant, arrived: &Notify) {
-        if plan.renew || self.held.is_empty() {
+        if plan.renew || self.tasks.is_empty() {
             self.times.renew = planned_at + self.settings.lease / 3;
         }
         self.settle.clear();
-        self.lose(&turned.lost);
+        for lease in turned.lost {
+            self.tasks.lose(lease);
+        }
         self.compare(turned.order);
         for claim in turned.claims {
-            self.begin(claim);
+            if self.deadline.is_none() {
+                let accepts_malformed = self.settings.accepts_malformed;
+                self.tasks.begin(claim, &self.start, accepts_malformed);
+            } else {
+                // The signal came while the turn was on its way.
+                let delay = Duration::ZERO;
+                self.settle.push((claim.lease, Verdict::Returned { delay }));
+            }
         }
         let at_rest = self.tasks.is_empty() && self.settle.is_empty();
         self.idle = at_rest && plan.take > 0 && turned.next == Look::Later;
@@ -248,11 +242,8 @@ impl Rounds {
         tokio::select! {
             biased;
             () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
-            Some(ended) = self.tasks.join_next_with_id() => {
+            Some(ended) = self.tasks.ended() => {
                 self.end(ended);
-                while let Some(ended) = self.tasks.try_join_next_with_id() {
-                    self.end(ended);
-                }
                 // There is room again, and what waited for the event may be due.
                 self.times.look = Instant::now();
             }
@@ -266,7 +257,7 @@ impl Rounds {
         let Times { look, renew, rest } = self.times;
         [
             self.takes().then_some(look),
-            (!self.held.is_empty()).then_some(renew),
+            (!self.tasks.is_empty()).then_some(renew),
             (!self.settle.is_empty()).then_some(rest),
             self.deadline,
         ]
@@ -281,83 +272,27 @@ impl Rounds {
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
     }
 
-    /// Starts the task of an event.
-    fn begin(&mut self, claim: Claim) {
-        let (lease, attempts) = (claim.lease, claim.attempts);
-        // The signal came while the turn was on its way.
-        if self.deadline.is_some() {
-            let delay = Duration::ZERO;
-            self.settle.push((lease, Verdict::Returned { delay }));
-            return;
-        }
-        let event_type = claim.event_type.as_deref().unwrap_or("-");
-        let span = tracing::info_span!(
-            "ptolemy_inbox_handle",
-            id = lease.id,
-            event_type,
-            attempt = attempts
-        );
-        let start = self.start.clone();
-        let accepts_malformed = self.settings.accepts_malformed;
-        // The handler is called within the task, so that a panic of it ends nothing but the task.
-        let work = async move {
-            match Event::from_trusted_json(claim.body.clone()) {
-                Ok(event) => match &event.payload {
-                    Err(malformed) if !accepts_malformed => Outcome::Malformed(malformed.clone()),
-                    _ => start(event, claim).await,
-                },
-                Err(error) => Outcome::Undecodable(error),
+    /// Notes how tasks ended.
+    fn end(&mut self, ended: Vec<(Held, Outcome)>) {
+        for (
+            Held {
+                lease, attempts, ..
+            },
+            outcome,
+        ) in ended
+        {
+            let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
+                continue;
+            };
+            if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
+                tracing::warn!(
+                    id = lease.id,
+                    attempt = attempts,
+                    again_in = verdict.delay().map(tracing::field::debug),
+                    "an attempt failed"
+                );
             }
-        };
-        let task = self.tasks.spawn(work.instrument(span));
-        let held = Held {
-            lease,
-            attempts,
-            task: task.clone(),
-            lost: false,
-        };
-        self.held.insert(task.id(), held);
-    }
-
-    /// Notes how a task ended.
-    fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(error) => {
-                let id = error.id();
-                let outcome = match error.try_into_panic() {
-                    Ok(panic) => Outcome::panicked(&*panic),
-                    Err(_) => Outcome::Cancelled,
-                };
-                (id, outcome)
-            }
-        };
-        let Some(held) = self.held.remove(&id).filter(|held| !held.lost) else {
-            return;
-        };
-        log(&held, &outcome);
-        let Some(verdict) = outcome.verdict(&self.settings.retry, held.attempts) else {
-            return;
-        };
-        if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
-            tracing::warn!(
-                id = held.lease.id,
-                attempt = held.attempts,
-                again_in = verdict.delay().map(tracing::field::debug),
-                "an attempt failed"
-            );
-        }
-        self.settle.push((held.lease, verdict));
-    }
-
-    /// Cuts the tasks short whose events another worker has taken over.
-    fn lose(&mut self, lost: &[Lease]) {
-        for lease in lost {
-            log_lost(*lease);
-            for held in self.held.values_mut().filter(|held| held.lease == *lease) {
-                held.lost = true;
-                held.task.abort();
-            }
+            self.settle.push((lease, verdict));
         }
     }
 
@@ -369,7 +304,7 @@ impl Rounds {
         );
         self.tasks.abort_all();
         let ends = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
+            while let Some(ended) = self.tasks.ended().await {
                 self.end(ended);
             }
         };
@@ -394,32 +329,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// Logs what an operator must know of how an attempt ended. The errors of handlers are not logged,
-/// since they may quote the event; the errors of this crate and of the core do not.
-fn log(held: &Held, outcome: &Outcome) {
-    let id = held.lease.id;
-    let unread: &dyn std::fmt::Display = match outcome {
-        Outcome::Lost => return log_lost(held.lease),
-        Outcome::NotBegun(error) => {
-            tracing::warn!(
-                id,
-                error,
-                "a handler's transaction could not begin; retrying"
-            );
-            return;
-        }
-        Outcome::Undecodable(error) => error,
-        Outcome::Malformed(error) => error,
-        _ => return,
-    };
-    tracing::warn!(id, error = %unread, "the event cannot be read; replay it after an upgrade");
-}
-
-fn log_lost(lease: Lease) {
-    tracing::warn!(
-        id = lease.id,
-        "lease lost: another worker has this event; the result of this attempt is ignored"
-    );
 }
