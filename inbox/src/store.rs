@@ -3,6 +3,8 @@
 //! (dead ones) and `upkeep` (counts, pruning, settings).
 
 mod choice;
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrate;
 #[cfg(all(test, feature = "postgres", feature = "sqlite"))]

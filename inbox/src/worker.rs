@@ -1,3 +1,5 @@
+#[cfg(test)]
+mod paused;
 mod pruning;
 mod rounds;
 mod tasks;

@@ -1,7 +1,8 @@
-//! Promise 3: at least once, and no zombie.
+//! Promise 3: at least once, and no stale worker.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ptolemy_webhooks_inbox::sqlx::{self, Connection as _, Executor as _, PgConnection};
@@ -215,18 +216,23 @@ async fn two_workers_never_have_one_event_at_the_same_time(database: &Database) 
     }
     accepts.join_all().await;
     let handled = Arc::new(AtomicU32::new(0));
+    let inside = Arc::new(Mutex::new(HashSet::new()));
     let workers: Vec<_> = [inbox, database.inbox().await, database.inbox().await]
         .iter()
         .map(|inbox| {
-            let handled = handled.clone();
-            Running::start(
-                inbox,
-                |worker| worker.concurrency(5),
-                move |_, _| {
+            let (handled, inside) = (handled.clone(), inside.clone());
+            let handler = move |event: ptolemy_webhooks::Event, _| {
+                let (handled, inside) = (handled.clone(), inside.clone());
+                async move {
+                    let id = event.id.unwrap();
+                    assert!(inside.lock().unwrap().insert(id.clone()), "{id}");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    inside.lock().unwrap().remove(&id);
                     handled.fetch_add(1, Ordering::Relaxed);
-                    async { Ok(()) }
-                },
-            )
+                    Ok(())
+                }
+            };
+            Running::start(inbox, |worker| worker.concurrency(5), handler)
         })
         .collect();
     let open = "SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done'";

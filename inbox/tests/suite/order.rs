@@ -282,13 +282,17 @@ async fn the_order_is_stored_and_obeyed_by_every_worker_from_then_on(database: &
     );
 
     // And as due again, for what was marked to wait too.
-    inbox.set_order(EventOrder::AsDue).await.unwrap();
     let marked = "SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL";
+    until("the others are marked", async || {
+        database.number(marked).await > 0
+    })
+    .await;
+    inbox.set_order(EventOrder::AsDue).await.unwrap();
+    assert_eq!(database.number(marked).await, 0);
     until("nothing waits", async || {
         proceed.notify_one();
         database.states().await == ["done"; 5]
     })
     .await;
-    assert_eq!(database.number(marked).await, 0);
     worker.stop().await;
 }

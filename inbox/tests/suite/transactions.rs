@@ -1,4 +1,4 @@
-//! Promise 4: exactly once in one's own database.
+//! Promise 4: exactly once in your own database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ on_both_engines! {
     a_handler_in_a_transaction_has_its_attempt_and_its_limit
     what_a_failed_handler_wrote_is_undone
     what_a_handler_wrote_under_a_lost_lease_is_undone
-    a_transaction_of_the_other_engine_is_refused
+    a_transaction_of_the_other_engine_is_an_error
     a_body_that_is_no_event_is_dead_without_a_transaction
 }
 
@@ -354,7 +354,7 @@ impl Database {
     }
 }
 
-async fn a_transaction_of_the_other_engine_is_refused(database: &Database) {
+async fn a_transaction_of_the_other_engine_is_an_error(database: &Database) {
     let worker = database.inbox().await.worker();
     let error = match database {
         Database::Sqlite { .. } => {

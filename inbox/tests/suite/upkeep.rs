@@ -1,4 +1,4 @@
-//! Promises 7 and 9: never full of ghosts, and readable.
+//! Promises 7 and 9: bounded size, and readable.
 
 use std::time::Duration;
 
