@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, process};
 
 use ptolemy_webhooks::{Delivery, Secret, Signer, Verifier};
-use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, sqlx};
+use ptolemy_webhooks_inbox::{Accepted, EventOrder, Failure, Inbox, sqlx};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -101,15 +101,15 @@ async fn accept(server: &Server) -> Result<()> {
     );
     let database = server.database().await?;
     let together = database.inbox().await?;
-    let alone = together.clone().without_group_commit();
+    let alone = database.inbox_for_each_sender(&together).await?;
     let mut source = Source::default();
     // The first round fills caches, and does not count.
     send(&together, source.next(DELIVERIES), SENDERS, is_new).await?;
-    send(&alone, source.next(DELIVERIES), SENDERS, is_new).await?;
+    send_alone(&alone, source.next(DELIVERIES), is_new).await?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         with.push(send(&together, source.next(DELIVERIES), SENDERS, is_new).await?);
-        without.push(send(&alone, source.next(DELIVERIES), SENDERS, is_new).await?);
+        without.push(send_alone(&alone, source.next(DELIVERIES), is_new).await?);
     }
     println!(
         "  with group commit     {} deliveries/s",
@@ -176,12 +176,40 @@ async fn send(
     senders: usize,
     expected: fn(&Accepted) -> bool,
 ) -> Result<f64> {
+    let inboxes = vec![inbox.clone(); senders];
+    send_through(&inboxes, senders, deliveries, expected).await
+}
+
+/// Same as `send`, with a commit for each delivery: accepts that do not meet in one inbox share
+/// none. On SQLite, which has one writer, they take turns in one inbox.
+async fn send_alone(
+    inboxes: &[Inbox],
+    deliveries: Arc<[Delivery]>,
+    expected: fn(&Accepted) -> bool,
+) -> Result<f64> {
+    if let [inbox] = inboxes {
+        let inboxes = vec![inbox.clone(); SENDERS];
+        return send_through(&inboxes, 1, deliveries, expected).await;
+    }
+    send_through(inboxes, inboxes.len(), deliveries, expected).await
+}
+
+/// Lets a task for each inbox send its part, so many at once; the time for each delivery.
+async fn send_through(
+    inboxes: &[Inbox],
+    at_once: usize,
+    deliveries: Arc<[Delivery]>,
+    expected: fn(&Accepted) -> bool,
+) -> Result<f64> {
+    let turns = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let senders = inboxes.len();
     let mut tasks = JoinSet::new();
     let begin = Instant::now();
-    for sender in 0..senders {
-        let (inbox, deliveries) = (inbox.clone(), deliveries.clone());
+    for (sender, inbox) in inboxes.iter().cloned().enumerate() {
+        let (deliveries, turns) = (deliveries.clone(), turns.clone());
         tasks.spawn(async move {
             for delivery in deliveries.iter().skip(sender).step_by(senders) {
+                let _turn = turns.acquire().await?;
                 let accepted = inbox.accept(delivery).await?;
                 assert!(expected(&accepted), "{accepted:?}");
             }
@@ -366,6 +394,14 @@ fn report(tables: &[Table], times: &[Vec<f64>]) {
     }
 }
 
+fn order_of(in_order: bool) -> EventOrder {
+    if in_order {
+        EventOrder::ByResource
+    } else {
+        EventOrder::AsDue
+    }
+}
+
 /// Lets a worker take so many events and give them back; the time for each until all were taken.
 async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     let taken = Arc::new(AtomicUsize::new(0));
@@ -374,7 +410,8 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     let begin = Instant::now();
     let time = Arc::new(OnceLock::new());
     let ended = time.clone();
-    let mut worker = inbox
+    inbox.set_order(order_of(in_order)).await?;
+    let worker = inbox
         .worker()
         .concurrency(events)
         .shutdown_timeout(Duration::ZERO)
@@ -382,9 +419,6 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
             let _ = all.await;
             let _ = ended.set(begin.elapsed());
         });
-    if in_order {
-        worker = worker.in_order();
-    }
     worker
         .run(move |_, _| {
             if taken.fetch_add(1, Ordering::Relaxed) + 1 == events {
@@ -392,7 +426,7 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
             }
             std::future::pending::<std::result::Result<(), Failure>>()
         })
-        .await?;
+        .await;
     let time = time.get().ok_or("the worker stopped by itself")?;
     Ok(time.as_secs_f64() / events as f64)
 }
@@ -407,13 +441,11 @@ async fn work(
     let handled = Arc::new(AtomicUsize::new(0));
     let enough = Arc::new(Notify::new());
     let stop = enough.clone();
-    let mut worker = inbox
+    inbox.set_order(order_of(in_order)).await?;
+    let worker = inbox
         .worker()
         .concurrency(concurrency)
         .graceful_shutdown(async move { stop.notified().await });
-    if in_order {
-        worker = worker.in_order();
-    }
     let count = handled.clone();
     let begin = Instant::now();
     worker
@@ -423,7 +455,7 @@ async fn work(
             }
             std::future::ready(Ok::<(), Failure>(()))
         })
-        .await?;
+        .await;
     let handled = handled.load(Ordering::Relaxed);
     Ok((begin.elapsed().as_secs_f64() / handled as f64, handled))
 }
@@ -504,6 +536,17 @@ impl Database {
             Self::Sqlite(file) => Inbox::connect(&format!("sqlite://{}", file.display())).await?,
             Self::Postgres { pool, .. } => Inbox::from_postgres_pool(pool.clone()).await?,
         })
+    }
+
+    /// An inbox for each sender on PostgreSQL; the same one on SQLite.
+    async fn inbox_for_each_sender(&self, inbox: &Inbox) -> Result<Vec<Inbox>> {
+        let mut inboxes = vec![inbox.clone()];
+        if let Self::Postgres { .. } = self {
+            while inboxes.len() < SENDERS {
+                inboxes.push(self.inbox().await?);
+            }
+        }
+        Ok(inboxes)
     }
 
     /// Adds rows; of resources of their own, or all of one.

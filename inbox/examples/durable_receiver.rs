@@ -28,7 +28,7 @@ use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use ptolemy_webhooks::{Delivery, Event, Rejection, Verifier};
-use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError};
+use ptolemy_webhooks_inbox::{Attempt, ConnectError, Failure, Inbox, WrongEngine};
 use settings::{Server, Settings};
 use stop::Stop;
 use tokio::net::TcpListener;
@@ -44,12 +44,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long open requests may go on after a signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// For how long repetitions of what is done are recognised.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// How often rows that are older are removed.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Clone, FromRef)]
 struct App {
@@ -104,7 +98,7 @@ async fn work(
     inbox: Inbox,
     settings: Settings,
     stopped: oneshot::Receiver<()>,
-) -> Result<(), InboxError> {
+) -> Result<(), WrongEngine> {
     let stopped = async {
         let _ = stopped.await;
     };
@@ -112,7 +106,6 @@ async fn work(
         stopped.await;
         return Ok(());
     }
-    let pruning = tokio::spawn(prune(inbox.clone()));
     let worker = inbox
         .worker()
         .concurrency(settings.concurrency.into())
@@ -123,33 +116,20 @@ async fn work(
         )
         .shutdown_timeout(settings.shutdown_timeout)
         .graceful_shutdown(stopped);
-    let result = if settings.in_transaction {
-        changes::record(worker, &settings.database, settings.work).await
-    } else {
-        let work = settings.work;
-        worker
-            .run(move |event, attempt| handle(event, attempt, work))
-            .await
-    };
-    pruning.abort();
-    result
+    if settings.in_transaction {
+        return changes::record(worker, &settings.database, settings.work).await;
+    }
+    let work = settings.work;
+    worker
+        .run(move |event, attempt| handle(event, attempt, work))
+        .await;
+    Ok(())
 }
 
 async fn handle(event: Event, attempt: Attempt, work: Duration) -> Result<(), Failure> {
     sleep(work).await;
     output::print(output::handled(&event, &attempt)).await?;
     Ok(())
-}
-
-async fn prune(inbox: Inbox) {
-    loop {
-        match inbox.prune(KEPT).await {
-            Ok(0) => {}
-            Ok(pruned) => tracing::info!(pruned, "old rows were removed"),
-            Err(error) => log::line(format_args!("error: pruning: {}", chain(&error))),
-        }
-        sleep(PRUNE_INTERVAL).await;
-    }
 }
 
 /// What ends the program with another code than 0.
@@ -183,15 +163,19 @@ fn chain(error: &dyn Error) -> String {
 
 async fn run(settings: Settings) -> Result<(), Fault> {
     let database = &settings.database;
-    let inbox = if settings.in_transaction && settings.task.is_none() {
-        changes::open(database, settings.concurrency).await?
-    } else {
-        let inbox = Inbox::connect(database).await;
-        inbox.map_err(|error| misconfigured(format_args!("DATABASE_URL: {}", chain(&error))))?
+    let opened = |inbox: Result<Inbox, ConnectError>| {
+        inbox.map_err(|error| misconfigured(format_args!("DATABASE_URL: {}", chain(&error))))
     };
     if let Some(task) = &settings.task {
+        // Beside a running service: it creates and changes nothing.
+        let inbox = opened(Inbox::open_existing(database).await)?;
         return letters::run(&inbox, task).await;
     }
+    let inbox = if settings.in_transaction {
+        changes::open(database, settings.concurrency).await?
+    } else {
+        opened(Inbox::connect(database).await)?
+    };
 
     let stop = Stop::listen().map_err(misconfigured)?;
     let (stopping, stopped) = oneshot::channel();

@@ -1,8 +1,10 @@
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::error::BoxError;
 
-/// What became of a delivery that is safe in the inbox.
+/// What [`accept`](crate::Inbox::accept) did with a delivery, which is now safe in the inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Accepted {
@@ -11,26 +13,26 @@ pub enum Accepted {
     /// It was there before; nothing was added, and nothing changed.
     #[non_exhaustive]
     Duplicate {
-        /// How far the first one is.
-        state: State,
+        /// The state of the first one.
+        state: EventState,
     },
 }
 
-/// How far an event is; the column `state` has these words in lower case.
+/// The state of an event. The column `state` has these words in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum EventState {
     /// It waits for a worker: for its first attempt, or for the next one.
     Waiting,
-    /// A worker has it.
+    /// A worker has taken it.
     Running,
     /// It was handled, or discarded.
     Done,
-    /// It failed for good, and waits for a person.
+    /// It failed for good. It stays until it is replayed or discarded.
     Dead,
 }
 
-impl State {
+impl EventState {
     /// The word in the table.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -51,8 +53,15 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for EventState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// As the word in the table.
+impl Serialize for EventState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }

@@ -1,38 +1,128 @@
 use time::OffsetDateTime;
 
-use crate::store::Claim;
+use crate::turn::Claim;
 
-/// Which attempt at an event this is.
+/// Information about the current attempt at an event.
+///
+/// A worker makes it and passes it to the handler. To call a handler from a test, begin with
+/// [`for_test`](Self::for_test) and set what the handler looks at.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::Event;
+/// use ptolemy_webhooks_inbox::{Attempt, Failure};
+///
+/// async fn apply(event: Event, attempt: Attempt) -> Result<(), Failure> {
+///     if attempt.is_last() {
+///         // page somebody
+///     }
+///     Err(Failure::retry("the exchange is down"))
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let event = Event::from_trusted_json(r#"{"event_type":"market.created"}"#)?;
+/// let attempt = Attempt::for_test().with_number(20);
+/// assert!(attempt.is_last());
+/// assert!(apply(event, attempt).await.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
-    most: u32,
+    max_attempts: u32,
     started_at: OffsetDateTime,
     received_at: OffsetDateTime,
     dedup_key: String,
+    source: Option<String>,
 }
 
 impl Attempt {
-    pub(crate) fn new(claim: &Claim, most: u32) -> Self {
+    pub(crate) fn new(claim: &Claim, max_attempts: u32) -> Self {
         Self {
             number: claim.attempts,
-            most,
+            max_attempts,
             started_at: claim.started_at,
             received_at: claim.received_at,
             dedup_key: claim.key.clone(),
+            source: claim.source.clone(),
         }
     }
 
-    /// Its number, counted from 1. An attempt counts when it begins, also if the process then dies.
+    /// Makes one for a test of a handler: the first of 20 attempts at an event that was received just
+    /// now, under the key `test` and without a source.
+    #[must_use]
+    pub fn for_test() -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            number: 1,
+            max_attempts: 20,
+            started_at: now,
+            received_at: now,
+            dedup_key: "test".to_owned(),
+            source: None,
+        }
+    }
+
+    /// Sets the number, counted from 1.
+    #[must_use]
+    pub fn with_number(mut self, number: u32) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// Sets how many attempts there are.
+    #[must_use]
+    pub fn with_max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets when it began.
+    #[must_use]
+    pub fn with_started_at(mut self, time: OffsetDateTime) -> Self {
+        self.started_at = time;
+        self
+    }
+
+    /// Sets when the delivery was accepted.
+    #[must_use]
+    pub fn with_received_at(mut self, time: OffsetDateTime) -> Self {
+        self.received_at = time;
+        self
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn with_dedup_key(mut self, key: impl Into<String>) -> Self {
+        self.dedup_key = key.into();
+        self
+    }
+
+    /// Sets the source.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Its number, counted from 1. An attempt counts when it begins, even if the process then dies.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
+    /// How many attempts the worker makes; see [`Worker::max_attempts`](crate::Worker::max_attempts).
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
     /// Whether the event is dead if this attempt fails.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        self.number >= self.most
+        self.number >= self.max_attempts
     }
 
     /// When it began, by the database's clock.
@@ -47,10 +137,17 @@ impl Attempt {
         self.received_at
     }
 
-    /// The key under which the delivery was accepted: the same in every attempt, so that it serves as an
-    /// idempotency key for the services that a handler calls.
+    /// The key under which the delivery was accepted. It is the same in every attempt, so it serves as
+    /// an idempotency key for the services that a handler calls.
     #[must_use]
     pub fn dedup_key(&self) -> &str {
         &self.dedup_key
+    }
+
+    /// The webhook that the delivery came through, if it was
+    /// [named](crate::Accept::source).
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 }

@@ -11,14 +11,15 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::accepted::Accepted;
+use crate::arrival::Arrival;
 use crate::error::InboxError;
-use crate::store::{Arrival, Store};
+use crate::store::Store;
 
 /// How many rows share a commit.
-const ROWS: usize = 256;
+const ROWS_PER_COMMIT: usize = 256;
 
 /// How many bytes of bodies share a commit, unless one body alone is longer.
-const BYTES: usize = 4 * 1024 * 1024;
+const BYTES_PER_COMMIT: usize = 4 * 1024 * 1024;
 
 type Answer = Result<Accepted, InboxError>;
 
@@ -43,11 +44,10 @@ impl Queue {
     }
 }
 
-/// The way of deliveries into the table.
+/// Group commit.
 ///
-/// Whoever finds nobody at work starts a task that inserts what is there, again and again until
-/// nothing is; what arrives during one commit shares the next. The task is nobody's future, so a
-/// dropped request takes no others down with it.
+/// The first caller spawns a task that inserts until the queue is empty; what arrives during one
+/// commit shares the next. The task is detached, so a dropped request does not cancel others.
 pub(crate) struct Batcher {
     store: Arc<dyn Store>,
     /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
@@ -67,12 +67,11 @@ impl Batcher {
         }
     }
 
-    /// Stores a delivery within the time, together with others or alone.
+    /// Stores a delivery within the time, together with those that come meanwhile.
     pub(crate) async fn accept(
         self: &Arc<Self>,
         arrival: Arrival,
         limit: Duration,
-        together: bool,
     ) -> Result<Accepted, InboxError> {
         let (answer, answered) = oneshot::channel();
         let pending = Pending {
@@ -80,11 +79,7 @@ impl Batcher {
             limit,
             answer,
         };
-        if !together {
-            let batcher = self.clone();
-            self.runtime
-                .spawn(async move { batcher.insert(vec![pending]).await });
-        } else if self.queue().add(pending) {
+        if self.queue().add(pending) {
             let work = Work {
                 batcher: self.clone(),
                 ended: false,
@@ -100,20 +95,20 @@ impl Batcher {
         }
     }
 
-    /// Takes what shares the next commit; with nothing left, nobody is at work any more.
+    /// Takes what shares the next commit; `None` ends the task, and the next caller starts one.
     fn next(&self) -> Option<Vec<Pending>> {
         let mut queue = self.queue();
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while batch.len() < ROWS
+        while batch.len() < ROWS_PER_COMMIT
             && let Some(pending) = queue.pending.pop_front()
         {
-            // Nobody waits for it any more: the sender was told that it failed.
+            // Its caller was dropped, or its time is over: the sender has its error.
             if pending.answer.is_closed() {
                 continue;
             }
             bytes += pending.arrival.body.len();
-            if bytes > BYTES && !batch.is_empty() {
+            if bytes > BYTES_PER_COMMIT && !batch.is_empty() {
                 queue.pending.push_front(pending);
                 break;
             }
@@ -123,6 +118,7 @@ impl Batcher {
         queue.busy.then_some(batch)
     }
 
+    /// Inserts a batch and answers each of its deliveries.
     async fn insert(&self, batch: Vec<Pending>) {
         let limit = batch.iter().map(|pending| pending.limit).max();
         let limit = limit.unwrap_or_default();
@@ -131,26 +127,32 @@ impl Batcher {
             .map(|pending| (pending.arrival, pending.answer))
             .unzip();
         let inserted = match self.try_insert(&arrivals, limit).await {
+            Ok(accepted) => accepted.into_iter().map(Ok).collect(),
             Err(error) if arrivals.len() > 1 && self.is_of_one(&error) => {
-                let mut inserted = Vec::new();
-                for arrival in &arrivals {
-                    let alone = self.try_insert(std::slice::from_ref(arrival), limit).await;
-                    inserted.push(alone.map(|accepted| accepted.into_iter().next()));
-                }
-                inserted
+                self.insert_each(&arrivals, limit).await
             }
-            Ok(accepted) => accepted.into_iter().map(|one| Ok(Some(one))).collect(),
             Err(error) => vec![Err(error); answers.len()],
         };
         for (answer, inserted) in answers.into_iter().zip(inserted) {
-            if matches!(inserted, Ok(Some(Accepted::New))) {
+            if matches!(inserted, Ok(Accepted::New)) {
                 self.arrived.notify_one();
             }
-            // Without an answer, `accept` tells that the task is gone.
-            if let Some(inserted) = inserted.transpose() {
-                let _ = answer.send(inserted);
-            }
+            // A caller that was dropped, or whose time is over, needs no answer.
+            let _ = answer.send(inserted);
         }
+    }
+
+    /// Inserts deliveries one by one: the database rejects one of them.
+    async fn insert_each(&self, arrivals: &[Arrival], limit: Duration) -> Vec<Answer> {
+        let mut inserted = Vec::new();
+        for arrival in arrivals {
+            let alone = self.try_insert(std::slice::from_ref(arrival), limit).await;
+            inserted.push(alone.and_then(|accepted| {
+                let one = accepted.into_iter().next();
+                one.ok_or_else(|| InboxError::unavailable("the store gave no answer"))
+            }));
+        }
+        inserted
     }
 
     async fn try_insert(
@@ -188,7 +190,7 @@ struct Work {
 impl Work {
     async fn run(mut self) {
         loop {
-            // Whoever is about to accept, such as those who were answered just now, comes along.
+            // Callers that are about to accept, such as those answered just now, share this commit.
             yield_now().await;
             let Some(batch) = self.batcher.next() else {
                 break;
@@ -200,7 +202,7 @@ impl Work {
 }
 
 impl Drop for Work {
-    /// Cut short, with its runtime or by a panic: what waits is told so, and the next accept starts
+    /// Cut short, with its runtime or by a panic: the waiting accepts fail, and the next one starts
     /// another task.
     fn drop(&mut self) {
         if !self.ended {

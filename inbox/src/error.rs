@@ -5,13 +5,13 @@ use std::time::Duration;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why the inbox did not do what it was asked for.
+/// An error from an inbox operation.
 ///
 /// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
-/// `Display`, and `Retry-After: 5` on a 503. Ptolemy sends again what is not answered with a 2xx, so
-/// a handler that returns this error loses nothing.
+/// `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not answered with a
+/// 2xx, so a handler that returns this error loses nothing.
 ///
-/// What the database said is in [`source`](Error::source); the message quotes none of it.
+/// The database's own message is in [`source`](Error::source); this one quotes none of it.
 #[derive(Clone, Debug)]
 pub struct InboxError {
     kind: InboxErrorKind,
@@ -19,41 +19,37 @@ pub struct InboxError {
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// What kept the inbox from doing what it was asked for.
+/// The kind of an [`InboxError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InboxErrorKind {
-    /// The database cannot be reached, or refused: it is down, full, or may only be read.
+    /// The database is down, full, or read-only.
     Unavailable,
-    /// The database took longer than the limit. What was asked for may still happen.
+    /// The database did not answer within the limit. The operation may still happen.
     #[non_exhaustive]
     TimedOut {
         /// The limit.
         limit: Duration,
     },
-    /// A key of one's own is empty, longer than 255 bytes, or has a NUL.
+    /// The key is empty, longer than 255 bytes, or has a NUL.
     InvalidKey,
-    /// A transaction of the other engine was asked for.
-    #[non_exhaustive]
-    WrongEngine {
-        /// The engine of this inbox.
-        engine: &'static str,
-    },
+    /// The source is empty, longer than 64 bytes, or has a `/` or an unprintable character.
+    InvalidSource,
 }
 
 impl InboxError {
-    /// Tells what was in the way.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> InboxErrorKind {
         self.kind
     }
 
-    /// The status code of the response: 503 if the database is in the way, and 500 otherwise.
+    /// The status code of the response: 503 if the database failed, and 500 otherwise.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.kind {
             InboxErrorKind::Unavailable | InboxErrorKind::TimedOut { .. } => 503,
-            InboxErrorKind::InvalidKey | InboxErrorKind::WrongEngine { .. } => 500,
+            InboxErrorKind::InvalidKey | InboxErrorKind::InvalidSource => 500,
         }
     }
 
@@ -89,9 +85,8 @@ impl fmt::Display for InboxError {
             InboxErrorKind::InvalidKey => {
                 f.write_str("the key is empty, longer than 255 bytes, or has a NUL")
             }
-            InboxErrorKind::WrongEngine { engine } => write!(
-                f,
-                "the inbox is on {engine}: it has no transaction of the other engine"
+            InboxErrorKind::InvalidSource => f.write_str(
+                "the source is empty, longer than 64 bytes, or has a `/` or an unprintable character",
             ),
         }
     }
@@ -105,14 +100,13 @@ impl Error for InboxError {
 
 /// Why an inbox could not be opened.
 ///
-/// What the database said is in [`source`](Error::source).
-#[derive(Debug)]
+/// The database's own message is in [`source`](Error::source).
 pub struct ConnectError {
     kind: ConnectErrorKind,
     source: Option<BoxError>,
 }
 
-/// What kept an inbox from being opened.
+/// The kind of a [`ConnectError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
@@ -126,10 +120,10 @@ pub enum ConnectErrorKind {
         /// The name of the feature.
         feature: &'static str,
     },
-    /// What follows the engine's name in the URL makes no sense to it.
+    /// The URL is not valid for its engine.
     #[error("the URL of the inbox is malformed")]
     MalformedUrl,
-    /// What the database is told to do would lose acknowledged deliveries in a crash.
+    /// The database's settings would lose acknowledged deliveries in a crash.
     #[error(
         "the inbox would not survive a crash: `{setting}` is `{value}`, and has to be {wanted}"
     )]
@@ -142,7 +136,7 @@ pub enum ConnectErrorKind {
         /// The value that it must have.
         wanted: &'static str,
     },
-    /// A newer version of this crate has changed the tables; this one cannot judge what they mean.
+    /// A newer version of this crate has changed the tables.
     #[error(
         "the inbox's tables are at version {found}, and this version of ptolemy-webhooks-inbox knows \
          them up to {known}: upgrade it"
@@ -154,6 +148,21 @@ pub enum ConnectErrorKind {
         /// The newest version that is known.
         known: i64,
     },
+    /// The tables are of an older version, and only `connect` migrates them.
+    #[error(
+        "the inbox's tables are at version {found}, and this version of ptolemy-webhooks-inbox needs \
+         {known}: open it with `Inbox::connect` to migrate it"
+    )]
+    #[non_exhaustive]
+    OlderSchema {
+        /// The version of the tables.
+        found: i64,
+        /// The version that is needed.
+        known: i64,
+    },
+    /// The database has no inbox, and only `connect` creates one.
+    #[error("the database has no inbox: open it with `Inbox::connect` to create one")]
+    NoInbox,
     /// The tables could not be created or migrated, or are not what their record says.
     #[error("the inbox's tables could not be created or migrated")]
     Migration,
@@ -164,13 +173,13 @@ pub enum ConnectErrorKind {
         /// The encoding of the database.
         encoding: String,
     },
-    /// The database cannot be reached, or refused.
+    /// The database did not accept the connection, or a statement.
     #[error("the inbox's database is not available")]
     Unavailable,
 }
 
 impl ConnectError {
-    /// Tells what was in the way.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> &ConnectErrorKind {
         &self.kind
@@ -195,8 +204,40 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// Prints the text of `Display`, and the source: a `main` that returns the error shows it this way.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.source.as_deref()?)
+    }
+}
+
+/// The inbox is not on the engine whose transaction the worker was to run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the inbox is on {engine}, so its handlers cannot run in a transaction of {wanted}")]
+pub struct WrongEngine {
+    engine: &'static str,
+    wanted: &'static str,
+}
+
+impl WrongEngine {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn new(engine: &'static str, wanted: &'static str) -> Self {
+        Self { engine, wanted }
+    }
+
+    /// The engine of the inbox: `SQLite` or `PostgreSQL`.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        self.engine
     }
 }

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use crate::error::BoxError;
 
-/// Why a handler failed, and what is to become of the event.
+/// Why a handler did not handle an event, and what happens to the event next.
 ///
-/// Any error becomes one through `?`, and then the event is tried again after the worker's
-/// [`backoff`](crate::Worker::backoff). Like other types that take in any error, it is none itself.
+/// | made by | the event | the attempt |
+/// | --- | --- | --- |
+/// | `?`, [`retry`](Self::retry) | is tried again after the worker's [`backoff`](crate::Worker::backoff) | counts |
+/// | [`retry_in`](Self::retry_in) | is tried again after a delay that the handler chooses | counts |
+/// | [`permanent`](Self::permanent) | is dead at once | counts |
+/// | [`postpone`](Self::postpone) | waits for a delay, as often as the handler asks for it | does not count |
 ///
-/// An error that is no [`std::error::Error`], such as that of anyhow, becomes one through
-/// `.map_err(Failure::retry)`.
+/// Any error becomes a `Failure` through `?`. An error that does not implement
+/// [`std::error::Error`], such as anyhow's, becomes one through `.map_err(Failure::retry)`.
+/// `Failure` itself does not implement `Error`, so that `?` works for every error type.
 ///
 /// The text of the error and of its sources is kept in the table, cut to 2,000 characters. It is not
 /// logged, since it may quote the event.
@@ -21,60 +26,92 @@ use crate::error::BoxError;
 /// ```
 /// use std::time::Duration;
 ///
-/// use ptolemy_webhooks::{Action, Event, Payload};
-/// use ptolemy_webhooks_inbox::Failure;
+/// use ptolemy_webhooks::{Event, Payload};
+/// use ptolemy_webhooks_inbox::{Failure, FailureKind};
 ///
 /// fn price(event: &Event) -> Result<i64, Failure> {
-///     match &event.payload {
-///         Ok(Payload::TimeSeriesValue(Action::Created, point)) => Ok(point.value.parse()?), // tried again
-///         Ok(_) => Err(Failure::never("not a price")), // dead at once
-///         Err(malformed) => Err(malformed.clone().into()),
-///     }
+///     let Ok(Payload::TimeSeriesValue(_, point)) = &event.payload else {
+///         return Err(Failure::permanent("not a price")); // dead at once
+///     };
+///     Ok(point.value.as_str().parse()?) // tried again
 /// }
 ///
 /// let event = Event::from_trusted_json(r#"{"event_type":"webhook.deleted"}"#)?;
-/// assert!(price(&event).is_err());
+/// assert_eq!(price(&event).unwrap_err().kind(), FailureKind::Permanent);
 ///
-/// let closed = Failure::retry_in(Duration::from_secs(600), "the exchange is closed");
+/// // A weekend does not use up the attempts.
+/// let closed = Failure::postpone(Duration::from_secs(600), "the exchange is closed");
+/// assert!(matches!(closed.kind(), FailureKind::Postpone { delay, .. } if delay.as_secs() == 600));
 /// assert_eq!(closed.to_string(), "the exchange is closed");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Failure {
     error: BoxError,
-    pub(crate) next: Next,
+    kind: FailureKind,
 }
 
+/// What happens to the event after a [`Failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    Backoff,
-    In(Duration),
-    Never,
+#[non_exhaustive]
+pub enum FailureKind {
+    /// It is tried again after the worker's backoff, unless this was the last attempt.
+    Retry,
+    /// It is tried again after this delay, unless this was the last attempt.
+    #[non_exhaustive]
+    RetryIn {
+        /// How long it waits at least.
+        delay: Duration,
+    },
+    /// It is dead at once.
+    Permanent,
+    /// It waits, and the attempt does not count.
+    #[non_exhaustive]
+    Postpone {
+        /// How long it waits at least.
+        delay: Duration,
+    },
 }
 
 /// How much of an error is kept, in characters.
-const LONGEST: usize = 2_000;
+const MAX_ERROR_CHARS: usize = 2_000;
 
 impl Failure {
     /// Tries again after the worker's backoff; the same as `?`.
     #[must_use]
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::with(error.into(), Next::Backoff)
+        Self::with(error.into(), FailureKind::Retry)
     }
 
-    /// Tries again after this time and not sooner, unless it was the last attempt.
+    /// Tries again after this delay, a year at most, unless this was the last attempt.
     #[must_use]
     pub fn retry_in(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::with(error.into(), Next::In(delay))
+        Self::with(error.into(), FailureKind::RetryIn { delay })
     }
 
     /// Does not try again: the event is dead at once.
     #[must_use]
-    pub fn never(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::with(error.into(), Next::Never)
+    pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::with(error.into(), FailureKind::Permanent)
     }
 
-    fn with(error: BoxError, next: Next) -> Self {
-        Self { error, next }
+    /// Waits for this delay, a year at most, and does not count the attempt.
+    ///
+    /// For what has to wait and has not failed: an exchange that is closed, a limit that is used up.
+    /// There is no limit to how often an event is postponed. If the inbox's order is by resource,
+    /// later events of the resource wait too.
+    #[must_use]
+    pub fn postpone(delay: Duration, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::with(reason.into(), FailureKind::Postpone { delay })
+    }
+
+    /// What happens to the event next.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    fn with(error: BoxError, kind: FailureKind) -> Self {
+        Self { error, kind }
     }
 
     /// What is kept of it: the error and its sources.
@@ -96,7 +133,10 @@ impl Failure {
 
 /// What a column can hold of a text: PostgreSQL takes no NUL.
 pub(crate) fn kept(text: &str) -> String {
-    text.chars().filter(|&c| c != '\0').take(LONGEST).collect()
+    text.chars()
+        .filter(|&c| c != '\0')
+        .take(MAX_ERROR_CHARS)
+        .collect()
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -114,8 +154,8 @@ impl fmt::Display for Failure {
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failure")
+            .field("kind", &self.kind)
             .field("error", &self.error)
-            .field("next", &self.next)
             .finish()
     }
 }

@@ -1,15 +1,17 @@
 //! A durable inbox for [Ptolemy](https://www.ptolemy.cloud/docs)'s webhooks, on SQLite or
-//! PostgreSQL: it acknowledges what is stored, has each event handled, and loses none.
+//! PostgreSQL: it stores each delivery before you acknowledge it, and hands it to your handler until
+//! that succeeds.
 //!
-//! Ptolemy wants its 2xx within 10 seconds and sends again what fails. So a receiver has to store
-//! first, answer, and work later; to take the same event twice without doing the work twice; to survive
-//! a crash at any instant; and to try its own failures again.
+//! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. So a receiver has to store
+//! first, answer, and work later; to recognise duplicates; to survive a crash at any instant; and to
+//! retry its own failures.
 //!
 #![cfg_attr(not(all(doctest, not(feature = "axum"))), doc = "```no_run")]
 #![cfg_attr(all(doctest, not(feature = "axum")), doc = "```text")]
 //! use axum::{Router, extract::{FromRef, State}, http::StatusCode, routing::post};
 //! use ptolemy_webhooks::{Delivery, Event, Verifier};
 //! use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError};
+//! use tokio::{net::TcpListener, sync::watch};
 //!
 //! #[derive(Clone, FromRef)]
 //! struct App {
@@ -33,57 +35,80 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let inbox = Inbox::connect("sqlite://inbox.db").await?; // or postgres://…
-//!     tokio::spawn(inbox.worker().concurrency(8).run(apply));
+//!     let (stop, stopped) = watch::channel(());
+//!     let signal = |mut stopped: watch::Receiver<()>| async move { let _ = stopped.changed().await; };
+//!
+//!     let worker = inbox.worker().concurrency(8).graceful_shutdown(signal(stopped.clone()));
+//!     let worker = tokio::spawn(worker.run(apply));
+//!     tokio::spawn(async move {
+//!         let _ = tokio::signal::ctrl_c().await;
+//!         drop(stop);
+//!     });
 //!
 //!     let app = Router::new()
 //!         .route("/webhooks/ptolemy", post(receive))
 //!         .with_state(App { verifier: Verifier::from_env()?, inbox });
-//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     Ok(axum::serve(listener, app).await?)
+//!     let listener = TcpListener::bind("127.0.0.1:3000").await?;
+//!     axum::serve(listener, app).with_graceful_shutdown(signal(stopped)).await?;
+//!     worker.await?; // its events have finished, or are back in the inbox
+//!     Ok(())
 //! }
 //! ```
 //!
 //! # Three types to know
 //!
-//! - [`Inbox`] holds the table: [`accept`](Inbox::accept) puts deliveries in, and what failed for good is
-//!   listed, replayed and discarded through it.
-//! - [`Worker`] hands events to a handler: concurrency, leases, retries, order, shutdown.
-//! - [`Failure`] is a handler's error: try again, try again in ten minutes, never try again.
+//! - [`Inbox`] is the store: [`accept`](Inbox::accept) puts deliveries in, and
+//!   [`dead_letters`](Inbox::dead_letters) lists, replays and discards the events that failed for good.
+//! - [`Worker`] hands events to a handler: concurrency, leases, retries, time limits, shutdown.
+//! - [`Failure`] is a handler's error: retry, retry in ten minutes, never retry, or wait without counting
+//!   an attempt.
 //!
 //! # What it promises
 //!
-//! 1. **Durable before 2xx.** `accept` returns after a commit with a full sync. If the database is down, full,
-//!    or too slow, it is an error within 5 s, which answers 503, and Ptolemy sends again.
-//! 2. **Once.** Deliveries with one [`dedup_key`](ptolemy_webhooks::Delivery::dedup_key) are one row, also
-//!    if they come at the same time to several processes. A duplicate is no error.
-//! 3. **At least once, and no zombie.** A worker leases an event and renews the lease. An error, a panic, a
-//!    dropped future, a killed process: the event comes back, and whoever wakes late marks nothing. An
-//!    attempt counts when it begins, so an event that kills its process is dead in the end.
+//! 1. **Durable before 2xx.** `accept` returns after a commit with a full sync. If the database is down,
+//!    full or too slow, `accept` fails within 5 s; respond with 503 (the default) and Ptolemy retries.
+//! 2. **Once.** Deliveries with the same [`dedup_key`](ptolemy_webhooks::Delivery::dedup_key) are one row,
+//!    even if they arrive at the same time at several processes. A duplicate is not an error. The same
+//!    event through two webhooks is two events if they are named: see [`Accept::source`].
+//! 3. **At least once, and no stale worker.** A worker leases an event and renews the lease. After an
+//!    error, a panic, a time limit, a dropped future or a killed process the event is retried, and a
+//!    worker whose lease expired cannot mark the event as done. An attempt counts when it begins, so an
+//!    event that kills its process ends up dead.
 //! 4. **Exactly once in your own database**, if that is the inbox's: see
 //!    `Worker::run_in_sqlite_transaction` and `Worker::run_in_postgres_transaction`.
-//! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the event is dead,
-//!    with its error, and waits for a person.
-//! 6. **Order where it matters**, by resource: see [`Worker::in_order`].
-//! 7. **Never full of ghosts.** [`Inbox::prune`] removes what was done long ago; [`Inbox::stats`] counts what is
-//!    not done.
-//! 8. **Clean stop.** See [`Worker::graceful_shutdown`].
-//! 9. **Readable.** One table, `ptolemy_inbox`, whose columns say what they hold.
+//! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the event
+//!    becomes a dead letter, with its error, and stays there until you replay or discard it. An event
+//!    that this version cannot read becomes one at once, and never `done`.
+//! 6. **Order where it matters**, by resource, for all workers: see [`Inbox::set_order`].
+//! 7. **Bounded size.** Workers remove rows that were done 90 days ago: see [`Inbox::with_keep_done`].
+//!    [`Inbox::stats`] counts what is not done.
+//! 8. **Clean stop.** Running events finish or go back: see [`Worker::graceful_shutdown`].
+//! 9. **Readable.** The events are in one table, `ptolemy_inbox`, whose columns say what they contain.
 //!
 //! # How to write a handler
 //!
 //! Without a transaction, a handler may run twice for one event: the process can die between its work
-//! and the mark. Make the work idempotent ([`Attempt::dedup_key`] serves as an idempotency key), or do it
-//! in the inbox's own transaction. Do not block the thread: use `tokio::task::spawn_blocking`. And events may
-//! come late and out of order: compare their times, or fetch the resource.
+//! and the mark. Make the work idempotent ([`Attempt::dedup_key`] serves as an idempotency key), or do
+//! it in the inbox's own transaction. Do not block the thread: use `tokio::task::spawn_blocking`. Events
+//! may come late and out of order: compare their times, or fetch the resource.
+//!
+//! A handler never sees malformed data of a documented event type, unless the worker is set to
+//! [accept it](Worker::accept_malformed). It does see events of unknown types.
+//!
+//! To test a handler, call it with [`Attempt::for_test`]; to test it with an inbox, use
+//! [`Worker::run_until_idle`].
 //!
 //! # Which engine
 //!
 //! **SQLite** (feature `sqlite`, on by default) needs nothing installed: a file on a local disk, not on a
-//! network file system, and any number of processes on one machine. It has one writer at a time. The program
-//! cannot have another SQLite library in it beside sqlx's, such as rusqlite's.
+//! network file system, and any number of processes on one machine. It has one write lock for the whole
+//! file: accepts, workers and handlers in transactions take turns, so a handler that stays in its
+//! transaction for 5 s makes accepts fail. The program cannot contain another SQLite library beside
+//! sqlx's, such as rusqlite's.
 //!
 //! **PostgreSQL** (feature `postgres`) serves receivers and workers on many machines. A server that
-//! replicates synchronously does so for the inbox too.
+//! replicates synchronously does so for the inbox too. Each handler in a transaction has a connection of
+//! the pool to itself; two are kept for accepts and for the workers' own turns.
 //!
 //! # Questions in SQL
 //!
@@ -93,20 +118,22 @@
 //! SELECT * FROM ptolemy_inbox WHERE resource = 'instrument' AND resource_id = '…' ORDER BY id;
 //! ```
 //!
-//! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off is `waiting` with a `run_at` to
-//! come. Write to the table through this crate alone.
+//! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is `waiting`
+//! with a `run_at` in the future. Do not modify the table directly.
 //!
 //! # What is not here
 //!
-//! An exporter of metrics (poll [`Inbox::stats`]); schedules other than retries; an inbox in memory; MySQL. A
-//! job queue for other work: the inbox holds deliveries and nothing else. Crates for that were looked at: those that share no transaction with
-//! the handler, or that trade the sync of a commit for speed, cannot keep the promises above.
+//! An exporter of metrics (poll [`Inbox::stats`]); schedules other than retries; an inbox in memory;
+//! MySQL. It is not a job queue for other work: it stores deliveries and nothing else. Existing job-queue
+//! crates were evaluated; those that share no transaction with the handler, or that trade the sync of a
+//! commit for speed, cannot keep the promises above.
 //!
 //! # Features
 //!
-//! - `sqlite` (default), `postgres`: the engines.
-//! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` where the database is in the
-//!   way.
+//! - `sqlite` (default), `postgres`: the engines. `default-features = false` leaves SQLite's C library
+//!   out.
+//! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database failed. Each
+//!   switches on the feature of the same name of `ptolemy-webhooks`.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -126,39 +153,51 @@
     allow(dead_code, unreachable_code, unused_variables)
 )]
 
-mod inbox;
+mod error;
 
 mod accepted;
-mod batch;
-mod key;
-
-mod attempt;
+mod arrival;
+mod dead;
+mod event_order;
 mod failure;
 mod retry;
-mod worker;
-
-mod dead;
 mod stats;
+
+mod accept;
+
+mod turn;
+
+mod outcome;
 
 mod store;
 
-mod error;
+mod batch;
+mod engine;
+
+mod asked;
+mod attempt;
+mod worker;
+
+mod inbox;
+
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod http;
 
-pub use inbox::Inbox;
+pub use inbox::{DeadLetters, Inbox};
 
-pub use accepted::{Accepted, State};
+pub use accept::Accept;
+pub use accepted::{Accepted, EventState};
+pub use event_order::EventOrder;
 
 pub use attempt::Attempt;
-pub use failure::Failure;
+pub use failure::{Failure, FailureKind};
 pub use store::BoxFuture;
 pub use worker::Worker;
 
-pub use dead::DeadLetter;
+pub use dead::{DeadLetter, DeadLetterId};
 pub use stats::Stats;
 
-pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind};
+pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, WrongEngine};
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;

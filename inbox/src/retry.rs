@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-/// Longer delays and leases mean the same to people, and databases can add this one to a time.
-pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The longest delay or lease; anything above is clamped so that date arithmetic cannot overflow.
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
@@ -32,7 +32,7 @@ impl Retry {
             return None;
         }
         // The jitter adds up to as much again, and no delay is shorter than the first.
-        let longest = self.longest.min(LONGEST);
+        let longest = self.longest.min(MAX_DELAY);
         let mut delays = ExponentialBuilder::new()
             .with_min_delay(self.first)
             .with_max_delay((longest / 2).max(self.first.min(longest)))
@@ -45,9 +45,9 @@ impl Retry {
         Some(delay.min(longest))
     }
 
-    /// As `after`, with a delay that the handler asked for.
+    /// Same as `after`, with a delay that the handler asked for.
     pub(crate) fn after_in(&self, attempts: u32, delay: Duration) -> Option<Duration> {
-        (attempts < self.attempts).then(|| delay.min(LONGEST))
+        (attempts < self.attempts).then(|| delay.min(MAX_DELAY))
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
                     longest,
                 };
                 for attempts in [0, 1, 2, 40, 1_000, u32::MAX - 1] {
-                    assert!(retry.after(attempts).unwrap() <= longest.min(LONGEST));
+                    assert!(retry.after(attempts).unwrap() <= longest.min(MAX_DELAY));
                 }
-                assert_eq!(retry.after_in(1, Duration::MAX), Some(LONGEST));
+                assert_eq!(retry.after_in(1, Duration::MAX), Some(MAX_DELAY));
                 assert_eq!(retry.after_in(u32::MAX, Duration::ZERO), None);
             }
         }

@@ -1,55 +1,55 @@
+#[cfg(test)]
+mod paused;
+mod pruning;
+mod rounds;
+mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ptolemy_webhooks::{DecodeError, Event};
+use ptolemy_webhooks::Event;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::Instrument as _;
+use tokio::time::timeout;
 
+use self::pruning::{keep_pruning, prune};
+use self::rounds::Rounds;
+use crate::asked::Asked;
 use crate::attempt::Attempt;
-use crate::error::InboxError;
-use crate::failure::{Failure, Next, kept};
-use crate::inbox::Engine;
-use crate::retry::{LONGEST, Retry};
-use crate::store::{
-    BoxFuture, Claim, Handled, Lease, Look, PATIENCE, Store, Turn, Turned, Verdict,
-};
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::retry::{MAX_DELAY, Retry};
+use crate::store::BoxFuture;
+use crate::turn::Claim;
 
-/// How many events a turn takes at most: their bodies come with them.
-const MOST: usize = 256;
-
-/// How long to wait where another worker is choosing.
-const SOON: Duration = Duration::from_millis(50);
-
-/// How long the loop rests after a turn that failed.
-const REST: Duration = Duration::from_millis(500);
-
-/// How long a task that was told to end may take to do so.
-const LAST_BREATH: Duration = Duration::from_secs(1);
-
-/// Takes events out of an [`Inbox`](crate::Inbox) and hands them to a handler, again until it
+/// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
 /// succeeds.
 ///
-/// Any number of workers may run, in any number of processes. Each event is leased by one of them at a
-/// time; whoever dies loses the lease, and another takes over. Whoever wakes late, with a lease that was
-/// lost, is cut short and cannot mark anything done, but what its handler did is done: a handler has to
-/// bear that an event comes again. `run_in_sqlite_transaction` and
-/// `run_in_postgres_transaction` (of the engines' features) spare it that for what it writes into the inbox's own
+/// Any number of workers may run, in any number of processes. Each event is leased by one of them at
+/// a time. If a worker dies its leases expire and another takes over. A worker whose lease expired is
+/// cut short and cannot mark the event as done, but what its handler did stays done. A handler must
+/// therefore tolerate repeats; the transaction forms remove that need for writes to the inbox's own
 /// database.
 ///
-/// All settings have defaults. What two workers of one inbox set differently, each does in its own way.
+/// A worker runs in one of three ways, each until it is to stop or until nothing is due:
+///
+/// | handler | until [`graceful_shutdown`](Self::graceful_shutdown) | until idle |
+/// | --- | --- | --- |
+/// | any | [`run`](Self::run) | [`run_until_idle`](Self::run_until_idle) |
+/// | in a transaction of SQLite | `run_in_sqlite_transaction` | `run_in_sqlite_transaction_until_idle` |
+/// | in a transaction of PostgreSQL | `run_in_postgres_transaction` | `run_in_postgres_transaction_until_idle` |
+///
+/// All settings have defaults. If two workers of one inbox differ in a setting, each follows its own.
 #[must_use = "a worker does nothing unless it runs"]
 pub struct Worker {
     engine: Engine,
     arrived: Arc<Notify>,
+    asked: Asked,
+    keep_done: Option<Duration>,
     settings: Settings,
     shutdown: BoxFuture<'static, ()>,
 }
@@ -60,8 +60,19 @@ struct Settings {
     lease: Duration,
     poll: Duration,
     retry: Retry,
-    in_order: bool,
+    handler_timeout: Option<Duration>,
+    accepts_malformed: bool,
     shutdown_timeout: Duration,
+    until: Until,
+}
+
+/// When a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// On the signal.
+    Stopped,
+    /// On the signal, or when nothing is due and nothing runs.
+    Idle,
 }
 
 impl Default for Settings {
@@ -71,27 +82,29 @@ impl Default for Settings {
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             retry: Retry::default(),
-            in_order: false,
+            handler_timeout: Some(Duration::from_secs(15 * 60)),
+            accepts_malformed: false,
             shutdown_timeout: Duration::from_secs(20),
+            until: Until::Stopped,
         }
     }
 }
 
-/// How a task ended.
-enum Ended {
-    /// By itself; what becomes of the event is not in the table yet.
-    Plain(Result<(), Failure>),
-    InTransaction(Handled),
-    Undecodable(DecodeError),
-}
-
-type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Ended> + Send + Sync;
+/// Starts the handler of an event.
+type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl Worker {
-    pub(crate) fn new(engine: Engine, arrived: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        arrived: Arc<Notify>,
+        asked: Asked,
+        keep_done: Option<Duration>,
+    ) -> Self {
         Self {
             engine,
             arrived,
+            asked,
+            keep_done,
             settings: Settings::default(),
             shutdown: Box::pin(pending()),
         }
@@ -105,48 +118,55 @@ impl Worker {
 
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
-    /// The worker renews a lease at each third of it, so a handler may take as long as it likes, as long as
-    /// it does not block its thread: what blocks belongs in `tokio::task::spawn_blocking`. It is the time
-    /// after which the events of a worker that died go to another.
+    /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
+    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. It is the time after
+    /// which the events of a worker that died go to another.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.settings.lease = lease.clamp(Duration::from_secs(1), LONGEST);
+        self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
     }
 
-    /// Sets how often to look for events that other processes accepted, and for those that are due again;
-    /// 1 s unless set. What this process accepts is seen at once.
+    /// Sets how often to look for events that other processes accepted, and for those that are due
+    /// again; 1 s unless set. Events that this process accepts are seen at once.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.settings.poll = interval.clamp(Duration::from_millis(1), LONGEST);
+        self.settings.poll = interval.clamp(Duration::from_millis(1), MAX_DELAY);
         self
     }
 
-    /// Sets how often an event is tried before it is dead, at least once; 20 times unless set.
+    /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
     ///
-    /// An attempt counts when it begins. So an event that kills its process is dead in the end, and each
+    /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
     /// crash counts as an attempt for all events that the process had.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.max(1);
         self
     }
 
-    /// Sets the delay before the second attempt, which doubles with each attempt, and the longest delay; 1 s
-    /// and 1 h unless set. Jitter adds up to as much again, within the longest.
+    /// Sets the delay before the second attempt, which doubles with each attempt, and the longest
+    /// delay; 1 s and 1 h unless set. Jitter adds up to as much again, within the longest.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.retry.first = first;
         self.settings.retry.longest = longest;
         self
     }
 
-    /// Handles the events of one resource in the order in which they were accepted, one at a time.
+    /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
     ///
-    /// A resource is what comes before the dot of the event type, together with the `id` in the data;
-    /// events without such an id are not ordered. An event waits while an earlier one of its resource is waiting,
-    /// running or backing off. A dead one blocks nothing, and if it is replayed it may come after newer ones.
+    /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
+    /// that blocks its thread cannot be dropped.
+    pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.handler_timeout = limit.into();
+        self
+    }
+
+    /// Also hands events whose data is malformed to the handler.
     ///
-    /// Ptolemy does not promise to deliver in order; deliveries that arrive at the same time have none. All
-    /// workers of an inbox must set this for it to hold.
-    pub fn in_order(mut self) -> Self {
-        self.settings.in_order = true;
+    /// Without this, such an event never reaches the handler: it is dead at once, with the path of the
+    /// field that could not be read, and can be replayed after an upgrade. With this, the handler must
+    /// look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an `Err`: an event
+    /// that it passes over is done.
+    pub fn accept_malformed(mut self) -> Self {
+        self.settings.accepts_malformed = true;
         self
     }
 
@@ -157,62 +177,139 @@ impl Worker {
         self
     }
 
-    /// Sets how long events that run may take to finish after the signal; 20 s unless set. What has not
-    /// finished by then is cut short and goes back into the inbox, and the attempt does not count; that
-    /// takes 2 s more at most. What runs in `spawn_blocking` is not cut short.
+    /// Sets how long running events may take to finish after the signal; 20 s unless set. Those that
+    /// have not finished by then are cut short and returned to the inbox, and the attempt does not
+    /// count; that takes 2 s more at most. Work in `spawn_blocking` is not cut short.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.shutdown_timeout = timeout.min(LONGEST);
+        self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
     }
 
-    /// Hands events to the handler until [`graceful_shutdown`](Self::graceful_shutdown)'s signal.
+    /// Hands events to the handler until the signal of [`graceful_shutdown`](Self::graceful_shutdown).
     ///
-    /// An event is done when the handler returns `Ok`. If it returns an error or panics, the event is tried
-    /// again; see [`Failure`]. A body that is no event never reaches the handler: it is dead at once, with the
-    /// [`DecodeError`], and can be replayed after an upgrade. Events of an unknown type and events whose data is
-    /// malformed do reach it.
+    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes longer
+    /// than [`handler_timeout`](Self::handler_timeout), the event is tried again; see [`Failure`]. Events
+    /// of an unknown type do reach the handler. A body that is not an event never does, nor do events
+    /// with malformed data unless [`accept_malformed`](Self::accept_malformed) is set: they are dead at
+    /// once, and can be replayed after an upgrade.
     ///
-    /// While the database is down it goes on trying. If the returned future is dropped, the handlers are cut
-    /// short, and their events come back when their leases expire.
-    ///
-    /// # Errors
-    ///
-    /// None at present.
+    /// While the database is down the worker keeps trying. If the returned future is dropped, the
+    /// handlers are cut short, and their events return when their leases expire.
     ///
     /// # Panics
     ///
     /// If it is polled outside a Tokio runtime.
-    pub async fn run<F, Fut, E>(self, handler: F) -> Result<(), InboxError>
+    pub async fn run<F, Fut, E>(self, handler: F)
     where
         F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Failure>,
     {
         let handler = Arc::new(handler);
-        let most = self.settings.retry.attempts;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Ended> {
+        let Settings {
+            retry,
+            handler_timeout,
+            ..
+        } = self.settings;
+        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
             let handler = handler.clone();
             Box::pin(async move {
-                let attempt = Attempt::new(&claim, most);
-                Ended::Plain(handler(event, attempt).await.map_err(Into::into))
+                let attempt = Attempt::new(&claim, retry.attempts);
+                let handled = async { handler(event, attempt).await.map_err(Into::into) };
+                match in_time(handler_timeout, handled).await {
+                    Ok(()) => Outcome::Done,
+                    Err(failure) => Outcome::Failed(failure),
+                }
             })
         };
         self.work(Arc::new(start)).await;
-        Ok(())
+    }
+
+    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's runs:
+    /// for tests and batch jobs.
+    ///
+    /// An event that backs off or was postponed is not due, and neither is one that another worker
+    /// has taken. While the database is down the worker keeps trying.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled outside a Tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use ptolemy_webhooks::{Secret, Signer, Verifier};
+    /// # use ptolemy_webhooks_inbox::{Failure, Inbox};
+    /// # let file = std::env::temp_dir().join(format!("ptolemy-idle-{}.db", std::process::id()));
+    /// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+    /// # let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+    /// # let body = r#"{"id":"e1","event_type":"market.created"}"#;
+    /// # let header = Signer::new(&secret).sign(body.as_bytes());
+    /// # let delivery = Verifier::new(secret).receive(header, body)?;
+    /// inbox.accept(&delivery).await?;
+    /// let apply = |_, _| async { Err(Failure::permanent("no such market")) };
+    /// inbox.worker().run_until_idle(apply).await;
+    ///
+    /// let stats = inbox.stats().await?;
+    /// assert_eq!((stats.waiting, stats.running, stats.dead), (0, 0, 1));
+    /// # drop(inbox);
+    /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_until_idle<F, Fut, E>(mut self, handler: F)
+    where
+        F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Failure>,
+    {
+        self.settings.until = Until::Idle;
+        self.run(handler).await;
     }
 
     async fn work(self, start: Arc<Start>) {
-        let rounds = Rounds {
-            store: self.engine.store(),
-            settings: self.settings,
+        let store = self.engine.store();
+        let rounds = Rounds::new(
+            store.clone(),
+            self.settings.clone(),
             start,
-            tasks: JoinSet::new(),
-            held: HashMap::new(),
-            settle: Vec::new(),
-            shutdown: self.shutdown,
-            deadline: None,
-        };
-        rounds.run(&self.arrived).await;
+            self.asked,
+            self.shutdown,
+        );
+        let keep_done = self.keep_done;
+        match self.settings.until {
+            // In this task, so that the pruning ends with the worker.
+            Until::Stopped => tokio::select! {
+                biased;
+                _ = rounds.run(&self.arrived) => {}
+                () = keep_pruning(store, keep_done) => {}
+            },
+            // A batch job may be over before a pruning beside it has come to anything.
+            Until::Idle => {
+                let ended = rounds.run(&self.arrived).await;
+                if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
+                    prune(&*store, keep_done).await;
+                }
+            }
+        }
+    }
+}
+
+/// The result of a handler, or a failure if it takes longer than it may.
+async fn in_time(
+    limit: Option<Duration>,
+    handled: impl Future<Output = Result<(), Failure>> + Send,
+) -> Result<(), Failure> {
+    let Some(limit) = limit else {
+        return handled.await;
+    };
+    match timeout(limit, handled).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::retry(format!(
+            "the handler took longer than its limit of {limit:?}"
+        ))),
     }
 }
 
@@ -223,280 +320,4 @@ impl fmt::Debug for Worker {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// An event that a task works on.
-struct Held {
-    lease: Lease,
-    attempts: u32,
-    task: AbortHandle,
-    lost: bool,
-}
-
-/// The loop of a worker: what ended is settled, leases are renewed and events are taken, all in one
-/// transaction, which is a turn.
-struct Rounds {
-    store: Arc<dyn Store>,
-    settings: Settings,
-    start: Arc<Start>,
-    tasks: JoinSet<Ended>,
-    held: HashMap<Id, Held>,
-    /// What is over and not yet in the table.
-    settle: Vec<(Lease, Verdict)>,
-    shutdown: BoxFuture<'static, ()>,
-    /// When to stop at the latest; set by the signal.
-    deadline: Option<Instant>,
-}
-
-impl Rounds {
-    async fn run(mut self, arrived: &Notify) {
-        let mut look_at = Instant::now();
-        let mut renew_at = look_at + self.settings.lease / 3;
-        let mut rest_until = look_at;
-        loop {
-            let now = Instant::now();
-            if self.deadline.is_some_and(|deadline| now >= deadline) {
-                return self.cut_short().await;
-            }
-            if self.deadline.is_some() && self.tasks.is_empty() && self.settle.is_empty() {
-                return;
-            }
-            let take = match self.deadline {
-                None if look_at <= now => MOST.min(self.settings.concurrency - self.tasks.len()),
-                _ => 0,
-            };
-            let renew = renew_at <= now && !self.held.is_empty();
-            if (take > 0 || renew || !self.settle.is_empty()) && rest_until <= now {
-                match self.turn(take, renew).await {
-                    Ok(turned) => {
-                        if renew || self.held.is_empty() {
-                            renew_at = now + self.settings.lease / 3;
-                        }
-                        self.settle.clear();
-                        self.lose(&turned.lost);
-                        for claim in turned.claims {
-                            self.begin(claim);
-                        }
-                        match turned.next {
-                            _ if take == 0 => {}
-                            // What this worker has no room for may be for another.
-                            Look::AtOnce if self.tasks.len() == self.settings.concurrency => {
-                                arrived.notify_one();
-                            }
-                            Look::AtOnce => {}
-                            Look::Soon => look_at = now + SOON.min(self.settings.poll),
-                            Look::Later => look_at = now + self.settings.poll,
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(error, "the inbox's database is in the way of the worker");
-                        rest_until = Instant::now() + REST;
-                    }
-                }
-                continue;
-            }
-
-            let free = self.deadline.is_none() && self.tasks.len() < self.settings.concurrency;
-            let wake_at = [
-                free.then_some(look_at),
-                (!self.held.is_empty()).then_some(renew_at),
-                (!self.settle.is_empty()).then_some(rest_until),
-                self.deadline,
-            ]
-            .into_iter()
-            .flatten()
-            .map(|at| at.max(rest_until))
-            .min();
-            tokio::select! {
-                Some(ended) = self.tasks.join_next_with_id() => {
-                    self.end(ended);
-                    while let Some(ended) = self.tasks.try_join_next_with_id() {
-                        self.end(ended);
-                    }
-                    look_at = Instant::now();
-                }
-                () = arrived.notified(), if free => look_at = Instant::now(),
-                () = at(wake_at) => {}
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        tracing::debug!(running = self.tasks.len(), "the worker is stopping");
-        self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
-    }
-
-    /// Settles what is over, and takes and renews as told.
-    async fn turn(&mut self, take: usize, renew: bool) -> Result<Turned, String> {
-        let store = self.store.clone();
-        let settle = self.settle.clone();
-        let renew: Vec<_> = if renew {
-            self.held.values().map(|held| held.lease).collect()
-        } else {
-            Vec::new()
-        };
-        let settings = self.settings.clone();
-        let turn = store.turn(Turn {
-            settle: &settle,
-            renew: &renew,
-            take,
-            in_order: settings.in_order,
-            lease: settings.lease,
-            retry: &settings.retry,
-        });
-        let mut turn = Box::pin(timeout(PATIENCE, turn));
-        loop {
-            tokio::select! {
-                turned = &mut turn => return match turned {
-                    Ok(turned) => turned.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {PATIENCE:?}")),
-                },
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
-                () = at(self.deadline), if self.deadline.is_some() => {
-                    return Err("no answer before the worker had to stop".to_owned());
-                }
-            }
-        }
-    }
-
-    fn begin(&mut self, claim: Claim) {
-        let Claim {
-            lease, attempts, ..
-        } = claim;
-        // The signal came while the turn was on its way.
-        if self.deadline.is_some() {
-            let delay = Duration::ZERO;
-            self.settle.push((lease, Verdict::Returned { delay }));
-            return;
-        }
-        let event_type = claim.event_type.as_deref().unwrap_or("-");
-        let span = tracing::info_span!(
-            "ptolemy_inbox_handle",
-            id = lease.id,
-            event_type,
-            attempt = attempts
-        );
-        let start = self.start.clone();
-        // The handler is called within the task, so that a panic of it ends nothing but the task.
-        let work = async move {
-            match Event::from_trusted_json(claim.body.clone()) {
-                Ok(event) => start(event, claim).await,
-                Err(error) => Ended::Undecodable(error),
-            }
-        };
-        let task = self.tasks.spawn(work.instrument(span));
-        let held = Held {
-            lease,
-            attempts,
-            task: task.clone(),
-            lost: false,
-        };
-        self.held.insert(task.id(), held);
-    }
-
-    fn end(&mut self, ended: Result<(Id, Ended), JoinError>) {
-        let id = match &ended {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let Some(held) = self.held.remove(&id) else {
-            return;
-        };
-        let failed = |error: String, delay: Option<Duration>| {
-            tracing::warn!(
-                id = held.lease.id,
-                attempt = held.attempts,
-                again_in = delay.map(tracing::field::debug),
-                "an attempt failed"
-            );
-            Verdict::after(delay, error)
-        };
-        let retry = &self.settings.retry;
-        let verdict = match ended {
-            _ if held.lost => return,
-            Ok((_, Ended::Plain(Ok(())))) => Verdict::Done,
-            Ok((_, Ended::InTransaction(Handled::Committed))) => return,
-            Ok((_, Ended::InTransaction(Handled::Lost))) => return too_late(held.lease),
-            Ok((_, Ended::InTransaction(Handled::NotCalled(error)))) => {
-                tracing::warn!(error, "the inbox's database is in the way of a transaction");
-                Verdict::Returned { delay: REST }
-            }
-            Ok((_, Ended::Undecodable(error))) => failed(error.to_string(), None),
-            Ok((
-                _,
-                Ended::Plain(Err(failure)) | Ended::InTransaction(Handled::Failed(failure)),
-            )) => {
-                let delay = match failure.next {
-                    Next::Backoff => retry.after(held.attempts),
-                    Next::In(delay) => retry.after_in(held.attempts, delay),
-                    Next::Never => None,
-                };
-                failed(failure.text(), delay)
-            }
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => failed(panic_text(&*panic), retry.after(held.attempts)),
-                Err(_cancelled) => Verdict::Returned {
-                    delay: Duration::ZERO,
-                },
-            },
-        };
-        self.settle.push((held.lease, verdict));
-    }
-
-    /// Ends the tasks whose events another worker has taken over.
-    fn lose(&mut self, lost: &[Lease]) {
-        for lease in lost {
-            too_late(*lease);
-            for held in self.held.values_mut().filter(|held| held.lease == *lease) {
-                held.lost = true;
-                held.task.abort();
-            }
-        }
-    }
-
-    /// Ends what still runs, and gives it back as far as it can be told that it has ended.
-    async fn cut_short(mut self) {
-        tracing::warn!(
-            running = self.tasks.len(),
-            "events were cut short and go back"
-        );
-        self.tasks.abort_all();
-        let ends = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                self.end(ended);
-            }
-        };
-        let _ = timeout(LAST_BREATH, ends).await;
-        if self.settle.is_empty() {
-            return;
-        }
-        self.deadline = Some(Instant::now() + LAST_BREATH);
-        if let Err(error) = self.turn(0, false).await {
-            tracing::warn!(error, "events come back when their leases expire");
-        }
-    }
-}
-
-/// The time, or never.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
-    }
-}
-
-fn too_late(lease: Lease) {
-    tracing::warn!(
-        id = lease.id,
-        "a lease was lost: this attempt marks nothing, and the event goes on elsewhere"
-    );
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    kept(&format!("the handler panicked: {}", text.unwrap_or("-")))
 }

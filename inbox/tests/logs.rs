@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ptolemy_webhooks::{Secret, Signer, Verifier};
-use ptolemy_webhooks_inbox::{Failure, Inbox, sqlx};
+use ptolemy_webhooks_inbox::{EventOrder, Failure, Inbox, sqlx};
 
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
@@ -65,23 +65,27 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
         let delivery = verifier.receive(header, body).unwrap();
         inbox.accept(&delivery).await.unwrap();
     }
+    let malformed = r#"{"id":"e4","event_type":"instrument.updated","data":{"name":["xyzzy"]}}"#;
+    let header = signer.sign(malformed.as_bytes());
+    let delivery = verifier.receive(header, malformed).unwrap();
+    inbox.accept(&delivery).await.unwrap();
     let handler = |event: ptolemy_webhooks::Event, _| async move {
         match event.event_type.as_str() {
-            "a.fails" => Err(Failure::never("xyzzy in an error")),
+            "a.fails" => Err(Failure::permanent("xyzzy in an error")),
             "a.panics" => panic!("in a handler"),
             _ => Ok(()),
         }
     };
     let worker = tokio::spawn(inbox.worker().max_attempts(1).run(handler));
     logs.until("an attempt failed id=1 attempt=1").await;
-    while inbox.stats().await.unwrap().dead < 2 {
+    while inbox.stats().await.unwrap().dead < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     worker.abort();
 
     // A handler that holds SQLite's write lock for long.
-    assert_eq!(inbox.replay_all().await.unwrap(), 2);
-    let worker = tokio::spawn(inbox.worker().run_in_sqlite_transaction(|_, tx| {
+    assert_eq!(inbox.dead_letters().replay_all().await.unwrap(), 3);
+    let worker = tokio::spawn(inbox.worker().run_in_sqlite_transaction(|_, _, tx| {
         Box::pin(async move {
             sqlx::query("SELECT 1").execute(tx).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -91,8 +95,25 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     logs.until("write lock for more than 3s").await;
     worker.abort();
 
+    // Two processes that want another order.
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    let url = format!("sqlite://{}", file.display());
+    let other = Inbox::connect(&url).await.unwrap();
+    other.set_order(EventOrder::AsDue).await.unwrap();
+    let nothing = |_, _| async { Ok::<(), Failure>(()) };
+    let worker = tokio::spawn(inbox.worker().run(nothing));
+    logs.until("another process has set another order").await;
+    worker.abort();
+
     let text = logs.text();
+    let known = "event type is in the list that is known here: in another shape";
+    assert_eq!(text.matches(known).count(), 1, "{text}");
     for expected in [
+        "the event cannot be read; replay it after an upgrade id=4 \
+         error=data.name: expected a string, found an array",
+        "the order of the inbox was set order=by_resource",
+        "was changed, for every worker of every process before=by_resource order=as_due",
+        "asked=by_resource order=as_due",
         "ptolemy_inbox_accept{event_type=\"a.fails\"}",
         "ptolemy_inbox_handle{id=1 event_type=\"a.fails\" attempt=1}",
         "event_type=\"sha256:",

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use ptolemy_webhooks_inbox::{Inbox, InboxError, Worker};
+use ptolemy_webhooks_inbox::{Inbox, Worker, WrongEngine};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use {
     crate::output::word, ptolemy_webhooks::Event, ptolemy_webhooks_inbox::sqlx, tokio::time::sleep,
@@ -55,7 +55,7 @@ pub(crate) async fn record(
     worker: Worker,
     database: &str,
     work: Duration,
-) -> Result<(), InboxError> {
+) -> Result<(), WrongEngine> {
     if is_sqlite(database) {
         record_in_sqlite(worker, work).await
     } else {
@@ -82,9 +82,9 @@ async fn create_in_sqlite(database: &str) -> Result<(), sqlx::Error> {
 }
 
 #[cfg(feature = "sqlite")]
-async fn record_in_sqlite(worker: Worker, work: Duration) -> Result<(), InboxError> {
+async fn record_in_sqlite(worker: Worker, work: Duration) -> Result<(), WrongEngine> {
     worker
-        .run_in_sqlite_transaction(move |event, tx| {
+        .run_in_sqlite_transaction(move |event, _, tx| {
             Box::pin(async move {
                 let change = Change::of(&event);
                 sqlx::query("INSERT INTO example_changes (event_type, event_id) VALUES (?, ?)")
@@ -100,7 +100,7 @@ async fn record_in_sqlite(worker: Worker, work: Duration) -> Result<(), InboxErr
 }
 
 #[cfg(not(feature = "sqlite"))]
-async fn record_in_sqlite(worker: Worker, _: Duration) -> Result<(), InboxError> {
+async fn record_in_sqlite(worker: Worker, _: Duration) -> Result<(), WrongEngine> {
     // Not reached: without the feature no inbox was opened.
     drop(worker);
     Ok(())
@@ -146,9 +146,9 @@ async fn open_in_postgres(database: &str, _: u16) -> Result<Inbox, Box<dyn Error
 }
 
 #[cfg(feature = "postgres")]
-async fn record_in_postgres(worker: Worker, work: Duration) -> Result<(), InboxError> {
+async fn record_in_postgres(worker: Worker, work: Duration) -> Result<(), WrongEngine> {
     worker
-        .run_in_postgres_transaction(move |event, tx| {
+        .run_in_postgres_transaction(move |event, _, tx| {
             Box::pin(async move {
                 let change = Change::of(&event);
                 sqlx::query("INSERT INTO example_changes (event_type, event_id) VALUES ($1, $2)")
@@ -164,7 +164,7 @@ async fn record_in_postgres(worker: Worker, work: Duration) -> Result<(), InboxE
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn record_in_postgres(worker: Worker, _: Duration) -> Result<(), InboxError> {
+async fn record_in_postgres(worker: Worker, _: Duration) -> Result<(), WrongEngine> {
     // Not reached: without the feature no inbox was opened.
     drop(worker);
     Ok(())

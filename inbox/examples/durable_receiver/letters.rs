@@ -3,7 +3,7 @@
 use std::io;
 use std::str::FromStr;
 
-use ptolemy_webhooks_inbox::{DeadLetter, Inbox, InboxError};
+use ptolemy_webhooks_inbox::{DeadLetter, DeadLetterId, Inbox, InboxError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -26,7 +26,7 @@ pub(crate) enum Task {
 /// Dead letters on the command line: an id, or `all`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Letters {
-    One(i64),
+    One(DeadLetterId),
     All,
 }
 
@@ -48,10 +48,18 @@ pub(crate) async fn run(inbox: &Inbox, task: &Task) -> Result<(), Fault> {
     match *task {
         Task::Stats => stats(inbox).await,
         Task::Dead => dead(inbox).await,
-        Task::Replay(Letters::All) => count("replayed", inbox.replay_all().await).await,
-        Task::Replay(Letters::One(id)) => one("replayed", id, inbox.replay(id).await).await,
-        Task::Discard(Letters::All) => count("discarded", inbox.discard_all().await).await,
-        Task::Discard(Letters::One(id)) => one("discarded", id, inbox.discard(id).await).await,
+        Task::Replay(Letters::All) => {
+            count("replayed", inbox.dead_letters().replay_all().await).await
+        }
+        Task::Replay(Letters::One(id)) => {
+            one("replayed", id, inbox.dead_letters().replay(id).await).await
+        }
+        Task::Discard(Letters::All) => {
+            count("discarded", inbox.dead_letters().discard_all().await).await
+        }
+        Task::Discard(Letters::One(id)) => {
+            one("discarded", id, inbox.dead_letters().discard(id).await).await
+        }
     }
 }
 
@@ -62,20 +70,24 @@ async fn stats(inbox: &Inbox) -> Result<(), Fault> {
         None => "-".to_owned(),
     };
     let text = format!(
-        "waiting {}\nrunning {}\ndead {}\noldest waiting {oldest}",
-        stats.waiting, stats.running, stats.dead
+        "waiting {}\nrunning {}\ndead {}\nmalformed {}\noldest waiting {oldest}",
+        stats.waiting, stats.running, stats.dead, stats.malformed
     );
     print(text).await.map_err(output)
 }
 
 async fn dead(inbox: &Inbox) -> Result<(), Fault> {
-    let mut after = 0;
+    let mut after = None;
     loop {
-        let letters = inbox.dead_letters(after, PAGE).await.map_err(database)?;
+        let letters = inbox
+            .dead_letters()
+            .page(after, PAGE)
+            .await
+            .map_err(database)?;
         let Some(last) = letters.last() else {
             return Ok(());
         };
-        after = last.id;
+        after = Some(last.id);
         let lines: Vec<_> = letters.iter().map(line).collect();
         print(lines.join("\n")).await.map_err(output)?;
     }
@@ -111,7 +123,7 @@ async fn count(done: &str, result: Result<u64, InboxError>) -> Result<(), Fault>
     print(format!("{done} {letters}")).await.map_err(output)
 }
 
-async fn one(done: &str, id: i64, result: Result<bool, InboxError>) -> Result<(), Fault> {
+async fn one(done: &str, id: DeadLetterId, result: Result<bool, InboxError>) -> Result<(), Fault> {
     if result.map_err(database)? {
         print(format!("{done} 1")).await.map_err(output)
     } else {

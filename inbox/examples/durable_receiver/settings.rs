@@ -19,14 +19,15 @@ Environment:
   RUST_LOG                         what the inbox tells on standard error [default: warn]
 
 A delivery is answered with 202 when it is on disk, and then handled: one line on standard output
-for each, `handled <event_type> <id or -> <typed|unknown|malformed> attempt <n>`. What is refused is
+for each, `handled <event_type> <id or -> <typed|unknown> attempt <n>`. What is refused is
 told on standard error. When the database does not take it the answer is 503, and Ptolemy sends the
 delivery again. A request that takes longer than 10 s is given up.
 
 A crash at any moment loses nothing that was acknowledged. What was being handled is handled again
 when its lease has expired, so a line may come twice; with --in-transaction each event has exactly
-one row. An event that fails is tried again, 20 times at most, and is then dead: see --dead. What was
-done more than 30 days ago is removed. Any number of these processes may share a database.
+one row. An event that fails is tried again, 20 times at most, and is then dead: see --dead. So is,
+at once, an event that this version cannot read. The rows of events that were done more than 90 days
+ago are removed. Any number of these processes may share a database.
 
 On SIGTERM and Ctrl-C it stops accepting and gives open requests 10 s. Then events that are being
 handled may finish within --shutdown-timeout; the others go back into the inbox, and wait there.

@@ -4,6 +4,8 @@ CREATE TABLE ptolemy_inbox (
     -- Recognises repetitions.
     dedup_key TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'dead')),
+    -- Which webhook it came through, as the receiver names it; NULL if it names none.
+    source TEXT,
     -- What the body says, for people; NULL if it says nothing of the kind.
     event_type TEXT,
     event_id TEXT,
@@ -27,6 +29,8 @@ CREATE TABLE ptolemy_inbox (
     finished_at TEXT,
     -- Why the last attempt failed.
     last_error TEXT,
+    -- Dead: no handler saw it, since this version of the inbox could not read it.
+    malformed INTEGER NOT NULL DEFAULT 0 CHECK (malformed IN (0, 1)),
     -- As it was signed, byte for byte.
     body BLOB NOT NULL
 ) STRICT;
@@ -45,5 +49,18 @@ CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_fo
 -- Counts and lists of what is not done.
 CREATE INDEX ptolemy_inbox_open ON ptolemy_inbox (state, id) WHERE state <> 'done';
 
+CREATE INDEX ptolemy_inbox_malformed ON ptolemy_inbox (id) WHERE state = 'dead' AND malformed;
+
 -- What may be pruned.
 CREATE INDEX ptolemy_inbox_done ON ptolemy_inbox (finished_at) WHERE state = 'done';
+
+-- What all processes share: one row.
+CREATE TABLE ptolemy_inbox_settings (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- NULL until it is set, which means as_due.
+    event_order TEXT CHECK (event_order IN ('as_due', 'by_resource')),
+    -- Old rows are removed by one worker at a time, and not again before this time.
+    prune_at TEXT NOT NULL
+) STRICT;
+
+INSERT INTO ptolemy_inbox_settings (id, prune_at) VALUES (1, '1970-01-01T00:00:00.000Z');

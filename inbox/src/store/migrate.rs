@@ -11,8 +11,8 @@ use crate::store::BoxFuture;
 /// The record of the versions. sqlx's own name for it is left to the user's migrations.
 const TABLE: &str = "ptolemy_inbox_migrations";
 
-/// Runs the migrations. In a function of its own, since the compiler cannot see through this future where
-/// it is a part of another that must be `Send`.
+/// Runs the migrations. In a separate function, since the compiler cannot see that a future that
+/// contains this one is `Send`.
 pub(crate) fn run<'c, A>(
     migrator: &'c Migrator,
     connection: A,
@@ -48,6 +48,18 @@ pub(crate) fn migrator(versions: &[&'static str]) -> Migrator {
 /// Whether nothing needs to be migrated.
 pub(crate) fn is_newest(version: Option<i64>, versions: &[&str]) -> bool {
     version.and_then(|version| usize::try_from(version).ok()) == Some(versions.len())
+}
+
+/// An error unless the tables are at the newest version.
+pub(crate) fn must_be_newest(version: Option<i64>, versions: &[&str]) -> Result<(), ConnectError> {
+    let known = i64::try_from(versions.len()).unwrap_or(i64::MAX);
+    let kind = match version {
+        None => ConnectErrorKind::NoInbox,
+        Some(found) if found > known => ConnectErrorKind::NewerSchema { found, known },
+        Some(found) if found < known => ConnectErrorKind::OlderSchema { found, known },
+        Some(_) => return Ok(()),
+    };
+    Err(ConnectError::new(kind))
 }
 
 fn migrate_error(error: MigrateError, migrator: &Migrator) -> ConnectError {

@@ -9,10 +9,12 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{Arrival, Claim, Lease, Range, Store, Turn, Verdict};
-use crate::accepted::{Accepted, State};
-use crate::key::Labels;
+use super::{Ids, Store};
+use crate::accepted::{Accepted, EventState};
+use crate::arrival::{Arrival, Labels};
+use crate::event_order::EventOrder;
 use crate::retry::Retry;
+use crate::turn::{Claim, Lease, Turn, Verdict};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -27,7 +29,7 @@ const RETRY: Retry = Retry {
 struct Row {
     key: String,
     resource: Option<String>,
-    state: State,
+    state: EventState,
     attempts: u32,
     token: i64,
     /// Waiting: its time has come.
@@ -36,6 +38,8 @@ struct Row {
     expired: bool,
     /// Done: long enough ago to be pruned.
     old: bool,
+    malformed: bool,
+    source: Option<String>,
 }
 
 enum Pool {
@@ -49,7 +53,7 @@ struct World {
     rows: BTreeMap<i64, Row>,
     /// Every lease that was ever given, also those that were lost since.
     leases: Vec<Lease>,
-    in_order: bool,
+    order: EventOrder,
     /// How often each kind of step did something.
     did: BTreeMap<&'static str, u32>,
 }
@@ -102,15 +106,15 @@ impl World {
     /// Whether a worker may take this row, by the words of the promise.
     fn is_eligible(&self, id: i64) -> bool {
         let row = &self.rows[&id];
-        let blocked = self.in_order
+        let blocked = self.order == EventOrder::ByResource
             && row.resource.is_some()
             && self.rows.iter().any(|(other, earlier)| {
                 earlier.resource == row.resource
                     && *other != id
-                    && (earlier.state == State::Running
-                        || *other < id && earlier.state == State::Waiting)
+                    && (earlier.state == EventState::Running
+                        || *other < id && earlier.state == EventState::Waiting)
             });
-        row.state == State::Waiting && row.due && !blocked
+        row.state == EventState::Waiting && row.due && !blocked
     }
 
     async fn accept(&mut self, random: &mut fastrand::Rng) {
@@ -118,8 +122,11 @@ impl World {
             .map(|_| {
                 let key = format!("k{}", random.u32(0..200));
                 let resource = (random.u8(0..4) > 0).then(|| format!("r{}", random.u8(0..10)));
+                // Sources share the order by resource.
+                let source = random.bool().then(|| format!("s{}", random.u8(0..3)));
                 Arrival {
                     key,
+                    source,
                     labels: Labels {
                         resource: resource.map(|id| ("instrument".to_owned(), id)),
                         ..Labels::default()
@@ -139,7 +146,7 @@ impl World {
                     self.did("duplicate");
                 }
                 (None, true) => {
-                    let state = State::Waiting;
+                    let state = EventState::Waiting;
                     assert_eq!(accepted, Accepted::Duplicate { state });
                 }
                 (None, false) => {
@@ -154,12 +161,14 @@ impl World {
                 let row = Row {
                     key,
                     resource: arrival.labels.resource.clone().map(|(_, id)| id),
-                    state: State::Waiting,
+                    state: EventState::Waiting,
                     attempts: 0,
                     token: 0,
                     due: true,
                     expired: false,
                     old: false,
+                    malformed: false,
+                    source: arrival.source.clone(),
                 };
                 assert_eq!(self.rows.insert(id, row), None);
                 self.did("new");
@@ -179,15 +188,28 @@ impl World {
             let error = "failed".to_owned();
             let taken = settle.iter().any(|(settled, _)| settled.id == lease.id)
                 || renew.iter().any(|renewed: &Lease| renewed.id == lease.id);
-            match random.u8(0..8) {
+            match random.u8(0..9) {
                 _ if taken => {}
                 0..3 => settle.push((lease, Verdict::Done)),
                 3 => settle.push((lease, Verdict::Again { delay: HOUR, error })),
-                4 => settle.push((lease, Verdict::Dead { error })),
+                4 => settle.push((
+                    lease,
+                    Verdict::Dead {
+                        error,
+                        malformed: random.bool(),
+                    },
+                )),
                 5 => settle.push((
                     lease,
                     Verdict::Returned {
                         delay: Duration::ZERO,
+                    },
+                )),
+                6 => settle.push((
+                    lease,
+                    Verdict::Postponed {
+                        delay: HOUR,
+                        reason: error,
                     },
                 )),
                 _ => renew.push(lease),
@@ -200,7 +222,6 @@ impl World {
                 settle: &settle,
                 renew: &renew,
                 take,
-                in_order: self.in_order,
                 lease: HOUR,
                 retry: &RETRY,
             })
@@ -213,10 +234,14 @@ impl World {
                 None => lost.push(*lease),
                 Some(row) => {
                     row.state = verdict.state();
-                    row.due = verdict.is_returned();
-                    row.attempts -= u32::from(verdict.is_returned());
+                    row.due = verdict.delay() == Some(Duration::ZERO);
+                    row.attempts -= u32::from(!verdict.counts());
                     row.expired = false;
-                    self.did("settled");
+                    row.malformed = verdict.is_malformed();
+                    self.did(match verdict {
+                        Verdict::Postponed { .. } => "postponed",
+                        _ => "settled",
+                    });
                 }
             }
         }
@@ -236,14 +261,14 @@ impl World {
         for _ in lost {
             self.did("lost");
         }
-        for id in self.ids(|row| row.state == State::Running && row.expired) {
+        for id in self.ids(|row| row.state == EventState::Running && row.expired) {
             let row = self.rows.get_mut(&id).unwrap();
             row.expired = false;
             row.due = false;
             row.state = if row.attempts < RETRY.attempts {
-                State::Waiting
+                EventState::Waiting
             } else {
-                State::Dead
+                EventState::Dead
             };
             self.did("taken over");
         }
@@ -252,13 +277,13 @@ impl World {
 
     fn held(&mut self, lease: Lease) -> Option<&mut Row> {
         let row = self.rows.get_mut(&lease.id)?;
-        (row.state == State::Running && row.token == lease.token).then_some(row)
+        (row.state == EventState::Running && row.token == lease.token).then_some(row)
     }
 
     /// Whether the lease ended with the event: its task is about to end too, and lost nothing.
     fn is_done(&self, lease: Lease) -> bool {
         let row = self.rows.get(&lease.id);
-        row.is_some_and(|row| row.state == State::Done && row.token == lease.token)
+        row.is_some_and(|row| row.state == EventState::Done && row.token == lease.token)
     }
 
     fn claimed(&mut self, claims: Vec<Claim>, take: usize) {
@@ -267,18 +292,18 @@ impl World {
             let id = claim.lease.id;
             assert!(self.is_eligible(id), "{id}");
             let row = self.rows.get_mut(&id).unwrap();
-            row.state = State::Running;
+            row.state = EventState::Running;
             row.attempts += 1;
             row.token += 1;
             assert_eq!(
-                (claim.lease.token, claim.attempts),
-                (row.token, row.attempts)
+                (claim.lease.token, claim.attempts, claim.source),
+                (row.token, row.attempts, row.source.clone())
             );
             self.leases.push(claim.lease);
             self.did("claimed");
         }
         if count < take {
-            let left: Vec<_> = self.ids(|row| row.state == State::Waiting);
+            let left: Vec<_> = self.ids(|row| row.state == EventState::Waiting);
             let left: Vec<_> = left
                 .into_iter()
                 .filter(|id| self.is_eligible(*id))
@@ -289,11 +314,25 @@ impl World {
     }
 
     async fn step(&mut self, random: &mut fastrand::Rng) {
-        match random.u8(0..20) {
+        match random.u8(0..21) {
+            20 => {
+                let order = self.store.order().await.unwrap();
+                assert_eq!(order, self.order);
+                if random.u8(0..8) == 0 {
+                    let next = match order {
+                        EventOrder::AsDue => EventOrder::ByResource,
+                        EventOrder::ByResource => EventOrder::AsDue,
+                    };
+                    let before = self.store.set_order(next).await.unwrap();
+                    assert_eq!(before, Some(order));
+                    self.order = next;
+                    self.did("reordered");
+                }
+            }
             0..6 => self.accept(random).await,
             6..14 => self.turn(random).await,
             14 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Running)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Running)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET lease_until = {past} WHERE id = {id}"
@@ -304,7 +343,7 @@ impl World {
                 }
             }
             15 | 16 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Waiting)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Waiting)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET run_at = {past} WHERE id = {id}"
@@ -315,39 +354,40 @@ impl World {
                 }
             }
             17 => {
-                let dead = self.ids(|row| row.state == State::Dead);
+                let dead = self.ids(|row| row.state == EventState::Dead);
                 let one = random.bool();
-                let range = match random.choice(&dead) {
-                    Some(id) if one => Range(id - 1, *id),
-                    _ => Range(0, i64::MAX),
+                let ids = match random.choice(&dead) {
+                    Some(id) if one => Ids::one(*id),
+                    _ => Ids::ALL,
                 };
                 let affected: Vec<_> = dead
                     .into_iter()
-                    .filter(|id| *id > range.0 && *id <= range.1)
+                    .filter(|id| *id > ids.after && *id <= ids.up_to)
                     .collect();
                 let discard = random.u8(0..4) == 0;
                 let mut changed = if discard {
-                    self.store.discard(range).await.unwrap()
+                    self.store.discard(ids).await.unwrap()
                 } else {
-                    self.store.replay(range).await.unwrap()
+                    self.store.replay(ids).await.unwrap()
                 };
                 changed.sort_unstable();
                 assert_eq!(changed, affected);
                 for id in affected {
                     let row = self.rows.get_mut(&id).unwrap();
                     if discard {
-                        row.state = State::Done;
+                        row.state = EventState::Done;
                         self.did("discarded");
                     } else {
-                        row.state = State::Waiting;
+                        row.state = EventState::Waiting;
                         row.attempts = 0;
                         row.due = true;
+                        row.malformed = false;
                         self.did("replayed");
                     }
                 }
             }
             18 => {
-                if let Some(id) = random.choice(self.ids(|row| row.state == State::Done)) {
+                if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Done)) {
                     let past = self.past();
                     self.execute(format!(
                         "UPDATE ptolemy_inbox SET finished_at = {past} WHERE id = {id}"
@@ -358,7 +398,7 @@ impl World {
             }
             _ => {
                 let pruned = self.store.prune(HOUR).await.unwrap();
-                let old = self.ids(|row| row.state == State::Done && row.old);
+                let old = self.ids(|row| row.state == EventState::Done && row.old);
                 assert_eq!(pruned, old.len() as u64);
                 for id in old {
                     self.rows.remove(&id);
@@ -387,16 +427,19 @@ impl World {
         assert_eq!(
             (stats.waiting, stats.running, stats.dead),
             (
-                count(State::Waiting),
-                count(State::Running),
-                count(State::Dead)
+                count(EventState::Waiting),
+                count(EventState::Running),
+                count(EventState::Dead)
             )
         );
         assert_eq!(stats.oldest_waiting.is_some(), stats.waiting > 0);
+        let malformed = self.ids(|row| row.state == EventState::Dead && row.malformed);
+        assert_eq!(stats.malformed, malformed.len() as u64);
     }
 }
 
-async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
+async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) {
+    assert_eq!(store.set_order(order).await.unwrap(), None);
     let seed = match env::var("PTOLEMY_INBOX_MODEL_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => fastrand::u64(..),
@@ -408,7 +451,7 @@ async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
         pool,
         rows: BTreeMap::new(),
         leases: Vec::new(),
-        in_order,
+        order,
         did: BTreeMap::new(),
     };
     for _ in 0..steps {
@@ -417,30 +460,27 @@ async fn walk(store: Box<dyn Store>, pool: Pool, in_order: bool, steps: u32) {
     println!("{:?}", world.did);
     assert_eq!(
         world.did.len(),
-        12,
+        14,
         "a kind of step did nothing: {:?}",
         world.did
     );
 }
 
-async fn sqlite(in_order: bool) {
-    let file = env::temp_dir().join(format!(
-        "ptolemy-model-{}-{in_order}.db",
-        std::process::id()
-    ));
+async fn sqlite(order: EventOrder) {
+    let file = env::temp_dir().join(format!("ptolemy-model-{}-{order}.db", std::process::id()));
     let store = SqliteStore::connect(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
     let pool = Pool::Sqlite(store.pool.clone());
-    walk(Box::new(store), pool, in_order, 2_000).await;
+    walk(Box::new(store), pool, order, 2_000).await;
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
 }
 
-async fn postgres(in_order: bool) {
+async fn postgres(order: EventOrder) {
     let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_model_{}_{in_order}", std::process::id());
+    let name = format!("ptolemy_model_{}_{order}", std::process::id());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
     connection.execute(AssertSqlSafe(create)).await.unwrap();
@@ -449,27 +489,27 @@ async fn postgres(in_order: bool) {
         .await
         .unwrap();
     let pool = Pool::Postgres(store.pool.clone());
-    walk(Box::new(store), pool, in_order, 2_000).await;
+    walk(Box::new(store), pool, order, 2_000).await;
 }
 
 #[tokio::test]
 async fn sqlite_does_what_the_model_does() {
-    sqlite(false).await;
+    sqlite(EventOrder::AsDue).await;
 }
 
 #[tokio::test]
 async fn sqlite_does_what_the_model_does_in_order() {
-    sqlite(true).await;
+    sqlite(EventOrder::ByResource).await;
 }
 
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn postgres_does_what_the_model_does() {
-    postgres(false).await;
+    postgres(EventOrder::AsDue).await;
 }
 
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn postgres_does_what_the_model_does_in_order() {
-    postgres(true).await;
+    postgres(EventOrder::ByResource).await;
 }

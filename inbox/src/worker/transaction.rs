@@ -8,31 +8,35 @@ use ptolemy_webhooks::Event;
 #[cfg(feature = "sqlite")]
 use tokio::time::timeout;
 
-use super::{Ended, Worker};
-use crate::error::{InboxError, InboxErrorKind};
+use super::{Settings, Until, Worker, in_time};
+use crate::attempt::Attempt;
+use crate::error::WrongEngine;
 use crate::failure::Failure;
-use crate::store::{BoxFuture, Claim};
+use crate::outcome::Outcome;
+use crate::store::BoxFuture;
+use crate::turn::Claim;
 
-/// How long a transaction of SQLite may keep all other writers out before it is told.
+/// How long a transaction of SQLite may keep all other writers out before a warning is logged.
 #[cfg(feature = "sqlite")]
-const LONG: Duration = Duration::from_secs(3);
+const SLOW_TRANSACTION: Duration = Duration::from_secs(3);
 
 impl Worker {
-    /// As [`run`](Self::run), with a transaction of the inbox's SQLite database: what the handler writes
-    /// through it and that the event is done are committed together, once, or not at all.
+    /// Same as [`run`](Self::run), with a transaction of the inbox's SQLite database: the handler's
+    /// writes through it and the fact that the event is done are committed together, once, or not at
+    /// all.
     ///
-    /// The transaction holds the only write lock of the file from its beginning to its end. So these
-    /// handlers run one at a time, whatever [`concurrency`](Self::concurrency) says, and meanwhile no
-    /// delivery is accepted and no other process writes: keep them short, and do what waits for a network
-    /// elsewhere, before. One that takes more than 3 s is warned about; at 5 s, accepts begin to fail. An
-    /// accept within the handler waits for the handler, and fails.
+    /// SQLite has one write lock for the whole file, and the transaction has it from its beginning to
+    /// its end. So these handlers run one at a time, whatever [`concurrency`](Self::concurrency) says,
+    /// and meanwhile no delivery is accepted and no other process writes: keep them short, and wait for
+    /// networks before, elsewhere. A warning is logged if one takes more than 3 s; at 5 s, accepts
+    /// begin to fail. An accept within the handler waits for the handler, and fails.
     ///
-    /// The handler must not end the transaction. If it does, or a statement does whose error it passes
-    /// over, the attempt has failed.
+    /// The handler must not end the transaction. If the transaction ends anyway, for example through a
+    /// statement whose error the handler ignores, the attempt fails.
     ///
     /// # Errors
     ///
-    /// Refuses an inbox that is not on SQLite.
+    /// Returns an error if the inbox is not on SQLite.
     ///
     /// # Examples
     ///
@@ -42,9 +46,10 @@ impl Worker {
     ///
     /// inbox
     ///     .worker()
-    ///     .run_in_sqlite_transaction(|event, tx| {
+    ///     .run_in_sqlite_transaction(|event, attempt, tx| {
     ///         Box::pin(async move {
-    ///             sqlx::query("INSERT INTO changes (event_type) VALUES (?)")
+    ///             sqlx::query("INSERT INTO changes (key, event_type) VALUES (?, ?)")
+    ///                 .bind(attempt.dedup_key())
     ///                 .bind(event.event_type.as_str())
     ///                 .execute(tx)
     ///                 .await?;
@@ -56,57 +61,83 @@ impl Worker {
     /// # }
     /// ```
     #[cfg(feature = "sqlite")]
-    pub async fn run_in_sqlite_transaction<F>(mut self, handler: F) -> Result<(), InboxError>
+    pub async fn run_in_sqlite_transaction<F>(mut self, handler: F) -> Result<(), WrongEngine>
     where
         F: for<'c> Fn(
                 Event,
+                Attempt,
                 &'c mut sqlx::sqlite::SqliteConnection,
             ) -> BoxFuture<'c, Result<(), Failure>>
             + Send
             + Sync
             + 'static,
     {
-        let store = self.engine.sqlite().ok_or_else(|| self.wrong_engine())?;
+        let Some(store) = self.engine.sqlite() else {
+            return Err(WrongEngine::new(self.engine.name(), "SQLite"));
+        };
         let handler = Arc::new(handler);
         self.settings.concurrency = 1;
-        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
+        let Settings {
+            retry,
+            handler_timeout,
+            ..
+        } = self.settings;
+        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let handled = store
-                    .handle(lease, |connection| {
-                        let mut handled = handler(event, connection);
-                        Box::pin(async move {
-                            match timeout(LONG, &mut handled).await {
-                                Ok(result) => result,
-                                Err(_) => {
-                                    tracing::warn!(
-                                        "a handler has held SQLite's write lock for more than {LONG:?}"
-                                    );
-                                    handled.await
-                                }
-                            }
-                        })
+                let attempt = Attempt::new(&claim, retry.attempts);
+                store
+                    .handle(claim.lease, |connection| {
+                        let handled = handler(event, attempt, connection);
+                        Box::pin(in_time(handler_timeout, with_warning(handled)))
                     })
-                    .await;
-                Ended::InTransaction(handled)
+                    .await
             })
         };
         self.work(Arc::new(start)).await;
         Ok(())
     }
 
-    /// As [`run`](Self::run), with a transaction of the inbox's PostgreSQL database: what the handler
-    /// writes through it and that the event is done are committed together, once, or not at all.
-    ///
-    /// Each handler that runs has a connection of the pool to itself; see that it has some more than
-    /// [`concurrency`](Self::concurrency) says. The transaction's level is READ COMMITTED.
-    ///
-    /// The handler must not end the transaction. If it does, or passes over the error of a statement, the
-    /// attempt has failed.
+    /// Same as [`run_in_sqlite_transaction`](Self::run_in_sqlite_transaction), but also ends when
+    /// nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
     ///
     /// # Errors
     ///
-    /// Refuses an inbox that is not on PostgreSQL.
+    /// Returns an error if the inbox is not on SQLite.
+    #[cfg(feature = "sqlite")]
+    pub async fn run_in_sqlite_transaction_until_idle<F>(
+        mut self,
+        handler: F,
+    ) -> Result<(), WrongEngine>
+    where
+        F: for<'c> Fn(
+                Event,
+                Attempt,
+                &'c mut sqlx::sqlite::SqliteConnection,
+            ) -> BoxFuture<'c, Result<(), Failure>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.settings.until = Until::Idle;
+        self.run_in_sqlite_transaction(handler).await
+    }
+
+    /// Same as [`run`](Self::run), with a transaction of the inbox's PostgreSQL database: the handler's
+    /// writes through it and the fact that the event is done are committed together, once, or not at
+    /// all.
+    ///
+    /// Each running handler has a connection of the pool to itself, and two connections are kept for
+    /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
+    /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
+    /// transaction's level is READ COMMITTED.
+    ///
+    /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
+    /// attempt fails.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the inbox is not on PostgreSQL.
     ///
     /// # Examples
     ///
@@ -117,9 +148,10 @@ impl Worker {
     /// inbox
     ///     .worker()
     ///     .concurrency(8)
-    ///     .run_in_postgres_transaction(|event, tx| {
+    ///     .run_in_postgres_transaction(|event, attempt, tx| {
     ///         Box::pin(async move {
-    ///             sqlx::query("INSERT INTO changes (event_type) VALUES ($1)")
+    ///             sqlx::query("INSERT INTO changes (key, event_type) VALUES ($1, $2)")
+    ///                 .bind(attempt.dedup_key())
     ///                 .bind(event.event_type.as_str())
     ///                 .execute(tx)
     ///                 .await?;
@@ -131,34 +163,87 @@ impl Worker {
     /// # }
     /// ```
     #[cfg(feature = "postgres")]
-    pub async fn run_in_postgres_transaction<F>(self, handler: F) -> Result<(), InboxError>
+    pub async fn run_in_postgres_transaction<F>(mut self, handler: F) -> Result<(), WrongEngine>
     where
         F: for<'c> Fn(
                 Event,
+                Attempt,
                 &'c mut sqlx::postgres::PgConnection,
             ) -> BoxFuture<'c, Result<(), Failure>>
             + Send
             + Sync
             + 'static,
     {
-        let store = self.engine.postgres().ok_or_else(|| self.wrong_engine())?;
+        let Some(store) = self.engine.postgres() else {
+            return Err(WrongEngine::new(self.engine.name(), "PostgreSQL"));
+        };
+        let most = store.max_transactions();
+        let concurrency = self.settings.concurrency;
+        if concurrency > most {
+            tracing::warn!(
+                concurrency,
+                "the pool has too few connections: {most} handlers run at the same time"
+            );
+            self.settings.concurrency = most;
+        }
         let handler = Arc::new(handler);
-        let start = move |event, Claim { lease, .. }: Claim| -> BoxFuture<'static, Ended> {
+        let Settings {
+            retry,
+            handler_timeout,
+            ..
+        } = self.settings;
+        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
-                let handled = store
-                    .handle(lease, |connection| handler(event, connection))
-                    .await;
-                Ended::InTransaction(handled)
+                let attempt = Attempt::new(&claim, retry.attempts);
+                store
+                    .handle(claim.lease, |connection| {
+                        let handled = handler(event, attempt, connection);
+                        Box::pin(in_time(handler_timeout, handled))
+                    })
+                    .await
             })
         };
         self.work(Arc::new(start)).await;
         Ok(())
     }
 
-    fn wrong_engine(&self) -> InboxError {
-        InboxError::new(InboxErrorKind::WrongEngine {
-            engine: self.engine.name(),
-        })
+    /// Same as [`run_in_postgres_transaction`](Self::run_in_postgres_transaction), but also ends when
+    /// nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the inbox is not on PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub async fn run_in_postgres_transaction_until_idle<F>(
+        mut self,
+        handler: F,
+    ) -> Result<(), WrongEngine>
+    where
+        F: for<'c> Fn(
+                Event,
+                Attempt,
+                &'c mut sqlx::postgres::PgConnection,
+            ) -> BoxFuture<'c, Result<(), Failure>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.settings.until = Until::Idle;
+        self.run_in_postgres_transaction(handler).await
+    }
+}
+
+/// The result of a handler that has SQLite's write lock; a warning is logged if it takes long.
+#[cfg(feature = "sqlite")]
+async fn with_warning(mut handled: BoxFuture<'_, Result<(), Failure>>) -> Result<(), Failure> {
+    match timeout(SLOW_TRANSACTION, &mut handled).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!(
+                "a handler has held SQLite's write lock for more than {SLOW_TRANSACTION:?}"
+            );
+            handled.await
+        }
     }
 }

@@ -175,7 +175,9 @@ impl Connection {
 
     /// Posts an event, signed as Ptolemy signs; returns the status of the answer.
     pub(crate) fn post(&mut self, id: &str) -> io::Result<u16> {
-        let body = format!(r#"{{"id":"{id}","event_type":"market.created","data":{{"id":"m"}}}}"#);
+        let body = format!(
+            r#"{{"id":"{id}","event_type":"market.created","created_at":"2026-04-15T09:30:00Z","data":{{"id":"m"}}}}"#
+        );
         let signature = Signer::new(&Secret::new(SECRET).unwrap()).sign(body.as_bytes());
         let request = format!(
             "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\

@@ -13,12 +13,12 @@ pub(crate) fn of(body: &str) -> Delivery {
 
 /// An event of a resource of its own.
 pub(crate) fn event(id: &str) -> Delivery {
-    change(id, id)
+    change(id, &format!("of {id}"))
 }
 
 /// An event of this instrument.
 pub(crate) fn change(id: &str, instrument: &str) -> Delivery {
     of(&format!(
-        r#"{{"id":"{id}","event_type":"instrument.updated","data":{{"id":"{instrument}"}}}}"#
+        r#"{{"id":"{id}","event_type":"instrument.updated","created_at":"2026-04-15T09:30:00Z","data":{{"id":"{instrument}"}}}}"#
     ))
 }

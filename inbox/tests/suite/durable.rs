@@ -44,7 +44,7 @@ async fn an_accept_that_cannot_have_the_lock_fails_in_time_and_writes_nothing(da
     let inbox = database
         .inbox()
         .await
-        .accept_timeout(Duration::from_millis(300));
+        .with_accept_timeout(Duration::from_millis(300));
     let delivery = delivery::event("e");
     let lock = Lock::take(database).await;
     let begin = Instant::now();
@@ -63,7 +63,7 @@ async fn an_accept_that_cannot_have_the_lock_fails_in_time_and_writes_nothing(da
     lock.release().await;
     // Whether or not the first one came through, the repetition is the same event.
     inbox
-        .accept_timeout(Duration::from_secs(10))
+        .with_accept_timeout(Duration::from_secs(10))
         .accept(&delivery)
         .await
         .unwrap();
@@ -72,7 +72,7 @@ async fn an_accept_that_cannot_have_the_lock_fails_in_time_and_writes_nothing(da
 
 async fn an_accept_that_cannot_have_a_connection_fails_in_time(database: &Database) {
     let (inbox, held) = database.inbox_with_its_only_connection_taken().await;
-    let inbox = inbox.accept_timeout(Duration::from_millis(300));
+    let inbox = inbox.with_accept_timeout(Duration::from_millis(300));
     let begin = Instant::now();
     let error = inbox.accept(&delivery::event("e")).await.unwrap_err();
     assert!(
@@ -82,7 +82,7 @@ async fn an_accept_that_cannot_have_a_connection_fails_in_time(database: &Databa
     );
     assert_eq!(error.status(), 503);
     drop(held);
-    let inbox = inbox.accept_timeout(Duration::from_secs(10));
+    let inbox = inbox.with_accept_timeout(Duration::from_secs(10));
     inbox.accept(&delivery::event("e")).await.unwrap();
     assert_eq!(database.states().await, ["waiting"]);
 }
@@ -179,7 +179,9 @@ async fn one_delivery_that_the_database_refuses_holds_no_other_up(database: &Dat
 
 async fn each_accept_has_the_limit_of_its_own_inbox(database: &Database) {
     let inbox = database.inbox().await;
-    let hasty = inbox.clone().accept_timeout(Duration::from_millis(100));
+    let hasty = inbox
+        .clone()
+        .with_accept_timeout(Duration::from_millis(100));
     let lock = Lock::take(database).await;
     let patient = tokio::spawn(async move { inbox.accept(&delivery::event("a")).await });
     let mut accepts = tokio::task::JoinSet::new();

@@ -1,19 +1,21 @@
-//! Promise 3: at least once, and no zombie.
+//! Promise 3: at least once, and no stale worker.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ptolemy_webhooks_inbox::Failure;
 use ptolemy_webhooks_inbox::sqlx::{self, Connection as _, Executor as _, PgConnection};
+use ptolemy_webhooks_inbox::{EventOrder, Failure};
 use tokio::sync::Notify;
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
-use crate::workers::{Log, Running, until};
+use crate::workers::{Log, Running, quick, until};
 
 on_both_engines! {
     what_is_accepted_here_is_seen_at_once
+    a_worker_that_runs_until_idle_ends_when_nothing_is_due
     any_concurrency_works
     an_error_a_panic_and_a_crash_all_come_back
     an_event_that_kills_its_worker_ends_up_dead
@@ -76,7 +78,7 @@ async fn an_event_that_kills_its_worker_ends_up_dead(database: &Database) {
     );
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;
-    let dead = inbox.dead_letters(0, 10).await.unwrap();
+    let dead = inbox.dead_letters().page(None, 10).await.unwrap();
     assert_eq!((dead.len(), dead[0].attempts), (1, 3));
     assert!(
         dead[0].last_error.starts_with("the lease expired"),
@@ -133,7 +135,7 @@ async fn a_worker_that_wakes_late_marks_nothing(database: &Database) {
             async move {
                 begun.write(format!("other {}", attempt.number()));
                 gate.notified().await;
-                Err(Failure::never("for the record"))
+                Err(Failure::permanent("for the record"))
             }
         },
     );
@@ -214,18 +216,23 @@ async fn two_workers_never_have_one_event_at_the_same_time(database: &Database) 
     }
     accepts.join_all().await;
     let handled = Arc::new(AtomicU32::new(0));
+    let inside = Arc::new(Mutex::new(HashSet::new()));
     let workers: Vec<_> = [inbox, database.inbox().await, database.inbox().await]
         .iter()
         .map(|inbox| {
-            let handled = handled.clone();
-            Running::start(
-                inbox,
-                |worker| worker.concurrency(5),
-                move |_, _| {
+            let (handled, inside) = (handled.clone(), inside.clone());
+            let handler = move |event: ptolemy_webhooks::Event, _| {
+                let (handled, inside) = (handled.clone(), inside.clone());
+                async move {
+                    let id = event.id.unwrap();
+                    assert!(inside.lock().unwrap().insert(id.clone()), "{id}");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    inside.lock().unwrap().remove(&id);
                     handled.fetch_add(1, Ordering::Relaxed);
-                    async { Ok(()) }
-                },
-            )
+                    Ok(())
+                }
+            };
+            Running::start(inbox, |worker| worker.concurrency(5), handler)
         })
         .collect();
     let open = "SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done'";
@@ -250,6 +257,29 @@ async fn what_is_accepted_here_is_seen_at_once(database: &Database) {
         log.until(number).await;
     }
     worker.stop().await;
+}
+
+/// More than it has room for, one after another of one resource, and one that backs off.
+async fn a_worker_that_runs_until_idle_ends_when_nothing_is_due(database: &Database) {
+    let inbox = database.inbox().await;
+    let none = |_, _| async { Err(Failure::permanent("there is none")) };
+    quick(&inbox).run_until_idle(none).await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    for number in 0..7 {
+        let delivery = delivery::change(&number.to_string(), "same");
+        inbox.accept(&delivery).await.unwrap();
+    }
+    let handler = |event: ptolemy_webhooks::Event, _| async move {
+        if event.id.as_deref() == Some("6") {
+            return Err(Failure::retry_in(Duration::from_secs(60), "later"));
+        }
+        Ok(())
+    };
+    let worker = quick(&inbox).concurrency(2);
+    worker.run_until_idle(handler).await;
+    let mut expected = ["done"; 7];
+    expected[6] = "waiting";
+    assert_eq!(database.states().await, expected);
 }
 
 async fn any_concurrency_works(database: &Database) {
@@ -281,9 +311,10 @@ async fn any_concurrency_works(database: &Database) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
-    for in_order in [false, true] {
+    for order in [EventOrder::AsDue, EventOrder::ByResource] {
         let database = Database::postgres().await;
         let inbox = database.inbox().await;
+        inbox.set_order(order).await.unwrap();
         for (id, instrument) in [("expired", "x"), ("first", "y"), ("second", "y")] {
             inbox
                 .accept(&delivery::change(id, instrument))
@@ -306,10 +337,7 @@ async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
 
         inbox.accept(&delivery::event("free")).await.unwrap();
         let log = Log::default();
-        let set = |worker: ptolemy_webhooks_inbox::Worker| {
-            if in_order { worker.in_order() } else { worker }
-        };
-        let worker = Running::start(&inbox, |worker| set(worker.concurrency(4)), log.writer());
+        let worker = Running::start(&inbox, |worker| worker.concurrency(4), log.writer());
         let begin = std::time::Instant::now();
         assert_eq!(log.until(1).await, ["free"]);
         let done = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done'";
@@ -330,13 +358,10 @@ async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {
 async fn whoever_chooses_in_order_and_is_frozen_keeps_no_one_from_ending_events() {
     let database = Database::postgres().await;
     let inbox = database.inbox().await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
     inbox.accept(&delivery::event("e")).await.unwrap();
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
-    let worker = Running::start(
-        &inbox,
-        |worker| worker.in_order(),
-        log.writer_behind(&proceed),
-    );
+    let worker = Running::start(&inbox, |worker| worker, log.writer_behind(&proceed));
     log.until(1).await;
     let mut frozen = PgConnection::connect(&database.url()).await.unwrap();
     frozen.execute("BEGIN").await.unwrap();

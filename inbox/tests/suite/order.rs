@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ptolemy_webhooks_inbox::{Failure, Worker};
+use ptolemy_webhooks_inbox::{EventOrder, Failure, Inbox, Worker};
 use tokio::sync::Notify;
 
 use crate::database::{Database, on_both_engines};
@@ -18,18 +18,26 @@ on_both_engines! {
     events_without_an_id_are_not_ordered
     two_workers_keep_the_order_together
     a_long_line_of_one_resource_holds_up_no_other
+    the_order_is_stored_and_obeyed_by_every_worker_from_then_on
 }
 
-fn in_order(worker: Worker) -> Worker {
-    worker.concurrency(8).in_order()
+/// The inbox, with the order by resource.
+async fn ordered(database: &Database) -> Inbox {
+    let inbox = database.inbox().await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    inbox
+}
+
+fn eight(worker: Worker) -> Worker {
+    worker.concurrency(8)
 }
 
 fn three(worker: Worker) -> Worker {
-    in_order(worker).max_attempts(3)
+    eight(worker).max_attempts(3)
 }
 
 async fn events_of_one_resource_run_in_order_and_others_do_not_wait(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for (id, instrument) in [
         ("a1", "a"),
         ("a2", "a"),
@@ -44,7 +52,7 @@ async fn events_of_one_resource_run_in_order_and_others_do_not_wait(database: &D
     }
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
     let (begun, gate) = (log.clone(), proceed.clone());
-    let worker = Running::start(&inbox, in_order, move |event, _| {
+    let worker = Running::start(&inbox, eight, move |event, _| {
         let (begun, gate) = (begun.clone(), gate.clone());
         async move {
             let id = event.id.unwrap();
@@ -74,13 +82,13 @@ async fn events_of_one_resource_run_in_order_and_others_do_not_wait(database: &D
 }
 
 async fn an_event_that_backs_off_holds_up_those_behind_it(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for id in ["a1", "a2"] {
         inbox.accept(&delivery::change(id, "a")).await.unwrap();
     }
     let log = Log::default();
     let begun = log.clone();
-    let worker = Running::start(&inbox, in_order, move |event, attempt| {
+    let worker = Running::start(&inbox, eight, move |event, attempt| {
         let id = event.id.unwrap();
         begun.write(format!("{id} {}", attempt.number()));
         async move {
@@ -95,7 +103,7 @@ async fn an_event_that_backs_off_holds_up_those_behind_it(database: &Database) {
 }
 
 async fn a_dead_event_blocks_nothing(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for id in ["a1", "a2", "a3"] {
         inbox.accept(&delivery::change(id, "a")).await.unwrap();
     }
@@ -119,19 +127,19 @@ async fn a_dead_event_blocks_nothing(database: &Database) {
 
 /// Nor does the newer one, when it fails, wait for the replayed one that waits for it.
 async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for id in ["a1", "a2", "a3"] {
         inbox.accept(&delivery::change(id, "a")).await.unwrap();
     }
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
     let (begun, gate) = (log.clone(), proceed.clone());
-    let worker = Running::start(&inbox, in_order, move |event, attempt| {
+    let worker = Running::start(&inbox, eight, move |event, attempt| {
         let (begun, gate) = (begun.clone(), gate.clone());
         async move {
             let id = event.id.unwrap();
             begun.write(id.clone());
             match (id.as_str(), attempt.number(), begun.lines().len()) {
-                ("a1", _, 1) => Err(Failure::never("no")),
+                ("a1", _, 1) => Err(Failure::permanent("no")),
                 ("a2", 1, _) => {
                     gate.notified().await;
                     Err(Failure::retry("once more"))
@@ -141,8 +149,8 @@ async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
         }
     });
     assert_eq!(log.until(2).await, ["a1", "a2"]);
-    let dead = inbox.dead_letters(0, 1).await.unwrap();
-    assert!(inbox.replay(dead[0].id).await.unwrap());
+    let dead = inbox.dead_letters().page(None, 1).await.unwrap();
+    assert!(inbox.dead_letters().replay(dead[0].id).await.unwrap());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(log.lines(), ["a1", "a2"]);
     proceed.notify_one();
@@ -152,14 +160,16 @@ async fn a_replayed_event_waits_for_a_newer_one_that_runs(database: &Database) {
 }
 
 async fn events_without_an_id_are_not_ordered(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for id in ["x", "y", "z"] {
-        let body = format!(r#"{{"id":"{id}","event_type":"instrument.updated","data":{{}}}}"#);
+        let body = format!(
+            r#"{{"id":"{id}","event_type":"instrument.updated","created_at":"2026-04-15T09:30:00Z","data":{{}}}}"#
+        );
         inbox.accept(&delivery::of(&body)).await.unwrap();
     }
     let log = Log::default();
     let begun = log.clone();
-    let worker = Running::start(&inbox, in_order, move |event, _| {
+    let worker = Running::start(&inbox, eight, move |event, _| {
         begun.write(event.id.unwrap());
         std::future::pending()
     });
@@ -168,7 +178,7 @@ async fn events_without_an_id_are_not_ordered(database: &Database) {
 }
 
 async fn two_workers_keep_the_order_together(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     for number in 0..120 {
         let id = format!("{}-{number:03}", number % 4);
         let instrument = (number % 4).to_string();
@@ -182,7 +192,7 @@ async fn two_workers_keep_the_order_together(database: &Database) {
         .iter()
         .map(|inbox| {
             let log = log.clone();
-            Running::start(inbox, in_order, move |event, _| {
+            Running::start(inbox, eight, move |event, _| {
                 let log = log.clone();
                 async move {
                     let id = event.id.unwrap();
@@ -211,7 +221,7 @@ async fn two_workers_keep_the_order_together(database: &Database) {
 }
 
 async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
-    let inbox = database.inbox().await;
+    let inbox = ordered(database).await;
     let mut accepts = tokio::task::JoinSet::new();
     for number in 0..3_000 {
         let delivery = delivery::change(&format!("a{number}"), "a");
@@ -222,11 +232,69 @@ async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
     inbox.accept(&delivery::change("b", "b")).await.unwrap();
     let log = Log::default();
     let begun = log.clone();
-    let worker = Running::start(&inbox, in_order, move |event, _| {
+    let worker = Running::start(&inbox, eight, move |event, _| {
         begun.write(event.id.unwrap());
         std::future::pending()
     });
     let lines = log.until(2).await;
     worker.crash().await;
     assert!(lines.contains(&"b".to_owned()), "{lines:?}");
+}
+
+/// The worker runs in another process, which never asked for an order; the rows are waiting already.
+async fn the_order_is_stored_and_obeyed_by_every_worker_from_then_on(database: &Database) {
+    let (inbox, other) = (database.inbox().await, database.inbox().await);
+    assert_eq!(inbox.order().await.unwrap(), EventOrder::AsDue);
+    for id in ["a1", "a2", "a3", "a4"] {
+        inbox.accept(&delivery::change(id, "a")).await.unwrap();
+    }
+    let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
+    let worker = Running::start(
+        &other,
+        |worker| worker.concurrency(2),
+        log.writer_behind(&proceed),
+    );
+    // As due: two of one resource at once.
+    log.until(2).await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    assert_eq!(other.order().await.unwrap(), EventOrder::ByResource);
+    // Room for another, and none runs beside the second.
+    proceed.notify_one();
+    until("one is done", async || {
+        database
+            .states()
+            .await
+            .iter()
+            .filter(|state| *state == "done")
+            .count()
+            == 1
+    })
+    .await;
+    // Of another resource, so it shows that the worker has looked.
+    inbox.accept(&delivery::change("b", "b")).await.unwrap();
+    assert_eq!(log.until(3).await[2], "b");
+    assert_eq!(
+        database
+            .states()
+            .await
+            .iter()
+            .filter(|state| *state == "running")
+            .count(),
+        2
+    );
+
+    // And as due again, for what was marked to wait too.
+    let marked = "SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL";
+    until("the others are marked", async || {
+        database.number(marked).await > 0
+    })
+    .await;
+    inbox.set_order(EventOrder::AsDue).await.unwrap();
+    assert_eq!(database.number(marked).await, 0);
+    until("nothing waits", async || {
+        proceed.notify_one();
+        database.states().await == ["done"; 5]
+    })
+    .await;
+    worker.stop().await;
 }

@@ -1,6 +1,6 @@
 //! `InboxError` as a response: the same on both frameworks.
 
-use ptolemy_webhooks_inbox::InboxError;
+use ptolemy_webhooks_inbox::{Accept, InboxError};
 
 use crate::database::Database;
 use crate::delivery;
@@ -10,7 +10,7 @@ async fn errors() -> [InboxError; 2] {
     let database = Database::sqlite().await;
     let inbox = database.inbox().await;
     let key = inbox
-        .accept_with_key(&delivery::event("e"), "")
+        .accept_with(&delivery::event("e"), Accept::new().key(""))
         .await
         .unwrap_err();
     database.execute("DROP TABLE ptolemy_inbox").await;

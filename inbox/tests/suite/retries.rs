@@ -1,5 +1,6 @@
 //! Promise 5: retry and dead letters.
 
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use ptolemy_webhooks::{Event, Payload};
@@ -8,14 +9,17 @@ use time::OffsetDateTime;
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
-use crate::workers::{Log, Running, until};
+use crate::workers::{Log, Running, quick, until};
 
 on_both_engines! {
     an_event_that_fails_is_tried_so_many_times_and_then_dead
-    never_is_dead_at_once_and_a_delay_is_kept
+    a_permanent_failure_is_dead_at_once_and_a_delay_is_kept
     the_delay_grows_up_to_the_longest
     a_body_that_is_no_event_is_dead_and_can_be_replayed
-    unknown_and_malformed_events_reach_the_handler
+    an_event_with_malformed_data_is_dead_with_its_path_unless_it_is_accepted
+    an_event_of_an_unknown_type_reaches_the_handler
+    a_postponed_event_waits_and_its_attempts_do_not_count
+    a_handler_that_takes_too_long_has_failed
     dead_letters_are_listed_looked_at_replayed_and_discarded
     all_dead_letters_are_replayed_and_discarded
     an_attempt_tells_its_number_and_its_times
@@ -38,7 +42,7 @@ async fn an_event_that_fails_is_tried_so_many_times_and_then_dead(database: &Dat
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;
     assert_eq!(log.lines(), ["1 false", "2 false", "3 false", "4 true"]);
-    let dead = inbox.dead_letters(0, 10).await.unwrap();
+    let dead = inbox.dead_letters().page(None, 10).await.unwrap();
     assert_eq!(
         (dead[0].attempts, dead[0].last_error.as_str()),
         (4, "error 4")
@@ -59,7 +63,7 @@ async fn delay(database: &Database) -> f64 {
     database.number(sql).await as f64 / 1000.0
 }
 
-async fn never_is_dead_at_once_and_a_delay_is_kept(database: &Database) {
+async fn a_permanent_failure_is_dead_at_once_and_a_delay_is_kept(database: &Database) {
     let inbox = database.inbox().await;
     inbox.accept(&delivery::event("e")).await.unwrap();
     let worker = Running::start(
@@ -87,7 +91,7 @@ async fn never_is_dead_at_once_and_a_delay_is_kept(database: &Database) {
     let worker = Running::start(
         &inbox,
         |worker| worker,
-        |_, _| async { Err(Failure::never("never")) },
+        |_, _| async { Err(Failure::permanent("never")) },
     );
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;
@@ -141,16 +145,16 @@ async fn a_body_that_is_no_event_is_dead_and_can_be_replayed(database: &Database
     let handler = |_: Event, _: Attempt| async { panic!("no event reaches the handler") };
     let worker = Running::start(&inbox, |worker| worker, handler);
     until("dead", async || database.states().await == ["dead"]).await;
-    let dead = inbox.dead_letters(0, 10).await.unwrap().remove(0);
+    let dead = inbox.dead_letters().page(None, 10).await.unwrap().remove(0);
     let error = Event::from_trusted_json(body).unwrap_err();
     assert_eq!((dead.last_error, dead.attempts), (error.to_string(), 1));
     assert_eq!((dead.event_type, dead.event_id), (None, None));
     assert_eq!(
-        inbox.dead_letter_body(dead.id).await.unwrap().unwrap(),
+        inbox.dead_letters().body(dead.id).await.unwrap().unwrap(),
         body
     );
 
-    assert!(inbox.replay(dead.id).await.unwrap());
+    assert!(inbox.dead_letters().replay(dead.id).await.unwrap());
     until("dead again", async || {
         database
             .texts("SELECT state || lease_token || attempts FROM ptolemy_inbox")
@@ -161,31 +165,102 @@ async fn a_body_that_is_no_event_is_dead_and_can_be_replayed(database: &Database
     worker.stop().await;
 }
 
-async fn unknown_and_malformed_events_reach_the_handler(database: &Database) {
+async fn an_event_of_an_unknown_type_reaches_the_handler(database: &Database) {
     let inbox = database.inbox().await;
-    for body in [
-        r#"{"event_type":"star.born"}"#,
-        r#"{"event_type":"instrument.created","data":{"name":7}}"#,
-    ] {
-        inbox.accept(&delivery::of(body)).await.unwrap();
-    }
+    let body = r#"{"event_type":"star.born","data":{"name":7}}"#;
+    inbox.accept(&delivery::of(body)).await.unwrap();
     let log = Log::default();
     let handled = log.clone();
-    let worker = Running::start(
-        &inbox,
-        |worker| worker,
-        move |event, _| {
-            handled.write(match event.payload {
-                Ok(Payload::Unknown) => "unknown",
-                Ok(_) => "typed",
-                Err(_) => "malformed",
-            });
-            async { Ok(()) }
-        },
+    let handler = move |event: Event, _| {
+        handled.write(format!("{}", event.payload == Ok(Payload::Unknown)));
+        ready(Ok::<(), Failure>(()))
+    };
+    quick(&inbox).run_until_idle(handler).await;
+    assert_eq!(log.lines(), ["true"]);
+    assert_eq!(database.states().await, ["done"]);
+}
+
+async fn an_event_with_malformed_data_is_dead_with_its_path_unless_it_is_accepted(
+    database: &Database,
+) {
+    let inbox = database.inbox().await;
+    let body = r#"{"event_type":"instrument.created","data":{"name":7}}"#;
+    inbox.accept(&delivery::of(body)).await.unwrap();
+    let never = |_: Event, _: Attempt| -> Ready<Result<(), Failure>> {
+        panic!("no handler sees malformed data")
+    };
+    quick(&inbox).run_until_idle(never).await;
+    let letters = inbox.dead_letters();
+    let dead = letters.page(None, 10).await.unwrap().remove(0);
+    assert_eq!(
+        (dead.last_error.as_str(), dead.attempts, dead.malformed),
+        ("data.name: expected a string, found a number", 1, true)
     );
-    assert_eq!(log.until(2).await, ["unknown", "malformed"]);
-    until("done", async || database.states().await == ["done", "done"]).await;
-    worker.stop().await;
+    let stats = inbox.stats().await.unwrap();
+    assert_eq!((stats.dead, stats.malformed), (1, 1));
+
+    // After the upgrade, or in a worker that can take it.
+    assert!(letters.replay(dead.id).await.unwrap());
+    assert_eq!(inbox.stats().await.unwrap().malformed, 0);
+    let log = Log::default();
+    let handled = log.clone();
+    let handler = move |event: Event, _| {
+        handled.write(event.payload.unwrap_err().path());
+        ready(Ok::<(), Failure>(()))
+    };
+    let worker = quick(&inbox).accept_malformed();
+    worker.run_until_idle(handler).await;
+    assert_eq!(log.lines(), ["data.name"]);
+    assert_eq!(database.states().await, ["done"]);
+}
+
+async fn a_postponed_event_waits_and_its_attempts_do_not_count(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    // More often than there are attempts.
+    for _ in 0..3 {
+        let closed = move |_, attempt: Attempt| {
+            assert_eq!(attempt.number(), 1);
+            ready(Err(Failure::postpone(hour, "closed")))
+        };
+        let worker = quick(&inbox).max_attempts(2);
+        worker.run_until_idle(closed).await;
+        let told = "SELECT state || attempts || last_error FROM ptolemy_inbox";
+        assert_eq!(database.texts(told).await, ["waiting0closed"]);
+        let waits = delay(database).await;
+        assert!((3_600.0..3_610.0).contains(&waits), "{waits}");
+        let due = database.time(-1);
+        database
+            .execute(&format!("UPDATE ptolemy_inbox SET run_at = {due}"))
+            .await;
+    }
+    let open = |_, _| ready(Ok::<(), Failure>(()));
+    quick(&inbox).run_until_idle(open).await;
+    let told = "SELECT state || attempts || coalesce(last_error, '') FROM ptolemy_inbox";
+    assert_eq!(database.texts(told).await, ["done1"]);
+}
+
+async fn a_handler_that_takes_too_long_has_failed(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let worker = quick(&inbox)
+        .max_attempts(1)
+        .handler_timeout(Duration::from_millis(50));
+    let stuck = |_, _| std::future::pending::<Result<(), Failure>>();
+    worker.run_until_idle(stuck).await;
+    let told = "SELECT state || attempts || last_error FROM ptolemy_inbox";
+    let expected = "dead1the handler took longer than its limit of 50ms";
+    assert_eq!(database.texts(told).await, [expected]);
+
+    inbox.dead_letters().replay_all().await.unwrap();
+    let slow = |_, _| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok::<(), Failure>(())
+    };
+    let worker = quick(&inbox).handler_timeout(None);
+    worker.run_until_idle(slow).await;
+    assert_eq!(database.states().await, ["done"]);
 }
 
 /// Events that died.
@@ -197,7 +272,7 @@ async fn bury(database: &Database, ids: impl IntoIterator<Item = String>) {
     let worker = Running::start(
         &inbox,
         |worker| worker.concurrency(8),
-        |event, _| async move { Err(Failure::never(format!("no {}", event.id.unwrap()))) },
+        |event, _| async move { Err(Failure::permanent(format!("no {}", event.id.unwrap()))) },
     );
     let open = "SELECT count(*) FROM ptolemy_inbox WHERE state IN ('waiting', 'running')";
     until("all dead", async || database.number(open).await == 0).await;
@@ -207,7 +282,7 @@ async fn bury(database: &Database, ids: impl IntoIterator<Item = String>) {
 async fn dead_letters_are_listed_looked_at_replayed_and_discarded(database: &Database) {
     bury(database, ["a", "b", "c", "d"].map(str::to_owned)).await;
     let inbox = database.inbox().await;
-    let page = inbox.dead_letters(0, 3).await.unwrap();
+    let page = inbox.dead_letters().page(None, 3).await.unwrap();
     let told: Vec<_> = page
         .iter()
         .map(|dead| (dead.event_id.as_deref().unwrap(), dead.last_error.as_str()))
@@ -216,25 +291,25 @@ async fn dead_letters_are_listed_looked_at_replayed_and_discarded(database: &Dat
     assert_eq!(page[0].event_type.as_deref(), Some("instrument.updated"));
     assert_eq!(page[0].dedup_key, delivery::event("a").dedup_key());
     assert!(page[0].died_at >= page[0].received_at);
-    let rest = inbox.dead_letters(page[2].id, 3).await.unwrap();
+    let rest = inbox.dead_letters().page(page[2].id, 3).await.unwrap();
     assert_eq!(rest.len(), 1);
 
     let (a, b) = (page[0].id, page[1].id);
-    assert_eq!(inbox.dead_letter(a).await.unwrap().unwrap(), page[0]);
+    assert_eq!(inbox.dead_letters().get(a).await.unwrap().unwrap(), page[0]);
     assert_eq!(
-        inbox.dead_letter_body(a).await.unwrap().unwrap(),
+        inbox.dead_letters().body(a).await.unwrap().unwrap(),
         delivery::event("a").body()
     );
-    assert!(inbox.discard(a).await.unwrap());
-    assert!(!inbox.discard(a).await.unwrap());
-    assert!(!inbox.replay(a).await.unwrap());
-    assert_eq!(inbox.dead_letter(a).await.unwrap(), None);
-    assert_eq!(inbox.dead_letter_body(a).await.unwrap(), None);
+    assert!(inbox.dead_letters().discard(a).await.unwrap());
+    assert!(!inbox.dead_letters().discard(a).await.unwrap());
+    assert!(!inbox.dead_letters().replay(a).await.unwrap());
+    assert_eq!(inbox.dead_letters().get(a).await.unwrap(), None);
+    assert_eq!(inbox.dead_letters().body(a).await.unwrap(), None);
     let reason = "SELECT last_error FROM ptolemy_inbox WHERE state = 'done'";
     assert_eq!(database.texts(reason).await, ["discarded: no a"]);
 
-    assert!(inbox.replay(b).await.unwrap());
-    assert!(!inbox.replay(b).await.unwrap());
+    assert!(inbox.dead_letters().replay(b).await.unwrap());
+    assert!(!inbox.dead_letters().replay(b).await.unwrap());
     assert_eq!(database.states().await, ["done", "waiting", "dead", "dead"]);
     let log = Log::default();
     let handled = log.clone();
@@ -253,9 +328,10 @@ async fn dead_letters_are_listed_looked_at_replayed_and_discarded(database: &Dat
     worker.stop().await;
     assert_eq!(log.lines(), ["b 1"]);
     for id in [0, -1, i64::MIN, i64::MAX] {
-        assert!(!inbox.replay(id).await.unwrap());
-        assert!(!inbox.discard(id).await.unwrap());
-        assert_eq!(inbox.dead_letter(id).await.unwrap(), None);
+        let id = id.to_string().parse().unwrap();
+        assert!(!inbox.dead_letters().replay(id).await.unwrap());
+        assert!(!inbox.dead_letters().discard(id).await.unwrap());
+        assert_eq!(inbox.dead_letters().get(id).await.unwrap(), None);
     }
 }
 
@@ -273,18 +349,18 @@ async fn all_dead_letters_are_replayed_and_discarded(database: &Database) {
         .await;
     let inbox = database.inbox().await;
     assert_eq!(inbox.stats().await.unwrap().dead, 1_201);
-    assert_eq!(inbox.replay_all().await.unwrap(), 1_201);
+    assert_eq!(inbox.dead_letters().replay_all().await.unwrap(), 1_201);
     let stats = inbox.stats().await.unwrap();
     assert_eq!((stats.waiting, stats.dead), (1_201, 0));
     database
         .execute("UPDATE ptolemy_inbox SET state = 'dead', finished_at = received_at")
         .await;
-    assert_eq!(inbox.discard_all().await.unwrap(), 1_201);
+    assert_eq!(inbox.dead_letters().discard_all().await.unwrap(), 1_201);
     assert_eq!(inbox.stats().await.unwrap().dead, 0);
     assert_eq!(
         (
-            inbox.replay_all().await.unwrap(),
-            inbox.discard_all().await.unwrap()
+            inbox.dead_letters().replay_all().await.unwrap(),
+            inbox.dead_letters().discard_all().await.unwrap()
         ),
         (0, 0)
     );

@@ -1,11 +1,11 @@
-//! Promise 4: exactly once in one's own database.
+//! Promise 4: exactly once in your own database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ptolemy_webhooks::Event;
-use ptolemy_webhooks_inbox::{BoxFuture, Failure, Inbox, InboxError, InboxErrorKind, Worker, sqlx};
+use ptolemy_webhooks_inbox::{Attempt, BoxFuture, Failure, Inbox, Worker, WrongEngine, sqlx};
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
@@ -15,9 +15,10 @@ on_both_engines! {
     a_transaction_that_ended_within_its_handler_is_a_failure
     an_attempt_that_could_not_begin_its_transaction_does_not_count
     what_the_handler_writes_and_done_are_one
+    a_handler_in_a_transaction_has_its_attempt_and_its_limit
     what_a_failed_handler_wrote_is_undone
     what_a_handler_wrote_under_a_lost_lease_is_undone
-    a_transaction_of_the_other_engine_is_refused
+    a_transaction_of_the_other_engine_is_an_error
     a_body_that_is_no_event_is_dead_without_a_transaction
 }
 
@@ -25,12 +26,12 @@ on_both_engines! {
 type Also = fn(u32) -> BoxFuture<'static, Result<(), Failure>>;
 
 /// Runs a handler that writes the event's id into `changes`, on the engine of the database.
-async fn run(database: &Database, worker: Worker, also: Also) -> Result<(), InboxError> {
+async fn run(database: &Database, worker: Worker, also: Also) -> Result<(), WrongEngine> {
     let calls = Arc::new(AtomicU32::new(0));
     match database {
         Database::Sqlite { .. } => {
             worker
-                .run_in_sqlite_transaction(move |event: Event, tx| {
+                .run_in_sqlite_transaction(move |event: Event, _, tx| {
                     let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
                     Box::pin(async move {
                         sqlx::query("INSERT INTO changes VALUES (?)")
@@ -44,7 +45,7 @@ async fn run(database: &Database, worker: Worker, also: Also) -> Result<(), Inbo
         }
         Database::Postgres { .. } => {
             worker
-                .run_in_postgres_transaction(move |event: Event, tx| {
+                .run_in_postgres_transaction(move |event: Event, _, tx| {
                     let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
                     Box::pin(async move {
                         sqlx::query("INSERT INTO changes VALUES ($1)")
@@ -91,6 +92,60 @@ async fn what_the_handler_writes_and_done_are_one(database: &Database) {
     assert_eq!(changes(database).await, ["a", "b", "c"]);
 }
 
+/// Writes the number of the attempt and whether it is the last; the first attempt never ends.
+async fn a_handler_in_a_transaction_has_its_attempt_and_its_limit(database: &Database) {
+    fn line(attempt: &Attempt) -> String {
+        let last = if attempt.is_last() {
+            "last"
+        } else {
+            "not last"
+        };
+        format!("{} {last} {}", attempt.number(), attempt.dedup_key())
+    }
+    let inbox = inbox(database).await;
+    let delivery = delivery::event("a");
+    inbox.accept(&delivery).await.unwrap();
+    // Idle after the first attempt, which has to wait for the second.
+    for _ in 0..2 {
+        let worker = quick(&inbox)
+            .max_attempts(2)
+            .backoff(Duration::from_secs(60), Duration::from_secs(60))
+            .handler_timeout(Duration::from_millis(200));
+        if database.is_sqlite() {
+            let run = worker.run_in_sqlite_transaction_until_idle(|_, attempt, tx| {
+                Box::pin(async move {
+                    let insert = sqlx::query("INSERT INTO changes VALUES (?)");
+                    insert.bind(line(&attempt)).execute(tx).await?;
+                    if attempt.number() == 1 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(())
+                })
+            });
+            run.await.unwrap();
+        } else {
+            let run = worker.run_in_postgres_transaction_until_idle(|_, attempt, tx| {
+                Box::pin(async move {
+                    let insert = sqlx::query("INSERT INTO changes VALUES ($1)");
+                    insert.bind(line(&attempt)).execute(tx).await?;
+                    if attempt.number() == 1 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(())
+                })
+            });
+            run.await.unwrap();
+        }
+        let due = database.time(-1);
+        database
+            .execute(&format!("UPDATE ptolemy_inbox SET run_at = {due}"))
+            .await;
+    }
+    let expected = format!("2 last {}", delivery.dedup_key());
+    assert_eq!(changes(database).await, [expected]);
+    assert_eq!(database.states().await, ["done"]);
+}
+
 async fn what_a_failed_handler_wrote_is_undone(database: &Database) {
     let inbox = inbox(database).await;
     inbox.accept(&delivery::event("a")).await.unwrap();
@@ -112,7 +167,7 @@ async fn what_a_failed_handler_wrote_is_undone(database: &Database) {
     assert_eq!(changes(database).await, ["a"]);
 
     inbox.accept(&delivery::event("b")).await.unwrap();
-    let also: Also = |_| Box::pin(async { Err(Failure::never("never")) });
+    let also: Also = |_| Box::pin(async { Err(Failure::permanent("never")) });
     run_to_the_end(database, quick(&inbox), also).await;
     assert_eq!(database.states().await, ["done", "dead"]);
     assert_eq!(changes(database).await, ["a"]);
@@ -182,7 +237,7 @@ async fn a_transaction_that_ended_within_its_handler_is_a_failure(database: &Dat
             database
                 .execute("INSERT INTO changes VALUES ('taken')")
                 .await;
-            let run = worker.run_in_sqlite_transaction(|event, tx| {
+            let run = worker.run_in_sqlite_transaction(|event, _, tx| {
                 Box::pin(async move {
                     let insert = "INSERT OR ROLLBACK INTO changes VALUES (?)";
                     sqlx::query(insert).bind(event.id).execute(&mut *tx).await?;
@@ -195,7 +250,7 @@ async fn a_transaction_that_ended_within_its_handler_is_a_failure(database: &Dat
             assert_eq!(changes(database).await, ["taken"]);
         }
         Database::Postgres { .. } => {
-            let run = worker.run_in_postgres_transaction(|event, tx| {
+            let run = worker.run_in_postgres_transaction(|event, _, tx| {
                 Box::pin(async move {
                     let insert = "INSERT INTO changes VALUES ($1)";
                     sqlx::query(insert).bind(event.id).execute(&mut *tx).await?;
@@ -299,17 +354,17 @@ impl Database {
     }
 }
 
-async fn a_transaction_of_the_other_engine_is_refused(database: &Database) {
+async fn a_transaction_of_the_other_engine_is_an_error(database: &Database) {
     let worker = database.inbox().await.worker();
     let error = match database {
         Database::Sqlite { .. } => {
             worker
-                .run_in_postgres_transaction(|_, _| Box::pin(async { Ok(()) }))
+                .run_in_postgres_transaction(|_, _, _| Box::pin(async { Ok(()) }))
                 .await
         }
         Database::Postgres { .. } => {
             worker
-                .run_in_sqlite_transaction(|_, _| Box::pin(async { Ok(()) }))
+                .run_in_sqlite_transaction(|_, _, _| Box::pin(async { Ok(()) }))
                 .await
         }
     }
@@ -319,11 +374,16 @@ async fn a_transaction_of_the_other_engine_is_refused(database: &Database) {
     } else {
         "PostgreSQL"
     };
-    assert!(
-        matches!(error.kind(), InboxErrorKind::WrongEngine { engine: told, .. } if told == engine),
-        "{error}"
+    assert_eq!(error.engine(), engine);
+    let other = if database.is_sqlite() {
+        "PostgreSQL"
+    } else {
+        "SQLite"
+    };
+    assert_eq!(
+        error.to_string(),
+        format!("the inbox is on {engine}, so its handlers cannot run in a transaction of {other}")
     );
-    assert_eq!(error.status(), 500);
 }
 
 async fn a_body_that_is_no_event_is_dead_without_a_transaction(database: &Database) {
@@ -377,7 +437,9 @@ async fn accepts_wait_while_a_handler_has_sqlites_write_lock() {
     let running = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'";
     let accepts = async {
         until("running", async || database.number(running).await == 1).await;
-        let short = inbox.clone().accept_timeout(Duration::from_millis(100));
+        let short = inbox
+            .clone()
+            .with_accept_timeout(Duration::from_millis(100));
         let error = short.accept(&delivery::event("b")).await.unwrap_err();
         assert_eq!(error.status(), 503);
         inbox.accept(&delivery::event("c")).await.unwrap();
@@ -392,4 +454,40 @@ async fn accepts_wait_while_a_handler_has_sqlites_write_lock() {
         () = accepts => {}
     }
     assert!(changes(&database).await.contains(&"c".to_owned()));
+}
+
+/// More handlers than connections, all of which wait for something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn handlers_in_a_transaction_of_postgres_leave_connections_to_accepts() {
+    let database = Database::postgres().await;
+    let options = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_millis(500));
+    let pool = options.connect(&database.url()).await.unwrap();
+    let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
+    for number in 0..16 {
+        let delivery = delivery::event(&number.to_string());
+        inbox.accept(&delivery).await.unwrap();
+    }
+    let running = Arc::new(AtomicU32::new(0));
+    let runs = running.clone();
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (worker, runs) = (quick(&inbox).concurrency(16), runs.clone());
+            tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                Box::pin(std::future::pending())
+            }))
+        })
+        .collect();
+    until("two run", async || running.load(Ordering::SeqCst) >= 2).await;
+    for number in 100..130 {
+        let delivery = delivery::event(&number.to_string());
+        inbox.accept(&delivery).await.unwrap();
+    }
+    assert_eq!(running.load(Ordering::SeqCst), 2);
+    for worker in workers {
+        worker.abort();
+    }
 }

@@ -1,16 +1,21 @@
-//! Promises 7 and 9: never full of ghosts, and readable.
+//! Promises 7 and 9: bounded size, and readable.
 
 use std::time::Duration;
 
+use ptolemy_webhooks::Assumption;
 use ptolemy_webhooks_inbox::sqlx::{Connection as _, Executor as _, SqliteConnection};
-use ptolemy_webhooks_inbox::{Accepted, ConnectErrorKind, Inbox};
+use ptolemy_webhooks_inbox::{Accepted, ConnectErrorKind, EventOrder, Failure, Inbox};
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
-use crate::workers::{Running, until};
+use crate::workers::{Running, quick, until};
 
 on_both_engines! {
     prune_removes_what_was_done_long_ago_and_nothing_else
+    a_worker_prunes_by_itself_and_one_at_a_time
+    an_inbox_that_keeps_rows_for_ever_does_not_prune
+    an_inbox_is_opened_as_it_is_or_not_at_all
+    deviations_from_the_assumed_shape_are_counted
     stats_count_what_is_not_done
     the_table_can_be_read_by_people
     ten_that_start_at_once_share_the_tables
@@ -69,6 +74,136 @@ async fn prune_removes_what_was_done_long_ago_and_nothing_else(database: &Databa
     assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
 }
 
+const DAY: i64 = 24 * 60 * 60;
+
+/// An event that was done so many days ago.
+async fn done_ago(database: &Database, id: &str, days: i64) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event(id)).await.unwrap();
+    let time = database.time(-days * DAY);
+    database
+        .execute(&format!(
+            "UPDATE ptolemy_inbox SET state = 'done', finished_at = {time} WHERE event_id = '{id}'"
+        ))
+        .await;
+}
+
+async fn work_until_idle(inbox: &Inbox) {
+    let handler = |_, _| async { Ok::<(), Failure>(()) };
+    quick(inbox).run_until_idle(handler).await;
+}
+
+async fn ids(database: &Database) -> Vec<String> {
+    database
+        .texts("SELECT event_id FROM ptolemy_inbox ORDER BY id")
+        .await
+}
+
+async fn a_worker_prunes_by_itself_and_one_at_a_time(database: &Database) {
+    for (id, days) in [("a", 91), ("b", 89)] {
+        done_ago(database, id, days).await;
+    }
+    let inbox = database.inbox().await;
+    let worker = Running::start(&inbox, |worker| worker, |_, _| async { Ok(()) });
+    until("pruned", async || ids(database).await == ["b"]).await;
+    worker.stop().await;
+
+    // Within the hour no other worker does, and then one does, whose process set another age.
+    done_ago(database, "c", 91).await;
+    let other = database
+        .inbox()
+        .await
+        .with_keep_done(Duration::from_secs(88 * 86_400));
+    work_until_idle(&other).await;
+    assert_eq!(ids(database).await, ["b", "c"]);
+    let hour_ago = database.time(-1);
+    database
+        .execute(&format!(
+            "UPDATE ptolemy_inbox_settings SET prune_at = {hour_ago}"
+        ))
+        .await;
+    work_until_idle(&other).await;
+    assert!(ids(database).await.is_empty());
+}
+
+async fn an_inbox_that_keeps_rows_for_ever_does_not_prune(database: &Database) {
+    done_ago(database, "a", 9_000).await;
+    let for_ever = database.inbox().await.with_keep_done(None);
+    assert_eq!(for_ever.keep_done(), None);
+    work_until_idle(&for_ever).await;
+    work_until_idle(&Inbox::open_existing(&database.url()).await.unwrap()).await;
+    assert_eq!(ids(database).await, ["a"]);
+    work_until_idle(&database.inbox().await).await;
+    assert!(ids(database).await.is_empty());
+}
+
+async fn an_inbox_is_opened_as_it_is_or_not_at_all(database: &Database) {
+    let kind = async || {
+        let error = Inbox::open_existing(&database.url()).await.unwrap_err();
+        error.kind().clone()
+    };
+    let tables = match database {
+        Database::Sqlite { .. } => "SELECT count(*) FROM sqlite_schema",
+        Database::Postgres { .. } => "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'",
+    };
+    assert_eq!(kind().await, ConnectErrorKind::NoInbox);
+    assert_eq!(database.number(tables).await, 0);
+
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let tool = Inbox::open_existing(&database.url()).await.unwrap();
+    assert_eq!(tool.stats().await.unwrap().waiting, 1);
+
+    for (version, found) in [(7, 7), (0, 0)] {
+        database
+            .execute(&format!(
+                "UPDATE ptolemy_inbox_migrations SET version = {version}"
+            ))
+            .await;
+        let kind = kind().await;
+        let (is_newer, is_older) = (
+            matches!(kind, ConnectErrorKind::NewerSchema { found: it, known: 1, .. } if it == found),
+            matches!(kind, ConnectErrorKind::OlderSchema { found: it, known: 1, .. } if it == found),
+        );
+        assert_eq!((is_newer, is_older), (found == 7, found == 0), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_not_created() {
+    let database = Database::sqlite().await;
+    let url = format!("{}-missing", database.url());
+    for query in ["", "?mode=rwc"] {
+        let url = format!("{url}{query}");
+        let error = Inbox::open_existing(&url).await.unwrap_err();
+        assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
+    }
+    assert!(!std::path::Path::new(url.trim_start_matches("sqlite://")).exists());
+}
+
+/// Of what is accepted, once for each delivery.
+async fn deviations_from_the_assumed_shape_are_counted(database: &Database) {
+    let inbox = database.inbox().await;
+    for body in [
+        r#"{"id":"e","event_type":"market.created","data":{"id":"m"}}"#,
+        r#"{"event_type":"market.created","data":{"id":7}}"#,
+    ] {
+        inbox.clone().accept(&delivery::of(body)).await.unwrap();
+    }
+    let observations = inbox.observations();
+    assert_eq!(observations.deliveries(), 2);
+    let of = |assumption| {
+        let mut all = observations.iter();
+        let one = all.find(|one| one.assumption == assumption).unwrap();
+        (one.as_assumed, one.missing, one.another_shape)
+    };
+    assert_eq!(of(Assumption::EventId), (1, 1, 0));
+    assert_eq!(of(Assumption::ResourceId), (1, 0, 1));
+    database.execute("DROP TABLE ptolemy_inbox").await;
+    assert!(inbox.accept(&delivery::event("e")).await.is_err());
+    assert_eq!(observations.deliveries(), 2);
+}
+
 async fn stats_count_what_is_not_done(database: &Database) {
     let inbox = database.inbox().await;
     let stats = inbox.stats().await.unwrap();
@@ -103,7 +238,7 @@ async fn the_table_can_be_read_by_people(database: &Database) {
     let worker = Running::start(
         &inbox,
         |worker| worker,
-        |_, _| async { Err(ptolemy_webhooks_inbox::Failure::never("no such market")) },
+        |_, _| async { Err(ptolemy_webhooks_inbox::Failure::permanent("no such market")) },
     );
     until("dead", async || database.states().await == ["dead"]).await;
     worker.stop().await;
@@ -136,7 +271,11 @@ async fn the_table_can_be_read_by_people(database: &Database) {
     };
     assert_eq!(
         database.texts(tables).await,
-        ["ptolemy_inbox", "ptolemy_inbox_migrations"]
+        [
+            "ptolemy_inbox",
+            "ptolemy_inbox_migrations",
+            "ptolemy_inbox_settings"
+        ]
     );
 }
 
@@ -258,16 +397,18 @@ async fn a_role_that_may_not_create_tables_can_use_them() {
         .execute(&format!(
             "CREATE ROLE {role} LOGIN;
              GRANT SELECT ON ptolemy_inbox_migrations TO {role};
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ptolemy_inbox TO {role}"
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ptolemy_inbox TO {role};
+             GRANT SELECT, UPDATE ON ptolemy_inbox_settings TO {role}"
         ))
         .await;
     let url = database.url().replace("//postgres@", &format!("//{role}@"));
     let inbox = Inbox::connect(&url).await.unwrap();
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
     assert_eq!(
         inbox.accept(&delivery::event("e")).await.unwrap(),
         Accepted::New
     );
-    let worker = Running::start(&inbox, |worker| worker.in_order(), |_, _| async { Ok(()) });
+    let worker = Running::start(&inbox, |worker| worker, |_, _| async { Ok(()) });
     until("done", async || database.states().await == ["done"]).await;
     worker.stop().await;
     assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ptolemy_webhooks::Event;
-use ptolemy_webhooks_inbox::{Attempt, BoxFuture, Failure, Inbox, InboxError, Worker};
+use ptolemy_webhooks_inbox::{Attempt, BoxFuture, Failure, Inbox, Worker};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 /// A worker of a test, with what it handled.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), InboxError>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -39,7 +39,7 @@ impl Running {
     /// Tells it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
-        (&mut self.task).await.unwrap().unwrap();
+        (&mut self.task).await.unwrap();
     }
 
     /// Ends it as a crash does: nothing that it holds is given back.

@@ -1,4 +1,4 @@
-//! A clock that never goes back, for a database that has none of its own.
+//! A clock that never goes back, for a database without a clock.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Clock {
         self.at_least(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// As `now`, and not before `seen`, which stands in the table.
+    /// Same as `now`, and not before `seen`, which stands in the table.
     pub(crate) fn at_least(&self, seen: OffsetDateTime) -> OffsetDateTime {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let (time, read) = *latest;

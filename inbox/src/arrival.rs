@@ -1,12 +1,22 @@
-//! Text that both engines can store and index.
+//! A delivery on its way into the table, with the labels that are stored beside its body.
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use ptolemy_webhooks::LogText;
 use sha2::{Digest, Sha256};
 
-/// The length up to which a text is a key, in bytes.
-pub(crate) const LONGEST: usize = 255;
+/// The length up to which a text is a label, in bytes.
+const MAX_LABEL_BYTES: usize = 255;
+
+/// A delivery on its way into the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) key: String,
+    pub(crate) source: Option<String>,
+    pub(crate) labels: Labels,
+    pub(crate) body: Bytes,
+}
 
 /// What is stored beside a body so that people and indexes find it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +25,17 @@ pub(crate) struct Labels {
     pub(crate) event_id: Option<String>,
     /// The resource's kind and its id: both or none.
     pub(crate) resource: Option<(String, String)>,
+}
+
+impl Labels {
+    /// The kind of the resource, such as `instrument`.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        self.resource.as_ref().map(|(kind, _)| kind.as_str())
+    }
+
+    pub(crate) fn resource_id(&self) -> Option<&str> {
+        self.resource.as_ref().map(|(_, id)| id.as_str())
+    }
 }
 
 impl From<&ptolemy_webhooks::Labels<'_>> for Labels {
@@ -28,9 +49,9 @@ impl From<&ptolemy_webhooks::Labels<'_>> for Labels {
     }
 }
 
-/// A text as it is, or its hash if it is too long to index or unsafe to print.
+/// The text, or its hash if it is too long to index or unsafe to print.
 fn label(text: &str) -> String {
-    if text.len() <= LONGEST && LogText::is_plain(text) {
+    if text.len() <= MAX_LABEL_BYTES && LogText::is_plain(text) {
         text.to_owned()
     } else {
         format!("sha256:{}", hex::encode(Sha256::digest(text)))
@@ -42,11 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_that_an_index_or_a_terminal_could_not_bear_is_a_hash() {
-        for plain in ["e1", "", "é", &"x".repeat(LONGEST)] {
+    fn a_label_that_is_too_long_or_unsafe_to_print_is_a_hash() {
+        for plain in ["e1", "", "é", &"x".repeat(MAX_LABEL_BYTES)] {
             assert_eq!(label(plain), plain);
         }
-        let long = "x".repeat(LONGEST + 1);
+        let long = "x".repeat(MAX_LABEL_BYTES + 1);
         for odd in [
             "a\0b",
             "a\nb",

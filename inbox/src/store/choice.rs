@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::Look;
+use crate::turn::Look;
 
 /// How many pages one turn looks at: marking what must wait takes time, and holds locks.
-const PAGES: usize = 16;
+const MAX_PAGES: usize = 16;
 
 /// How many rows a page has after the first, which has as many as are wanted.
-const PAGE: i64 = 128;
+const PAGE_ROWS: i64 = 128;
 
 /// The kind of a resource and its id.
-type Resource = (String, String);
+pub(super) type Resource = (String, String);
 
 /// An event that is due: since when, its id, the two parts of its resource, and the last unfinished event
 /// of the resource before it.
@@ -50,14 +50,16 @@ impl Choice {
 
     /// Whether another page is to be looked at.
     pub(super) fn goes_on(&self) -> bool {
-        self.more && self.taken.len() < self.take && self.pages < PAGES
+        self.more && self.taken.len() < self.take && self.pages < MAX_PAGES
     }
 
     /// How many rows the next page is to have.
     pub(super) fn page_size(&self) -> i64 {
         match self.pages {
-            0 => i64::try_from(self.take).unwrap_or(PAGE).clamp(1, PAGE),
-            _ => PAGE,
+            0 => i64::try_from(self.take)
+                .unwrap_or(PAGE_ROWS)
+                .clamp(1, PAGE_ROWS),
+            _ => PAGE_ROWS,
         }
     }
 
@@ -67,13 +69,17 @@ impl Choice {
         self.pages += 1;
     }
 
-    pub(super) fn consider<Time>(&mut self, (_, id, kind, name, earlier): Due<Time>) {
+    /// Takes an event or notes why not; returns its place in the queue.
+    pub(super) fn consider<Time>(
+        &mut self,
+        (at, id, kind, name, earlier): Due<Time>,
+    ) -> (Time, i64) {
         if self.taken.len() == self.take {
-            return;
+            return (at, id);
         }
         if let Some(earlier) = earlier {
             self.waiting.push((id, earlier));
-            return;
+            return (at, id);
         }
         // Of a resource that is busy without an earlier event, a later one runs: this one was
         // replayed, or came into view late. It stays in the queue as it is, and its turn comes.
@@ -83,5 +89,6 @@ impl Choice {
         {
             self.taken.push(id);
         }
+        (at, id)
     }
 }

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use crate::store::Store;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::SqliteStore;
+
+/// The store of an inbox, on one of the engines.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    #[cfg(feature = "sqlite")]
+    Sqlite(Arc<SqliteStore>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<PostgresStore>),
+}
+
+impl Engine {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        match *self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(ref store) => store.clone(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(ref store) => store.clone(),
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sqlite(&self) -> Option<Arc<SqliteStore>> {
+        match self {
+            Self::Sqlite(store) => Some(store.clone()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(&self) -> Option<Arc<PostgresStore>> {
+        match self {
+            Self::Postgres(store) => Some(store.clone()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match *self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => "SQLite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Deliveries into the table.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::postgres::PgConnection;
+
+use super::{PostgresStore, column};
+use crate::accepted::{Accepted, EventState};
+use crate::arrival::Arrival;
+use crate::error::BoxError;
+use crate::store::{PRUNED_MEANWHILE, answers};
+
+impl PostgresStore {
+    pub(super) async fn add(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
+        // Once more if a duplicate was pruned between the two statements: now it is new.
+        for _ in 0..2 {
+            let mut tx = self.begin().await?;
+            // Other processes insert at the same time, so the index decides which one is first;
+            // SQLite looks first and inserts what is missing.
+            let added = insert(arrivals, &mut tx).await?;
+            let states = if added.len() < arrivals.len() {
+                states_of(arrivals, &mut tx).await?
+            } else {
+                HashMap::new()
+            };
+            if let Some(answers) = answers(arrivals, &added, &states) {
+                tx.commit().await?;
+                return Ok(answers);
+            }
+            tx.rollback().await?;
+        }
+        Err(PRUNED_MEANWHILE.into())
+    }
+}
+
+async fn insert(
+    arrivals: &[Arrival],
+    connection: &mut PgConnection,
+) -> Result<HashSet<String>, BoxError> {
+    let added: Vec<String> = sqlx::query_scalar(
+        "INSERT INTO ptolemy_inbox
+             (dedup_key, source, event_type, event_id, resource, resource_id, body, received_at,
+              run_at)
+         SELECT dedup_key, source, event_type, event_id, resource, resource_id, body,
+                clock_timestamp(), clock_timestamp()
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::bytea[])
+              WITH ORDINALITY
+              AS arrival (dedup_key, source, event_type, event_id, resource, resource_id, body,
+                          position)
+         ORDER BY position
+         ON CONFLICT (dedup_key) DO NOTHING
+         RETURNING dedup_key",
+    )
+    .bind(column(arrivals, |arrival| arrival.key.as_str()))
+    .bind(column(arrivals, |arrival| arrival.source.as_deref()))
+    .bind(column(arrivals, |arrival| {
+        arrival.labels.event_type.as_deref()
+    }))
+    .bind(column(arrivals, |arrival| {
+        arrival.labels.event_id.as_deref()
+    }))
+    .bind(column(arrivals, |arrival| arrival.labels.kind()))
+    .bind(column(arrivals, |arrival| arrival.labels.resource_id()))
+    .bind(column(arrivals, |arrival| &*arrival.body))
+    .fetch_all(connection)
+    .await?;
+    Ok(added.into_iter().collect())
+}
+
+async fn states_of(
+    arrivals: &[Arrival],
+    connection: &mut PgConnection,
+) -> Result<HashMap<String, EventState>, BoxError> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT dedup_key, state FROM ptolemy_inbox WHERE dedup_key = ANY($1)")
+            .bind(column(arrivals, |arrival| arrival.key.as_str()))
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|(key, state)| Ok((key, EventState::read(&state)?)))
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! Deliveries into the table.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::{SqliteStore, clock};
+use crate::accepted::{Accepted, EventState};
+use crate::arrival::Arrival;
+use crate::error::BoxError;
+use crate::store::{PRUNED_MEANWHILE, answers};
+
+/// With the columns of a row, less than the 999 values that any SQLite takes.
+const ROWS_PER_STATEMENT: usize = 100;
+
+impl SqliteStore {
+    pub(super) async fn add(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = clock::text(self.now(&mut tx).await?);
+        // SQLite has one writer: nothing else is inserted between the two statements. PostgreSQL
+        // inserts first and leaves conflicts to the index.
+        let mut states = HashMap::new();
+        for arrivals in arrivals.chunks(ROWS_PER_STATEMENT) {
+            states.extend(states_of(arrivals, &mut tx).await?);
+        }
+        let mut added = HashSet::new();
+        let missing: Vec<_> = arrivals
+            .iter()
+            .filter(|Arrival { key, .. }| !states.contains_key(key) && added.insert(key.clone()))
+            .collect();
+        for arrivals in missing.chunks(ROWS_PER_STATEMENT) {
+            insert(arrivals, &now).build().execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        answers(arrivals, &added, &states).ok_or_else(|| PRUNED_MEANWHILE.into())
+    }
+}
+
+fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(
+        // FAIL, since for the usual ABORT each statement keeps a journal, in a file if it is long;
+        // here whatever fails ends the transaction.
+        "INSERT OR FAIL INTO ptolemy_inbox
+             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at, body) ",
+    );
+    query.push_values(arrivals, |mut row, arrival| {
+        let Arrival { labels, body, .. } = arrival;
+        row.push_bind(arrival.key.clone())
+            .push_bind(arrival.source.clone())
+            .push_bind(labels.event_type.clone())
+            .push_bind(labels.event_id.clone())
+            .push_bind(labels.kind().map(str::to_owned))
+            .push_bind(labels.resource_id().map(str::to_owned))
+            .push_bind(now.to_owned())
+            .push_bind(now.to_owned())
+            .push_bind(body.to_vec());
+    });
+    query
+}
+
+async fn states_of(
+    arrivals: &[Arrival],
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, EventState)>, BoxError> {
+    let mut query =
+        QueryBuilder::new("SELECT dedup_key, state FROM ptolemy_inbox WHERE dedup_key IN (");
+    let mut keys = query.separated(", ");
+    for arrival in arrivals {
+        keys.push_bind(arrival.key.clone());
+    }
+    query.push(")");
+    let rows: Vec<(String, String)> = query.build_query_as().fetch_all(connection).await?;
+    rows.into_iter()
+        .map(|(key, state)| Ok((key, EventState::read(&state)?)))
+        .collect()
+}

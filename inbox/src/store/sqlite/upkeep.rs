@@ -1,0 +1,130 @@
+//! Counts, the removal of what was done long ago, and the settings that all processes share.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use time::OffsetDateTime;
+
+use super::{SqliteStore, clock};
+use crate::error::BoxError;
+use crate::event_order::EventOrder;
+use crate::stats::Stats;
+use crate::store::{Pruning, ROWS_PER_CALL};
+
+impl SqliteStore {
+    pub(super) async fn count(&self) -> Result<Stats, BoxError> {
+        let mut connection = self.pool.acquire().await?;
+        let now = self.now(&mut connection).await?;
+        let counts: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT state, count(*) FROM ptolemy_inbox WHERE state <> 'done' GROUP BY state",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let oldest: Option<String> = sqlx::query_scalar(
+            "SELECT received_at FROM ptolemy_inbox WHERE state <> 'done' AND state = 'waiting'
+             ORDER BY id LIMIT 1",
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let oldest = oldest.map(|oldest| clock::parse(&oldest)).transpose()?;
+        let malformed: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        Stats::new(&counts, malformed, oldest.map(|oldest| now - oldest))
+    }
+
+    pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = self.now(&mut tx).await?;
+        let pruned = prune(&mut tx, now, older_than).await?;
+        tx.commit().await?;
+        Ok(pruned)
+    }
+
+    pub(super) async fn prune_as_one(
+        &self,
+        older_than: Duration,
+        turn: Pruning,
+    ) -> Result<Option<u64>, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = self.now(&mut tx).await?;
+        // The write lock keeps every other worker out, so it is enough to look.
+        let due: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings WHERE prune_at <= ?)",
+        )
+        .bind(clock::text(now))
+        .fetch_one(&mut *tx)
+        .await?;
+        if turn == Pruning::Begins && !due {
+            return Ok(None);
+        }
+        let pruned = prune(&mut tx, now, older_than).await?;
+        sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
+            .bind(clock::text(clock::after(now, Pruning::pause_after(pruned))))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(pruned))
+    }
+
+    pub(super) async fn read_order(&self) -> Result<EventOrder, BoxError> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(stored_order(&mut connection).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn write_order(
+        &self,
+        order: EventOrder,
+    ) -> Result<Option<EventOrder>, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let before = stored_order(&mut tx).await?;
+        if before != Some(order) {
+            sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
+                .bind(order.as_str())
+                .execute(&mut *tx)
+                .await?;
+            if order == EventOrder::AsDue {
+                sqlx::query(
+                    "UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL",
+                )
+                .execute(&mut *tx)
+                .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(before)
+    }
+}
+
+/// The order in the settings; `None` if it was never set.
+pub(super) async fn stored_order(
+    connection: &mut SqliteConnection,
+) -> Result<Option<EventOrder>, BoxError> {
+    let order: Option<String> =
+        sqlx::query_scalar("SELECT (SELECT event_order FROM ptolemy_inbox_settings)")
+            .fetch_one(connection)
+            .await?;
+    order.map(|order| EventOrder::read(&order)).transpose()
+}
+
+async fn prune(
+    connection: &mut SqliteConnection,
+    now: OffsetDateTime,
+    older_than: Duration,
+) -> Result<u64, BoxError> {
+    let pruned = sqlx::query(
+        "DELETE FROM ptolemy_inbox
+         WHERE id IN (SELECT id FROM ptolemy_inbox
+                      WHERE state = 'done' AND finished_at < ? ORDER BY finished_at LIMIT ?)",
+    )
+    .bind(clock::text(clock::before(now, older_than)))
+    .bind(ROWS_PER_CALL)
+    .execute(connection)
+    .await?;
+    Ok(pruned.rows_affected())
+}

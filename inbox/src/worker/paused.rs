@@ -1,0 +1,210 @@
+//! The loop over a store in memory, on paused time: what it does when turns fail, hang and are
+//! forgotten, and when it renews, rests, stops and is idle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::rounds::Rounds;
+use super::{Settings, Start, Until};
+use crate::accepted::EventState;
+use crate::asked::Asked;
+use crate::failure::FailureKind;
+use crate::outcome::Outcome;
+use crate::store::fake::{FakeStore, Fault};
+
+const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
+
+/// Handlers that take so long, and succeed.
+fn taking(time: Duration) -> Arc<Start> {
+    Arc::new(move |_, _| {
+        Box::pin(async move {
+            sleep(time).await;
+            Outcome::Done
+        })
+    })
+}
+
+fn until_idle() -> Settings {
+    Settings {
+        until: Until::Idle,
+        ..Settings::default()
+    }
+}
+
+fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
+    let never = Box::pin(std::future::pending());
+    Rounds::new(store.clone(), settings, start, Asked::default(), never)
+}
+
+fn secs(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// The times of the turns since the first, in seconds.
+fn times(store: &FakeStore) -> Vec<f64> {
+    let turns = store.turns();
+    let first = turns[0].0;
+    turns
+        .iter()
+        .map(|(at, _)| (*at - first).as_secs_f64())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_is_settled_after_turns_that_fail_and_rests_between_them() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let rounds = rounds(&store, until_idle(), taking(secs(2.0)));
+    let faults = async {
+        sleep(secs(1.0)).await;
+        store.will(Fault::Fails);
+        store.will(Fault::Fails);
+    };
+    let arrived = Notify::new();
+    let (ended, ()) = tokio::join!(rounds.run(&arrived), faults);
+    assert_eq!(ended, Until::Idle);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    assert_eq!(store.rows()[0].attempts, 1);
+    let times: Vec<_> = times(&store).iter().map(|at| (at * 10.0).round()).collect();
+    assert_eq!(times, [0.0, 20.0, 25.0, 30.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_hangs_is_given_up_and_taken_again() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    store.will(Fault::Hangs);
+    rounds(&store, until_idle(), taking(Duration::ZERO))
+        .run(&Notify::new())
+        .await;
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    let second = times(&store)[1];
+    assert!((10.5..10.6).contains(&second), "{second}");
+}
+
+/// It is not handled twice: the lease of the event that nobody works on has to expire first.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_taken_without_an_answer_runs_when_its_lease_has_expired() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    store.will(Fault::Forgets);
+    let settings = Settings::default();
+    let (begin, lease) = (Instant::now(), settings.lease);
+    let rounds = rounds(&store, settings, taking(Duration::ZERO));
+    let done = async {
+        while store.rows()[0].state != EventState::Done {
+            sleep(secs(0.1)).await;
+        }
+    };
+    let arrived = Notify::new();
+    tokio::select! {
+        _ = rounds.run(&arrived) => panic!("it was not to stop"),
+        () = done => {}
+    }
+    assert_eq!(store.rows()[0].attempts, 2);
+    assert!(begin.elapsed() > lease && begin.elapsed() < lease + secs(5.0));
+}
+
+/// The event is done in the table, so settling it again finds the lease gone, and changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_was_written_without_an_answer_is_written_once() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let rounds = rounds(&store, until_idle(), taking(secs(1.0)));
+    let fault = async {
+        sleep(secs(0.5)).await;
+        store.will(Fault::Forgets);
+    };
+    let arrived = Notify::new();
+    let _ = tokio::join!(rounds.run(&arrived), fault);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    assert_eq!(store.rows()[0].attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_renewed_every_third_of_their_time() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let settings = until_idle();
+    let third = settings.lease / 3;
+    rounds(&store, settings, taking(third * 10))
+        .run(&Notify::new())
+        .await;
+    let renewals = store.turns().into_iter().filter(|(_, renew)| *renew > 0);
+    let renewals: Vec<_> = renewals.map(|(at, _)| at).collect();
+    assert!(renewals.len() >= 9, "{renewals:?}");
+    for pair in renewals.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart <= third + secs(0.01), "{apart:?}");
+    }
+    assert_eq!(store.rows()[0].attempts, 1);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more() {
+    let store = Arc::new(FakeStore::default());
+    for _ in 0..10 {
+        store.add(EVENT);
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let settings = Settings {
+        concurrency: 3,
+        ..Settings::default()
+    };
+    let shutdown = Box::pin(async {
+        let _ = stopped.await;
+    });
+    let start = taking(secs(5.0));
+    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let count = |state| store.rows().iter().filter(|row| row.state == state).count();
+    let watch = async {
+        for _ in 0..7 {
+            sleep(secs(1.0)).await;
+            assert_eq!(count(EventState::Running), 3);
+        }
+        drop(stop);
+    };
+    let arrived = Notify::new();
+    let (ended, ()) = tokio::join!(rounds.run(&arrived), watch);
+    assert_eq!(ended, Until::Stopped);
+    assert_eq!(count(EventState::Done), 6);
+    assert_eq!(count(EventState::Waiting), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_events_returned() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let settings = Settings::default();
+    let limit = settings.shutdown_timeout;
+    let shutdown = Box::pin(sleep(secs(1.0)));
+    let start = taking(secs(1e6));
+    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let begin = Instant::now();
+    assert_eq!(rounds.run(&Notify::new()).await, Until::Stopped);
+    let took = begin.elapsed();
+    assert!(took < secs(1.0) + limit + secs(2.0), "{took:?}");
+    let row = store.rows().remove(0);
+    assert_eq!((row.state, row.attempts), (EventState::Waiting, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_take_a_quarter_of_an_hour_unless_another_limit_is_set() {
+    let begin = Instant::now();
+    let limit = Settings::default().handler_timeout;
+    let failure = super::in_time(limit, std::future::pending())
+        .await
+        .unwrap_err();
+    assert_eq!(begin.elapsed().as_secs(), 15 * 60);
+    assert_eq!(failure.kind(), FailureKind::Retry);
+
+    let long = async {
+        sleep(secs(1e6)).await;
+        Ok(())
+    };
+    assert!(super::in_time(None, long).await.is_ok());
+}
