@@ -8,6 +8,8 @@ mod receive;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,6 +20,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ptolemy_webhooks::Verifier;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+/// The most connections at once. The kernel queues further ones.
+const MAX_CONNECTIONS: usize = 1024;
+const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let event = match receive::event(&verifier, request).await {
@@ -33,10 +41,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::from_env()?;
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let (stream, _) = listener.accept().await?;
+        let place = places.clone().acquire_owned().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // The process may be out of file descriptors until a connection ends.
+                eprintln!("accept: {error}");
+                sleep(PAUSE_AFTER_FAILED_ACCEPT).await;
+                continue;
+            }
+        };
         let verifier = verifier.clone();
         tokio::spawn(async move {
+            let _place = place; // free again when the connection ends
             let service = service_fn(move |request| {
                 let verifier = verifier.clone();
                 async move { Ok::<_, Infallible>(respond(verifier, request).await) }

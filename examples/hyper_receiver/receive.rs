@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use ptolemy_webhooks::{Delivery, Event, Intake, Rejection, SIGNATURE_HEADER, Verifier};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -15,19 +16,41 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bounds on reading the body of a rejected request.
 const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bounds how many bodies are read so at once.
+static DISCARDS: Semaphore = Semaphore::const_new(256);
+
+/// The rest of a request's body.
+struct Unread {
+    body: Incoming,
+    /// The client sends nothing before it is asked to, and the first read makes hyper ask.
+    awaits_continue: bool,
+}
+
+impl Unread {
+    async fn frame(&mut self) -> Option<hyper::Result<Frame<Bytes>>> {
+        self.awaits_continue = false;
+        self.body.frame().await
+    }
+}
 
 /// Reads a delivery. Header, timestamp and declared length are checked before the body is read.
 pub(crate) async fn delivery(
     verifier: &Verifier,
     request: Request<Incoming>,
 ) -> Result<Delivery, Response<Full<Bytes>>> {
-    let (head, mut body) = request.into_parts();
-    let response = match timeout(BODY_TIMEOUT, read(verifier, &head.headers, &mut body)).await {
+    let (head, body) = request.into_parts();
+    let awaits_continue = head.headers.contains_key(EXPECT);
+    let mut unread = Unread {
+        body,
+        awaits_continue,
+    };
+    let reading = read(verifier, &head.headers, &mut unread);
+    let response = match timeout(BODY_TIMEOUT, reading).await {
         Ok(Ok(delivery)) => return Ok(delivery),
         Ok(Err(rejection)) => rejected(&rejection),
         Err(_) => response(StatusCode::REQUEST_TIMEOUT, "body is too slow"),
     };
-    discard(&head.headers, body);
+    discard(unread);
     Err(response)
 }
 
@@ -42,14 +65,14 @@ pub(crate) async fn event(
 async fn read(
     verifier: &Verifier,
     headers: &HeaderMap,
-    body: &mut Incoming,
+    unread: &mut Unread,
 ) -> Result<Delivery, Rejection> {
     let declared = headers.get(CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
     // `get` would return the first of two headers; `get_all` lets `Intake` reject them.
     let signatures = headers.get_all(SIGNATURE_HEADER);
     let mut intake = Intake::begin(verifier, signatures, declared)?;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = unread.frame().await {
         // Other frames are trailers, which are not signed.
         if let Ok(chunk) = frame.map_err(Rejection::body_incomplete)?.into_data() {
             intake.push(chunk)?;
@@ -60,14 +83,18 @@ async fn read(
 
 /// Reads what is left of a body, beside the response. If it were dropped, hyper would close the
 /// connection, and a proxy that is still sending reports 502 in place of the response.
-fn discard(headers: &HeaderMap, mut body: Incoming) {
-    // A client that waits for 100 sends nothing, unless it is asked to by a read.
-    if body.is_end_stream() || headers.contains_key(EXPECT) {
+fn discard(mut unread: Unread) {
+    if unread.awaits_continue || unread.body.is_end_stream() {
         return;
     }
+    // Without a free place the body is dropped.
+    let Ok(place) = DISCARDS.try_acquire() else {
+        return;
+    };
     tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+        let _place = place;
         let mut left = DISCARD_LIMIT;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Some(Ok(frame)) = unread.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(length) {
                 Some(rest) => left = rest,
