@@ -86,22 +86,25 @@
 //!   accepts the old secret beside the new one. [`Delivery::secret_index`] shows when the old one
 //!   is no longer used.
 //! - **Observe the first deliveries.** [`Observations`] counts which assumptions of the next
-//!   section are right, and says what each deviation costs.
+//!   section are right, and says what each deviation costs. Until you know, extract [`Delivery`]
+//!   and store it: any body with a valid signature is one.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented (read 2026-11): the header and its signature, the 300 s, `event_type` and the list of
-//! event types (the public page is cut off after `membership`), the fields of some resources,
-//! numbers as strings, the 10 seconds and the retries.
+//! Documented (read 2026-11): the header and its signature, the 300 s, that an event has an
+//! `event_type`, the list of event types (the public page is cut off after `membership`), the
+//! fields of some resources, numbers as strings, the 10 seconds and the retries.
 //!
-//! Assumed, because the public documentation does not show a whole delivery: the JSON around the
-//! data and all its other names; that the data is the resource as the API returns it, for every
-//! action; that an `id` names one event. Each type says which of its parts are documented and which
-//! are assumed.
+//! Assumed, because the public documentation does not show a whole delivery: that its JSON carries
+//! the event type at its top level, under the name `event_type`; the rest of the JSON around the
+//! data and its names; that the data is the resource as the API returns it, for every action; that
+//! an `id` names one event. Each type says which of its parts are documented and which are assumed.
 //!
 //! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data
 //! makes the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`],
-//! [`Event::data`]), and the event reaches the handler.
+//! [`Event::data`]), and the event reaches the handler, with one exception: if its type is neither
+//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops sending
+//! the event. A handler that extracts [`Delivery`] receives it.
 //!
 //! # What is not here
 //!
