@@ -1,6 +1,6 @@
 //! Text from a delivery, made safe for one line of a log, a label or a terminal.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// Shows text that a sender chose as one word of one line.
 ///
@@ -67,11 +67,8 @@ impl<'a> LogText<'a> {
     }
 }
 
-impl fmt::Display for LogText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.width().is_some() {
-            return f.pad(&self.to_string());
-        }
+impl LogText<'_> {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let mut left = self.max_chars;
         for c in self.text.chars() {
             let length = shown_length(c);
@@ -80,12 +77,24 @@ impl fmt::Display for LogText<'_> {
             }
             left -= length;
             match c {
-                '\\' => f.write_str(r"\\")?,
-                c if is_plain(c) => f.write_char(c)?,
-                c => fmt::Display::fmt(&c.escape_unicode(), f)?,
+                '\\' => out.write_str(r"\\")?,
+                c if is_plain(c) => out.write_char(c)?,
+                c => write!(out, "{}", c.escape_unicode())?,
             }
         }
         Ok(())
+    }
+}
+
+/// Pads the shown text to the width of the format, if there is one.
+impl fmt::Display for LogText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.width().is_none() {
+            return self.write(f);
+        }
+        let mut shown = String::new();
+        self.write(&mut shown)?;
+        f.pad(&shown)
     }
 }
 

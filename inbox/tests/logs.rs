@@ -106,7 +106,7 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     worker.abort();
 
     let text = logs.text();
-    let known = "event type is in the list that is known here: in another shape";
+    let known = "event type in the list of this library: another shape";
     assert_eq!(text.matches(known).count(), 1, "{text}");
     for expected in [
         "the event cannot be read; replay it after an upgrade id=4 \
