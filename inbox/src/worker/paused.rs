@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::rounds::Rounds;
 use super::{Settings, Start, Until};
@@ -39,6 +39,12 @@ fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Roun
     Rounds::new(store.clone(), settings, start, Asked::default(), never)
 }
 
+/// Runs the loop; a loop that does not end fails the test.
+async fn run(rounds: Rounds, arrived: &Notify) -> Until {
+    let ended = timeout(secs(86_400.0), rounds.run(arrived)).await;
+    ended.expect("it ends within a day")
+}
+
 fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -64,7 +70,7 @@ async fn what_ended_is_settled_after_turns_that_fail_and_rests_between_them() {
         store.will(Fault::Fails);
     };
     let arrived = Notify::new();
-    let (ended, ()) = tokio::join!(rounds.run(&arrived), faults);
+    let (ended, ()) = tokio::join!(run(rounds, &arrived), faults);
     assert_eq!(ended, Until::Idle);
     assert_eq!(store.rows()[0].state, EventState::Done);
     assert_eq!(store.rows()[0].attempts, 1);
@@ -77,9 +83,8 @@ async fn a_turn_that_hangs_is_given_up_and_taken_again() {
     let store = Arc::new(FakeStore::default());
     store.add(EVENT);
     store.will(Fault::Hangs);
-    rounds(&store, until_idle(), taking(Duration::ZERO))
-        .run(&Notify::new())
-        .await;
+    let rounds = rounds(&store, until_idle(), taking(Duration::ZERO));
+    run(rounds, &Notify::new()).await;
     assert_eq!(store.rows()[0].state, EventState::Done);
     let second = times(&store)[1];
     assert!((10.5..10.6).contains(&second), "{second}");
@@ -101,7 +106,7 @@ async fn an_event_that_was_taken_without_an_answer_runs_when_its_lease_has_expir
     };
     let arrived = Notify::new();
     tokio::select! {
-        _ = rounds.run(&arrived) => panic!("it was not to stop"),
+        _ = run(rounds, &arrived) => panic!("it was not to stop"),
         () = done => {}
     }
     assert_eq!(store.rows()[0].attempts, 2);
@@ -119,7 +124,7 @@ async fn a_result_that_was_written_without_an_answer_is_written_once() {
         store.will(Fault::Forgets);
     };
     let arrived = Notify::new();
-    let _ = tokio::join!(rounds.run(&arrived), fault);
+    let _ = tokio::join!(run(rounds, &arrived), fault);
     assert_eq!(store.rows()[0].state, EventState::Done);
     assert_eq!(store.rows()[0].attempts, 1);
 }
@@ -130,9 +135,8 @@ async fn leases_are_renewed_every_third_of_their_time() {
     store.add(EVENT);
     let settings = until_idle();
     let third = settings.lease / 3;
-    rounds(&store, settings, taking(third * 10))
-        .run(&Notify::new())
-        .await;
+    let rounds = rounds(&store, settings, taking(third * 10));
+    run(rounds, &Notify::new()).await;
     let renewals = store.turns().into_iter().filter(|(_, renew)| *renew > 0);
     let renewals: Vec<_> = renewals.map(|(at, _)| at).collect();
     assert!(renewals.len() >= 9, "{renewals:?}");
@@ -169,7 +173,7 @@ async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more
         drop(stop);
     };
     let arrived = Notify::new();
-    let (ended, ()) = tokio::join!(rounds.run(&arrived), watch);
+    let (ended, ()) = tokio::join!(run(rounds, &arrived), watch);
     assert_eq!(ended, Until::Stopped);
     assert_eq!(count(EventState::Done), 6);
     assert_eq!(count(EventState::Waiting), 4);
@@ -185,7 +189,7 @@ async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_even
     let start = taking(secs(1e6));
     let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
     let begin = Instant::now();
-    assert_eq!(rounds.run(&Notify::new()).await, Until::Stopped);
+    assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
     let took = begin.elapsed();
     assert!(took < secs(1.0) + limit + secs(2.0), "{took:?}");
     let row = store.rows().remove(0);
