@@ -38,19 +38,21 @@ pub(super) async fn watch(run: Arc<Run>) {
 }
 
 /// With room for it, an event that may run is taken when a worker looks next.
-fn nothing_due_waits(world: &World, since: &mut BTreeMap<usize, Instant>) {
+fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64), Instant>) {
     let rows = world.store.rows();
     let calls = lock(&world.calls);
     let running = calls.iter().filter(|call| call.over.is_none()).count();
     drop(calls);
     let room = running < 2 * world.setup.concurrency;
     let bound = world.setup.poll + SLACK;
-    for id in 0..rows.len() {
+    for (id, row) in rows.iter().enumerate() {
+        // With the token: it may have run between two looks.
+        let place = (id, row.token);
         if !room || !may_run(world, &rows, id) {
-            since.remove(&id);
+            since.remove(&place);
             continue;
         }
-        let waited = since.entry(id).or_insert_with(Instant::now).elapsed();
+        let waited = since.entry(place).or_insert_with(Instant::now).elapsed();
         if waited > bound {
             world.wrong(format!(
                 "(4) event {id} is due and has waited for {waited:?}"
