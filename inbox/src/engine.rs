@@ -13,6 +13,9 @@ pub(crate) enum Engine {
     Sqlite(Arc<SqliteStore>),
     #[cfg(feature = "postgres")]
     Postgres(Arc<PostgresStore>),
+    /// For the simulation.
+    #[cfg(test)]
+    Fake(Arc<dyn Store>),
 }
 
 impl Engine {
@@ -22,6 +25,8 @@ impl Engine {
             Self::Sqlite(ref store) => store.clone(),
             #[cfg(feature = "postgres")]
             Self::Postgres(ref store) => store.clone(),
+            #[cfg(test)]
+            Self::Fake(ref store) => store.clone(),
         }
     }
 
@@ -31,6 +36,8 @@ impl Engine {
             Self::Sqlite(store) => Some(store.clone()),
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => None,
+            #[cfg(test)]
+            Self::Fake(_) => None,
         }
     }
 
@@ -40,6 +47,8 @@ impl Engine {
             Self::Postgres(store) => Some(store.clone()),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => None,
+            #[cfg(test)]
+            Self::Fake(_) => None,
         }
     }
 
@@ -49,6 +58,8 @@ impl Engine {
             Self::Sqlite(_) => "SQLite",
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => "PostgreSQL",
+            #[cfg(test)]
+            Self::Fake(_) => "memory",
         }
     }
 }

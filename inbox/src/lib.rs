@@ -180,6 +180,9 @@ mod worker;
 
 mod inbox;
 
+#[cfg(test)]
+mod simulation;
+
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod http;
 

@@ -1,22 +1,35 @@
-//! A store in memory, on Tokio's time, for tests of the loop: it can fail and hang.
+//! A store in memory, on Tokio's time, for tests of the loop and for the simulation: it can fail
+//! and hang.
+//!
+//! It takes the steps of a turn in their real order, on a copy of its rows that replaces them at
+//! the end, so a turn happens at one instant and wholly or not at all. Its clock can be set.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
 use std::future::pending;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Answer, Ids, Pruning, Store};
+use super::choice::{Due, Resource};
+use super::steps::{Steps, take_turn};
+use super::{Answer, Ids, Pruning, Store, answers};
 use crate::accepted::{Accepted, EventState};
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Labels};
 use crate::dead::DeadLetter;
+use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
+use crate::turn::{Claim, Lease, Turn, Turned, Verdict};
+
+/// A key that the store rejects, whatever else it does with the batch.
+pub(crate) const REJECTED_KEY: &str = "rejected";
+
+const REJECTED: &str = "a key is rejected";
 
 /// What goes wrong in a turn.
 #[derive(Clone, Copy, Debug)]
@@ -29,39 +42,89 @@ pub(crate) enum Fault {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    pub(crate) arrival: Arc<Arrival>,
     pub(crate) state: EventState,
     pub(crate) attempts: u32,
     pub(crate) last_error: Option<String>,
-    token: i64,
-    run_at: Instant,
-    lease_until: Instant,
-    body: Bytes,
+    pub(crate) token: i64,
+    /// In microseconds of the store's clock, as `lease_until`.
+    pub(crate) run_at: i64,
+    pub(crate) lease_until: i64,
+    waits_for: Option<i64>,
 }
 
-#[derive(Default)]
+impl Row {
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.state, EventState::Done | EventState::Dead)
+    }
+}
+
+/// A change of a row by a turn, as it was committed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) at: Instant,
+    pub(crate) lease: Lease,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    /// Which attempt it is.
+    Claimed(u32),
+    Settled(Verdict),
+    /// Settled, because the lease had expired.
+    Expired(Verdict),
+}
+
 pub(crate) struct FakeStore {
+    order: EventOrder,
     rows: Mutex<Vec<Row>>,
+    /// Everything that turns have changed.
+    changes: Mutex<Vec<Change>>,
     faults: Mutex<VecDeque<Fault>>,
     /// When a turn was asked for, and how many leases it was to renew.
     turns: Mutex<Vec<(Instant, usize)>>,
+    began: Instant,
+    /// By how much the clock was set, in microseconds.
+    set_by: Mutex<i64>,
+}
+
+impl Default for FakeStore {
+    fn default() -> Self {
+        Self::new(EventOrder::AsDue)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap()
+}
+
 impl FakeStore {
+    pub(crate) fn new(order: EventOrder) -> Self {
+        Self {
+            order,
+            rows: Mutex::default(),
+            changes: Mutex::default(),
+            faults: Mutex::default(),
+            turns: Mutex::default(),
+            began: Instant::now(),
+            set_by: Mutex::default(),
+        }
+    }
+
     pub(crate) fn add(&self, body: &'static str) {
-        let now = Instant::now();
-        lock(&self.rows).push(Row {
-            state: EventState::Waiting,
-            attempts: 0,
-            last_error: None,
-            token: 0,
-            run_at: now,
-            lease_until: now,
+        let key = lock(&self.rows).len().to_string();
+        let arrival = Arrival {
+            key,
+            source: None,
+            labels: Labels::default(),
             body: Bytes::from_static(body.as_bytes()),
-        });
+        };
+        self.insert_all(&[arrival]).unwrap();
     }
 
     /// Lets the next turn go wrong.
@@ -73,60 +136,253 @@ impl FakeStore {
         lock(&self.rows).clone()
     }
 
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        lock(&self.changes).clone()
+    }
+
     pub(crate) fn turns(&self) -> Vec<(Instant, usize)> {
         lock(&self.turns).clone()
     }
 
-    fn take(&self, turn: &Turn<'_>) -> Turned {
-        let now = Instant::now();
+    /// The time on the store's clock, in microseconds.
+    pub(crate) fn now(&self) -> i64 {
+        micros(self.began.elapsed()) + *lock(&self.set_by)
+    }
+
+    /// Sets the clock forward, or back.
+    pub(crate) fn set_clock_by(&self, micros: i64) {
+        *lock(&self.set_by) += micros;
+    }
+
+    /// Adds what is not there, at this instant.
+    pub(crate) fn insert_all(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
+        if arrivals.iter().any(|arrival| arrival.key == REJECTED_KEY) {
+            return Err(REJECTED.into());
+        }
+        let now = self.now();
         let mut rows = lock(&self.rows);
-        let mut turned = Turned {
-            order: (turn.take > 0).then_some(EventOrder::AsDue),
-            ..Turned::default()
+        let there = rows.iter().map(|row| (row.arrival.key.clone(), row.state));
+        let states: HashMap<_, _> = there.collect();
+        let mut added = HashSet::new();
+        for arrival in arrivals {
+            if !states.contains_key(&arrival.key) && added.insert(arrival.key.clone()) {
+                rows.push(Row {
+                    arrival: Arc::new(arrival.clone()),
+                    state: EventState::Waiting,
+                    attempts: 0,
+                    last_error: None,
+                    token: 0,
+                    run_at: now,
+                    lease_until: now,
+                    waits_for: None,
+                });
+            }
+        }
+        Ok(answers(arrivals, &added, &states).unwrap())
+    }
+
+    pub(crate) fn has_all_ended(&self) -> bool {
+        lock(&self.rows).iter().all(Row::is_ended)
+    }
+
+    /// Takes a turn at this instant; it chooses nothing if another worker keeps it out.
+    pub(crate) fn take(&self, turn: &Turn<'_>, kept_out: bool) -> Result<Turned, BoxError> {
+        let mut steps = Transaction {
+            order: (!kept_out).then_some(self.order),
+            at: Instant::now(),
+            now: self.now(),
+            rows: self.rows(),
+            expired: Vec::new(),
+            changes: Vec::new(),
         };
-        for (lease, verdict) in turn.settle {
-            match held(&mut rows, *lease) {
-                Some(row) => settle(row, verdict, now),
-                None => turned.lost.push(*lease),
+        let turned = {
+            let turn = std::pin::pin!(take_turn(&mut steps, turn));
+            match turn.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(turned) => turned?,
+                Poll::Pending => unreachable!("no step waits"),
             }
-        }
-        for lease in turn.renew {
-            match held(&mut rows, *lease) {
-                Some(row) => row.lease_until = now + turn.lease,
-                None => turned.lost.push(*lease),
-            }
-        }
-        for row in rows.iter_mut() {
-            if row.state == EventState::Running && row.lease_until < now {
-                let delay = turn.retry.after(row.attempts);
-                settle(row, &Verdict::after(delay, "expired".to_owned()), now);
-            }
-        }
-        for (id, row) in (0..).zip(rows.iter_mut()) {
-            let due = row.state == EventState::Waiting && row.run_at <= now;
-            if due && turned.claims.len() < turn.take {
-                row.state = EventState::Running;
-                row.attempts += 1;
-                row.token += 1;
-                row.lease_until = now + turn.lease;
-                turned.claims.push(claim(id, row));
-            }
-        }
-        turned.next = Look::at_once(turn.take > 0 && turned.claims.len() == turn.take);
-        turned
+        };
+        *lock(&self.rows) = steps.rows;
+        lock(&self.changes).append(&mut steps.changes);
+        Ok(turned)
     }
 }
 
-fn held(rows: &mut [Row], lease: Lease) -> Option<&mut Row> {
-    let row = rows.get_mut(usize::try_from(lease.id).ok()?)?;
-    (row.state == EventState::Running && row.token == lease.token).then_some(row)
+struct Transaction {
+    /// `None` while another worker chooses.
+    order: Option<EventOrder>,
+    at: Instant,
+    now: i64,
+    rows: Vec<Row>,
+    /// The leases that this turn found expired.
+    expired: Vec<Lease>,
+    changes: Vec<Change>,
 }
 
-fn settle(row: &mut Row, verdict: &Verdict, now: Instant) {
-    row.state = verdict.state();
-    row.run_at = now + verdict.delay().unwrap_or_default();
-    row.attempts -= u32::from(!verdict.counts());
-    row.last_error = verdict.error().map(str::to_owned);
+impl Transaction {
+    fn row(&mut self, id: i64) -> &mut Row {
+        &mut self.rows[usize::try_from(id).unwrap()]
+    }
+
+    /// The rows with their ids.
+    fn all(&self) -> impl Iterator<Item = (i64, &Row)> {
+        (0..).zip(&self.rows)
+    }
+
+    fn held(&mut self, lease: Lease) -> Option<&mut Row> {
+        let row = self.row(lease.id);
+        (row.state == EventState::Running && row.token == lease.token).then_some(row)
+    }
+
+    fn change(&mut self, lease: Lease, what: What) {
+        let at = self.at;
+        self.changes.push(Change { at, lease, what });
+    }
+
+    /// The events that are due, the longest due first.
+    fn queue(&self) -> Vec<(i64, i64)> {
+        let mut due: Vec<_> = self
+            .all()
+            .filter(|(_, row)| row.state == EventState::Waiting && row.waits_for.is_none())
+            .map(|(id, row)| (row.run_at, id))
+            .filter(|(run_at, _)| *run_at <= self.now)
+            .collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// The last unfinished event of the resource before this one.
+    fn earlier(&self, id: i64, resource: &Resource) -> Option<i64> {
+        let same = |row: &Row| row.arrival.labels.resource.as_ref() == Some(resource);
+        let earlier = self.all().filter(|(other, _)| *other < id);
+        let unfinished = earlier.filter(|(_, row)| same(row) && !row.is_ended());
+        unfinished.map(|(other, _)| other).last()
+    }
+}
+
+impl Steps for Transaction {
+    type Time = i64;
+
+    async fn settle(&mut self, verdicts: &[(Lease, Verdict)]) -> Result<Vec<Lease>, BoxError> {
+        let (now, mut lost) = (self.now, Vec::new());
+        for (lease, verdict) in verdicts {
+            let Some(row) = self.held(*lease) else {
+                lost.push(*lease);
+                continue;
+            };
+            row.state = verdict.state();
+            row.run_at = now + micros(verdict.delay().unwrap_or_default());
+            row.attempts -= u32::from(!verdict.counts());
+            let error = verdict.error().map(str::to_owned);
+            match row.state {
+                EventState::Done => row.last_error = None,
+                _ => row.last_error = error.or(row.last_error.take()),
+            }
+            if verdict.is_end() {
+                for row in &mut self.rows {
+                    row.waits_for = row.waits_for.filter(|earlier| *earlier != lease.id);
+                }
+            }
+            let what = if self.expired.contains(lease) {
+                What::Expired(verdict.clone())
+            } else {
+                What::Settled(verdict.clone())
+            };
+            self.change(*lease, what);
+        }
+        Ok(lost)
+    }
+
+    async fn renew(&mut self, leases: &[Lease], lease: Duration) -> Result<Vec<Lease>, BoxError> {
+        let (now, mut lost) = (self.now, Vec::new());
+        for one in leases {
+            match self.held(*one) {
+                Some(row) => row.lease_until = now + micros(lease),
+                None => lost.push(*one),
+            }
+        }
+        Ok(lost)
+    }
+
+    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
+        let now = self.now;
+        let running = self
+            .all()
+            .filter(|(_, row)| row.state == EventState::Running);
+        let expired = running.filter(|(_, row)| row.lease_until < now);
+        let expired: Vec<_> = expired
+            .map(|(id, row)| {
+                (
+                    Lease {
+                        id,
+                        token: row.token,
+                    },
+                    row.attempts,
+                )
+            })
+            .collect();
+        self.expired = expired.iter().map(|(lease, _)| *lease).collect();
+        Ok(expired)
+    }
+
+    async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
+        let due = self.queue().into_iter().take(take);
+        Ok(due.map(|(_, id)| id).collect())
+    }
+
+    async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
+        Ok(self.order)
+    }
+
+    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
+        let running = self
+            .all()
+            .filter(|(_, row)| row.state == EventState::Running);
+        let busy = running.filter_map(|(_, row)| row.arrival.labels.resource.clone());
+        Ok(busy.collect())
+    }
+
+    async fn page(
+        &mut self,
+        after: Option<(i64, i64)>,
+        rows: i64,
+    ) -> Result<Vec<Due<i64>>, BoxError> {
+        let queue = self.queue().into_iter();
+        let left = queue.filter(|place| after.is_none_or(|after| *place > after));
+        let page = left.take(usize::try_from(rows).unwrap()).map(|(at, id)| {
+            let resource = self.rows[usize::try_from(id).unwrap()]
+                .arrival
+                .labels
+                .resource
+                .clone();
+            let earlier = resource.as_ref().and_then(|of| self.earlier(id, of));
+            let (kind, name) = resource.unzip();
+            (at, id, kind, name, earlier)
+        });
+        Ok(page.collect())
+    }
+
+    async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
+        for (id, earlier) in waiting {
+            self.row(*id).waits_for = Some(*earlier);
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, ids: &[i64], lease: Duration) -> Result<Vec<Claim>, BoxError> {
+        let (now, mut claims) = (self.now, Vec::new());
+        for id in ids {
+            let row = self.row(*id);
+            row.state = EventState::Running;
+            row.attempts += 1;
+            row.token += 1;
+            row.lease_until = now + micros(lease);
+            let claim = claim(*id, row);
+            self.change(claim.lease, What::Claimed(claim.attempts));
+            claims.push(claim);
+        }
+        Ok(claims)
+    }
 }
 
 fn claim(id: i64, row: &Row) -> Claim {
@@ -135,13 +391,13 @@ fn claim(id: i64, row: &Row) -> Claim {
             id,
             token: row.token,
         },
-        key: id.to_string(),
+        key: row.arrival.key.clone(),
         source: None,
         attempts: row.attempts,
         received_at: OffsetDateTime::UNIX_EPOCH,
         started_at: OffsetDateTime::UNIX_EPOCH,
         event_type: None,
-        body: row.body.clone(),
+        body: row.arrival.body.clone(),
     }
 }
 
@@ -151,23 +407,23 @@ impl Store for FakeStore {
         let fault = lock(&self.faults).pop_front();
         Box::pin(async move {
             match fault {
-                None => Ok(self.take(&turn)),
+                None => self.take(&turn, false),
                 Some(Fault::Fails) => Err("it fails".into()),
                 Some(Fault::Hangs) => pending().await,
                 Some(Fault::Forgets) => {
-                    self.take(&turn);
+                    self.take(&turn, false)?;
                     Err("its answer is lost".into())
                 }
             }
         })
     }
 
-    fn insert<'a>(&'a self, _: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        unimplemented!("the loop does not insert")
+    fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
+        Box::pin(async move { self.insert_all(arrivals) })
     }
 
-    fn is_of_one(&self, _: &(dyn Error + 'static)) -> bool {
-        false
+    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        error.to_string() == REJECTED
     }
 
     fn stats(&self) -> Answer<'_, Stats> {

@@ -1,0 +1,96 @@
+//! What is checked while a run goes on: in quiet nothing due waits, and no lost handler goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Run;
+use super::world::{World, lock};
+use crate::accepted::EventState;
+use crate::event_order::EventOrder;
+use crate::store::fake::Row;
+
+const EVERY: Duration = Duration::from_millis(100);
+
+/// After this much quiet no request of before is under way: a turn is given up after 10 s, and the
+/// worker rests for half a second.
+pub(super) const SETTLED: Duration = Duration::from_secs(12);
+
+/// How long a request and its answer take, twice, with the time between two looks.
+const SLACK: Duration = Duration::from_millis(300);
+
+pub(super) async fn watch(run: Arc<Run>) {
+    let mut due = BTreeMap::new();
+    loop {
+        sleep(EVERY).await;
+        let Some(quiet) = *lock(&run.world.quiet) else {
+            continue;
+        };
+        let settled = quiet + SETTLED;
+        if Instant::now() < settled {
+            continue;
+        }
+        nothing_due_waits(&run.world, &mut due);
+        no_lost_handler_goes_on(&run.world, settled);
+    }
+}
+
+/// With room for it, an event that may run is taken when a worker looks next.
+fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64), Instant>) {
+    let rows = world.store.rows();
+    let calls = lock(&world.calls);
+    let running = calls.iter().filter(|call| call.over.is_none()).count();
+    drop(calls);
+    let room = running < 2 * world.setup.concurrency;
+    let bound = world.setup.poll + SLACK;
+    for (id, row) in rows.iter().enumerate() {
+        // With the token: it may have run between two looks.
+        let place = (id, row.token);
+        if !room || !may_run(world, &rows, id) {
+            since.remove(&place);
+            continue;
+        }
+        let waited = since.entry(place).or_insert_with(Instant::now).elapsed();
+        if waited > bound {
+            world.wrong(format!(
+                "(4) event {id} is due and has waited for {waited:?}"
+            ));
+        }
+    }
+}
+
+/// Whether it waits and is due, with nothing before it, or its lease has expired.
+fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
+    let (now, row) = (world.store.now(), &rows[id]);
+    match row.state {
+        EventState::Running => row.lease_until < now,
+        EventState::Waiting => {
+            let of = &row.arrival.labels.resource;
+            let in_order = world.setup.order == EventOrder::ByResource && of.is_some();
+            let earlier = |other: &Row| other.arrival.labels.resource == *of && !other.is_ended();
+            row.run_at <= now && !(in_order && rows[..id].iter().any(earlier))
+        }
+        EventState::Done | EventState::Dead => false,
+    }
+}
+
+/// A handler whose lease another worker has is cut short when the leases are renewed next.
+fn no_lost_handler_goes_on(world: &World, settled: Instant) {
+    let rows = world.store.rows();
+    let bound = world.setup.lease / 3 + SLACK;
+    for call in lock(&world.calls).iter().filter(|call| call.over.is_none()) {
+        let holds = |row: &Row| {
+            let same = row.arrival.key == call.key && row.token == call.token;
+            same && row.state == EventState::Running
+        };
+        let since = settled.max(call.began);
+        if !rows.iter().any(holds) && since.elapsed() > bound {
+            world.wrong(format!(
+                "(2) a handler of {} goes on without its lease",
+                call.key
+            ));
+        }
+    }
+}
