@@ -112,9 +112,9 @@ impl Mac {
     }
 }
 
-/// How many bytes of the stack are overwritten: several times the 256 that are enough in a release
+/// How many bytes of the stack are overwritten: twice the 256 that are enough in a release
 /// build. Without optimization each value is copied several times.
-const WIPED_STACK: usize = if cfg!(debug_assertions) { 32_768 } else { 1024 };
+const WIPED_STACK: usize = if cfg!(debug_assertions) { 32_768 } else { 512 };
 
 /// Overwrites the part of the stack that the previous call of the same function used.
 ///
