@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +63,11 @@ impl Line {
 
     pub(super) fn token(&self, key: &str) -> Option<i64> {
         lock(&self.taken).get(key).copied()
+    }
+
+    /// The events that this process took last, with their tokens.
+    pub(super) fn taken(&self) -> BTreeMap<String, i64> {
+        lock(&self.taken).clone()
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -128,6 +134,10 @@ impl Line {
 impl Store for Line {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
         let arrivals = arrivals.to_vec();
+        if !self.world.is_quiet() && self.world.chance(2) {
+            self.world.mark(self.process, Mark::Fault);
+            resume_unwind(Box::new("the store panics"));
+        }
         Box::pin(self.request(move |store| store.insert_all(&arrivals)))
     }
 

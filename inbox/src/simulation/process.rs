@@ -22,6 +22,7 @@ use crate::store::Store;
 use crate::worker::Worker;
 
 pub(super) struct Process {
+    pub(super) number: usize,
     pub(super) line: Arc<Line>,
     pub(super) batcher: Arc<Batcher>,
     pub(super) worker: Option<JoinHandle<()>>,
@@ -59,6 +60,7 @@ impl Process {
             move |_: Event, attempt: Attempt| handle(world.clone(), line.clone(), number, attempt)
         };
         Self {
+            number,
             line,
             batcher: Arc::new(Batcher::new(store, arrived)),
             worker: Some(tokio::spawn(worker.run(handler))),

@@ -10,7 +10,7 @@ use super::Run;
 use super::world::{World, lock};
 use crate::accepted::EventState;
 use crate::event_order::EventOrder;
-use crate::store::fake::Row;
+use crate::store::fake::{Row, What};
 
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -38,7 +38,7 @@ pub(super) async fn watch(run: Arc<Run>) {
 }
 
 /// With room for it, an event that may run is taken when a worker looks next.
-fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64), Instant>) {
+fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64, bool), Instant>) {
     let rows = world.store.rows();
     let calls = lock(&world.calls);
     let running = calls.iter().filter(|call| call.over.is_none()).count();
@@ -46,8 +46,8 @@ fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64), Instant>)
     let room = running < 2 * world.setup.concurrency;
     let bound = world.setup.poll + SLACK;
     for (id, row) in rows.iter().enumerate() {
-        // With the token: it may have run between two looks.
-        let place = (id, row.token);
+        // It may have run, or its lease may have been settled, between two looks.
+        let place = (id, row.token, row.state == EventState::Running);
         if !room || !may_run(world, &rows, id) {
             since.remove(&place);
             continue;
@@ -85,12 +85,18 @@ fn no_lost_handler_goes_on(world: &World, settled: Instant) {
             let same = row.arrival.key == call.key && row.token == call.token;
             same && row.state == EventState::Running
         };
-        let since = settled.max(call.began);
-        if !rows.iter().any(holds) && since.elapsed() > bound {
-            world.wrong(format!(
-                "(2) a handler of {} goes on without its lease",
-                call.key
-            ));
+        if rows.iter().any(holds) {
+            continue;
+        }
+        let row = rows.iter().position(|row| row.arrival.key == call.key);
+        let lost = world.store.changes().into_iter().rev().find(|change| {
+            let same = usize::try_from(change.lease.id).ok() == row;
+            same && change.lease.token == call.token && matches!(change.what, What::Expired(_))
+        });
+        let since = lost.map_or(call.began, |change| change.at).max(settled);
+        if since.elapsed() > bound {
+            let wrong = format!("(2) a handler of {} goes on without its lease", call.key);
+            world.wrong(wrong);
         }
     }
 }
