@@ -118,6 +118,13 @@ impl Rounds {
             if self.idle && self.settings.until == Until::Idle {
                 return Until::Idle;
             }
+            // During a turn tasks may end, and the next one is to settle them: until then their leases
+            // run out, and another worker would handle the events again.
+            let ended = self.tasks.ended_by_now();
+            if !ended.is_empty() {
+                self.end(ended);
+                self.times.look = now;
+            }
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
                     Ok(turned) => self.apply(&plan, turned, now, arrived),

@@ -81,13 +81,19 @@ impl Tasks {
     ///
     /// If the future is dropped, nothing is missed.
     pub(super) async fn ended(&mut self) -> Option<Vec<(Held, Outcome)>> {
-        let mut next = Some(self.running.join_next_with_id().await?);
-        let mut all = Vec::new();
-        while let Some(ended) = next {
-            all.extend(self.end(ended));
-            next = self.running.try_join_next_with_id();
-        }
+        let first = self.running.join_next_with_id().await?;
+        let mut all = Vec::from_iter(self.end(first));
+        all.extend(self.ended_by_now());
         Some(all)
+    }
+
+    /// Returns how those tasks ended that have ended by now, without waiting.
+    pub(super) fn ended_by_now(&mut self) -> Vec<(Held, Outcome)> {
+        let mut all = Vec::new();
+        while let Some(ended) = self.running.try_join_next_with_id() {
+            all.extend(self.end(ended));
+        }
+        all
     }
 
     fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<(Held, Outcome)> {
