@@ -35,7 +35,9 @@ impl<'a> Labels<'a> {
         let envelope = Envelope::parse(body).ok();
         let event_id = envelope.as_ref().and_then(event_id);
         let resource_id = envelope.as_ref().and_then(Envelope::resource_id);
-        let names_an_event = envelope.as_ref().is_some_and(names_an_event);
+        let names_an_event = envelope
+            .as_ref()
+            .is_some_and(|it| names_an_event(it, event_id.as_deref(), resource_id.as_deref()));
         let dedup_key = dedup_key(body, (!names_an_event).then(t));
         let event_type = envelope.map(Envelope::into_event_type);
         Self {
@@ -49,7 +51,10 @@ impl<'a> Labels<'a> {
 
     /// The key alone.
     pub(crate) fn dedup_key_of(body: &Bytes, t: impl FnOnce() -> String) -> String {
-        let names_an_event = Envelope::parse(body).is_ok_and(|it| names_an_event(&it));
+        let names_an_event = Envelope::parse(body).is_ok_and(|envelope| {
+            let (event_id, resource_id) = (event_id(&envelope), envelope.resource_id());
+            names_an_event(&envelope, event_id.as_deref(), resource_id.as_deref())
+        });
         dedup_key(body, (!names_an_event).then(t))
     }
 }
@@ -63,10 +68,13 @@ fn event_id<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
 ///
 /// Without the last two, an id that names the resource would make one event of two changes that
 /// lead to the same state.
-fn names_an_event(envelope: &Envelope<'_>) -> bool {
-    let id = event_id(envelope);
-    id.is_some()
-        && id != envelope.resource_id()
+fn names_an_event(
+    envelope: &Envelope<'_>,
+    event_id: Option<&str>,
+    resource_id: Option<&str>,
+) -> bool {
+    event_id.is_some()
+        && event_id != resource_id
         && envelope.created_at().is_some()
         && envelope.has_resource()
 }

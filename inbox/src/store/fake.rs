@@ -427,38 +427,38 @@ impl Store for FakeStore {
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        unimplemented!("the loop does not count")
+        unreachable!("the loop does not count")
     }
 
     fn dead(&self, _: Ids, _: u32) -> Answer<'_, Vec<DeadLetter>> {
-        unimplemented!("the loop reads no dead letters")
+        unreachable!("the loop reads no dead letters")
     }
 
     fn dead_body(&self, _: i64) -> Answer<'_, Option<Bytes>> {
-        unimplemented!("the loop reads no dead letters")
+        unreachable!("the loop reads no dead letters")
     }
 
     fn replay(&self, _: Ids) -> Answer<'_, Vec<i64>> {
-        unimplemented!("the loop replays nothing")
+        unreachable!("the loop replays nothing")
     }
 
     fn discard(&self, _: Ids) -> Answer<'_, Vec<i64>> {
-        unimplemented!("the loop discards nothing")
+        unreachable!("the loop discards nothing")
     }
 
     fn prune(&self, _: Duration) -> Answer<'_, u64> {
-        unimplemented!("the loop does not prune")
+        unreachable!("the loop does not prune")
     }
 
     fn prune_as_one(&self, _: Duration, _: Pruning) -> Answer<'_, Option<u64>> {
-        unimplemented!("the loop does not prune")
+        unreachable!("the loop does not prune")
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        unimplemented!("a turn says the order")
+        unreachable!("a turn says the order")
     }
 
     fn set_order(&self, _: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        unimplemented!("the loop sets nothing")
+        unreachable!("the loop sets nothing")
     }
 }
