@@ -155,11 +155,14 @@
 
 mod error;
 
+mod guarded;
+
 mod accepted;
 mod arrival;
 mod dead;
 mod event_order;
 mod failure;
+mod health;
 mod retry;
 mod stats;
 
@@ -194,6 +197,7 @@ pub use event_order::EventOrder;
 
 pub use attempt::Attempt;
 pub use failure::{Failure, FailureKind};
+pub use health::Health;
 pub use store::BoxFuture;
 pub use worker::Worker;
 

@@ -148,7 +148,12 @@ impl Run {
         let Some(mut process) = process else {
             return;
         };
-        drop(process.stop.take());
+        let stop = process.stop.take();
+        if let Some(stop) = stop
+            && self.world.chance(20)
+        {
+            let _ = stop.send(());
+        }
         let limit = self.world.setup.shutdown_timeout + STOP_SLACK;
         if let Some(mut worker) = process.worker.take()
             && timeout(limit, &mut worker).await.is_err()

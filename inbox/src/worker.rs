@@ -21,6 +21,8 @@ use crate::asked::Asked;
 use crate::attempt::Attempt;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::guarded::guard;
+use crate::health::{OnDuty, Record};
 use crate::outcome::Outcome;
 use crate::retry::{MAX_DELAY, Retry};
 use crate::store::BoxFuture;
@@ -50,6 +52,7 @@ pub struct Worker {
     arrived: Arc<Notify>,
     asked: Asked,
     keep_done: Option<Duration>,
+    health: Record,
     settings: Settings,
     shutdown: BoxFuture<'static, ()>,
 }
@@ -99,12 +102,14 @@ impl Worker {
         arrived: Arc<Notify>,
         asked: Asked,
         keep_done: Option<Duration>,
+        health: Record,
     ) -> Self {
         Self {
             engine,
             arrived,
             asked,
             keep_done,
+            health,
             settings: Settings::default(),
             shutdown: Box::pin(pending()),
         }
@@ -171,7 +176,8 @@ impl Worker {
     }
 
     /// Stops when this future ends, such as on a signal: from then on no event is taken, and those that
-    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout).
+    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout). If it panics, the worker
+    /// logs an error and stops in the same way.
     pub fn graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(signal);
         self
@@ -194,7 +200,9 @@ impl Worker {
     /// once, and can be replayed after an upgrade.
     ///
     /// While the database is down the worker keeps trying. If the returned future is dropped, the
-    /// handlers are cut short, and their events return when their leases expire.
+    /// handlers are cut short, and their events return when their leases expire. Deliveries are then
+    /// still accepted, so this is logged as an error, and [`Inbox::health`](crate::Inbox::health) says
+    /// so.
     ///
     /// # Panics
     ///
@@ -218,7 +226,7 @@ impl Worker {
                 let handled = async { handler(event, attempt).await.map_err(Into::into) };
                 match in_time(handler_timeout, handled).await {
                     Ok(()) => Outcome::Done,
-                    Err(failure) => Outcome::Failed(failure),
+                    Err(failure) => Outcome::failed(failure),
                 }
             })
         };
@@ -270,29 +278,36 @@ impl Worker {
     }
 
     async fn work(self, start: Arc<Start>) {
+        let on_duty = OnDuty::begin(self.health);
         let store = self.engine.store();
         let rounds = Rounds::new(
             store.clone(),
             self.settings.clone(),
-            start,
+            start.clone(),
             self.asked,
             self.shutdown,
         );
         let keep_done = self.keep_done;
-        match self.settings.until {
+        let ended = match self.settings.until {
             // In this task, so that the pruning ends with the worker.
             Until::Stopped => tokio::select! {
                 biased;
-                _ = rounds.run(&self.arrived) => {}
-                () = keep_pruning(store, keep_done) => {}
+                ended = rounds.run(&self.arrived) => ended,
+                () = keep_pruning(store.clone(), keep_done) => Until::Stopped,
             },
-            // A batch job may be over before a pruning beside it has come to anything.
-            Until::Idle => {
-                let ended = rounds.run(&self.arrived).await;
-                if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
-                    prune(&*store, keep_done).await;
-                }
-            }
+            Until::Idle => rounds.run(&self.arrived).await,
+        };
+        // A batch job may be over before a pruning beside it has come to anything.
+        if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
+            prune(&*store, keep_done).await;
+        }
+        // The handler is the user's, and what it has captured is dropped with it.
+        if guard(|| drop(start)).is_err() {
+            tracing::error!("a value that the handler had captured panicked when it was dropped");
+        }
+        match ended {
+            Until::Stopped => on_duty.stop(),
+            Until::Idle => on_duty.rest(),
         }
     }
 }

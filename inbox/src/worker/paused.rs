@@ -1,6 +1,7 @@
 //! The loop over a store in memory, on paused time: what it does when turns fail, hang and are
 //! forgotten, and when it renews, rests, stops and is idle.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::rounds::Rounds;
-use super::{Settings, Start, Until};
+use super::{Settings, Start, Until, Worker};
 use crate::accepted::EventState;
 use crate::asked::Asked;
-use crate::failure::FailureKind;
+use crate::engine::Engine;
+use crate::failure::{Failure, FailureKind};
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
@@ -76,6 +79,18 @@ async fn what_ended_is_settled_after_turns_that_fail_and_rests_between_them() {
     assert_eq!(store.rows()[0].attempts, 1);
     let times: Vec<_> = times(&store).iter().map(|at| (at * 10.0).round()).collect();
     assert_eq!(times, [0.0, 20.0, 25.0, 30.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_panics_is_taken_again() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    store.will(Fault::Panics);
+    let rounds = rounds(&store, until_idle(), taking(Duration::ZERO));
+    run(rounds, &Notify::new()).await;
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    let second = times(&store)[1];
+    assert!((0.5..0.6).contains(&second), "{second}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,6 +192,79 @@ async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more
     assert_eq!(ended, Until::Stopped);
     assert_eq!(count(EventState::Done), 6);
     assert_eq!(count(EventState::Waiting), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_future_that_panics_stops_the_worker_as_the_signal_does() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let shutdown = Box::pin(async {
+        sleep(secs(1.0)).await;
+        resume_unwind(Box::new("no signals here"))
+    });
+    let (settings, start) = (Settings::default(), taking(secs(5.0)));
+    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+}
+
+fn worker(store: &Arc<FakeStore>, health: &Record) -> Worker {
+    let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
+    Worker::new(engine, arrived, Asked::default(), None, health.clone())
+}
+
+/// Panics when it is dropped, with another one.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        resume_unwind(Box::new(Self));
+    }
+}
+
+/// What the user gives a worker is dropped when it ends.
+#[tokio::test(start_paused = true)]
+async fn a_handler_and_a_shutdown_future_that_panic_when_dropped_do_not_end_the_worker_before_its_end()
+ {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    store.add(EVENT);
+    let captured = PanicsOnDrop;
+    let handler = move |_, _| {
+        let _captured = &captured;
+        async { Ok::<(), Failure>(()) }
+    };
+    let captured = PanicsOnDrop;
+    let signal = async move {
+        let _captured = captured;
+        std::future::pending().await
+    };
+    let worker = worker(&store, &health).graceful_shutdown(signal);
+    worker.run_until_idle(handler).await;
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    assert!(health.read().is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_aborted_has_failed_and_one_that_was_told_to_has_stopped() {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    let handler = |_, _| async { Ok::<(), Failure>(()) };
+    let aborted = tokio::spawn(worker(&store, &health).run(handler));
+    sleep(secs(1.0)).await;
+    assert_eq!(health.read().workers_running, 1);
+    aborted.abort();
+    assert!(aborted.await.is_err());
+    assert_eq!(health.read().workers_failed, 1);
+
+    let stopped = worker(&store, &health).graceful_shutdown(sleep(secs(1.0)));
+    let stopped = tokio::spawn(stopped.run(handler));
+    sleep(secs(0.5)).await;
+    assert!(
+        health.read().is_healthy(),
+        "it takes the place of the first"
+    );
+    stopped.await.unwrap();
+    let health = health.read();
+    assert_eq!((health.workers_running, health.workers_stopped), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
+use crate::guarded::Guarded;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{Lease, Look, Turn, Turned, Verdict};
@@ -66,7 +67,7 @@ pub(super) struct Rounds {
     asked: Asked,
     /// The inbox's order, as the last turn found it.
     order: Option<EventOrder>,
-    shutdown: BoxFuture<'static, ()>,
+    shutdown: Guarded<BoxFuture<'static, ()>>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
     /// Whether the last turn found nothing due, and nothing runs.
@@ -95,7 +96,7 @@ impl Rounds {
             settle: Vec::new(),
             asked,
             order: None,
-            shutdown,
+            shutdown: Guarded::new(shutdown),
             deadline: None,
             idle: false,
         }
@@ -168,20 +169,25 @@ impl Rounds {
             Vec::new()
         };
         let settings = self.settings.clone();
-        let turn = store.turn(Turn {
-            settle: &settle,
-            renew: &renew,
-            take: plan.take,
-            lease: settings.lease,
-            retry: &settings.retry,
+        // A pool of the user's calls the user's code, and so may its errors.
+        let turn = Guarded::new(async {
+            let turn = Turn {
+                settle: &settle,
+                renew: &renew,
+                take: plan.take,
+                lease: settings.lease,
+                retry: &settings.retry,
+            };
+            store.turn(turn).await.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
         loop {
             tokio::select! {
                 biased;
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+                signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
                 turned = &mut turn => return match turned {
-                    Ok(turned) => turned.map_err(|error| error.to_string()),
+                    Ok(Ok(turned)) => turned,
+                    Ok(Err(_)) => Err("a turn panicked".to_owned()),
                     Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
                 },
                 () = at(self.deadline), if self.deadline.is_some() => {
@@ -248,7 +254,7 @@ impl Rounds {
         // keep it from being seen.
         tokio::select! {
             biased;
-            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+            signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
             Some(ended) = self.tasks.ended() => {
                 self.end(ended);
                 // There is room again, and what waited for the event may be due.
@@ -274,7 +280,10 @@ impl Rounds {
         .min()
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, signal: &Result<(), String>) {
+        if signal.is_err() {
+            tracing::error!("the future of graceful_shutdown panicked: the worker stops");
+        }
         tracing::debug!(running = self.tasks.len(), "the worker is stopping");
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
     }

@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::Instrument as _;
 
 use super::Start;
+use crate::guarded::{Guarded, text_of};
 use crate::outcome::Outcome;
 use crate::turn::{Claim, Lease};
 
@@ -55,8 +56,9 @@ impl Tasks {
             attempt = attempts
         );
         let start = start.clone();
-        // The handler is called within the task, so that a panic of it ends nothing but the task.
-        let work = async move {
+        // The handler is called within the task, and what it returns is read and dropped there, so
+        // that a panic of any of it is an outcome and nothing else.
+        let work = Guarded::new(async move {
             match Event::from_trusted_json(claim.body.clone()) {
                 Ok(event) => match &event.payload {
                     Err(malformed) if !accepts_malformed => Outcome::Malformed(malformed.clone()),
@@ -64,7 +66,8 @@ impl Tasks {
                 },
                 Err(error) => Outcome::Undecodable(error),
             }
-        };
+        });
+        let work = async { work.await.unwrap_or_else(|text| Outcome::panicked(&text)) };
         let task = self.running.spawn(work.instrument(span));
         let id = task.id();
         let held = Held {
@@ -102,7 +105,7 @@ impl Tasks {
             Err(error) => {
                 let id = error.id();
                 let outcome = match error.try_into_panic() {
-                    Ok(panic) => Outcome::panicked(&*panic),
+                    Ok(panic) => Outcome::panicked(&text_of(panic)),
                     Err(_) => Outcome::Cancelled,
                 };
                 (id, outcome)

@@ -73,7 +73,7 @@ impl Worker {
             + 'static,
     {
         let Some(store) = self.engine.sqlite() else {
-            return Err(WrongEngine::new(self.engine.name(), "SQLite"));
+            return Err(self.is_on_another_engine("SQLite"));
         };
         let handler = Arc::new(handler);
         self.settings.concurrency = 1;
@@ -175,7 +175,7 @@ impl Worker {
             + 'static,
     {
         let Some(store) = self.engine.postgres() else {
-            return Err(WrongEngine::new(self.engine.name(), "PostgreSQL"));
+            return Err(self.is_on_another_engine("PostgreSQL"));
         };
         let most = store.max_transactions();
         let concurrency = self.settings.concurrency;
@@ -231,6 +231,14 @@ impl Worker {
     {
         self.settings.until = Until::Idle;
         self.run_in_postgres_transaction(handler).await
+    }
+
+    /// The error is also logged: that of a spawned task reaches nobody.
+    fn is_on_another_engine(&self, wanted: &'static str) -> WrongEngine {
+        let error = WrongEngine::new(self.engine.name(), wanted);
+        self.health.fail();
+        tracing::error!(%error, "a worker could not begin");
+        error
     }
 }
 

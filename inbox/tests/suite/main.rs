@@ -9,6 +9,7 @@ mod workers;
 
 mod durable;
 mod leases;
+mod misbehaving;
 mod once;
 mod order;
 mod readme;

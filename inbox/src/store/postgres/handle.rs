@@ -20,16 +20,16 @@ impl PostgresStore {
     {
         let _turn = match self.transactions.acquire().await {
             Ok(turn) => turn,
-            Err(closed) => return Outcome::NotBegun(closed.into()),
+            Err(closed) => return Outcome::not_begun(closed),
         };
         let mut tx = match timeout(TURN_TIMEOUT, self.begin_held(lease)).await {
             Ok(Ok(Some(tx))) => tx,
             Ok(Ok(None)) => return Outcome::Lost,
-            Ok(Err(error)) => return Outcome::NotBegun(error),
-            Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
+            Ok(Err(error)) => return Outcome::not_begun(error),
+            Err(elapsed) => return Outcome::not_begun(elapsed),
         };
         if let Err(failure) = handler(&mut tx).await {
-            return Outcome::Failed(failure);
+            return Outcome::failed(failure);
         }
         let finish = async {
             // It fails if the handler's transaction is no more, or has failed.
@@ -46,8 +46,8 @@ impl PostgresStore {
         };
         // Unlike SQLite's, this end of the transaction may have to wait for a network.
         match timeout(TURN_TIMEOUT, finish).await {
-            Ok(finished) => finished.unwrap_or_else(Outcome::Failed),
-            Err(elapsed) => Outcome::Failed(elapsed.into()),
+            Ok(finished) => finished.unwrap_or_else(Outcome::failed),
+            Err(elapsed) => Outcome::failed(elapsed.into()),
         }
     }
 
