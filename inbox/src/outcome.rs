@@ -12,6 +12,8 @@ use crate::turn::Verdict;
 /// How long an event waits if its transaction could not begin: the database needs a rest.
 pub(crate) const DELAY_AFTER_NOT_BEGUN: Duration = Duration::from_millis(500);
 
+const CUT_SHORT: &str = "the worker stopped before the handler had ended";
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -31,8 +33,10 @@ pub(crate) enum Outcome {
     Malformed(Malformed),
     /// The handler panicked; this is the text that is kept.
     Panicked(String),
-    /// The task was cut short.
+    /// The task was cut short before the handler was called.
     Cancelled,
+    /// The handler was cut short.
+    CutShort,
 }
 
 impl Outcome {
@@ -84,6 +88,12 @@ impl Outcome {
             Self::Cancelled => Verdict::Returned {
                 delay: Duration::ZERO,
             },
+            // At once, since another worker may have the time. The attempt counts, or an event whose
+            // handler never ends would never die.
+            Self::CutShort => Verdict::after(
+                retry.after_in(attempts, Duration::ZERO),
+                CUT_SHORT.to_owned(),
+            ),
         })
     }
 }
@@ -196,6 +206,15 @@ mod tests {
         ] {
             assert_eq!(verdict(outcome, 3), Some(Verdict::Returned { delay }));
         }
+    }
+
+    #[test]
+    fn a_handler_that_was_cut_short_is_tried_again_at_once_until_the_last_attempt() {
+        assert_eq!(
+            verdict(Outcome::CutShort, 2),
+            again(Duration::ZERO, CUT_SHORT)
+        );
+        assert_eq!(verdict(Outcome::CutShort, 3), dead(CUT_SHORT));
     }
 
     #[test]

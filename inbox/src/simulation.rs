@@ -148,6 +148,7 @@ impl Run {
         let Some(mut process) = process else {
             return;
         };
+        self.world.mark(process.number, Mark::Stopped);
         let stop = process.stop.take();
         if let Some(stop) = stop
             && self.world.chance(20)

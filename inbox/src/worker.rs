@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use self::pruning::{keep_pruning, prune};
 use self::rounds::Rounds;
+use self::tasks::Begun;
 use crate::asked::Asked;
 use crate::attempt::Attempt;
 use crate::engine::Engine;
@@ -93,8 +94,8 @@ impl Default for Settings {
     }
 }
 
-/// Starts the handler of an event.
-type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Outcome> + Send + Sync;
+/// Starts the handler of an event, and notes when it has.
+type Start = dyn Fn(Event, Claim, Begun) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl Worker {
     pub(crate) fn new(
@@ -141,7 +142,8 @@ impl Worker {
     /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
     ///
     /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
-    /// crash counts as an attempt for all events that the process had.
+    /// crash counts as an attempt for all events that the process had; so does a stop for those whose
+    /// handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.max(1);
         self
@@ -158,7 +160,8 @@ impl Worker {
     /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
     ///
     /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
-    /// that blocks its thread cannot be dropped.
+    /// that blocks its thread cannot be dropped: a warning is logged, and its place stays taken until
+    /// the process ends, which counts as a failed attempt.
     pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handler_timeout = limit.into();
         self
@@ -184,8 +187,9 @@ impl Worker {
     }
 
     /// Sets how long running events may take to finish after the signal; 20 s unless set. Those that
-    /// have not finished by then are cut short and returned to the inbox, and the attempt does not
-    /// count; that takes 2 s more at most. Work in `spawn_blocking` is not cut short.
+    /// have not finished by then are cut short and returned to the inbox; that takes 2 s more at most.
+    /// The attempt counts, so that an event whose handler never ends dies in the end: after the last
+    /// attempt the event is dead. Work in `spawn_blocking` is not cut short.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
@@ -219,10 +223,11 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let handler = handler.clone();
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
+                begun.note();
                 let handled = async { handler(event, attempt).await.map_err(Into::into) };
                 match in_time(handler_timeout, handled).await {
                     Ok(()) => Outcome::Done,

@@ -110,6 +110,8 @@ pub(super) enum Mark {
     Fault,
     /// A turn was asked for, and its answer arrived.
     Turned { asked: Instant },
+    /// The process was told to stop.
+    Stopped,
     /// The process died.
     Cut,
 }

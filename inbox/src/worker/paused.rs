@@ -16,14 +16,16 @@ use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
 use crate::health::Record;
 use crate::outcome::Outcome;
-use crate::store::fake::{FakeStore, Fault};
+use crate::retry::Retry;
+use crate::store::fake::{FakeStore, Fault, Row};
 
 const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 /// Handlers that take so long, and succeed.
 fn taking(time: Duration) -> Arc<Start> {
-    Arc::new(move |_, _| {
+    Arc::new(move |_, _, begun| {
         Box::pin(async move {
+            begun.note();
             sleep(time).await;
             Outcome::Done
         })
@@ -269,19 +271,44 @@ async fn a_worker_that_is_aborted_has_failed_and_one_that_was_told_to_has_stoppe
 
 #[tokio::test(start_paused = true)]
 async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_events_returned() {
+    let row = stopped(Settings::default(), taking(secs(1e6))).await;
+    assert_eq!((row.state, row.attempts), (EventState::Waiting, 1));
+    let error = "the worker stopped before the handler had ended";
+    assert_eq!(row.last_error.as_deref(), Some(error));
+
+    let retry = Retry {
+        attempts: 1,
+        ..Retry::default()
+    };
+    let settings = Settings {
+        retry,
+        ..Settings::default()
+    };
+    let row = stopped(settings, taking(secs(1e6))).await;
+    assert_eq!((row.state, row.attempts), (EventState::Dead, 1));
+}
+
+/// As when it waits for a connection.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_handler_has_not_begun_at_the_end_of_a_stop_does_not_count() {
+    let waits: Arc<Start> = Arc::new(|_, _, _| Box::pin(std::future::pending()));
+    let row = stopped(Settings::default(), waits).await;
+    assert_eq!((row.state, row.attempts), (EventState::Waiting, 0));
+    assert_eq!(row.last_error, None);
+}
+
+/// The row of an event after a stop during its attempt.
+async fn stopped(settings: Settings, start: Arc<Start>) -> Row {
     let store = Arc::new(FakeStore::default());
     store.add(EVENT);
-    let settings = Settings::default();
     let limit = settings.shutdown_timeout;
     let shutdown = Box::pin(sleep(secs(1.0)));
-    let start = taking(secs(1e6));
     let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
     let begin = Instant::now();
     assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
     let took = begin.elapsed();
     assert!(took < secs(1.0) + limit + secs(2.0), "{took:?}");
-    let row = store.rows().remove(0);
-    assert_eq!((row.state, row.attempts), (EventState::Waiting, 0));
+    store.rows().remove(0)
 }
 
 #[tokio::test(start_paused = true)]

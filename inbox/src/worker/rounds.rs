@@ -11,7 +11,8 @@
 //! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
 //! turn may have been committed without an answer, and then settling again finds the leases gone.
 //! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
-//! settled, or at the deadline, when what still runs is cut short and given back.
+//! settled, or at the deadline, when what still runs is cut short and given back. The attempt of a
+//! handler that was called counts all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,6 +202,14 @@ impl Rounds {
     fn apply(&mut self, plan: &Plan, turned: Turned, planned_at: Instant, arrived: &Notify) {
         if plan.renew || self.tasks.is_empty() {
             self.times.renew = planned_at + self.settings.lease / 3;
+        }
+        if let Some(limit) = self.settings.handler_timeout.filter(|_| plan.renew) {
+            for lease in self.tasks.overdue(limit) {
+                tracing::warn!(
+                    id = lease.id,
+                    "a handler has exceeded its limit of {limit:?} and still runs: it blocks its thread"
+                );
+            }
         }
         self.settle.clear();
         for lease in turned.lost {

@@ -8,6 +8,7 @@ use ptolemy_webhooks::Event;
 #[cfg(feature = "sqlite")]
 use tokio::time::timeout;
 
+use super::tasks::Begun;
 use super::{Settings, Until, Worker, in_time};
 use crate::attempt::Attempt;
 use crate::error::WrongEngine;
@@ -82,12 +83,13 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
                 store
                     .handle(claim.lease, |connection| {
+                        begun.note();
                         let handled = handler(event, attempt, connection);
                         Box::pin(in_time(handler_timeout, with_warning(handled)))
                     })
@@ -192,12 +194,13 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
                 store
                     .handle(claim.lease, |connection| {
+                        begun.note();
                         let handled = handler(event, attempt, connection);
                         Box::pin(in_time(handler_timeout, handled))
                     })
