@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::guarded::guard;
 
-/// Whether the workers of an inbox run, in this process; returned by
+/// Whether the workers of an inbox run, in this process, and how many events died there; returned by
 /// [`Inbox::health`](crate::Inbox::health).
 ///
 /// A worker that starts takes the place of one that has stopped or failed. It serializes as an object
@@ -22,6 +22,9 @@ pub struct Health {
     /// Workers that have ended in another way: their futures were dropped, their tasks aborted, or they
     /// panicked; or that could not begin, since the inbox is on the other engine.
     pub workers_failed: u32,
+    /// Events that have died in these workers since the process began. Those that are dead now, in all
+    /// processes, are [`Stats::dead`](crate::Stats::dead).
+    pub events_died: u64,
 }
 
 impl Health {
@@ -37,10 +40,11 @@ impl Health {
 
 impl Serialize for Health {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut health = serializer.serialize_struct("Health", 3)?;
+        let mut health = serializer.serialize_struct("Health", 4)?;
         health.serialize_field("workers_running", &self.workers_running)?;
         health.serialize_field("workers_stopped", &self.workers_stopped)?;
         health.serialize_field("workers_failed", &self.workers_failed)?;
+        health.serialize_field("events_died", &self.events_died)?;
         health.end()
     }
 }
@@ -56,6 +60,10 @@ impl Record {
 
     fn change(&self, change: impl FnOnce(&mut Health)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn count_dead(&self) {
+        self.change(|health| health.events_died += 1);
     }
 
     /// A worker could not begin.
@@ -181,8 +189,15 @@ mod tests {
 
     #[test]
     fn health_serializes_with_its_names() {
-        let expected = r#"{"workers_running":0,"workers_stopped":0,"workers_failed":0}"#;
-        let health = serde_json::to_string(&Health::default()).unwrap();
+        let expected =
+            r#"{"workers_running":1,"workers_stopped":2,"workers_failed":3,"events_died":4}"#;
+        let health = Health {
+            workers_running: 1,
+            workers_stopped: 2,
+            workers_failed: 3,
+            events_died: 4,
+        };
+        let health = serde_json::to_string(&health).unwrap();
         assert_eq!(health, expected);
     }
 }

@@ -31,6 +31,24 @@ pub(crate) struct Claim {
     pub(crate) body: Bytes,
 }
 
+/// An event whose lease has expired.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Expired {
+    pub(crate) lease: Lease,
+    pub(crate) key: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) attempts: u32,
+}
+
+/// An event that has died, as it is logged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Died {
+    pub(crate) id: i64,
+    pub(crate) key: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) attempts: u32,
+}
+
 /// What becomes of an event that a worker had taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
@@ -136,6 +154,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Turned {
     /// Those of `settle` and `renew` that another worker has taken over.
     pub(crate) lost: Vec<Lease>,
+    /// Those whose lease had expired in their last attempt.
+    pub(crate) died: Vec<Died>,
     pub(crate) claims: Vec<Claim>,
     /// The inbox's order, if events were to be taken.
     pub(crate) order: Option<EventOrder>,

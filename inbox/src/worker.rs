@@ -283,13 +283,14 @@ impl Worker {
     }
 
     async fn work(self, start: Arc<Start>) {
-        let on_duty = OnDuty::begin(self.health);
+        let on_duty = OnDuty::begin(self.health.clone());
         let store = self.engine.store();
         let rounds = Rounds::new(
             store.clone(),
             self.settings.clone(),
             start.clone(),
             self.asked,
+            self.health,
             self.shutdown,
         );
         let keep_done = self.keep_done;

@@ -76,8 +76,10 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
             _ => Ok(()),
         }
     };
-    let worker = tokio::spawn(inbox.worker().max_attempts(1).run(handler));
-    logs.until("an attempt failed id=1 attempt=1").await;
+    let worker = inbox.worker().max_attempts(2);
+    let worker = worker.backoff(Duration::from_millis(1), Duration::from_millis(2));
+    let worker = tokio::spawn(worker.run(handler));
+    logs.until("an attempt failed id=2 attempt=1").await;
     while inbox.stats().await.unwrap().dead < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -106,6 +108,13 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     worker.abort();
 
     let text = logs.text();
+    for (id, event_type, attempts) in [(1, "a.fails", 1), (2, "a.panics", 2)] {
+        let dead = format!(
+            "ERROR ptolemy_webhooks_inbox::worker::rounds: an event is dead: look at its last_error, \
+             then replay or discard it id={id} event_type=\"{event_type}\" attempts={attempts} key=\""
+        );
+        assert_eq!(text.matches(&dead).count(), 1, "{dead} in\n{text}");
+    }
     let known = "event type in the list of this library: another shape";
     assert_eq!(text.matches(known).count(), 1, "{text}");
     for expected in [

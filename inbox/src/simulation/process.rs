@@ -28,6 +28,7 @@ pub(super) struct Process {
     pub(super) number: usize,
     pub(super) line: Arc<Line>,
     pub(super) batcher: Arc<Batcher>,
+    pub(super) health: Record,
     pub(super) worker: Option<JoinHandle<()>>,
     /// Dropping it stops the worker, and so does sending, through a panic.
     pub(super) stop: Option<oneshot::Sender<()>>,
@@ -41,13 +42,13 @@ impl Process {
         let store: Arc<dyn Store> = line.clone();
         let arrived = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel::<()>();
-        let setup = &world.setup;
+        let (setup, health) = (&world.setup, Record::default());
         let worker = Worker::new(
             Engine::Fake(store.clone()),
             arrived.clone(),
             Asked::default(),
             None,
-            Record::default(),
+            health.clone(),
         )
         .concurrency(setup.concurrency)
         .lease(setup.lease)
@@ -69,6 +70,7 @@ impl Process {
             number,
             line,
             batcher: Arc::new(Batcher::new(store, arrived)),
+            health,
             worker: Some(tokio::spawn(worker.run(handler))),
             stop: Some(stop),
             accepts: Mutex::default(),

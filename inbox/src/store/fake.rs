@@ -25,7 +25,7 @@ use crate::dead::DeadLetter;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::turn::{Claim, Lease, Turn, Turned, Verdict};
+use crate::turn::{Claim, Expired, Lease, Turn, Turned, Verdict};
 
 /// A key that the store rejects, whatever else it does with the batch.
 pub(crate) const REJECTED_KEY: &str = "rejected";
@@ -306,24 +306,24 @@ impl Steps for Transaction {
         Ok(lost)
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
+    async fn expired(&mut self) -> Result<Vec<Expired>, BoxError> {
         let now = self.now;
         let running = self
             .all()
             .filter(|(_, row)| row.state == EventState::Running);
         let expired = running.filter(|(_, row)| row.lease_until < now);
         let expired: Vec<_> = expired
-            .map(|(id, row)| {
-                (
-                    Lease {
-                        id,
-                        token: row.token,
-                    },
-                    row.attempts,
-                )
+            .map(|(id, row)| Expired {
+                lease: Lease {
+                    id,
+                    token: row.token,
+                },
+                key: row.arrival.key.clone(),
+                event_type: None,
+                attempts: row.attempts,
             })
             .collect();
-        self.expired = expired.iter().map(|(lease, _)| *lease).collect();
+        self.expired = expired.iter().map(|expired| expired.lease).collect();
         Ok(expired)
     }
 

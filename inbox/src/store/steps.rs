@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::choice::{Choice, Due, Resource};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
+use crate::retry::Retry;
+use crate::turn::{Claim, Died, Expired, Lease, Look, Turn, Turned, Verdict};
 
 /// How many expired leases one turn looks at.
 pub(super) const EXPIRED_PER_TURN: i64 = 100;
@@ -32,8 +33,8 @@ pub(super) trait Steps: Send {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Returns leases that have expired, and which attempt each was.
-    fn expired(&mut self) -> impl Future<Output = Result<Vec<(Lease, u32)>, BoxError>> + Send;
+    /// Returns events whose leases have expired, with the attempt that each was.
+    fn expired(&mut self) -> impl Future<Output = Result<Vec<Expired>, BoxError>> + Send;
 
     /// Returns events that are due, the longest due first.
     fn due(&mut self, take: usize) -> impl Future<Output = Result<Vec<i64>, BoxError>> + Send;
@@ -83,17 +84,7 @@ pub(super) async fn take_turn<S: Steps>(
             .lost
             .extend(steps.renew(turn.renew, turn.lease).await?);
     }
-    let expired = steps.expired().await?.into_iter();
-    let expired: Vec<_> = expired
-        .map(|(lease, attempts)| {
-            let delay = turn.retry.after(attempts);
-            (lease, Verdict::after(delay, LEASE_EXPIRED.to_owned()))
-        })
-        .collect();
-    if !expired.is_empty() {
-        // One that is lost at this instant has another owner, who needs nothing from here.
-        let _lost = steps.settle(&expired).await?;
-    }
+    turned.died = settle_expired(steps, turn.retry).await?;
     if turn.take > 0 {
         turned.order = steps.order().await?;
         let (ids, next) = match turned.order {
@@ -106,6 +97,32 @@ pub(super) async fn take_turn<S: Steps>(
         }
     }
     Ok(turned)
+}
+
+/// Settles the events whose leases have expired, and returns those that have died.
+async fn settle_expired<S: Steps>(steps: &mut S, retry: &Retry) -> Result<Vec<Died>, BoxError> {
+    let (mut settle, mut died) = (Vec::new(), Vec::new());
+    for expired in steps.expired().await? {
+        let delay = retry.after(expired.attempts);
+        settle.push((
+            expired.lease,
+            Verdict::after(delay, LEASE_EXPIRED.to_owned()),
+        ));
+        if delay.is_none() {
+            died.push(Died {
+                id: expired.lease.id,
+                key: expired.key,
+                event_type: expired.event_type,
+                attempts: expired.attempts,
+            });
+        }
+    }
+    if !settle.is_empty() {
+        // One that is lost at this instant has another owner, who needs nothing from here.
+        let lost = steps.settle(&settle).await?;
+        died.retain(|died| lost.iter().all(|lease| lease.id != died.id));
+    }
+    Ok(died)
 }
 
 async fn choose<S: Steps>(
@@ -150,7 +167,6 @@ async fn choose_in_order<S: Steps>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retry::Retry;
 
     const LEASE: Duration = Duration::from_secs(30);
 
@@ -164,11 +180,20 @@ mod tests {
         Lease { id, token: 1 }
     }
 
+    fn expired(id: i64, attempts: u32) -> Expired {
+        Expired {
+            lease: lease(id),
+            key: "k".to_owned(),
+            event_type: None,
+            attempts,
+        }
+    }
+
     /// Writes down which steps are taken, and answers as it is set.
     #[derive(Default)]
     struct Fake {
         took: Vec<String>,
-        expired: Vec<(Lease, u32)>,
+        expired: Vec<Expired>,
         /// `None` while another worker keeps this one out.
         order: Option<EventOrder>,
         due: Vec<i64>,
@@ -196,7 +221,7 @@ mod tests {
             Ok(lost.filter(|lease| lease.id < 0).collect())
         }
 
-        async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
+        async fn expired(&mut self) -> Result<Vec<Expired>, BoxError> {
             self.took.push("expired".to_owned());
             Ok(std::mem::take(&mut self.expired))
         }
@@ -257,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn what_ended_is_settled_then_leases_are_renewed_and_expire_and_then_events_are_taken() {
         let mut fake = Fake {
-            expired: vec![(lease(3), 1), (lease(4), 2)],
+            expired: vec![expired(3, 1), expired(4, 2), expired(-4, 2)],
             order: Some(EventOrder::AsDue),
             due: vec![5, 6],
             ..Fake::default()
@@ -276,13 +301,15 @@ mod tests {
                 "renew 2",
                 "expired",
                 // The second was the last attempt.
-                "settle 3:waiting 4:dead",
+                "settle 3:waiting 4:dead -4:dead",
                 "order",
                 "due 2",
                 "claim [5, 6]",
             ]
         );
         assert_eq!(turned.lost, [lease(-1), lease(-2)]);
+        let died: Vec<_> = turned.died.iter().map(|died| died.id).collect();
+        assert_eq!(died, [4], "the other one was lost at this instant");
         assert_eq!(turned.next, Look::AtOnce);
     }
 

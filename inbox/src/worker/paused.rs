@@ -17,6 +17,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::retry::Retry;
+use crate::store::BoxFuture;
 use crate::store::fake::{FakeStore, Fault, Row};
 
 const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
@@ -41,7 +42,17 @@ fn until_idle() -> Settings {
 
 fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
     let never = Box::pin(std::future::pending());
-    Rounds::new(store.clone(), settings, start, Asked::default(), never)
+    rounds_until(store, settings, start, never)
+}
+
+fn rounds_until(
+    store: &Arc<FakeStore>,
+    settings: Settings,
+    start: Arc<Start>,
+    shutdown: BoxFuture<'static, ()>,
+) -> Rounds {
+    let (asked, health) = (Asked::default(), Record::default());
+    Rounds::new(store.clone(), settings, start, asked, health, shutdown)
 }
 
 /// Runs the loop; a loop that does not end fails the test.
@@ -180,7 +191,7 @@ async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more
         let _ = stopped.await;
     });
     let start = taking(secs(5.0));
-    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let rounds = rounds_until(&store, settings, start, shutdown);
     let count = |state| store.rows().iter().filter(|row| row.state == state).count();
     let watch = async {
         for _ in 0..7 {
@@ -205,7 +216,7 @@ async fn a_shutdown_future_that_panics_stops_the_worker_as_the_signal_does() {
         resume_unwind(Box::new("no signals here"))
     });
     let (settings, start) = (Settings::default(), taking(secs(5.0)));
-    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let rounds = rounds_until(&store, settings, start, shutdown);
     assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
     assert_eq!(store.rows()[0].state, EventState::Done);
 }
@@ -269,6 +280,40 @@ async fn a_worker_that_is_aborted_has_failed_and_one_that_was_told_to_has_stoppe
     assert_eq!((health.workers_running, health.workers_stopped), (0, 1));
 }
 
+/// Also if the database has forgotten to answer, and if the lease expired in the last attempt.
+#[tokio::test(start_paused = true)]
+async fn each_event_that_dies_is_counted_once() {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    for _ in 0..3 {
+        store.add(EVENT);
+    }
+    let worker = |lease| worker(&store, &health).max_attempts(1).lease(lease);
+    let fails = |_, _| async {
+        sleep(secs(1.0)).await;
+        Err::<(), _>(Failure::retry("it fails"))
+    };
+    let fault = async {
+        sleep(secs(0.5)).await;
+        store.will(Fault::Forgets);
+    };
+    let run = worker(secs(30.0)).concurrency(3).run_until_idle(fails);
+    tokio::join!(run, fault);
+    let dead = |store: &FakeStore| {
+        let rows = store.rows().into_iter();
+        rows.filter(|row| row.state == EventState::Dead).count()
+    };
+    assert_eq!((dead(&store), health.read().events_died), (3, 3));
+
+    // A worker dies in the only attempt, and the next one finds that.
+    store.add(EVENT);
+    let run = worker(secs(5.0)).run(|_, _| std::future::pending::<Result<(), Failure>>());
+    assert!(timeout(secs(1.0), run).await.is_err());
+    sleep(secs(10.0)).await;
+    assert_eq!((dead(&store), health.read().events_died), (3, 3));
+    worker(secs(5.0)).run_until_idle(fails).await;
+    assert_eq!((dead(&store), health.read().events_died), (4, 4));
+}
+
 #[tokio::test(start_paused = true)]
 async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_events_returned() {
     let row = stopped(Settings::default(), taking(secs(1e6))).await;
@@ -303,7 +348,7 @@ async fn stopped(settings: Settings, start: Arc<Start>) -> Row {
     store.add(EVENT);
     let limit = settings.shutdown_timeout;
     let shutdown = Box::pin(sleep(secs(1.0)));
-    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let rounds = rounds_until(&store, settings, start, shutdown);
     let begin = Instant::now();
     assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
     let took = begin.elapsed();

@@ -25,9 +25,10 @@ use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::guarded::Guarded;
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Lease, Look, Turn, Turned, Verdict};
+use crate::turn::{Died, Lease, Look, Turn, Turned, Verdict};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -64,6 +65,11 @@ pub(super) struct Rounds {
     tasks: Tasks,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
+    /// Those of `settle` that die.
+    dying: Vec<Died>,
+    /// A turn has failed since something was settled: it may have been committed without an answer.
+    unsure: bool,
+    health: Record,
     times: Times,
     asked: Asked,
     /// The inbox's order, as the last turn found it.
@@ -81,6 +87,7 @@ impl Rounds {
         settings: Settings,
         start: Arc<Start>,
         asked: Asked,
+        health: Record,
         shutdown: BoxFuture<'static, ()>,
     ) -> Self {
         let now = Instant::now();
@@ -95,6 +102,9 @@ impl Rounds {
             start,
             tasks: Tasks::default(),
             settle: Vec::new(),
+            dying: Vec::new(),
+            unsure: false,
+            health,
             asked,
             order: None,
             shutdown: Guarded::new(shutdown),
@@ -133,6 +143,7 @@ impl Rounds {
                     Err(error) => {
                         tracing::warn!(error, "the worker cannot reach the database; retrying");
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
+                        self.unsure = true;
                     }
                 },
                 None => self.wait(arrived).await,
@@ -212,6 +223,7 @@ impl Rounds {
             }
         }
         self.settle.clear();
+        self.report_dead(turned.died, &turned.lost);
         for lease in turned.lost {
             self.tasks.lose(lease);
         }
@@ -237,6 +249,32 @@ impl Rounds {
             Look::AtOnce => {}
             Look::Soon => self.times.look = planned_at + LOOK_SOON.min(self.settings.poll),
             Look::Later => self.times.look = planned_at + self.settings.poll,
+        }
+    }
+
+    /// Logs and counts the events that have died, once they are dead in the table.
+    fn report_dead(&mut self, expired: Vec<Died>, lost: &[Lease]) {
+        let unsure = std::mem::take(&mut self.unsure);
+        let mut died = std::mem::take(&mut self.dying);
+        // A lease may be lost because a turn without an answer has settled it.
+        died.retain(|died| unsure || lost.iter().all(|lease| lease.id != died.id));
+        died.extend(expired);
+        for Died {
+            id,
+            event_type,
+            attempts,
+            key,
+        } in died
+        {
+            let event_type = event_type.as_deref().unwrap_or("-");
+            tracing::error!(
+                id,
+                event_type,
+                attempts,
+                key,
+                "an event is dead: look at its last_error, then replay or discard it"
+            );
+            self.health.count_dead();
         }
     }
 
@@ -299,23 +337,25 @@ impl Rounds {
 
     /// Notes how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
-        for (
-            Held {
-                lease, attempts, ..
-            },
-            outcome,
-        ) in ended
-        {
+        for (held, outcome) in ended {
+            let (lease, attempts) = (held.lease, held.attempts);
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
-            if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
-                tracing::warn!(
+            match verdict {
+                Verdict::Again { delay, .. } => tracing::warn!(
                     id = lease.id,
                     attempt = attempts,
-                    again_in = verdict.delay().map(tracing::field::debug),
+                    again_in = ?delay,
                     "an attempt failed"
-                );
+                ),
+                Verdict::Dead { .. } => self.dying.push(Died {
+                    id: lease.id,
+                    key: held.key,
+                    event_type: held.event_type,
+                    attempts,
+                }),
+                _ => {}
             }
             self.settle.push((lease, verdict));
         }
@@ -342,8 +382,9 @@ impl Rounds {
             take: 0,
             renew: false,
         };
-        if let Err(error) = self.turn(&settle).await {
-            tracing::warn!(error, "events return when their leases expire");
+        match self.turn(&settle).await {
+            Ok(turned) => self.report_dead(turned.died, &turned.lost),
+            Err(error) => tracing::warn!(error, "events return when their leases expire"),
         }
     }
 }

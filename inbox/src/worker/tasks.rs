@@ -38,6 +38,8 @@ impl Begun {
 pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) attempts: u32,
+    pub(super) key: String,
+    pub(super) event_type: Option<String>,
     task: AbortHandle,
     begun: Begun,
     /// It was found overdue.
@@ -72,11 +74,11 @@ impl Tasks {
     /// Starts the task of an event.
     pub(super) fn begin(&mut self, claim: Claim, start: &Arc<Start>, accepts_malformed: bool) {
         let (lease, attempts) = (claim.lease, claim.attempts);
-        let event_type = claim.event_type.as_deref().unwrap_or("-");
+        let (key, event_type) = (claim.key.clone(), claim.event_type.clone());
         let span = tracing::info_span!(
             "ptolemy_inbox_handle",
             id = lease.id,
-            event_type,
+            event_type = event_type.as_deref().unwrap_or("-"),
             attempt = attempts
         );
         let (start, begun) = (start.clone(), Begun::default());
@@ -98,6 +100,8 @@ impl Tasks {
         let held = Held {
             lease,
             attempts,
+            key,
+            event_type,
             task,
             begun,
             overdue: false,
@@ -170,7 +174,7 @@ impl Tasks {
     }
 }
 
-/// Logs what an operator must know of how an attempt ended. The errors of handlers are not logged,
+/// Logs what an operator must know of how an attempt ended, besides that it failed. The errors of handlers are not logged,
 /// since they may quote the event; the errors of this crate and of the core do not.
 fn log(held: &Held, outcome: &Outcome) {
     let id = held.lease.id;

@@ -13,7 +13,7 @@ use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
-use crate::turn::{Claim, Lease, Verdict};
+use crate::turn::{Claim, Expired, Lease, Verdict};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
@@ -94,9 +94,9 @@ impl Steps for PostgresSteps<'_> {
         Ok(lost.copied().collect())
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-        let rows: Vec<(i64, i64, i32)> = sqlx::query_as(
-            "SELECT id, lease_token, attempts FROM ptolemy_inbox
+    async fn expired(&mut self) -> Result<Vec<Expired>, BoxError> {
+        let rows: Vec<(i64, i64, i32, String, Option<String>)> = sqlx::query_as(
+            "SELECT id, lease_token, attempts, dedup_key, event_type FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND lease_until < now()
              ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
         )
@@ -104,7 +104,14 @@ impl Steps for PostgresSteps<'_> {
         .fetch_all(&mut *self.tx)
         .await?;
         rows.into_iter()
-            .map(|(id, token, attempts)| Ok((Lease { id, token }, u32::try_from(attempts)?)))
+            .map(|(id, token, attempts, key, event_type)| {
+                Ok(Expired {
+                    lease: Lease { id, token },
+                    key,
+                    event_type,
+                    attempts: u32::try_from(attempts)?,
+                })
+            })
             .collect()
     }
 

@@ -13,7 +13,7 @@ use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
-use crate::turn::{Claim, Lease, Verdict};
+use crate::turn::{Claim, Expired, Lease, Verdict};
 
 pub(super) struct SqliteSteps<'t> {
     tx: &'t mut SqliteConnection,
@@ -61,9 +61,9 @@ impl Steps for SqliteSteps<'_> {
         Ok(lost)
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-        let rows: Vec<(i64, i64, u32)> = sqlx::query_as(
-            "SELECT id, lease_token, attempts FROM ptolemy_inbox
+    async fn expired(&mut self) -> Result<Vec<Expired>, BoxError> {
+        let rows: Vec<(i64, i64, u32, String, Option<String>)> = sqlx::query_as(
+            "SELECT id, lease_token, attempts, dedup_key, event_type FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND lease_until < ? LIMIT ?",
         )
         .bind(clock::text(self.now))
@@ -72,7 +72,12 @@ impl Steps for SqliteSteps<'_> {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|(id, token, attempts)| (Lease { id, token }, attempts))
+            .map(|(id, token, attempts, key, event_type)| Expired {
+                lease: Lease { id, token },
+                key,
+                event_type,
+                attempts,
+            })
             .collect())
     }
 
