@@ -30,7 +30,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long any other call of the database may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -88,7 +88,7 @@ impl Default for Settings {
             retry: Retry::default(),
             handler_timeout: Some(Duration::from_secs(15 * 60)),
             accepts_malformed: false,
-            shutdown_timeout: Duration::from_secs(20),
+            shutdown_timeout: Duration::from_secs(15),
             until: Until::Stopped,
         }
     }
@@ -186,10 +186,17 @@ impl Worker {
         self
     }
 
-    /// Sets how long running events may take to finish after the signal; 20 s unless set. Those that
+    /// Sets how long running events may take to finish after the signal; 15 s unless set. Those that
     /// have not finished by then are cut short and returned to the inbox; that takes 2 s more at most.
     /// The attempt counts, so that an event whose handler never ends dies in the end: after the last
-    /// attempt the event is dead. Work in `spawn_blocking` is not cut short.
+    /// attempt the event is dead.
+    ///
+    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. With the
+    /// defaults, the 5 s that an accept may take and then the worker's 17 s leave time to spare; if you
+    /// raise this timeout, raise that limit too. Work in `spawn_blocking` is not cut short, and the end
+    /// of a runtime waits for it: end with
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that may take
+    /// long.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
@@ -285,7 +292,7 @@ impl Worker {
     async fn work(self, start: Arc<Start>) {
         let on_duty = OnDuty::begin(self.health.clone());
         let store = self.engine.store();
-        let rounds = Rounds::new(
+        let mut rounds = Rounds::new(
             store.clone(),
             self.settings.clone(),
             start.clone(),
@@ -305,8 +312,13 @@ impl Worker {
         };
         // A batch job may be over before a pruning beside it has come to anything.
         if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
-            prune(&*store, keep_done).await;
+            tokio::select! {
+                biased;
+                () = rounds.signal() => {}
+                () = prune(&*store, keep_done) => {}
+            }
         }
+        drop(rounds);
         // The handler is the user's, and what it has captured is dropped with it.
         if guard(|| drop(start)).is_err() {
             tracing::error!("a value that the handler had captured panicked when it was dropped");

@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::rounds::Rounds;
+use super::rounds::{CUT_SHORT_TIMEOUT, Rounds};
 use super::{Settings, Start, Until, Worker};
 use crate::accepted::EventState;
 use crate::asked::Asked;
 use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
 use crate::health::Record;
+use crate::inbox::ACCEPT_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::retry::Retry;
 use crate::store::BoxFuture;
@@ -56,7 +57,7 @@ fn rounds_until(
 }
 
 /// Runs the loop; a loop that does not end fails the test.
-async fn run(rounds: Rounds, arrived: &Notify) -> Until {
+async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
     let ended = timeout(secs(86_400.0), rounds.run(arrived)).await;
     ended.expect("it ends within a day")
 }
@@ -223,7 +224,8 @@ async fn a_shutdown_future_that_panics_stops_the_worker_as_the_signal_does() {
 
 fn worker(store: &Arc<FakeStore>, health: &Record) -> Worker {
     let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
-    Worker::new(engine, arrived, Asked::default(), None, health.clone())
+    let keep_done = None;
+    Worker::new(engine, arrived, Asked::default(), keep_done, health.clone())
 }
 
 /// Panics when it is dropped, with another one.
@@ -331,6 +333,57 @@ async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_even
     };
     let row = stopped(settings, taking(secs(1e6))).await;
     assert_eq!((row.state, row.attempts), (EventState::Dead, 1));
+}
+
+/// Of the 30 s that Kubernetes gives, at least 5 are left to the rest of the program.
+const MAX_STOP: Duration = Duration::from_secs(25);
+
+#[test]
+fn the_defaults_of_a_stop_fit_in_25_seconds_together() {
+    let worker = Settings::default().shutdown_timeout + 2 * CUT_SHORT_TIMEOUT;
+    // A server that lets its requests finish before its worker is told to stop, as the example does.
+    let all = ACCEPT_TIMEOUT + worker;
+    assert!(all <= MAX_STOP, "{all:?}");
+}
+
+/// The handler never returns, and from the signal on, or before, the database does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_stop_with_defaults_ends_in_time_whatever_hangs() {
+    for hangs_from in [0.9, 1.5, 15.5] {
+        let store = Arc::new(FakeStore::default());
+        store.add(EVENT);
+        let shutdown = Box::pin(sleep(secs(1.0)));
+        let start = taking(secs(1e6));
+        let rounds = rounds_until(&store, Settings::default(), start, shutdown);
+        let hangs = async {
+            sleep(secs(hangs_from)).await;
+            for _ in 0..9 {
+                store.will(Fault::Hangs);
+            }
+        };
+        let begin = Instant::now();
+        let arrived = Notify::new();
+        let ended = async {
+            run(rounds, &arrived).await;
+            begin.elapsed() - secs(1.0)
+        };
+        let (took, ()) = tokio::join!(ended, hangs);
+        assert!(took + ACCEPT_TIMEOUT <= MAX_STOP, "{hangs_from}: {took:?}");
+        assert_eq!(store.rows()[0].state, EventState::Running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_job_that_prunes_at_its_end_stops_on_the_signal() {
+    let store = Arc::new(FakeStore::default());
+    let (health, keep_done) = (Record::default(), Some(Duration::ZERO));
+    let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
+    let worker = Worker::new(engine, arrived, Asked::default(), keep_done, health.clone())
+        .graceful_shutdown(sleep(secs(1.0)));
+    let begin = Instant::now();
+    let handler = |_, _| async { Ok::<(), Failure>(()) };
+    worker.run_until_idle(handler).await;
+    assert_eq!(begin.elapsed().as_secs(), 1);
 }
 
 /// As when it waits for a connection.

@@ -40,7 +40,7 @@ const LOOK_SOON: Duration = Duration::from_millis(50);
 const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// How long tasks that were cut short may take to end, and how long the last turn may take.
-const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When the next turn is due, and for what.
 struct Times {
@@ -115,7 +115,7 @@ impl Rounds {
 
     /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted in
     /// this process.
-    pub(super) async fn run(mut self, arrived: &Notify) -> Until {
+    pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
             if let Some(deadline) = self.deadline {
@@ -149,6 +149,15 @@ impl Rounds {
                 None => self.wait(arrived).await,
             }
         }
+    }
+
+    /// Waits for the signal to stop, if it has not come.
+    pub(super) async fn signal(&mut self) {
+        if self.deadline.is_some() {
+            std::future::pending().await
+        }
+        let signal = (&mut self.shutdown).await;
+        self.stop(&signal);
     }
 
     /// What to do now; `None` if there is nothing, or the loop rests.
