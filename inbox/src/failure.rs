@@ -89,7 +89,7 @@ impl Failure {
         Self::with(error.into(), FailureKind::Retry)
     }
 
-    /// Tries again after this delay, a year at most, unless this was the last attempt.
+    /// Tries again after this delay, from 100 ms to a year, unless this was the last attempt.
     #[must_use]
     pub fn retry_in(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(error.into(), FailureKind::RetryIn { delay })
@@ -101,7 +101,7 @@ impl Failure {
         Self::with(error.into(), FailureKind::Permanent)
     }
 
-    /// Waits for this delay, a year at most, and does not count the attempt.
+    /// Waits for this delay, from 100 ms to a year, and does not count the attempt.
     ///
     /// For what has to wait and has not failed: an exchange that is closed, a limit that is used up.
     /// There is no limit to how often an event is postponed. If the inbox's order is by resource,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ptolemy_webhooks::{DecodeError, Malformed};
 
 use crate::failure::{Failure, FailureKind, kept};
-use crate::retry::{MAX_DELAY, Retry};
+use crate::retry::{MAX_DELAY, MIN_DELAY, Retry};
 use crate::turn::Verdict;
 
 /// How long an event waits if its transaction could not begin: the database needs a rest.
@@ -65,11 +65,12 @@ impl Outcome {
             Self::Failed(kind, error) => match kind {
                 FailureKind::Retry => Verdict::after(retry.after(attempts), error),
                 FailureKind::RetryIn { delay } => {
+                    let delay = delay.max(MIN_DELAY);
                     Verdict::after(retry.after_in(attempts, delay), error)
                 }
                 FailureKind::Permanent => Verdict::after(None, error),
                 FailureKind::Postpone { delay } => Verdict::Postponed {
-                    delay: delay.min(MAX_DELAY),
+                    delay: delay.clamp(MIN_DELAY, MAX_DELAY),
                     reason: error,
                 },
             },
@@ -189,7 +190,11 @@ mod tests {
 
     #[test]
     fn an_event_is_postponed_as_often_as_its_handler_asks_for_it() {
-        for (asked, delay) in [(HOUR, HOUR), (Duration::MAX, MAX_DELAY)] {
+        for (asked, delay) in [
+            (HOUR, HOUR),
+            (Duration::ZERO, MIN_DELAY),
+            (Duration::MAX, MAX_DELAY),
+        ] {
             let failed = Outcome::failed(Failure::postpone(asked, "closed"));
             let reason = "closed".to_owned();
             let postponed = Verdict::Postponed { delay, reason };

@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::guarded::guard;
 use crate::health::{OnDuty, Record};
 use crate::outcome::Outcome;
-use crate::retry::{MAX_DELAY, Retry};
+use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
 use crate::turn::Claim;
 
@@ -139,21 +139,22 @@ impl Worker {
         self
     }
 
-    /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
+    /// Sets how many attempts are made before an event is dead, from 1 to a million; 20 unless set.
     ///
     /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
     /// crash counts as an attempt for all events that the process had; so does a stop for those whose
     /// handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.retry.attempts = attempts.max(1);
+        self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self
     }
 
     /// Sets the delay before the second attempt, which doubles with each attempt, and the longest
-    /// delay; 1 s and 1 h unless set. Jitter adds up to as much again, within the longest.
+    /// delay; 1 s and 1 h unless set, both from 100 ms to a year. Jitter adds up to as much again,
+    /// within the longest.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.retry.first = first;
-        self.settings.retry.longest = longest;
+        self.settings.retry.first = first.clamp(MIN_DELAY, MAX_DELAY);
+        self.settings.retry.longest = longest.clamp(MIN_DELAY, MAX_DELAY);
         self
     }
 

@@ -98,9 +98,10 @@ impl SqliteStore {
         )
         .fetch_one(connection)
         .await?;
-        Ok(match latest {
-            Some(latest) => self.clock.at_least(clock::parse(&latest)?),
-            None => self.clock.now(),
+        // A text that is not a time must not stop whatever needs one.
+        Ok(match latest.map(|latest| clock::parse(&latest)) {
+            Some(Ok(latest)) => self.clock.at_least(latest),
+            Some(Err(_)) | None => self.clock.now(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -17,7 +18,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::health::Record;
 use crate::inbox::ACCEPT_TIMEOUT;
 use crate::outcome::Outcome;
-use crate::retry::Retry;
+use crate::retry::{MAX_ATTEMPTS, Retry};
 use crate::store::BoxFuture;
 use crate::store::fake::{FakeStore, Fault, Row};
 
@@ -280,6 +281,40 @@ async fn a_worker_that_is_aborted_has_failed_and_one_that_was_told_to_has_stoppe
     stopped.await.unwrap();
     let health = health.read();
     assert_eq!((health.workers_running, health.workers_stopped), (0, 1));
+}
+
+/// A failure, the longest delay, and the most calls in 3 s.
+type Failing = (fn() -> Failure, Duration, usize);
+
+/// A first delay of zero would never grow, and a delay of the handler's own may be zero by mistake.
+#[tokio::test(start_paused = true)]
+async fn no_event_is_tried_more_often_than_ten_times_a_second() {
+    const ZERO: Duration = Duration::ZERO;
+    let fails: [Failing; 4] = [
+        (|| Failure::retry("it fails"), Duration::MAX, 6),
+        (|| Failure::retry("it fails"), ZERO, 31),
+        (|| Failure::retry_in(ZERO, "it fails"), ZERO, 31),
+        (|| Failure::postpone(ZERO, "it waits"), ZERO, 31),
+    ];
+    for (number, (failure, longest, most)) in fails.into_iter().enumerate() {
+        let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+        store.add(EVENT);
+        let worker = worker(&store, &health)
+            .poll_interval(ZERO)
+            .max_attempts(u32::MAX)
+            .backoff(ZERO, longest)
+            .graceful_shutdown(sleep(secs(3.0)));
+        assert_eq!(worker.settings.retry.attempts, MAX_ATTEMPTS);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let handler = move |_, _| {
+            counted.fetch_add(1, Relaxed);
+            std::future::ready(Err::<(), _>(failure()))
+        };
+        worker.run(handler).await;
+        let calls = calls.load(Relaxed);
+        assert!((4..=most).contains(&calls), "{number}: {calls}");
+    }
 }
 
 /// Also if the database has forgotten to answer, and if the lease expired in the last attempt.

@@ -20,6 +20,7 @@ on_both_engines! {
     a_poisoned_error_or_panic_is_the_end_of_its_attempt_alone
     a_poisoned_error_or_panic_in_a_transaction_is_the_end_of_its_attempt_alone
     a_hook_of_the_pool_that_panics_does_not_end_the_worker
+    no_numbers_or_times_of_a_row_stop_a_turn
 }
 
 fn panic_quietly(payload: impl std::any::Any + Send) -> ! {
@@ -252,4 +253,78 @@ async fn a_hook_of_the_pool_that_panics_does_not_end_the_worker(database: &Datab
     assert!(inbox.health().is_healthy());
     worker.stop().await;
     assert_eq!(inbox.health().workers_stopped, 1);
+}
+
+/// Whatever the columns of a row hold, it is handled or dies, and those beside it are handled.
+async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
+    let inbox = database.inbox().await;
+    let mut odd = vec![
+        "attempts = 2147483647",
+        "attempts = 2147483646",
+        "attempts = -2147483647 - 1",
+        "lease_token = 9223372036854775807",
+        "lease_token = -9223372036854775807",
+    ];
+    odd.extend(match database {
+        Database::Sqlite { .. } => [
+            "attempts = 9223372036854775807",
+            "received_at = 'zzz'",
+            "received_at = ''",
+            "run_at = ''",
+        ],
+        Database::Postgres { .. } => [
+            "received_at = 'infinity'",
+            "received_at = '-infinity'",
+            "received_at = '294276-01-01'",
+            "run_at = '-infinity'",
+        ],
+    });
+    let expired = format!(
+        "state = 'running', lease_until = {}, attempts",
+        database.time(-1)
+    );
+    let expired = [
+        format!("{expired} = 2147483647"),
+        format!("{expired} = -2147483647"),
+    ];
+    let odd: Vec<_> = odd.into_iter().map(str::to_owned).chain(expired).collect();
+    for number in 0..odd.len() {
+        let id = format!("odd-{number}");
+        inbox.accept(&delivery::event(&id)).await.unwrap();
+    }
+    for id in ["good", "also-good"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let known = "SELECT count(*) FROM ptolemy_inbox WHERE event_id LIKE 'odd-%'";
+    assert_eq!(database.number(known).await, odd.len() as i64);
+    for (number, set) in odd.iter().enumerate() {
+        let sql = format!("UPDATE ptolemy_inbox SET {set} WHERE event_id = 'odd-{number}'");
+        database.execute(&sql).await;
+    }
+    // Once in each way in which an attempt ends.
+    for round in 0..3 {
+        let handler = move |event: ptolemy_webhooks::Event, _| async move {
+            match (round, event.id.as_deref()) {
+                (_, Some("good")) => Ok(()),
+                (0, _) => Err(Failure::postpone(Duration::ZERO, "not now")),
+                (1, _) => Err(Failure::permanent("dead")),
+                _ => Ok(()),
+            }
+        };
+        let worker = Running::start(&inbox, |worker| worker.concurrency(4), handler);
+        let good = "SELECT count(*) FROM ptolemy_inbox WHERE event_id = 'good' AND state = 'done'";
+        until("good", async || database.number(good).await == 1).await;
+        if round > 0 {
+            let open = "SELECT count(*) FROM ptolemy_inbox WHERE state IN ('waiting', 'running')";
+            until("ended", async || database.number(open).await == 0).await;
+        }
+        worker.stop().await;
+        if round == 1 {
+            let dead = inbox.dead_letters().page(None, 100).await.unwrap();
+            assert_eq!(dead.len(), odd.len() + 1);
+            inbox.dead_letters().replay_all().await.unwrap();
+        }
+    }
+    let states = database.states().await;
+    assert!(states.iter().all(|state| state == "done"), "{states:?}");
 }

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::store::attempts;
 use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
 use crate::turn::{Claim, Expired, Lease, Verdict};
@@ -38,7 +39,8 @@ impl Steps for PostgresSteps<'_> {
                  last_error = CASE WHEN settled.state <> 'done'
                                    THEN coalesce(settled.error, last_error) END,
                  malformed = settled.malformed,
-                 attempts = attempts - (NOT settled.counts)::int
+                 attempts = CASE WHEN settled.counts THEN attempts
+                                 ELSE greatest(attempts, 1) - 1 END
              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[], $5::bool[],
                          $6::text[], $7::bool[], $8::bool[])
                   AS settled (id, token, state, delay, is_end, error, malformed, counts)
@@ -103,16 +105,15 @@ impl Steps for PostgresSteps<'_> {
         .bind(EXPIRED_PER_TURN)
         .fetch_all(&mut *self.tx)
         .await?;
-        rows.into_iter()
-            .map(|(id, token, attempts, key, event_type)| {
-                Ok(Expired {
-                    lease: Lease { id, token },
-                    key,
-                    event_type,
-                    attempts: u32::try_from(attempts)?,
-                })
+        Ok(rows
+            .into_iter()
+            .map(|(id, token, count, key, event_type)| Expired {
+                lease: Lease { id, token },
+                key,
+                event_type,
+                attempts: attempts(count.into()),
             })
-            .collect()
+            .collect())
     }
 
     async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
@@ -217,12 +218,16 @@ impl Steps for PostgresSteps<'_> {
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
-             SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+             SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_token = lease_token + 1
+                 -- Whatever the row holds, it must not fail the statement, which is for all rows.
+                 attempts = least(greatest(attempts, 0), 2147483646) + 1,
+                 lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
+                                                ELSE lease_token + 1 END
              FROM free WHERE inbox.id = free.id
-             RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
+             RETURNING inbox.id, lease_token, dedup_key, attempts,
+                       least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
         )
         .bind(ids)
@@ -271,7 +276,7 @@ fn claim_of(row: &PgRow) -> Result<Claim, BoxError> {
     Ok(Claim {
         lease: Lease { id, token },
         key: row.try_get(2)?,
-        attempts: u32::try_from(row.try_get::<i32, _>(3)?)?,
+        attempts: attempts(row.try_get::<i32, _>(3)?.into()),
         received_at: row.try_get(4)?,
         started_at: row.try_get(5)?,
         body: row.try_get::<Vec<u8>, _>(6)?.into(),

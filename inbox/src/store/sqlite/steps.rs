@@ -11,6 +11,7 @@ use super::clock;
 use super::upkeep::stored_order;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::store::attempts;
 use crate::store::choice::{Due, Resource};
 use crate::store::steps::{EXPIRED_PER_TURN, Steps};
 use crate::turn::{Claim, Expired, Lease, Verdict};
@@ -62,7 +63,7 @@ impl Steps for SqliteSteps<'_> {
     }
 
     async fn expired(&mut self) -> Result<Vec<Expired>, BoxError> {
-        let rows: Vec<(i64, i64, u32, String, Option<String>)> = sqlx::query_as(
+        let rows: Vec<(i64, i64, i64, String, Option<String>)> = sqlx::query_as(
             "SELECT id, lease_token, attempts, dedup_key, event_type FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND lease_until < ? LIMIT ?",
         )
@@ -72,11 +73,11 @@ impl Steps for SqliteSteps<'_> {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|(id, token, attempts, key, event_type)| Expired {
+            .map(|(id, token, count, key, event_type)| Expired {
                 lease: Lease { id, token },
                 key,
                 event_type,
-                attempts,
+                attempts: attempts(count),
             })
             .collect())
     }
@@ -165,7 +166,8 @@ impl SqliteSteps<'_> {
             "UPDATE ptolemy_inbox
              SET state = ?1, run_at = coalesce(?2, run_at), finished_at = ?3, lease_until = NULL,
                  last_error = CASE WHEN ?1 = 'done' THEN NULL ELSE coalesce(?4, last_error) END,
-                 malformed = ?5, attempts = attempts - ?6
+                 malformed = ?5,
+                 attempts = CASE WHEN ?6 THEN attempts ELSE max(attempts, 1) - 1 END
              WHERE id = ?7 AND lease_token = ?8 AND state = 'running'",
         )
         .bind(verdict.state().as_str())
@@ -173,7 +175,7 @@ impl SqliteSteps<'_> {
         .bind(verdict.is_end().then(|| clock::text(self.now)))
         .bind(verdict.error())
         .bind(verdict.is_malformed())
-        .bind(!verdict.counts())
+        .bind(verdict.counts())
         .bind(id)
         .bind(token)
         .execute(&mut *self.tx)
@@ -205,8 +207,11 @@ impl SqliteSteps<'_> {
     async fn claim_one(&mut self, id: i64, until: &str) -> Result<Claim, BoxError> {
         let row = sqlx::query(
             "UPDATE ptolemy_inbox
-             SET state = 'running', attempts = attempts + 1, started_at = ?1, renewed_at = ?1,
-                 lease_until = ?2, lease_token = lease_token + 1
+             SET state = 'running', started_at = ?1, renewed_at = ?1, lease_until = ?2,
+                 -- Whatever the row holds, it must not fail the turn, which is for all rows.
+                 attempts = min(max(attempts, 0), 2147483646) + 1,
+                 lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
+                                                ELSE lease_token + 1 END
              WHERE id = ?3
              RETURNING lease_token, dedup_key, attempts, received_at, body, event_type, source",
         )
@@ -219,8 +224,8 @@ impl SqliteSteps<'_> {
         Ok(Claim {
             lease: Lease { id, token },
             key: row.try_get(1)?,
-            attempts: row.try_get(2)?,
-            received_at: clock::parse(row.try_get(3)?)?,
+            attempts: attempts(row.try_get(2)?),
+            received_at: clock::parse(row.try_get(3)?).unwrap_or(self.now),
             started_at: self.now,
             body: row.try_get::<Vec<u8>, _>(4)?.into(),
             event_type: row.try_get(5)?,
