@@ -194,14 +194,14 @@ impl Store for SqliteStore {
 mod tests {
     use std::env;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
     use tokio::time::sleep;
 
     use super::*;
     use crate::arrival::Labels;
     use crate::retry::Retry;
-    use crate::turn::{Claim, Lease};
+    use crate::turn::{Claim, Lease, Queue, Stamped, Take, Upkeep, WorkerId};
 
     struct File(PathBuf);
 
@@ -254,19 +254,37 @@ mod tests {
         turn(store, &[]).await
     }
 
+    /// Takes an event as a worker of a new process that has seen silence for long enough.
     async fn turn(store: &SqliteStore, renew: &[Lease]) -> Vec<Claim> {
-        let turn = Turn {
-            settle: &[],
-            renew,
-            take: 1,
-            lease: Duration::from_millis(100),
-            retry: &Retry {
-                attempts: 9,
-                first: Duration::ZERO,
-                longest: Duration::ZERO,
-            },
+        let retry = Retry {
+            attempts: 9,
+            first: Duration::ZERO,
+            longest: Duration::ZERO,
         };
-        Store::turn(store, turn).await.unwrap().claims
+        static PROCESSES: AtomicU32 = AtomicU32::new(1);
+        let worker = WorkerId::of(PROCESSES.fetch_add(1, Ordering::Relaxed), 0);
+        let turn = async |renew, silent: &[Stamped], take| {
+            let turn = Turn {
+                worker,
+                settle: &[],
+                renew,
+                take,
+                upkeep: Some(Upkeep { held: &[], silent }),
+                lease: Duration::from_millis(100),
+                retry: &retry,
+            };
+            Store::turn(store, turn).await.unwrap()
+        };
+        let running = turn(renew, &[], Take::Nothing).await.running;
+        let silent: Vec<_> = running.iter().map(|running| running.stamped).collect();
+        let take = if turn(&[], &silent, Take::Nothing).await.suspects {
+            let (rows, cleared) = (1, 0);
+            Take::Suspects { rows, cleared }
+        } else {
+            let (rows, prefer) = (1, Queue::First);
+            Take::Due { rows, prefer }
+        };
+        turn(&[], &[], take).await.claims
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ mod database;
 mod delivery;
 mod workers;
 
+mod clocks;
+mod crashes;
 mod durable;
 mod leases;
 mod once;

@@ -40,9 +40,9 @@ async fn insert(
     let added: Vec<String> = sqlx::query_scalar(
         "INSERT INTO ptolemy_inbox
              (dedup_key, source, event_type, event_id, resource, resource_id, body, received_at,
-              run_at)
+              run_at, written_at)
          SELECT dedup_key, source, event_type, event_id, resource, resource_id, body,
-                clock_timestamp(), clock_timestamp()
+                clock_timestamp(), clock_timestamp(), clock_timestamp()
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
                      $7::bytea[])
               WITH ORDINALITY

@@ -8,34 +8,50 @@ use super::{ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{Pruning, ROWS_PER_CALL};
+use crate::store::steps::MAX_AHEAD;
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 /// Nothing in the table is older, and PostgreSQL can subtract it from the time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let counts: Vec<(String, i64)> = sqlx::query_as(
-            // One by one, so that the index is used also before the table was analyzed; SQLite
+        let mut tx = self.begin().await?;
+        let counts = sqlx::query_as(
+            // One by one, so that the indexes are used also before the table was analyzed; SQLite
             // plans without statistics.
-            "SELECT state, (SELECT count(*) FROM ptolemy_inbox AS inbox
-                            WHERE inbox.state <> 'done' AND inbox.state = counted.state)
-             FROM (VALUES ('waiting'), ('running'), ('dead')) AS counted (state)",
+            "SELECT (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at <= now()),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                       AND NOT postponed),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                       AND postponed),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state <> 'done' AND state = 'running'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
         )
-        .fetch_all(&self.pool)
+        .fetch_one(&mut *tx)
         .await?;
+        // The front of each queue by itself, for which the index is made.
         let oldest: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM now() - received_at)::float8 FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'waiting' ORDER BY id LIMIT 1",
+            "SELECT extract(epoch FROM now() - min(front))::float8
+             FROM (VALUES ('first'), ('again'), ('suspect')) AS of (queue),
+                  LATERAL (SELECT min(run_at) FROM ptolemy_inbox AS inbox
+                           WHERE state = 'waiting' AND waits_for IS NULL
+                             AND inbox.queue = of.queue) AS oldest (front)
+             WHERE front <= now()",
         )
-        .fetch_optional(&self.pool)
+        .fetch_one(&mut *tx)
         .await?;
-        let malformed: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Stats::new(&counts, malformed, oldest.map(time::Duration::seconds_f64))
+        tx.rollback().await?;
+        Stats::new(counts, oldest.map(time::Duration::seconds_f64))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
@@ -53,8 +69,11 @@ impl PostgresStore {
         let mut tx = self.begin().await?;
         // The row is locked until the end: another worker finds it locked, or the time moved.
         let row: Option<bool> = sqlx::query_scalar(
-            "SELECT prune_at <= now() FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
+            // The second half: written before the clock was set back.
+            "SELECT prune_at <= now() OR prune_at > now() + make_interval(secs => $1)
+             FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
         )
+        .bind((PRUNE_INTERVAL + MAX_AHEAD).as_secs_f64())
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = row else {

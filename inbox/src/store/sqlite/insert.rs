@@ -43,7 +43,8 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
         // FAIL, since for the usual ABORT each statement keeps a journal, in a file if it is long;
         // here whatever fails ends the transaction.
         "INSERT OR FAIL INTO ptolemy_inbox
-             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at, body) ",
+             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at,
+              written_at, body) ",
     );
     query.push_values(arrivals, |mut row, arrival| {
         let Arrival { labels, body, .. } = arrival;
@@ -53,6 +54,7 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
             .push_bind(labels.event_id.clone())
             .push_bind(labels.kind().map(str::to_owned))
             .push_bind(labels.resource_id().map(str::to_owned))
+            .push_bind(now.to_owned())
             .push_bind(now.to_owned())
             .push_bind(now.to_owned())
             .push_bind(body.to_vec());

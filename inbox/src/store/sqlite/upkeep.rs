@@ -9,30 +9,51 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{Pruning, ROWS_PER_CALL};
+use crate::store::steps::MAX_AHEAD;
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 impl SqliteStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let mut connection = self.pool.acquire().await?;
-        let now = self.now(&mut connection).await?;
-        let counts: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT state, count(*) FROM ptolemy_inbox WHERE state <> 'done' GROUP BY state",
+        let mut tx = self.pool.begin().await?;
+        let now = self.now(&mut tx).await?;
+        let counts = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at <= ?1),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1
+                       AND NOT postponed),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1 AND postponed),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state <> 'done' AND state = 'running'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
         )
-        .fetch_all(&mut *connection)
+        .bind(clock::text(now))
+        .fetch_one(&mut *tx)
         .await?;
+        // The front of each queue by itself, for which the index is made.
         let oldest: Option<String> = sqlx::query_scalar(
-            "SELECT received_at FROM ptolemy_inbox WHERE state <> 'done' AND state = 'waiting'
-             ORDER BY id LIMIT 1",
+            "SELECT min(run_at) FROM (
+                 SELECT min(run_at) AS run_at FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
+                 UNION ALL
+                 SELECT min(run_at) FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'again'
+                 UNION ALL
+                 SELECT min(run_at) FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect')
+             WHERE run_at <= ?",
         )
-        .fetch_optional(&mut *connection)
+        .bind(clock::text(now))
+        .fetch_one(&mut *tx)
         .await?;
         let oldest = oldest.map(|oldest| clock::parse(&oldest)).transpose()?;
-        let malformed: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        Stats::new(&counts, malformed, oldest.map(|oldest| now - oldest))
+        Stats::new(counts, oldest.map(|oldest| now - oldest))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
@@ -54,9 +75,12 @@ impl SqliteStore {
         let now = self.now(&mut tx).await?;
         // The write lock keeps every other worker out, so it is enough to look.
         let due: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings WHERE prune_at <= ?)",
+            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings
+                            WHERE prune_at <= ? OR prune_at > ?)",
         )
         .bind(clock::text(now))
+        // Written before the clock was set back.
+        .bind(clock::text(clock::after(now, PRUNE_INTERVAL + MAX_AHEAD)))
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
