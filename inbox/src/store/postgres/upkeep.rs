@@ -91,18 +91,16 @@ impl PostgresStore {
             .execute(&mut *tx)
             .await?;
         let before = stored_order(&mut tx).await?;
-        if before != Some(order) {
-            sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
-                .bind(order.as_str())
+        // Also if it is set already: a commit that writes nothing would not wait until the first one
+        // is safe.
+        sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
+            .bind(order.as_str())
+            .execute(&mut *tx)
+            .await?;
+        if before != Some(order) && order == EventOrder::AsDue {
+            sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL")
                 .execute(&mut *tx)
                 .await?;
-            if order == EventOrder::AsDue {
-                sqlx::query(
-                    "UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL",
-                )
-                .execute(&mut *tx)
-                .await?;
-            }
         }
         tx.commit().await?;
         Ok(before)

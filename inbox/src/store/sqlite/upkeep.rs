@@ -83,7 +83,9 @@ impl SqliteStore {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let before = stored_order(&mut tx).await?;
-        if before != Some(order) {
+        if before == Some(order) {
+            make_commit_sync(&mut tx).await?;
+        } else {
             sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
                 .bind(order.as_str())
                 .execute(&mut *tx)
@@ -98,6 +100,21 @@ impl SqliteStore {
         }
         tx.commit().await?;
         Ok(before)
+    }
+}
+
+/// Makes the commit of a transaction that has nothing to write sync the file.
+///
+/// What this transaction has read may not be synced: SQLite shows it after its writer was killed
+/// between writing and syncing. A commit that writes syncs all of the log, whoever wrote it. SQLite
+/// leaves a row alone that would not change.
+pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Result<(), BoxError> {
+    let written = sqlx::query("UPDATE ptolemy_inbox_settings SET commits = commits + 1")
+        .execute(connection)
+        .await?;
+    match written.rows_affected() {
+        0 => Err("the inbox's settings are gone".into()),
+        _ => Ok(()),
     }
 }
 
