@@ -68,6 +68,10 @@ impl Inbox {
     /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
     /// run on one machine.
     ///
+    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while it is open: what
+    /// is written to them then is lost. On Unix that is noticed, and every call returns an error until
+    /// the files are back or the inbox is opened again.
+    ///
     /// # Errors
     ///
     /// Returns an error for a URL of another kind, a database that cannot be reached, SQLite in memory,

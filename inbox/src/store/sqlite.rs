@@ -7,6 +7,7 @@ mod letters;
 mod open;
 mod steps;
 mod upkeep;
+mod watch;
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::clock::Clock;
 use self::steps::SqliteSteps;
+use self::watch::Watch;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -37,6 +39,7 @@ pub(crate) struct SqliteStore {
     writer: Mutex<Option<PoolConnection<Sqlite>>>,
     keep_writer: bool,
     clock: Clock,
+    watch: Watch,
 }
 
 /// The connection that may write: no other of this process does.
@@ -82,6 +85,18 @@ impl SqliteStore {
             }
             connection.close_on_drop();
         }
+    }
+
+    /// Answers if the files are those that are open, and still are when there is an answer: otherwise
+    /// it may be about what nobody else will ever see.
+    async fn on_known_files<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        self.watch.check()?;
+        let answer = answer.await?;
+        self.watch.check()?;
+        Ok(answer)
     }
 
     /// The time, which is not before the latest in the table.
@@ -141,7 +156,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<u32> {
 
 impl Store for SqliteStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        Box::pin(self.add(arrivals))
+        Box::pin(self.on_known_files(self.add(arrivals)))
     }
 
     fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
@@ -150,43 +165,43 @@ impl Store for SqliteStore {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        Box::pin(self.turn(turn))
+        Box::pin(self.on_known_files(self.turn(turn)))
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(self.count())
+        Box::pin(self.on_known_files(self.count()))
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(self.list_dead(ids, limit))
+        Box::pin(self.on_known_files(self.list_dead(ids, limit)))
     }
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>> {
-        Box::pin(self.read_dead_body(id))
+        Box::pin(self.on_known_files(self.read_dead_body(id)))
     }
 
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.replay_some(ids))
+        Box::pin(self.on_known_files(self.replay_some(ids)))
     }
 
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.discard_some(ids))
+        Box::pin(self.on_known_files(self.discard_some(ids)))
     }
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
-        Box::pin(self.prune_some(older_than))
+        Box::pin(self.on_known_files(self.prune_some(older_than)))
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
-        Box::pin(self.prune_as_one(older_than, turn))
+        Box::pin(self.on_known_files(self.prune_as_one(older_than, turn)))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        Box::pin(self.read_order())
+        Box::pin(self.on_known_files(self.read_order()))
     }
 
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        Box::pin(self.write_order(order))
+        Box::pin(self.on_known_files(self.write_order(order)))
     }
 }
 

@@ -8,6 +8,7 @@ mod delivery;
 mod workers;
 
 mod durable;
+mod files;
 mod leases;
 mod once;
 mod order;

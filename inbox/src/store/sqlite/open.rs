@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
+use super::watch::Watch;
 use super::{SqliteStore, code};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
@@ -35,6 +36,9 @@ impl SqliteStore {
         })
         .await?;
         write_ahead(&pool).await?;
+        // From here on a file that is missing was removed.
+        let options = SqliteConnectOptions::clone(&pool.connect_options());
+        pool.set_connect_options(options.create_if_missing(false));
         let mut store = Self::open(pool).await?;
         store.keep_writer = true;
         Ok(store)
@@ -46,7 +50,7 @@ impl SqliteStore {
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
         must_be_durable(&pool).await?;
-        let mut store = Self::on(pool, OffsetDateTime::now_utc);
+        let mut store = Self::on(pool, OffsetDateTime::now_utc).await;
         store.keep_writer = true;
         Ok(store)
     }
@@ -61,7 +65,7 @@ impl SqliteStore {
     ) -> Result<Self, ConnectError> {
         must_be_durable(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
-        let store = Self::on(pool, host);
+        let store = Self::on(pool, host).await;
         if !migrate::is_newest(version, VERSIONS) {
             let mut writer = store.writer().await.map_err(unavailable)?;
             let mut tx = writer.begin().await.map_err(unavailable)?;
@@ -71,8 +75,9 @@ impl SqliteStore {
         Ok(store)
     }
 
-    fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
+    async fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
         Self {
+            watch: Watch::start(&pool).await,
             pool,
             writer: Mutex::new(None),
             keep_writer: false,

@@ -1,0 +1,123 @@
+//! Notices that the database's files were removed or replaced.
+//!
+//! SQLite keeps working in files that it has open, and what it writes there is gone when it closes
+//! them. So the device and inode that each path leads to now are compared with those at the start.
+//! A connection that stays open keeps them constant: SQLite removes the `-wal` and `-shm` files when
+//! the last connection of all processes closes, and only then. Reading the inodes of the files that
+//! are open would need a descriptor of them, and closing that would release SQLite's own locks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use crate::error::BoxError;
+
+#[derive(Default)]
+pub(super) struct Watch {
+    known: Vec<(PathBuf, Id)>,
+    lost: AtomicBool,
+    _open: Option<Mutex<SqliteConnection>>,
+}
+
+/// Device and inode.
+type Id = (u64, u64);
+
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("{0} was removed")]
+    Removed(PathBuf),
+    #[error("{0} was replaced by another file")]
+    Replaced(PathBuf),
+    #[error("{0} cannot be found: {1}")]
+    Unknown(PathBuf, io::Error),
+}
+
+impl Watch {
+    /// Notes which files the paths lead to.
+    pub(super) async fn start(pool: &SqlitePool) -> Self {
+        // For example in the exclusive locking mode.
+        Self::open(pool).await.unwrap_or_else(|error| {
+            tracing::warn!(error, "the database's files cannot be watched");
+            Self::default()
+        })
+    }
+
+    async fn open(pool: &SqlitePool) -> Result<Self, BoxError> {
+        let options = pool.connect_options();
+        let as_given = options.get_filename().to_owned();
+        let mut open = SqliteConnection::connect_with(&options).await?;
+        // It reads, so that it has the log open and not only the database.
+        let _: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+            .fetch_one(&mut open)
+            .await?;
+        let file: String =
+            sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+                .fetch_one(&mut open)
+                .await?;
+        let beside = |end| PathBuf::from(format!("{file}{end}"));
+        // SQLite resolves links in the path; the next connection goes through them anew.
+        let paths = [as_given, beside(""), beside("-wal"), beside("-shm")];
+        let known = paths
+            .into_iter()
+            .filter(|_| cfg!(unix))
+            .map(|path| id(&path).map(|id| (path, id)))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            known,
+            _open: Some(Mutex::new(open)),
+            ..Self::default()
+        })
+    }
+
+    /// Returns an error if a path no longer leads to the file that is open.
+    pub(super) fn check(&self) -> Result<(), BoxError> {
+        let lost = self.known.iter().find_map(|(path, id)| lost(path, *id));
+        let before = self.lost.swap(lost.is_some(), Ordering::Relaxed);
+        match lost {
+            Some(lost) => {
+                if !before {
+                    tracing::error!(
+                        reason = %lost,
+                        "the database's files are not those that are open: nothing is accepted or \
+                         handled until they are back or this process has restarted"
+                    );
+                }
+                Err(lost.into())
+            }
+            None => {
+                if before {
+                    tracing::info!("the database's files are back");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lost(path: &Path, known: Id) -> Option<Lost> {
+    match id(path) {
+        Ok(found) if found == known => None,
+        Ok(_) => Some(Lost::Replaced(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(Lost::Removed(path.to_owned()))
+        }
+        Err(error) => Some(Lost::Unknown(path.to_owned(), error)),
+    }
+}
+
+#[cfg(unix)]
+fn id(path: &Path) -> io::Result<Id> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let found = std::fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn id(_: &Path) -> io::Result<Id> {
+    Err(io::ErrorKind::Unsupported.into())
+}
