@@ -60,8 +60,8 @@ pub struct Inbox {
 impl Inbox {
     /// Opens the inbox in a database, and creates or migrates its tables.
     ///
-    /// - `sqlite://inbox.db`: a file, which is created if it is missing. `sqlite:///var/lib/inbox.db`
-    ///   has an absolute path.
+    /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
+    ///   `sqlite:///var/lib/inbox.db` has an absolute path.
     /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
     ///   For TLS, switch on one of sqlx's features, such as `tls-rustls-ring-webpki`.
     ///
@@ -74,7 +74,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, a database that cannot be reached, SQLite in memory,
+    /// Returns an error for a URL of another kind, a database that cannot be reached, a file that cannot
+    /// be opened, created or written (the error has its path and the reason), SQLite in memory,
     /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
     /// version of this crate.
     ///

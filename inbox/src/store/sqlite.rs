@@ -1,6 +1,7 @@
 //! The inbox in a SQLite file.
 
 mod clock;
+mod file;
 mod handle;
 mod insert;
 mod letters;

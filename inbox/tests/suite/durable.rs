@@ -357,7 +357,10 @@ async fn a_file_that_may_only_be_read_is_an_error() {
     let error = Inbox::connect(&format!("{}?mode=ro", database.url()))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), &ConnectErrorKind::Migration);
+    let ConnectErrorKind::File { reason, .. } = error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!(*reason, "cannot be written");
 
     drop(database.inbox().await);
     let Database::Sqlite { file, .. } = &database else {

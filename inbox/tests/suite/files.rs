@@ -150,3 +150,84 @@ async fn what_sqlite_does_to_its_files_by_itself_is_no_alarm() {
     }
     assert_eq!(inbox.stats().await.unwrap().waiting, 5);
 }
+
+#[tokio::test]
+#[cfg(unix)]
+async fn the_files_are_created_for_their_owner_alone() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let folder = Folder::new("private");
+    let mode = |file: PathBuf| fs::metadata(file).unwrap().permissions().mode() & 0o777;
+    for query in ["", "?mode=rwc"] {
+        let url = format!("{}{query}", folder.url());
+        let inbox = Inbox::connect(&url).await.unwrap();
+        inbox.accept(&delivery::event("a")).await.unwrap();
+        for end in ["", "-wal", "-shm"] {
+            assert_eq!(mode(folder.file(end)), 0o600, "{end}");
+            fs::remove_file(folder.file(end)).unwrap();
+        }
+    }
+    // Through a link to a file that is missing.
+    symlink(folder.0.join("elsewhere"), folder.file("")).unwrap();
+    drop(folder.inbox().await);
+    assert_eq!(mode(folder.0.join("elsewhere")), 0o600);
+
+    // What exists is left as it is.
+    let file = folder.0.join("mine");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let url = format!("sqlite://{}", file.display());
+    drop(Inbox::connect(&url).await.unwrap());
+    assert_eq!(mode(file), 0o640);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_named_at_connect_with_the_reason() {
+    let folder = Folder::new("unusable");
+    let at = |path: &str| folder.0.join(path);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(
+        at("text"),
+        "no database, but a text that is long enough".repeat(99),
+    )
+    .unwrap();
+    drop(folder.inbox().await);
+    for (path, query, reason) in [
+        (
+            at("no/such/inbox.db"),
+            "",
+            "cannot be created, since its folder does not exist",
+        ),
+        (at("text/inbox.db"), "", "cannot be reached"),
+        (at("folder"), "", "is a folder"),
+        (at("missing"), "?mode=rw", "does not exist"),
+        (at("text"), "", "is not a database"),
+        (folder.file(""), "?mode=ro", "cannot be written"),
+    ] {
+        let url = format!("sqlite://{}{query}", path.display());
+        let error = Inbox::connect(&url).await.unwrap_err();
+        let expected = format!("the inbox's file `{}` {reason}", path.display());
+        assert_eq!(error.to_string(), expected);
+        if reason != "is a folder" {
+            assert!(error.source().is_some(), "{error}");
+        }
+    }
+    for (path, reason) in [
+        (at("missing"), "does not exist"),
+        (at("folder"), "is a folder"),
+    ] {
+        let url = format!("sqlite://{}", path.display());
+        let error = Inbox::open_existing(&url).await.unwrap_err();
+        assert!(error.to_string().ends_with(reason), "{error}");
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(folder.file(""))
+        .read_only(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let error = Inbox::from_sqlite_pool(pool).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("inbox.db` cannot be written"),
+        "{error}"
+    );
+    assert!(!at("missing").exists() && !at("no").exists());
+}

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
 use super::watch::Watch;
-use super::{SqliteStore, code};
+use super::{SqliteStore, code, file};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
 
@@ -24,29 +24,22 @@ pub(super) const MAX_CONNECTIONS: u32 = 4;
 
 impl SqliteStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        // What the URL says of creating the file counts; without a word, it is created.
-        let says_how = url
-            .split_once('?')
-            .is_some_and(|(_, query)| query.contains("mode="));
         let options = options(url)?;
-        let pool = connect(if says_how {
-            options
-        } else {
-            options.create_if_missing(true)
-        })
-        .await?;
+        file::prepare(url, &options, file::is_to_be_created(url))?;
+        // A file that is missing from here on was removed.
+        let pool = connect(options.create_if_missing(false)).await?;
+        file::must_be_writable(&pool).await?;
         write_ahead(&pool).await?;
-        // From here on a file that is missing was removed.
-        let options = SqliteConnectOptions::clone(&pool.connect_options());
-        pool.set_connect_options(options.create_if_missing(false));
-        let mut store = Self::open(pool).await?;
+        let mut store = Self::open_writable(pool, OffsetDateTime::now_utc).await?;
         store.keep_writer = true;
         Ok(store)
     }
 
     /// Creates nothing and changes no setting of the file.
     pub(crate) async fn open_existing(url: &str) -> Result<Self, ConnectError> {
-        let pool = connect(options(url)?.create_if_missing(false)).await?;
+        let options = options(url)?;
+        file::prepare(url, &options, false)?;
+        let pool = connect(options.create_if_missing(false)).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
         must_be_durable(&pool).await?;
@@ -60,6 +53,14 @@ impl SqliteStore {
     }
 
     pub(super) async fn open_with(
+        pool: SqlitePool,
+        host: fn() -> OffsetDateTime,
+    ) -> Result<Self, ConnectError> {
+        file::must_be_writable(&pool).await?;
+        Self::open_writable(pool, host).await
+    }
+
+    async fn open_writable(
         pool: SqlitePool,
         host: fn() -> OffsetDateTime,
     ) -> Result<Self, ConnectError> {
@@ -100,9 +101,9 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, ConnectErr
     SqlitePoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(BUSY_TIMEOUT)
-        .connect_with(options)
+        .connect_with(options.clone())
         .await
-        .map_err(unavailable)
+        .map_err(|error| file::unusable(&options, error))
 }
 
 /// The version of the tables; `None` without any. At the newest one nothing needs to be written.
