@@ -145,6 +145,9 @@ impl Inbox {
 
     /// Same as [`connect`](Self::connect), in a database that you use through this pool.
     ///
+    /// `connect` also sets `journal_size_limit` to 16 MiB, which cuts the log after a long transaction
+    /// of a reader has made it grow; set it in the pool's options if you want the same.
+    ///
     /// # Errors
     ///
     /// Same as `connect`; and returns an error for a pool whose connections would lose acknowledged

@@ -231,3 +231,25 @@ async fn a_file_that_cannot_be_used_is_named_at_connect_with_the_reason() {
     );
     assert!(!at("missing").exists() && !at("no").exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_cut_after_a_reader_that_made_it_grow_has_ended() {
+    let folder = Folder::new("log");
+    let inbox = folder.inbox().await;
+    inbox.accept(&delivery::event("a")).await.unwrap();
+    let reader = folder.idle_pool().await;
+    let mut reader = reader.begin().await.unwrap();
+    reader.execute("SELECT * FROM ptolemy_inbox").await.unwrap();
+    let filler = "x".repeat(900_000);
+    for number in 0..30 {
+        let body = format!(r#"{{"id":"{number}","event_type":"a.b","data":{{"f":"{filler}"}}}}"#);
+        inbox.accept(&delivery::of(&body)).await.unwrap();
+    }
+    let log = || fs::metadata(folder.file("-wal")).unwrap().len();
+    assert!(log() > 25_000_000, "{}", log());
+    reader.rollback().await.unwrap();
+    for id in ["writes it back", "begins it anew", "and again"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    assert!(log() <= 16 * 1024 * 1024, "{}", log());
+}

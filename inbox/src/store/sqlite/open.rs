@@ -19,6 +19,10 @@ const VERSIONS: &[&str] = &[include_str!("../../../migrations/sqlite/1_inbox.sql
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// To how many bytes SQLite cuts its log when it begins it anew. It is longer than usual logs, so
+/// that they are overwritten in place.
+const MAX_LOG_BYTES: &str = "16777216";
+
 /// SQLite has one writer; the other connections are for what only reads.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
@@ -94,7 +98,8 @@ fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
         // Without it, macOS leaves what was synced in the disk's own memory.
-        .pragma("fullfsync", "1"))
+        .pragma("fullfsync", "1")
+        .pragma("journal_size_limit", MAX_LOG_BYTES))
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, ConnectError> {

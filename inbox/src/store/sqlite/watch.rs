@@ -1,4 +1,4 @@
-//! Notices that the database's files were removed or replaced.
+//! Notices that the database's files were removed or replaced, and that its log grows.
 //!
 //! SQLite keeps working in files that it has open, and what it writes there is gone when it closes
 //! them. So the device and inode that each path leads to now are compared with those at the start.
@@ -9,17 +9,24 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use crate::error::BoxError;
 
+/// From which size on the log is a sign that SQLite cannot begin it anew.
+const WARN_AT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+
 #[derive(Default)]
 pub(super) struct Watch {
     known: Vec<(PathBuf, Id)>,
     lost: AtomicBool,
+    log: PathBuf,
+    warn_at: u64,
+    /// The size of the log at the last warning; 0 if there is no need for one.
+    warned: AtomicU64,
     _open: Option<Mutex<SqliteConnection>>,
 }
 
@@ -68,6 +75,8 @@ impl Watch {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             known,
+            log: beside("-wal"),
+            warn_at: WARN_AT_LOG_BYTES,
             _open: Some(Mutex::new(open)),
             ..Self::default()
         })
@@ -92,8 +101,24 @@ impl Watch {
                 if before {
                     tracing::info!("the database's files are back");
                 }
+                self.look_at_log();
                 Ok(())
             }
+        }
+    }
+
+    /// Warns of a long log, and again each time that it has doubled.
+    fn look_at_log(&self) {
+        let bytes = std::fs::metadata(&self.log).map_or(0, |log| log.len());
+        if bytes < self.warn_at {
+            self.warned.store(0, Ordering::Relaxed);
+        } else if bytes / 2 >= self.warned.load(Ordering::Relaxed) {
+            self.warned.store(bytes, Ordering::Relaxed);
+            tracing::warn!(
+                bytes,
+                "the database's log is long, and SQLite cannot begin it anew while a transaction \
+                 reads in any process: end it"
+            );
         }
     }
 }
@@ -120,4 +145,59 @@ fn id(path: &Path) -> io::Result<Id> {
 #[cfg(not(unix))]
 fn id(_: &Path) -> io::Result<Id> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Logs(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Logs {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_grows_is_a_warning_with_its_size_at_each_doubling() {
+        let name = format!("ptolemy-watch-{}-wal", std::process::id());
+        let log = std::env::temp_dir().join(name);
+        let watch = Watch {
+            log: log.clone(),
+            warn_at: 100,
+            ..Watch::default()
+        };
+        let logs = Logs::default();
+        let writer = logs.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for bytes in [99, 120, 150, 239, 240, 300, 99, 100, 100] {
+                std::fs::write(&log, vec![0; bytes]).unwrap();
+                watch.check().unwrap();
+            }
+            std::fs::remove_file(&log).unwrap();
+            watch.check().unwrap();
+        });
+        let text = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
+        let sizes: Vec<_> = text
+            .split("bytes=")
+            .skip(1)
+            .map(|rest| rest.split_whitespace().next().unwrap())
+            .collect();
+        assert_eq!(sizes, ["120", "240", "100"], "{text}");
+        assert!(text.contains("WARN"), "{text}");
+    }
 }
