@@ -9,7 +9,7 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{Pruning, ROWS_PER_CALL};
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 impl SqliteStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
@@ -38,8 +38,8 @@ impl SqliteStore {
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
-        let now = self.now(&mut tx).await?;
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let _now = self.now(&mut tx).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         tx.commit().await?;
         Ok(pruned)
     }
@@ -54,15 +54,18 @@ impl SqliteStore {
         let now = self.now(&mut tx).await?;
         // The write lock keeps every other worker out, so it is enough to look.
         let due: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings WHERE prune_at <= ?)",
+            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings
+                            WHERE prune_at <= ? OR prune_at > ?)",
         )
         .bind(clock::text(now))
+        // It was written by a clock that was ahead.
+        .bind(clock::text(clock::after(now, 2 * PRUNE_INTERVAL)))
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
             .bind(clock::text(clock::after(now, Pruning::pause_after(pruned))))
             .execute(&mut *tx)
