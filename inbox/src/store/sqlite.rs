@@ -5,6 +5,8 @@ mod file;
 mod handle;
 mod insert;
 mod letters;
+#[cfg(test)]
+mod logged;
 mod open;
 mod steps;
 mod upkeep;
@@ -267,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Each test has a host of its own.
+    /// A host's clock for one test.
     macro_rules! host {
         () => {{
             static HOST: AtomicI64 = AtomicI64::new(1_776_245_400);

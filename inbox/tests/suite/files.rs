@@ -125,7 +125,7 @@ async fn an_orderly_end_saves_what_is_in_a_log_that_was_removed() {
     fs::remove_file(folder.file("-shm")).unwrap();
     must_fail(&inbox, "b", "inbox.db-wal was removed").await;
     drop(inbox);
-    // Connections close in threads of their own.
+    // Each connection closes in its own thread.
     sleep(Duration::from_millis(300)).await;
     let again = folder.inbox().await.accept(&delivery::event("a")).await;
     assert!(matches!(again.unwrap(), Accepted::Duplicate { .. }));

@@ -404,6 +404,8 @@ async fn a_role_that_may_not_create_tables_can_use_them() {
         inbox.accept(&delivery::event("e")).await.unwrap(),
         Accepted::New
     );
+    let again = inbox.accept(&delivery::event("e")).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { .. }));
     let worker = Running::start(&inbox, |worker| worker, |_, _| async { Ok(()) });
     until("done", async || database.states().await == ["done"]).await;
     worker.stop().await;

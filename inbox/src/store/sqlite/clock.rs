@@ -37,8 +37,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// For how long a jump is not believed.
 const DOUBT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The host's clock, unless that is set back: then time goes on from where it was, but leads it by
-/// a day at most.
+/// The host's clock, unless that is set back: then time continues from where it was, but leads it
+/// by a day at most.
 ///
 /// "Where it was" is the latest time that this process has seen, of its own or in the table. So a
 /// lease that was taken before the host's clock was set back runs out when it should.
@@ -131,7 +131,7 @@ impl State {
             tracing::warn!(
                 ahead_s = ahead,
                 host_clock,
-                "the host's clock is behind the times in the inbox: time goes on from those"
+                "the host's clock is behind the times in the inbox: time continues from those"
             );
         } else {
             tracing::warn!(
@@ -211,8 +211,9 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::store::sqlite::logged::Logged;
 
-    /// Each test has a host of its own.
+    /// A host's clock for one test.
     macro_rules! host {
         ($seconds:expr) => {{
             static HOST: AtomicI64 = AtomicI64::new($seconds);
@@ -229,6 +230,35 @@ mod tests {
 
     fn add(host: &AtomicI64, seconds: i64) {
         host.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_behind_or_ahead_is_one_warning() {
+        let (set, host) = host!(1_776_245_400);
+        let clock = Clock::new(host);
+        let (logged, guard) = Logged::take();
+        for seconds in [0, HOUR, -30, -HOUR, 0, -10 * YEAR, 10 * YEAR] {
+            add(set, seconds);
+            let now = clock.now(Seen::default());
+            let _ = clock.now(seen(&clock, &[now]));
+        }
+        add(set, 10 * YEAR);
+        let wrong = clock.now(Seen::default());
+        add(set, -10 * YEAR);
+        for _ in 0..3 {
+            let _ = clock.now(seen(&clock, &[wrong]));
+        }
+        drop(guard);
+        let lines = logged.lines();
+        let expected = [
+            "the host's clock is behind the times in the inbox: time continues from those ahead_s=3630",
+            "for a day, no row is removed for its age by this clock ahead_s=315360000",
+            "more than a day ahead of the host's clock, and are not believed ahead_s=315360000",
+        ];
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.contains("WARN") && line.contains(expected), "{line}");
+        }
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     }
 
     /// As the table answers, with these times in it.
@@ -327,7 +357,7 @@ mod tests {
         let clock = Clock::new(host);
         let _ = clock.now(seen(&clock, &[latest]));
         assert_eq!(clock.ages(), latest);
-        // What it writes by itself is no proof.
+        // Times that it has written itself prove nothing.
         let _ = clock.now(seen(&clock, &[host()]));
         assert_eq!(clock.ages(), latest);
         advance(Duration::from_secs(25 * 3_600)).await;

@@ -108,9 +108,9 @@ impl SqliteStore {
 
 /// Makes the commit of a transaction that has nothing to write sync the file.
 ///
-/// What this transaction has read may not be synced: SQLite shows it after its writer was killed
-/// between writing and syncing. A commit that writes syncs all of the log, whoever wrote it. SQLite
-/// leaves a row alone that would not change.
+/// The rows that it has read may not be synced: SQLite shows them after their writer was killed
+/// between writing and syncing. A commit that writes syncs the whole log, also what other processes
+/// wrote to it. SQLite does not write a row that would not change, so a number goes up.
 pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Result<(), BoxError> {
     let written = sqlx::query("UPDATE ptolemy_inbox_settings SET commits = commits + 1")
         .execute(connection)

@@ -25,7 +25,7 @@ pub(super) struct Watch {
     lost: AtomicBool,
     log: PathBuf,
     warn_at: u64,
-    /// The size of the log at the last warning; 0 if there is no need for one.
+    /// The size of the log at the last warning; 0 if it is short.
     warned: AtomicU64,
     _open: Option<Mutex<SqliteConnection>>,
 }
@@ -149,24 +149,8 @@ fn id(_: &Path) -> io::Result<Id> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Arc;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Logs(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Logs {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::store::sqlite::logged::Logged;
 
     #[test]
     fn a_log_that_grows_is_a_warning_with_its_size_at_each_doubling() {
@@ -177,27 +161,19 @@ mod tests {
             warn_at: 100,
             ..Watch::default()
         };
-        let logs = Logs::default();
-        let writer = logs.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            for bytes in [99, 120, 150, 239, 240, 300, 99, 100, 100] {
-                std::fs::write(&log, vec![0; bytes]).unwrap();
-                watch.check().unwrap();
-            }
-            std::fs::remove_file(&log).unwrap();
+        let (logged, guard) = Logged::take();
+        for bytes in [99, 120, 150, 239, 240, 300, 99, 100, 100] {
+            std::fs::write(&log, vec![0; bytes]).unwrap();
             watch.check().unwrap();
-        });
-        let text = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
-        let sizes: Vec<_> = text
-            .split("bytes=")
-            .skip(1)
-            .map(|rest| rest.split_whitespace().next().unwrap())
-            .collect();
-        assert_eq!(sizes, ["120", "240", "100"], "{text}");
-        assert!(text.contains("WARN"), "{text}");
+        }
+        std::fs::remove_file(&log).unwrap();
+        watch.check().unwrap();
+        drop(guard);
+        let lines = logged.lines();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (line, bytes) in lines.iter().zip([120, 240, 100]) {
+            assert!(line.contains("WARN"), "{line}");
+            assert!(line.ends_with(&format!("end it bytes={bytes}")), "{line}");
+        }
     }
 }
