@@ -70,7 +70,9 @@ CREATE TABLE ptolemy_inbox_settings (
     -- NULL until it is set, which means as_due.
     event_order TEXT CHECK (event_order IN ('as_due', 'by_resource')),
     -- Old rows are removed by one worker at a time, and not again before this time.
-    prune_at TEXT NOT NULL
+    prune_at TEXT NOT NULL,
+    -- Goes up with each commit that has nothing else to write, since SQLite syncs only those that write.
+    commits INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 INSERT INTO ptolemy_inbox_settings (id, prune_at) VALUES (1, '1970-01-01T00:00:00.000Z');

@@ -10,6 +10,7 @@ mod workers;
 mod clocks;
 mod crashes;
 mod durable;
+mod files;
 mod leases;
 mod once;
 mod order;

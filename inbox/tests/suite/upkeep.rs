@@ -179,7 +179,7 @@ async fn a_file_that_is_not_there_is_not_created() {
     for query in ["", "?mode=rwc"] {
         let url = format!("{url}{query}");
         let error = Inbox::open_existing(&url).await.unwrap_err();
-        assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
+        assert!(error.to_string().ends_with("missing` does not exist"));
     }
     assert!(!std::path::Path::new(url.trim_start_matches("sqlite://")).exists());
 }
@@ -423,10 +423,6 @@ async fn a_url_that_names_no_engine_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
-    let error = Inbox::connect("sqlite:///no/such/folder/inbox.db")
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
 }
 
 /// The tables are there; the role of the receivers may use them and create none.
@@ -451,6 +447,8 @@ async fn a_role_that_may_not_create_tables_can_use_them() {
         inbox.accept(&delivery::event("e")).await.unwrap(),
         Accepted::New
     );
+    let again = inbox.accept(&delivery::event("e")).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { .. }));
     let worker = Running::start(&inbox, |worker| worker, |_, _| async { Ok(()) });
     until("done", async || database.states().await == ["done"]).await;
     worker.stop().await;

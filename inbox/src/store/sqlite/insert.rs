@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::upkeep::make_commit_sync;
 use super::{SqliteStore, clock};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
@@ -32,6 +33,9 @@ impl SqliteStore {
             .collect();
         for arrivals in missing.chunks(ROWS_PER_STATEMENT) {
             insert(arrivals, &now).build().execute(&mut *tx).await?;
+        }
+        if missing.is_empty() {
+            make_commit_sync(&mut tx).await?;
         }
         tx.commit().await?;
         answers(arrivals, &added, &states).ok_or_else(|| PRUNED_MEANWHILE.into())

@@ -9,7 +9,6 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::steps::MAX_AHEAD;
 use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 impl SqliteStore {
@@ -59,8 +58,8 @@ impl SqliteStore {
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
-        let now = self.now(&mut tx).await?;
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let _now = self.now(&mut tx).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         tx.commit().await?;
         Ok(pruned)
     }
@@ -79,14 +78,14 @@ impl SqliteStore {
                             WHERE prune_at <= ? OR prune_at > ?)",
         )
         .bind(clock::text(now))
-        // Written before the clock was set back.
-        .bind(clock::text(clock::after(now, PRUNE_INTERVAL + MAX_AHEAD)))
+        // It was written by a clock that was ahead.
+        .bind(clock::text(clock::after(now, 2 * PRUNE_INTERVAL)))
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
             .bind(clock::text(clock::after(now, Pruning::pause_after(pruned))))
             .execute(&mut *tx)
@@ -107,7 +106,9 @@ impl SqliteStore {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let before = stored_order(&mut tx).await?;
-        if before != Some(order) {
+        if before == Some(order) {
+            make_commit_sync(&mut tx).await?;
+        } else {
             sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
                 .bind(order.as_str())
                 .execute(&mut *tx)
@@ -122,6 +123,21 @@ impl SqliteStore {
         }
         tx.commit().await?;
         Ok(before)
+    }
+}
+
+/// Makes the commit of a transaction that has nothing to write sync the file.
+///
+/// The rows that it has read may not be synced: SQLite shows them after their writer was killed
+/// between writing and syncing. A commit that writes syncs the whole log, also what other processes
+/// wrote to it. SQLite does not write a row that would not change, so a number goes up.
+pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Result<(), BoxError> {
+    let written = sqlx::query("UPDATE ptolemy_inbox_settings SET commits = commits + 1")
+        .execute(connection)
+        .await?;
+    match written.rows_affected() {
+        0 => Err("the inbox's settings are gone".into()),
+        _ => Ok(()),
     }
 }
 
