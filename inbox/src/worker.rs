@@ -1,7 +1,11 @@
 #[cfg(test)]
 mod paused;
+#[cfg(test)]
+mod poisoned;
+mod probe;
 mod pruning;
 mod rounds;
+mod silence;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
@@ -27,7 +31,7 @@ use crate::health::{OnDuty, Record};
 use crate::outcome::Outcome;
 use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
-use crate::turn::Claim;
+use crate::turn::{Claim, WorkerId};
 
 /// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
 /// succeeds.
@@ -60,6 +64,7 @@ pub struct Worker {
 
 #[derive(Clone, Debug)]
 struct Settings {
+    worker: WorkerId,
     concurrency: usize,
     lease: Duration,
     poll: Duration,
@@ -82,6 +87,7 @@ enum Until {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            worker: WorkerId::new(),
             concurrency: 1,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
@@ -125,8 +131,10 @@ impl Worker {
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
     /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
-    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. It is the time after
-    /// which the events of a worker that died go to another.
+    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of a worker
+    /// that died go to another one after this time, or after half of it more if that one has just
+    /// started: it must also have seen the lease unchanged for half of its length, so that no clock that
+    /// is set can take an event from a worker that lives.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
@@ -141,9 +149,11 @@ impl Worker {
 
     /// Sets how many attempts are made before an event is dead, from 1 to a million; 20 unless set.
     ///
-    /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
-    /// crash counts as an attempt for all events that the process had; so does a stop for those whose
-    /// handlers it cuts short.
+    /// If a process dies, its events become suspects: they run next without other events beside them,
+    /// half as many together, and again half as many after each further crash. An attempt counts for
+    /// an event that ran alone when its process died, so an event that kills its process ends up dead,
+    /// and those that ran beside it do not. Other events wait for suspects for a lease and a half at
+    /// most. If a worker stops, an attempt counts for those whose handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self
@@ -274,7 +284,7 @@ impl Worker {
     /// inbox.worker().run_until_idle(apply).await;
     ///
     /// let stats = inbox.stats().await?;
-    /// assert_eq!((stats.waiting, stats.running, stats.dead), (0, 0, 1));
+    /// assert_eq!((stats.waiting(), stats.running, stats.dead), (0, 0, 1));
     /// # drop(inbox);
     /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
     /// # Ok(())
@@ -288,6 +298,13 @@ impl Worker {
     {
         self.settings.until = Until::Idle;
         self.run(handler).await;
+    }
+
+    /// As if it were in another process.
+    #[cfg(test)]
+    pub(crate) fn of_process(mut self, process: u32) -> Self {
+        self.settings.worker = WorkerId::of(process, 0);
+        self
     }
 
     async fn work(self, start: Arc<Start>) {

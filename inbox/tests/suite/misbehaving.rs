@@ -276,7 +276,20 @@ async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
             "received_at = 'infinity'",
             "received_at = '-infinity'",
             "received_at = '294276-01-01'",
-            "run_at = '-infinity'",
+            "run_at = '1970-01-02'",
+        ],
+    });
+    // Far beyond, by a clock that was ahead.
+    odd.extend(match database {
+        Database::Sqlite { .. } => [
+            "state = 'running', renewed_at = 'zzz', lease_until = '1970'",
+            "state = 'running', renewed_at = '', crash_group = -1",
+            "queue = 'suspect', crash_group = 9223372036854775807",
+        ],
+        Database::Postgres { .. } => [
+            "state = 'running', renewed_at = 'infinity', lease_until = 'infinity'",
+            "state = 'running', renewed_at = '4713-01-01 BC', lease_until = '-infinity'",
+            "state = 'running', renewed_at = '5000-01-01', lease_until = '294276-01-01'",
         ],
     });
     let expired = format!(
