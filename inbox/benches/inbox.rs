@@ -322,7 +322,9 @@ async fn vacuum(server: &Server, rows: usize) -> Result<()> {
     let Database::Postgres { pool, .. } = &held else {
         return Ok(());
     };
-    let mut idle = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    let mut idle = pool
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await?;
     sqlx::query("SELECT count(*) FROM ptolemy_inbox_settings")
         .execute(&mut *idle)
         .await?;

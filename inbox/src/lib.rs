@@ -208,7 +208,6 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;
 
-
 #[cfg(doc)]
 #[doc = include_str!("../what-can-go-wrong.md")]
 pub mod _what_can_go_wrong {}
