@@ -156,6 +156,9 @@ impl Inbox {
     ///
     /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
     ///
+    /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
+    /// with all that are idle, and the inbox tries again on a new one.
+    ///
     /// # Errors
     ///
     /// Same as `connect`.

@@ -4,6 +4,7 @@ mod handle;
 mod insert;
 mod letters;
 mod open;
+mod session;
 mod steps;
 mod upkeep;
 
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Transaction};
 use tokio::sync::Semaphore;
 
+use self::session::CommitUnanswered;
 use self::steps::PostgresSteps;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
@@ -58,15 +59,13 @@ impl PostgresStore {
         self.max_transactions
     }
 
-    /// Begins a transaction that waits for nobody but the database.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin_with(BEGIN_SHORT).await
-    }
-
-    async fn turn(&self, turn: Turn<'_>) -> Result<Turned, BoxError> {
-        let mut tx = self.begin().await?;
-        let turned = take_turn(&mut PostgresSteps::new(&mut tx), &turn).await?;
-        tx.commit().await?;
+    async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let turned = take_turn(&mut PostgresSteps::new(&mut tx), turn).await?;
+        // Another try would find the leases settled, and take them for lost.
+        tx.commit().await.map_err(CommitUnanswered)?;
+        session.end();
         Ok(turned)
     }
 }
@@ -78,7 +77,7 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 
 impl Store for PostgresStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        Box::pin(self.add(arrivals))
+        Box::pin(self.again(|| self.add(arrivals)))
     }
 
     fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
@@ -93,42 +92,42 @@ impl Store for PostgresStore {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        Box::pin(self.turn(turn))
+        Box::pin(async move { self.again(|| self.turn(&turn)).await })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(self.count())
+        Box::pin(self.again(|| self.count()))
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(self.list_dead(ids, limit))
+        Box::pin(self.again(move || self.list_dead(ids, limit)))
     }
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>> {
-        Box::pin(self.read_dead_body(id))
+        Box::pin(self.again(move || self.read_dead_body(id)))
     }
 
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.replay_some(ids))
+        Box::pin(self.again(move || self.replay_some(ids)))
     }
 
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.discard_some(ids))
+        Box::pin(self.again(move || self.discard_some(ids)))
     }
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
-        Box::pin(self.prune_some(older_than))
+        Box::pin(self.again(move || self.prune_some(older_than)))
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
-        Box::pin(self.prune_as_one(older_than, turn))
+        Box::pin(self.again(move || self.prune_as_one(older_than, turn)))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        Box::pin(self.read_order())
+        Box::pin(self.again(|| self.read_order()))
     }
 
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        Box::pin(self.write_order(order))
+        Box::pin(self.again(move || self.write_order(order)))
     }
 }

@@ -11,6 +11,7 @@ mod durable;
 mod leases;
 mod once;
 mod order;
+mod outages;
 mod readme;
 mod responses;
 mod retries;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::postgres::PgConnection;
 
-use super::{PostgresStore, column};
+use super::{BEGIN_SHORT, PostgresStore, column};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::error::BoxError;
@@ -14,7 +14,8 @@ impl PostgresStore {
     pub(super) async fn add(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
         // Once more if a duplicate was pruned between the two statements: now it is new.
         for _ in 0..2 {
-            let mut tx = self.begin().await?;
+            let mut session = self.session().await?;
+            let mut tx = session.begin(BEGIN_SHORT).await?;
             // Other processes insert at the same time, so the index decides which one is first;
             // SQLite looks first and inserts what is missing.
             let added = insert(arrivals, &mut tx).await?;
@@ -25,9 +26,9 @@ impl PostgresStore {
             };
             if let Some(answers) = answers(arrivals, &added, &states) {
                 tx.commit().await?;
+                session.end();
                 return Ok(answers);
             }
-            tx.rollback().await?;
         }
         Err(PRUNED_MEANWHILE.into())
     }

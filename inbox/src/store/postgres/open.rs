@@ -72,6 +72,8 @@ async fn connect(url: &str) -> Result<PgPool, ConnectError> {
     .map_err(unavailable)?;
     Ok(PgPoolOptions::new()
         .acquire_timeout(CONNECT_TIMEOUT)
+        // Sessions check them as they begin, with a deadline of their own.
+        .test_before_acquire(false)
         .connect_lazy_with(options))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
-use super::{ORDER_LOCK, PostgresStore};
+use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
@@ -15,6 +15,8 @@ const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         let counts: Vec<(String, i64)> = sqlx::query_as(
             // One by one, so that the index is used also before the table was analyzed; SQLite
             // plans without statistics.
@@ -22,26 +24,30 @@ impl PostgresStore {
                             WHERE inbox.state <> 'done' AND inbox.state = counted.state)
              FROM (VALUES ('waiting'), ('running'), ('dead')) AS counted (state)",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
         let oldest: Option<f64> = sqlx::query_scalar(
             "SELECT extract(epoch FROM now() - received_at)::float8 FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'waiting' ORDER BY id LIMIT 1",
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *tx)
         .await?;
         let malformed: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *tx)
         .await?;
+        tx.commit().await?;
+        session.end();
         Stats::new(&counts, malformed, oldest.map(time::Duration::seconds_f64))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         let pruned = prune(&mut tx, older_than).await?;
         tx.commit().await?;
+        session.end();
         Ok(pruned)
     }
 
@@ -50,7 +56,8 @@ impl PostgresStore {
         older_than: Duration,
         turn: Pruning,
     ) -> Result<Option<u64>, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         // The row is locked until the end: another worker finds it locked, or the time moved.
         let row: Option<bool> = sqlx::query_scalar(
             "SELECT prune_at <= now() FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
@@ -71,19 +78,25 @@ impl PostgresStore {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        session.end();
         Ok(Some(pruned))
     }
 
     pub(super) async fn read_order(&self) -> Result<EventOrder, BoxError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(stored_order(&mut connection).await?.unwrap_or_default())
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let order = stored_order(&mut tx).await?.unwrap_or_default();
+        tx.commit().await?;
+        session.end();
+        Ok(order)
     }
 
     pub(super) async fn write_order(
         &self,
         order: EventOrder,
     ) -> Result<Option<EventOrder>, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         // No worker chooses meanwhile, so that none has read the old order and takes events by it
         // while another one takes them by the new one.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
@@ -105,6 +118,7 @@ impl PostgresStore {
             }
         }
         tx.commit().await?;
+        session.end();
         Ok(before)
     }
 }

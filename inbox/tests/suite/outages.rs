@@ -1,0 +1,125 @@
+//! Networks and servers that fail while the inbox is open.
+
+use std::time::{Duration, Instant};
+
+use ptolemy_webhooks_inbox::sqlx::Executor as _;
+use ptolemy_webhooks_inbox::sqlx::postgres::{PgPool, PgPoolOptions};
+use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox};
+
+use crate::database::Database;
+use crate::delivery;
+
+/// The table raises this error, or ends its connection, when it is first written to in this way.
+async fn fails_once(database: &Database, what: &str, on: &str) {
+    database
+        .execute(&format!(
+            "CREATE SEQUENCE IF NOT EXISTS writes;
+             CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+                 $$BEGIN IF nextval('writes') = 1 THEN {what}; END IF; RETURN NEW; END$$;
+             CREATE OR REPLACE TRIGGER fail BEFORE {on} ON ptolemy_inbox
+                 FOR EACH ROW EXECUTE FUNCTION fail();
+             SELECT setval('writes', 1, false)"
+        ))
+        .await;
+}
+
+/// How a connection ends that the server does not want any more.
+const ENDS: [&str; 7] = [
+    "RAISE EXCEPTION SQLSTATE '25006'",
+    "RAISE EXCEPTION SQLSTATE '57P01'",
+    "RAISE EXCEPTION SQLSTATE '57P02'",
+    "RAISE EXCEPTION SQLSTATE '57P03'",
+    "RAISE EXCEPTION SQLSTATE '08006'",
+    "PERFORM pg_terminate_backend(pg_backend_pid())",
+    "RAISE EXCEPTION SQLSTATE '08P01'",
+];
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn an_accept_whose_connection_breaks_is_tried_again_on_a_new_one() {
+    let database = Database::postgres().await;
+    let inbox = database.inbox().await;
+    for (number, end) in ENDS.iter().enumerate() {
+        fails_once(&database, end, "INSERT").await;
+        let accepted = inbox.accept(&delivery::event(&number.to_string())).await;
+        assert_eq!(accepted.unwrap(), Accepted::New, "{end}");
+    }
+    assert_eq!(database.states().await.len(), ENDS.len());
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_turn_whose_connection_breaks_is_taken_again_on_a_new_one() {
+    let database = Database::postgres().await;
+    let inbox = database.inbox().await;
+    for (number, end) in ENDS.iter().enumerate() {
+        inbox
+            .accept(&delivery::event(&number.to_string()))
+            .await
+            .unwrap();
+        fails_once(&database, end, "UPDATE").await;
+        let begin = Instant::now();
+        let handled = |_, _| async { Ok::<(), Failure>(()) };
+        inbox.worker().run_until_idle(handled).await;
+        // After an error the worker would rest for longer.
+        let took = begin.elapsed();
+        assert!(took < Duration::from_millis(450), "{end}: {took:?}");
+    }
+    let once = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done' AND attempts = 1";
+    assert_eq!(database.number(once).await, ENDS.len() as i64);
+}
+
+/// A pool whose connections are open and idle.
+async fn pool(url: &str, options: PgPoolOptions) -> PgPool {
+    let pool = options.max_connections(5).connect(url).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(pool.acquire().await.unwrap());
+    }
+    drop(open);
+    while pool.num_idle() < 5 {
+        tokio::task::yield_now().await;
+    }
+    pool
+}
+
+async fn make_read_only(pool: &PgPool) {
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut connection = pool.acquire().await.unwrap();
+        connection
+            .execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            .await
+            .unwrap();
+        open.push(connection);
+    }
+    drop(open);
+    while pool.num_idle() < 5 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// As after a failover: the old server's connections live, and new ones lead to the new server.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn connections_that_may_only_read_are_replaced() {
+    let database = Database::postgres().await;
+    let pool = pool(&database.url(), PgPoolOptions::new()).await;
+    let inbox = Inbox::from_postgres_pool(pool.clone()).await.unwrap();
+    make_read_only(&pool).await;
+    for number in 0..10 {
+        let delivery = delivery::event(&number.to_string());
+        assert_eq!(inbox.accept(&delivery).await.unwrap(), Accepted::New);
+    }
+    make_read_only(&pool).await;
+    let handled = |_, _| async { Ok::<(), Failure>(()) };
+    inbox.worker().run_until_idle(handled).await;
+    make_read_only(&pool).await;
+    inbox.accept(&delivery::event("last")).await.unwrap();
+    make_read_only(&pool).await;
+    let worker = inbox.worker().concurrency(3);
+    let run = worker.run_in_postgres_transaction_until_idle(|_, _, _| Box::pin(async { Ok(()) }));
+    run.await.unwrap();
+    let once = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done' AND attempts = 1";
+    assert_eq!(database.number(once).await, 11);
+}
