@@ -157,7 +157,8 @@ impl Inbox {
     /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
     ///
     /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
-    /// with all that are idle, and the inbox tries again on a new one.
+    /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
+    /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
     ///
     /// # Errors
     ///

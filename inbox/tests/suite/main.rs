@@ -5,6 +5,7 @@
 
 mod database;
 mod delivery;
+mod proxy;
 mod workers;
 
 mod durable;

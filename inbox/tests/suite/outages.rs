@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use ptolemy_webhooks_inbox::sqlx::Executor as _;
 use ptolemy_webhooks_inbox::sqlx::postgres::{PgPool, PgPoolOptions};
 use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox};
+use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::delivery;
+use crate::proxy::Proxy;
+use crate::workers::{Log, Running};
 
 /// The table raises this error, or ends its connection, when it is first written to in this way.
 async fn fails_once(database: &Database, what: &str, on: &str) {
@@ -122,4 +125,60 @@ async fn connections_that_may_only_read_are_replaced() {
     run.await.unwrap();
     let once = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done' AND attempts = 1";
     assert_eq!(database.number(once).await, 11);
+}
+
+/// Ten accepts, each of which may find a dead connection.
+async fn accept_ten(inbox: &Inbox) {
+    let begin = Instant::now();
+    for number in 0..10 {
+        let delivery = delivery::event(&format!("after {number}"));
+        assert_eq!(inbox.accept(&delivery).await.unwrap(), Accepted::New);
+    }
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+}
+
+/// Opens several connections of the inbox's own pool.
+async fn count_at_once(inbox: &Inbox) {
+    let mut counts = JoinSet::new();
+    for _ in 0..5 {
+        let inbox = inbox.clone();
+        counts.spawn(async move { inbox.stats().await.unwrap() });
+    }
+    counts.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn connections_that_a_firewall_forgot_cost_one_short_check() {
+    let database = Database::postgres().await;
+    let (proxy, url) = Proxy::before(&database.url()).await;
+    let inbox = Inbox::connect(&url).await.unwrap();
+    count_at_once(&inbox).await;
+    proxy.forget_connections();
+    accept_ten(&inbox).await;
+
+    count_at_once(&inbox).await;
+    proxy.forget_connections();
+    let log = Log::default();
+    let begin = Instant::now();
+    let worker = Running::start(&inbox, |worker| worker.concurrency(4), log.writer());
+    log.until(10).await;
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn connections_of_a_users_pool_that_a_firewall_forgot_cost_one_short_check() {
+    for tests in [true, false] {
+        let database = Database::postgres().await;
+        let (proxy, url) = Proxy::before(&database.url()).await;
+        let options = PgPoolOptions::new().test_before_acquire(tests);
+        let pool = pool(&url, options).await;
+        let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
+        proxy.forget_connections();
+        accept_ten(&inbox).await;
+    }
 }
