@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::error::InboxError;
+use crate::reach::{ACCEPTS, Reach};
 use crate::store::Store;
 
 /// How many rows share a commit.
@@ -53,6 +54,7 @@ pub(crate) struct Batcher {
     /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
     runtime: Handle,
     queue: Mutex<Queue>,
+    reach: Mutex<Reach>,
     /// Tells the workers of this process that something is new.
     arrived: Arc<Notify>,
 }
@@ -63,6 +65,7 @@ impl Batcher {
             store,
             runtime: Handle::current(),
             queue: Mutex::default(),
+            reach: Mutex::new(Reach::new(ACCEPTS)),
             arrived,
         }
     }
@@ -91,7 +94,7 @@ impl Batcher {
             Ok(Ok(answer)) => answer,
             // The task is gone with its runtime.
             Ok(Err(gone)) => Err(InboxError::unavailable(gone)),
-            Err(_) => Err(InboxError::timed_out(limit)),
+            Err(_) => Err(self.timed_out(limit)),
         }
     }
 
@@ -133,6 +136,7 @@ impl Batcher {
             }
             Err(error) => vec![Err(error); answers.len()],
         };
+        self.log(&inserted);
         for (answer, inserted) in answers.into_iter().zip(inserted) {
             if matches!(inserted, Ok(Accepted::New)) {
                 self.arrived.notify_one();
@@ -160,14 +164,29 @@ impl Batcher {
         arrivals: &[Arrival],
         limit: Duration,
     ) -> Result<Vec<Accepted>, InboxError> {
-        let inserted = match timeout(limit, self.store.insert(arrivals)).await {
+        match timeout(limit, self.store.insert(arrivals)).await {
             Ok(inserted) => inserted.map_err(InboxError::unavailable),
-            Err(_) => Err(InboxError::timed_out(limit)),
-        };
-        inserted.inspect_err(|error| {
-            let source = error.source().map(tracing::field::display);
-            tracing::warn!(%error, source, "deliveries were not accepted");
-        })
+            Err(_) => Err(self.timed_out(limit)),
+        }
+    }
+
+    fn timed_out(&self, limit: Duration) -> InboxError {
+        InboxError::timed_out(limit).because_of(self.store.trouble())
+    }
+
+    /// Logs what an operator must know of a batch.
+    fn log(&self, inserted: &[Answer]) {
+        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = inserted.iter().filter_map(|one| one.as_ref().err());
+        if inserted.iter().any(Result::is_ok) {
+            reach.back();
+            for error in failed {
+                let cause = error.with_source();
+                tracing::warn!(cause, "a delivery was not accepted, and others were");
+            }
+        } else if let Some(error) = failed.next() {
+            reach.lost(&error.with_source());
+        }
     }
 
     fn is_of_one(&self, error: &InboxError) -> bool {

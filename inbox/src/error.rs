@@ -5,6 +5,9 @@ use std::time::Duration;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
+/// An error that several share.
+pub(crate) type SharedError = Arc<dyn Error + Send + Sync>;
+
 /// An error from an inbox operation.
 ///
 /// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
@@ -16,7 +19,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub struct InboxError {
     kind: InboxErrorKind,
     /// Shared by the accepts that shared a commit.
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    source: Option<SharedError>,
 }
 
 /// The kind of an [`InboxError`].
@@ -72,6 +75,19 @@ impl InboxError {
 
     pub(crate) fn timed_out(limit: Duration) -> Self {
         Self::new(InboxErrorKind::TimedOut { limit })
+    }
+
+    /// Adds what kept the database from answering, if that is known.
+    pub(crate) fn because_of(self, source: Option<SharedError>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The error and its source in one text, for the log.
+    pub(crate) fn with_source(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
     }
 }
 

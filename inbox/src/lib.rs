@@ -171,6 +171,8 @@ mod outcome;
 
 mod store;
 
+mod reach;
+
 mod batch;
 mod engine;
 

@@ -6,6 +6,7 @@ mod letters;
 mod open;
 mod session;
 mod steps;
+mod trouble;
 mod upkeep;
 
 use std::error::Error;
@@ -17,12 +18,13 @@ use tokio::sync::Semaphore;
 
 use self::session::CommitUnanswered;
 use self::steps::PostgresSteps;
+use self::trouble::Trouble;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
-use crate::error::BoxError;
+use crate::error::{BoxError, SharedError};
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
@@ -47,6 +49,7 @@ const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
+    trouble: Trouble,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
     transactions: Semaphore,
@@ -89,6 +92,10 @@ impl Store for PostgresStore {
         // wait for each other.
         let classes = ["22", "23", "40", "P0"];
         code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    }
+
+    fn trouble(&self) -> Option<SharedError> {
+        self.trouble.get()
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {

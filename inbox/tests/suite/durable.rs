@@ -613,19 +613,21 @@ async fn a_server_that_restarts_in_mid_flight_loses_nothing() {
         })
     };
     let mut acknowledged = Vec::new();
-    let mut refused = 0;
+    // Most accepts wait for the server; the limit of one may be over before.
+    let mut interrupted = 0;
     while restarts.load(Ordering::Relaxed) < 3 || acknowledged.len() < 100 {
         let id = acknowledged.len().to_string();
         let delivery = delivery::event(&id);
+        let begin = Instant::now();
         while let Err(error) = inbox.accept(&delivery).await {
             assert_eq!(error.status(), 503);
-            refused += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        interrupted += u32::from(begin.elapsed() > Duration::from_millis(100));
         acknowledged.push(id);
     }
     restarting.await.unwrap();
-    assert!(refused > 0, "nothing was in flight");
+    assert!(interrupted > 0, "nothing was in flight");
     until("all handled", async || {
         let handled: HashSet<_> = log.lines().into_iter().collect();
         acknowledged.iter().all(|id| handled.contains(id))

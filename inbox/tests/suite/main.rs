@@ -5,6 +5,7 @@
 
 mod database;
 mod delivery;
+mod logged;
 mod proxy;
 mod workers;
 

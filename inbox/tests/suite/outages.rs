@@ -1,16 +1,18 @@
 //! Networks and servers that fail while the inbox is open.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use ptolemy_webhooks_inbox::sqlx::Executor as _;
 use ptolemy_webhooks_inbox::sqlx::postgres::{PgPool, PgPoolOptions};
-use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox};
+use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, InboxErrorKind};
 use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::delivery;
+use crate::logged::Logged;
 use crate::proxy::Proxy;
-use crate::workers::{Log, Running};
+use crate::workers::{Log, Running, until};
 
 /// The table raises this error, or ends its connection, when it is first written to in this way.
 async fn fails_once(database: &Database, what: &str, on: &str) {
@@ -181,4 +183,100 @@ async fn connections_of_a_users_pool_that_a_firewall_forgot_cost_one_short_check
         proxy.forget_connections();
         accept_ten(&inbox).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_server_that_is_stopped_is_the_cause_in_error_and_log() {
+    let (logged, _guard) = Logged::start();
+    let database = Database::postgres().await;
+    let (mut proxy, url) = Proxy::before(&database.url()).await;
+    let inbox = Inbox::connect(&url).await.unwrap();
+    let log = Log::default();
+    let worker = Running::start(&inbox, |worker| worker, log.writer());
+    inbox.accept(&delivery::event("before")).await.unwrap();
+    log.until(1).await;
+
+    proxy.stop().await;
+    let refused = "Connection refused";
+    let hasty = inbox.clone().with_accept_timeout(Duration::from_secs(1));
+    for _ in 0..2 {
+        let error = hasty.accept(&delivery::event("e")).await.unwrap_err();
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains(refused), "{source}");
+    }
+    let error = inbox.accept(&delivery::event("e")).await.unwrap_err();
+    let source = error.source().unwrap().to_string();
+    assert!(source.contains(refused), "{source}");
+    assert_eq!(error.kind(), InboxErrorKind::Unavailable);
+
+    proxy.start().await;
+    inbox.accept(&delivery::event("after")).await.unwrap();
+    log.until(2).await;
+    worker.stop().await;
+    for lost in [
+        "deliveries are not accepted",
+        "cannot reach the database; retrying",
+    ] {
+        let line = logged.line(lost);
+        assert!(line.contains("WARN") && line.contains(refused), "{line}");
+    }
+    for back in [
+        "deliveries are accepted again",
+        "reaches the database again",
+    ] {
+        let line = logged.line(back);
+        assert!(line.contains("INFO") && line.contains(" after="), "{line}");
+    }
+}
+
+/// The inbox's tasks run on this runtime's only thread, and so on the thread whose log is taken.
+#[tokio::test]
+async fn an_outage_of_sqlite_is_logged_once_and_so_is_its_end() {
+    let (logged, _guard) = Logged::start();
+    let database = Database::sqlite().await;
+    let inbox = database.inbox().await;
+    let log = Log::default();
+    let worker = Running::start(&inbox, |worker| worker, log.writer());
+    database
+        .execute("ALTER TABLE ptolemy_inbox RENAME TO elsewhere")
+        .await;
+    for _ in 0..3 {
+        inbox.accept(&delivery::event("e")).await.unwrap_err();
+    }
+    until("the worker has noticed", async || {
+        !logged.lines("cannot reach").is_empty()
+    })
+    .await;
+    database
+        .execute("ALTER TABLE elsewhere RENAME TO ptolemy_inbox")
+        .await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    log.until(1).await;
+    worker.stop().await;
+    let gone = "no such table";
+    assert!(logged.line("deliveries are not accepted").contains(gone));
+    assert!(
+        logged
+            .line("cannot reach the database; retrying")
+            .contains(gone)
+    );
+    logged.line("deliveries are accepted again");
+    logged.line("reaches the database again");
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_pool_whose_connections_are_all_in_use_is_the_cause() {
+    let database = Database::postgres().await;
+    let options = PgPoolOptions::new().max_connections(1);
+    let pool = options.connect(&database.url()).await.unwrap();
+    let inbox = Inbox::from_postgres_pool(pool.clone()).await.unwrap();
+    let held = pool.acquire().await.unwrap();
+    let hasty = inbox.with_accept_timeout(Duration::from_secs(1));
+    let error = hasty.accept(&delivery::event("e")).await.unwrap_err();
+    let source = error.source().unwrap().to_string();
+    assert_eq!(source, "all connections of the pool are in use");
+    drop(held);
+    hasty.accept(&delivery::event("e")).await.unwrap();
 }

@@ -29,7 +29,7 @@ impl PostgresStore {
         loop {
             let mut session = match timeout_at(give_up, self.session()).await {
                 Ok(Ok(session)) => session,
-                Ok(Err(error)) => return Outcome::NotBegun(error.into()),
+                Ok(Err(error)) => return Outcome::NotBegun(error),
                 Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
             };
             let mut tx = match timeout_at(give_up, begin_held(&mut session, lease)).await {

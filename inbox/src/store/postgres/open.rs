@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{BEGIN, MIGRATION_LOCK, PostgresStore};
+use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Trouble};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
 
@@ -55,6 +55,7 @@ impl PostgresStore {
         let transactions = usize::try_from(transactions).unwrap_or(1);
         Self {
             pool,
+            trouble: Trouble::default(),
             transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
             max_transactions: transactions,
         }

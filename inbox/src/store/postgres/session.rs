@@ -50,10 +50,10 @@ pub(super) struct Session {
 
 impl PostgresStore {
     /// Returns a connection that has given a sign of life, or a new one.
-    pub(super) async fn session(&self) -> Result<Session, sqlx::Error> {
+    pub(super) async fn session(&self) -> Result<Session, BoxError> {
         if self.pool.num_idle() > 0 {
             match timeout(CHECK_TIMEOUT, self.checked_session()).await {
-                Ok(Err(error)) if is_broken(&error) => {}
+                Ok(Err(error)) if is_broken(&*error) => {}
                 Ok(session) => return session,
                 Err(_) => {}
             }
@@ -62,9 +62,9 @@ impl PostgresStore {
         self.checked_session().await
     }
 
-    async fn checked_session(&self) -> Result<Session, sqlx::Error> {
+    async fn checked_session(&self) -> Result<Session, BoxError> {
         let mut session = Session {
-            connection: Some(self.pool.acquire().await?),
+            connection: Some(self.trouble.acquire(&self.pool).await?),
             fate: Fate::Unproved,
         };
         // A pool of the user's may have asked for it itself.
