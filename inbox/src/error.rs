@@ -137,8 +137,21 @@ pub enum ConnectErrorKind {
         feature: &'static str,
     },
     /// The URL is not valid for its engine.
-    #[error("the URL of the inbox is malformed")]
-    MalformedUrl,
+    #[error("the URL of the inbox is malformed: {reason}")]
+    #[non_exhaustive]
+    MalformedUrl {
+        /// What is wrong, and how to write it; it quotes nothing of the URL.
+        reason: &'static str,
+    },
+    /// The URL has a parameter that is not known.
+    #[error("the URL of the inbox has the unknown parameter `{name}`: {hint}")]
+    #[non_exhaustive]
+    UnknownParameter {
+        /// The name of the parameter, or `…` if it is not plain.
+        name: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The database's settings would lose acknowledged deliveries in a crash.
     #[error(
         "the inbox would not survive a crash: `{setting}` is `{value}`, and has to be {wanted}"

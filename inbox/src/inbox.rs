@@ -26,6 +26,8 @@ use crate::store::Answer;
 use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::url;
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
@@ -70,7 +72,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, a database that cannot be reached, SQLite in memory,
+    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error and
+    /// no log line quotes a URL. Returns an error for a database that cannot be reached, SQLite in memory,
     /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
     /// version of this crate.
     ///
@@ -293,7 +296,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The engine that a URL names.
+/// The engine that a URL names, if the URL is one that the engine's driver takes.
 enum Scheme {
     #[cfg(feature = "sqlite")]
     Sqlite,
@@ -305,9 +308,11 @@ impl Scheme {
     fn of(url: &str) -> Result<Self, ConnectError> {
         let kind = match url.split_once(':').map(|(scheme, _)| scheme) {
             #[cfg(feature = "sqlite")]
-            Some("sqlite") => return Ok(Self::Sqlite),
+            Some("sqlite") => return url::check_sqlite(url).map(|()| Self::Sqlite),
             #[cfg(feature = "postgres")]
-            Some("postgres" | "postgresql") => return Ok(Self::Postgres),
+            Some("postgres" | "postgresql") => {
+                return url::check_postgres(url).map(|()| Self::Postgres);
+            }
             #[cfg(not(feature = "sqlite"))]
             Some("sqlite") => ConnectErrorKind::FeatureOff { feature: "sqlite" },
             #[cfg(not(feature = "postgres"))]

@@ -155,6 +155,9 @@
 
 mod error;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod url;
+
 mod accepted;
 mod arrival;
 mod dead;

@@ -38,9 +38,14 @@ impl Logged {
         (logged, tracing::subscriber::set_default(subscriber))
     }
 
+    /// All that was logged, by other crates too.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// The lines of the inbox that have this text.
     pub(crate) fn lines(&self, with: &str) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let text = self.text();
         let lines = text
             .lines()
             .filter(|line| line.contains("ptolemy_webhooks_inbox"));

@@ -280,3 +280,30 @@ async fn a_pool_whose_connections_are_all_in_use_is_the_cause() {
     drop(held);
     hasty.accept(&delivery::event("e")).await.unwrap();
 }
+
+/// The driver would log the rest of a password behind a `?` as a parameter that it ignores.
+#[tokio::test]
+async fn nothing_of_a_url_is_logged_or_in_an_error() {
+    let (logged, _guard) = Logged::start();
+    for url in [
+        "postgres://u:1?sesame@127.0.0.1:1/d",
+        "postgres://u:1?sesame=x@127.0.0.1:1/d",
+        "postgres://u:1#sesame@127.0.0.1:1/d",
+        "postgres://u:sesame@127.0.0.1:1/d?channel_binding=sesame",
+        "postgres://u:sesame@127.0.0.1:1/d?sslmode=sesame",
+        "postgres://u:sesame@127.0.0.1:sesame/d",
+        "postgres://u:%FFsesame@127.0.0.1:1/d",
+        "sqlite://a.db?mode=sesame",
+        "sqlite://a.db?sesame%20=1",
+        "sqlite://%FF?mode=ro",
+    ] {
+        for opened in [Inbox::connect(url).await, Inbox::open_existing(url).await] {
+            let error = opened.unwrap_err();
+            let source = error.source().map(ToString::to_string);
+            let text = format!("{error} {error:?} {source:?}");
+            assert!(!text.contains("sesame"), "{text}");
+        }
+    }
+    let text = logged.text();
+    assert!(!text.contains("sesame"), "{text}");
+}

@@ -63,8 +63,11 @@ impl PostgresStore {
 }
 
 async fn connect(url: &str) -> Result<PgPool, ConnectError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
+    // The driver's own error may quote the URL.
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        let reason = "its host, its port or an encoded character is not valid";
+        ConnectError::new(ConnectErrorKind::MalformedUrl { reason })
+    })?;
     // A pool would try until its time is over, and not say what failed.
     match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
         Ok(connection) => connection.map_err(unavailable)?.close().await,
