@@ -53,8 +53,8 @@ pub(crate) trait Store: Send + Sync {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>>;
 
     /// Whether an error of `insert` may be that of one arrival, so that the others may be added
-    /// without it.
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool;
+    /// without it: the database has answered.
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool;
 
     /// What keeps the database from answering at the moment, if the store knows.
     fn trouble(&self) -> Option<SharedError> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
-use self::session::CommitUnanswered;
+use self::session::{CommitUnanswered, is_broken};
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
 use super::steps::take_turn;
@@ -83,15 +83,13 @@ impl Store for PostgresStore {
         Box::pin(self.again(|| self.add(arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        let error = error.downcast_ref::<sqlx::Error>();
-        let code = error
-            .and_then(sqlx::Error::as_database_error)
-            .and_then(|error| error.code());
-        // A value that is not taken; a constraint or a trigger of the user's; two transactions that
-        // wait for each other.
-        let classes = ["22", "23", "40", "P0"];
-        code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        // Whatever a trigger of the user's raises, too.
+        let answered = matches!(
+            error.downcast_ref(),
+            Some(sqlx::Error::Database(_) | sqlx::Error::Encode(_))
+        );
+        answered && !is_broken(error)
     }
 
     fn trouble(&self) -> Option<SharedError> {

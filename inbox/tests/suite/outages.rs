@@ -8,11 +8,59 @@ use ptolemy_webhooks_inbox::sqlx::postgres::{PgPool, PgPoolOptions};
 use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, InboxErrorKind};
 use tokio::task::JoinSet;
 
-use crate::database::Database;
+use crate::database::{Database, on_both_engines};
 use crate::delivery;
 use crate::logged::Logged;
 use crate::proxy::Proxy;
 use crate::workers::{Log, Running, until};
+
+on_both_engines! {
+    deliveries_beside_those_that_a_trigger_rejects_are_accepted
+}
+
+/// Each kind of error, and each beside the others.
+async fn deliveries_beside_those_that_a_trigger_rejects_are_accepted(database: &Database) {
+    let inbox = database.inbox().await;
+    match database {
+        Database::Sqlite { .. } => {
+            database
+                .execute(
+                    "CREATE TRIGGER reject_a BEFORE INSERT ON ptolemy_inbox WHEN NEW.event_id LIKE 'a%'
+                     BEGIN SELECT RAISE(ABORT, 'no'); END;
+                     CREATE TRIGGER reject_b BEFORE INSERT ON ptolemy_inbox WHEN NEW.event_id LIKE 'b%'
+                     BEGIN SELECT json('no JSON'); END",
+                )
+                .await;
+        }
+        Database::Postgres { .. } => {
+            database
+                .execute(
+                    "CREATE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS
+                         $$BEGIN
+                             IF NEW.event_id LIKE 'a%' THEN RAISE EXCEPTION SQLSTATE 'MY001'; END IF;
+                             PERFORM 1 FROM no_such_table;
+                         END$$;
+                     CREATE TRIGGER reject BEFORE INSERT ON ptolemy_inbox FOR EACH ROW
+                         WHEN (NEW.event_id ~ '^[ab]') EXECUTE FUNCTION reject()",
+                )
+                .await;
+        }
+    }
+    let mut accepts = JoinSet::new();
+    for number in 0..200 {
+        let kind = match number % 20 {
+            3 => "a",
+            11 => "b",
+            _ => "good",
+        };
+        let (inbox, delivery) = (inbox.clone(), delivery::event(&format!("{kind}-{number}")));
+        accepts.spawn(async move { (kind, inbox.accept(&delivery).await) });
+    }
+    for (kind, accepted) in accepts.join_all().await {
+        assert_eq!(accepted.is_ok(), kind == "good", "{kind}: {accepted:?}");
+    }
+    assert_eq!(database.states().await.len(), 180);
+}
 
 /// The table raises this error, or ends its connection, when it is first written to in this way.
 async fn fails_once(database: &Database, what: &str, on: &str) {
