@@ -5,6 +5,7 @@ mod insert;
 mod letters;
 mod open;
 mod session;
+mod settings;
 mod steps;
 mod trouble;
 mod upkeep;
@@ -17,6 +18,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use self::session::{CommitUnanswered, is_broken};
+use self::settings::Settings;
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
 use super::steps::take_turn;
@@ -33,13 +35,27 @@ use crate::turn::{Turn, Turned};
 /// default is: stricter levels fail if two receivers take the same delivery.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Same as `BEGIN`. A commit is waited for even if the database's or the role's setting says
-/// otherwise; and a process that is frozen in mid-transaction, or cut off, does not keep its locks
-/// for long.
+/// Same as `BEGIN`, for a handler. It may wait for longer than the role's setting lets a transaction
+/// be idle; the worker has a limit for handlers, and this one is for a process that is frozen.
+const BEGIN_LONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+     SELECT set_config('idle_in_transaction_session_timeout', '1h', true)
+     WHERE current_setting('idle_in_transaction_session_timeout') <> '0'";
+
+/// Same as `BEGIN`, for a transaction of the inbox's own, whatever the database's or the role's
+/// settings say. A commit is waited for, also by standbys if there are such; and a process that is
+/// frozen in mid-transaction, or cut off, does not keep its locks for long.
 const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SET LOCAL idle_in_transaction_session_timeout = '15s';
+     SET LOCAL lock_timeout = 0;
+     SET LOCAL statement_timeout = '30s';
      SELECT set_config('synchronous_commit', 'on', true)
-     WHERE current_setting('synchronous_commit') = 'off'";
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// The end of a handler's own savepoint, and settings for what the inbox does after it: those of the
+/// role are meant for the handler's statements.
+const END_OF_HANDLER: &str = "RELEASE SAVEPOINT ptolemy_inbox;
+     SET LOCAL lock_timeout = 0;
+     SET LOCAL statement_timeout = '30s'";
 
 /// The number of the lock under which the tables change; any number that others do not use.
 const MIGRATION_LOCK: i64 = 0x0070_746f_6c65_6d79;
@@ -50,6 +66,7 @@ const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
     trouble: Trouble,
+    settings: Settings,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
     transactions: Semaphore,
@@ -65,6 +82,8 @@ impl PostgresStore {
     async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
+        // A turn acknowledges nothing, so it may go on without `fsync`.
+        let _ = self.settings.check(&mut tx).await?;
         let turned = take_turn(&mut PostgresSteps::new(&mut tx), turn).await?;
         // Another try would find the leases settled, and take them for lost.
         tx.commit().await.map_err(CommitUnanswered)?;

@@ -382,11 +382,6 @@ async fn a_commit_is_waited_for_where_the_database_would_not() {
     let database = Database::postgres().await;
     let inbox = database.inbox().await;
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
-    database
-        .execute(&format!(
-            "ALTER DATABASE {name} SET synchronous_commit = off"
-        ))
-        .await;
     drop(inbox);
     database
         .execute(
@@ -396,12 +391,24 @@ async fn a_commit_is_waited_for_where_the_database_would_not() {
              CREATE TRIGGER see AFTER INSERT ON ptolemy_inbox EXECUTE FUNCTION see()",
         )
         .await;
-    let inbox = database.inbox().await;
-    assert_eq!(
-        inbox.accept(&delivery::event("e")).await.unwrap(),
-        Accepted::New
-    );
-    assert_eq!(database.texts("SELECT setting FROM seen").await, ["on"]);
+    for (number, (set, wanted)) in [
+        ("off", "on"),
+        // It would not wait for standbys.
+        ("local", "on"),
+        ("remote_apply", "remote_apply"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let set = format!("ALTER DATABASE {name} SET synchronous_commit = {set}");
+        database.execute(&set).await;
+        let inbox = database.inbox().await;
+        let delivery = delivery::event(&number.to_string());
+        assert_eq!(inbox.accept(&delivery).await.unwrap(), Accepted::New);
+        let seen = database.texts("SELECT setting FROM seen").await;
+        assert_eq!(seen.last().unwrap(), wanted);
+        database.execute("DELETE FROM seen").await;
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
+use crate::durable::Lock;
 use crate::logged::Logged;
 use crate::proxy::Proxy;
 use crate::workers::{Log, Running, until};
@@ -354,4 +355,64 @@ async fn nothing_of_a_url_is_logged_or_in_an_error() {
     }
     let text = logged.text();
     assert!(!text.contains("sesame"), "{text}");
+}
+
+/// Settings that are meant for people or for other programs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn settings_of_a_role_do_not_end_transactions_of_the_inbox() {
+    let database = Database::postgres().await;
+    drop(database.inbox().await);
+    // Its own connection keeps the settings that it began with.
+    let lock = Lock::take(&database).await;
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    for setting in [
+        "lock_timeout = '20ms'",
+        "statement_timeout = '150ms'",
+        "idle_in_transaction_session_timeout = '50ms'",
+        "synchronous_commit = local",
+    ] {
+        let set = format!("ALTER DATABASE {name} SET {setting}");
+        database.execute(&set).await;
+    }
+    let inbox = database.inbox().await;
+    let accept = {
+        let inbox = inbox.clone();
+        tokio::spawn(async move { inbox.accept(&delivery::event("e")).await })
+    };
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    lock.release().await;
+    assert_eq!(accept.await.unwrap().unwrap(), Accepted::New);
+
+    let worker = inbox.worker();
+    let run = worker.run_in_postgres_transaction_until_idle(|_, _, tx| {
+        Box::pin(async move {
+            tx.execute("SELECT 1").await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tx.execute("SELECT 2").await?;
+            Ok(())
+        })
+    });
+    run.await.unwrap();
+    let once = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done' AND attempts = 1";
+    assert_eq!(database.number(once).await, 1);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_setting_that_weakens_the_inbox_is_one_warning() {
+    let database = Database::postgres().await;
+    drop(database.inbox().await);
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let set = "SET default_transaction_read_only = on";
+    database
+        .execute(&format!("ALTER DATABASE {name} {set}"))
+        .await;
+    let (logged, _guard) = Logged::start();
+    let inbox = database.inbox().await;
+    let hasty = inbox.with_accept_timeout(Duration::from_millis(500));
+    hasty.accept(&delivery::event("e")).await.unwrap_err();
+    let line = logged.line("a setting of the server weakens the inbox");
+    let setting = "setting=\"default_transaction_read_only\" value=\"on\"";
+    assert!(line.contains("WARN") && line.contains(setting), "{line}");
 }

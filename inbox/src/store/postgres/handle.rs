@@ -5,7 +5,7 @@ use sqlx::{Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::session::{Session, is_broken};
-use super::{BEGIN, PostgresSteps, PostgresStore};
+use super::{BEGIN_LONG, END_OF_HANDLER, PostgresSteps, PostgresStore};
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -60,7 +60,7 @@ async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
 ) -> Result<Option<Transaction<'_, Postgres>>, BoxError> {
-    let mut tx = session.begin(BEGIN).await?;
+    let mut tx = session.begin(BEGIN_LONG).await?;
     // Without a lock, so that the lease can be renewed while the handler runs.
     let (held, read_only): (bool, bool) = sqlx::query_as(
         "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
@@ -86,9 +86,7 @@ async fn begin_held(
 /// Ends the transaction of a handler, unless its lease was lost.
 async fn finish(mut tx: Transaction<'_, Postgres>, lease: Lease) -> Result<Outcome, Failure> {
     // It fails if the handler's transaction is no more, or has failed.
-    sqlx::query("RELEASE SAVEPOINT ptolemy_inbox")
-        .execute(&mut *tx)
-        .await?;
+    sqlx::raw_sql(END_OF_HANDLER).execute(&mut *tx).await?;
     let done = [(lease, Verdict::Done)];
     let lost = PostgresSteps::new(&mut tx).settle(&done).await;
     if !lost.map_err(Failure::retry)?.is_empty() {

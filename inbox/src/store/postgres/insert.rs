@@ -16,6 +16,7 @@ impl PostgresStore {
         for _ in 0..2 {
             let mut session = self.session().await?;
             let mut tx = session.begin(BEGIN_SHORT).await?;
+            self.settings.check(&mut tx).await??;
             // Other processes insert at the same time, so the index decides which one is first;
             // SQLite looks first and inserts what is missing.
             let added = insert(arrivals, &mut tx).await?;

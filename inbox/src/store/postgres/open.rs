@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Trouble};
+use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Settings, Trouble};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
 
@@ -30,7 +30,7 @@ impl PostgresStore {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
-        Ok(Self::on(pool))
+        Self::on(pool).checked().await
     }
 
     pub(crate) async fn open(pool: PgPool) -> Result<Self, ConnectError> {
@@ -46,7 +46,18 @@ impl PostgresStore {
             migrate::run(&migrate::migrator(VERSIONS), &mut *tx).await?;
             tx.commit().await.map_err(unavailable)?;
         }
-        Ok(Self::on(pool))
+        Self::on(pool).checked().await
+    }
+
+    /// Logs what weakens the inbox, now and not with the first accept.
+    async fn checked(self) -> Result<Self, ConnectError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let _ = self
+            .settings
+            .check(&mut connection)
+            .await
+            .map_err(unavailable)?;
+        Ok(self)
     }
 
     fn on(pool: PgPool) -> Self {
@@ -56,6 +67,7 @@ impl PostgresStore {
         Self {
             pool,
             trouble: Trouble::default(),
+            settings: Settings::default(),
             transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
             max_transactions: transactions,
         }
