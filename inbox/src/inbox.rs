@@ -65,7 +65,7 @@ impl Inbox {
     /// - `sqlite://inbox.db`: a file, which is created if it is missing. `sqlite:///var/lib/inbox.db`
     ///   has an absolute path.
     /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
-    ///   For TLS, switch on one of sqlx's features, such as `tls-rustls-ring-webpki`.
+    ///   For TLS, switch on the feature `tls`; see [the URLs of usual hosts](crate#postgresql-at-a-host).
     ///
     /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
     /// run on one machine.
@@ -162,6 +162,9 @@ impl Inbox {
     /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
     /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
     /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
+    ///
+    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
+    /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
     ///
     /// # Errors
     ///

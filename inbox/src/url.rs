@@ -125,6 +125,13 @@ fn sqlite_hint(name: &str) -> &'static str {
     }
 }
 
+/// The value of a parameter.
+#[cfg(feature = "postgres")]
+pub(crate) fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
+    let mut parameters = parameters(url);
+    parameters.find_map(|(other, value)| (other == name).then_some(value))
+}
+
 /// The parameters after the first `?`.
 fn parameters(url: &str) -> impl Iterator<Item = (&str, &str)> {
     let query = url.split_once('?').map_or("", |(_, query)| query);

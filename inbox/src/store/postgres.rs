@@ -4,11 +4,13 @@ mod handle;
 mod insert;
 mod letters;
 mod open;
+mod pooler;
 mod session;
 mod settings;
 mod steps;
 mod trouble;
 mod upkeep;
+mod versions;
 
 use std::error::Error;
 use std::time::Duration;
@@ -67,6 +69,9 @@ pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
     trouble: Trouble,
     settings: Settings,
+    /// Whether statements have names and stay prepared. Behind a pooler that gives each transaction
+    /// another connection, a name may be that of another statement.
+    named: bool,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
     transactions: Semaphore,
@@ -84,7 +89,7 @@ impl PostgresStore {
         let mut tx = session.begin(BEGIN_SHORT).await?;
         // A turn acknowledges nothing, so it may go on without `fsync`.
         let _ = self.settings.check(&mut tx).await?;
-        let turned = take_turn(&mut PostgresSteps::new(&mut tx), turn).await?;
+        let turned = take_turn(&mut PostgresSteps::new(&mut tx, self.named), turn).await?;
         // Another try would find the leases settled, and take them for lost.
         tx.commit().await.map_err(CommitUnanswered)?;
         session.end();

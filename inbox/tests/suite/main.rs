@@ -14,9 +14,12 @@ mod leases;
 mod once;
 mod order;
 mod outages;
+mod poolers;
 mod readme;
 mod responses;
 mod retries;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 mod upkeep;

@@ -32,18 +32,19 @@ impl PostgresStore {
                 Ok(Err(error)) => return Outcome::NotBegun(error),
                 Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
             };
-            let mut tx = match timeout_at(give_up, begin_held(&mut session, lease)).await {
-                Ok(Ok(Some(tx))) => tx,
-                Ok(Ok(None)) => return Outcome::Lost,
-                Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => continue,
-                Ok(Err(error)) => return Outcome::NotBegun(error),
-                Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
-            };
+            let mut tx =
+                match timeout_at(give_up, begin_held(&mut session, lease, self.named)).await {
+                    Ok(Ok(Some(tx))) => tx,
+                    Ok(Ok(None)) => return Outcome::Lost,
+                    Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => continue,
+                    Ok(Err(error)) => return Outcome::NotBegun(error),
+                    Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
+                };
             if let Err(failure) = handler(&mut tx).await {
                 return Outcome::Failed(failure);
             }
             // Unlike SQLite's, this end of the transaction may have to wait for a network.
-            let outcome = match timeout(TURN_TIMEOUT, finish(tx, lease)).await {
+            let outcome = match timeout(TURN_TIMEOUT, finish(tx, lease, self.named)).await {
                 Ok(finished) => finished.unwrap_or_else(Outcome::Failed),
                 Err(elapsed) => Outcome::Failed(elapsed.into()),
             };
@@ -59,6 +60,7 @@ impl PostgresStore {
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
+    named: bool,
 ) -> Result<Option<Transaction<'_, Postgres>>, BoxError> {
     let mut tx = session.begin(BEGIN_LONG).await?;
     // Without a lock, so that the lease can be renewed while the handler runs.
@@ -67,28 +69,33 @@ async fn begin_held(
                         WHERE id = $1 AND lease_token = $2 AND state = 'running'),
                 current_setting('transaction_read_only')::bool",
     )
+    .persistent(named)
     .bind(id)
     .bind(token)
     .fetch_one(&mut *tx)
     .await?;
     if read_only {
         // Any write fails, and says so as one of the handler's would, which would count.
-        sqlx::query("SELECT id FROM ptolemy_inbox LIMIT 0 FOR UPDATE")
+        sqlx::raw_sql("SELECT id FROM ptolemy_inbox LIMIT 0 FOR UPDATE")
             .execute(&mut *tx)
             .await?;
     }
-    sqlx::query("SAVEPOINT ptolemy_inbox")
+    sqlx::raw_sql("SAVEPOINT ptolemy_inbox")
         .execute(&mut *tx)
         .await?;
     Ok(held.then_some(tx))
 }
 
 /// Ends the transaction of a handler, unless its lease was lost.
-async fn finish(mut tx: Transaction<'_, Postgres>, lease: Lease) -> Result<Outcome, Failure> {
+async fn finish(
+    mut tx: Transaction<'_, Postgres>,
+    lease: Lease,
+    named: bool,
+) -> Result<Outcome, Failure> {
     // It fails if the handler's transaction is no more, or has failed.
     sqlx::raw_sql(END_OF_HANDLER).execute(&mut *tx).await?;
     let done = [(lease, Verdict::Done)];
-    let lost = PostgresSteps::new(&mut tx).settle(&done).await;
+    let lost = PostgresSteps::new(&mut tx, named).settle(&done).await;
     if !lost.map_err(Failure::retry)?.is_empty() {
         return Ok(Outcome::Lost);
     }

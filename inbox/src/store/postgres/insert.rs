@@ -19,9 +19,9 @@ impl PostgresStore {
             self.settings.check(&mut tx).await??;
             // Other processes insert at the same time, so the index decides which one is first;
             // SQLite looks first and inserts what is missing.
-            let added = insert(arrivals, &mut tx).await?;
+            let added = insert(arrivals, &mut tx, self.named).await?;
             let states = if added.len() < arrivals.len() {
-                states_of(arrivals, &mut tx).await?
+                states_of(arrivals, &mut tx, self.named).await?
             } else {
                 HashMap::new()
             };
@@ -38,6 +38,7 @@ impl PostgresStore {
 async fn insert(
     arrivals: &[Arrival],
     connection: &mut PgConnection,
+    named: bool,
 ) -> Result<HashSet<String>, BoxError> {
     let added: Vec<String> = sqlx::query_scalar(
         "INSERT INTO ptolemy_inbox
@@ -54,6 +55,7 @@ async fn insert(
          ON CONFLICT (dedup_key) DO NOTHING
          RETURNING dedup_key",
     )
+    .persistent(named)
     .bind(column(arrivals, |arrival| arrival.key.as_str()))
     .bind(column(arrivals, |arrival| arrival.source.as_deref()))
     .bind(column(arrivals, |arrival| {
@@ -73,9 +75,11 @@ async fn insert(
 async fn states_of(
     arrivals: &[Arrival],
     connection: &mut PgConnection,
+    named: bool,
 ) -> Result<HashMap<String, EventState>, BoxError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT dedup_key, state FROM ptolemy_inbox WHERE dedup_key = ANY($1)")
+            .persistent(named)
             .bind(column(arrivals, |arrival| arrival.key.as_str()))
             .fetch_all(connection)
             .await?;

@@ -23,6 +23,7 @@ impl PostgresStore {
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
              ORDER BY id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(ids.after)
         .bind(ids.up_to)
         .bind(i64::from(limit))
@@ -38,6 +39,7 @@ impl PostgresStore {
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let body: Option<Vec<u8>> =
             sqlx::query_scalar("SELECT body FROM ptolemy_inbox WHERE id = $1 AND state = 'dead'")
+                .persistent(self.named)
                 .bind(id)
                 .fetch_optional(&mut *tx)
                 .await?;
@@ -79,6 +81,7 @@ impl PostgresStore {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let changed = sqlx::query_scalar(sql)
+            .persistent(self.named)
             .bind(ids.after)
             .bind(ids.up_to)
             .bind(ROWS_PER_CALL)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
@@ -101,12 +102,15 @@ impl Settings {
 
 /// The settings as sessions begin with them, whatever this transaction has set.
 async fn read(connection: &mut PgConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
-    sqlx::query_as(
+    let rows = sqlx::raw_sql(
         "SELECT name, coalesce(reset_val, '') FROM pg_settings
          WHERE name IN ('fsync', 'full_page_writes', 'default_transaction_read_only')",
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
 }
 
 #[cfg(test)]

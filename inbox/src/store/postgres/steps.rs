@@ -17,11 +17,13 @@ use crate::turn::{Claim, Lease, Verdict};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
+    /// Whether statements have names, and stay prepared; see `PostgresStore`.
+    named: bool,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection) -> Self {
-        Self { tx }
+    pub(super) fn new(tx: &'t mut PgConnection, named: bool) -> Self {
+        Self { tx, named }
     }
 }
 
@@ -46,6 +48,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(verdicts, |(lease, _)| lease.id))
         .bind(column(verdicts, |(lease, _)| lease.token))
         .bind(column(verdicts, |(_, verdict)| verdict.state().as_str()))
@@ -81,6 +84,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(lease.as_secs_f64())
@@ -100,6 +104,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE state <> 'done' AND state = 'running' AND lease_until < now()
              ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(EXPIRED_PER_TURN)
         .fetch_all(&mut *self.tx)
         .await?;
@@ -114,6 +119,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= now()
              ORDER BY run_at, id LIMIT $1 FOR UPDATE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(i64::try_from(take)?)
         .fetch_all(&mut *self.tx)
         .await?)
@@ -130,6 +136,7 @@ impl Steps for PostgresSteps<'_> {
              FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
                   AS stored (event_order)",
         )
+        .persistent(self.named)
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
         .await?;
@@ -141,6 +148,7 @@ impl Steps for PostgresSteps<'_> {
             "SELECT resource, resource_id FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL",
         )
+        .persistent(self.named)
         .fetch_all(&mut *self.tx)
         .await?)
     }
@@ -161,6 +169,7 @@ impl Steps for PostgresSteps<'_> {
                AND (run_at, id) > ($1, $2)
              ORDER BY run_at, id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(run_at)
         .bind(id)
         .bind(rows)
@@ -176,6 +185,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE id = ANY($1) AND state || '' IN ('waiting', 'running')
              FOR SHARE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(waiting, |(_, earlier)| *earlier))
         .fetch_all(&mut *self.tx)
         .await?
@@ -194,6 +204,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
              WHERE inbox.id = free.id",
         )
+        .persistent(self.named)
         .bind(ids)
         .bind(earlier)
         .execute(&mut *self.tx)
@@ -217,7 +228,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
                        event_type, source",
-        )
+        ).persistent(self.named)
         .bind(ids)
         .bind(lease.as_secs_f64())
         .fetch_all(&mut *self.tx)
@@ -236,6 +247,7 @@ impl PostgresSteps<'_> {
         if !ended.is_empty() {
             // A statement by itself: it must see what waits for these rows since they were locked.
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
+                .persistent(self.named)
                 .bind(ended)
                 .execute(&mut *self.tx)
                 .await?;
@@ -252,6 +264,7 @@ impl PostgresSteps<'_> {
                ON inbox.id = held.id AND inbox.lease_token = held.token
              WHERE inbox.state = 'done'",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .fetch_all(&mut *self.tx)

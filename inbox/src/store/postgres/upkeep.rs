@@ -24,17 +24,20 @@ impl PostgresStore {
                             WHERE inbox.state <> 'done' AND inbox.state = counted.state)
              FROM (VALUES ('waiting'), ('running'), ('dead')) AS counted (state)",
         )
+        .persistent(self.named)
         .fetch_all(&mut *tx)
         .await?;
         let oldest: Option<f64> = sqlx::query_scalar(
             "SELECT extract(epoch FROM now() - received_at)::float8 FROM ptolemy_inbox
              WHERE state <> 'done' AND state = 'waiting' ORDER BY id LIMIT 1",
         )
+        .persistent(self.named)
         .fetch_optional(&mut *tx)
         .await?;
         let malformed: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
         )
+        .persistent(self.named)
         .fetch_one(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -45,7 +48,7 @@ impl PostgresStore {
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        let pruned = prune(&mut tx, older_than).await?;
+        let pruned = prune(&mut tx, older_than, self.named).await?;
         tx.commit().await?;
         session.end();
         Ok(pruned)
@@ -62,6 +65,7 @@ impl PostgresStore {
         let row: Option<bool> = sqlx::query_scalar(
             "SELECT prune_at <= now() FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
         )
+        .persistent(self.named)
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = row else {
@@ -70,10 +74,11 @@ impl PostgresStore {
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, older_than).await?;
+        let pruned = prune(&mut tx, older_than, self.named).await?;
         sqlx::query(
             "UPDATE ptolemy_inbox_settings SET prune_at = now() + make_interval(secs => $1)",
         )
+        .persistent(self.named)
         .bind(Pruning::pause_after(pruned).as_secs_f64())
         .execute(&mut *tx)
         .await?;
@@ -85,7 +90,7 @@ impl PostgresStore {
     pub(super) async fn read_order(&self) -> Result<EventOrder, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        let order = stored_order(&mut tx).await?.unwrap_or_default();
+        let order = stored_order(&mut tx, self.named).await?.unwrap_or_default();
         tx.commit().await?;
         session.end();
         Ok(order)
@@ -100,12 +105,14 @@ impl PostgresStore {
         // No worker chooses meanwhile, so that none has read the old order and takes events by it
         // while another one takes them by the new one.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .persistent(self.named)
             .bind(ORDER_LOCK)
             .execute(&mut *tx)
             .await?;
-        let before = stored_order(&mut tx).await?;
+        let before = stored_order(&mut tx, self.named).await?;
         if before != Some(order) {
             sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
+                .persistent(self.named)
                 .bind(order.as_str())
                 .execute(&mut *tx)
                 .await?;
@@ -113,6 +120,7 @@ impl PostgresStore {
                 sqlx::query(
                     "UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL",
                 )
+                .persistent(self.named)
                 .execute(&mut *tx)
                 .await?;
             }
@@ -124,21 +132,30 @@ impl PostgresStore {
 }
 
 /// The order in the settings; `None` if it was never set.
-async fn stored_order(connection: &mut PgConnection) -> Result<Option<EventOrder>, BoxError> {
+async fn stored_order(
+    connection: &mut PgConnection,
+    named: bool,
+) -> Result<Option<EventOrder>, BoxError> {
     let order: Option<String> =
         sqlx::query_scalar("SELECT (SELECT event_order FROM ptolemy_inbox_settings)")
+            .persistent(named)
             .fetch_one(connection)
             .await?;
     order.map(|order| EventOrder::read(&order)).transpose()
 }
 
-async fn prune(connection: &mut PgConnection, older_than: Duration) -> Result<u64, BoxError> {
+async fn prune(
+    connection: &mut PgConnection,
+    older_than: Duration,
+    named: bool,
+) -> Result<u64, BoxError> {
     let pruned = sqlx::query(
         "DELETE FROM ptolemy_inbox
          WHERE id IN (SELECT id FROM ptolemy_inbox
                       WHERE state = 'done' AND finished_at < now() - make_interval(secs => $1)
                       ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     )
+    .persistent(named)
     .bind(older_than.min(MAX_AGE).as_secs_f64())
     .bind(ROWS_PER_CALL)
     .execute(connection)
