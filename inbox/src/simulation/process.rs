@@ -45,6 +45,7 @@ impl Process {
             Asked::default(),
             None,
         )
+        .of_process(u32::try_from(number).unwrap_or_default() + 1)
         .concurrency(setup.concurrency)
         .lease(setup.lease)
         .poll_interval(setup.poll)

@@ -1,5 +1,6 @@
 //! The inbox in a PostgreSQL database.
 
+mod floors;
 mod handle;
 mod insert;
 mod letters;
@@ -13,12 +14,14 @@ mod upkeep;
 mod versions;
 
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
+use self::floors::Floors;
 use self::session::{CommitUnanswered, is_broken};
 use self::settings::Settings;
 use self::steps::PostgresSteps;
@@ -76,6 +79,8 @@ pub(crate) struct PostgresStore {
     /// and not in the pool.
     transactions: Semaphore,
     max_transactions: usize,
+    /// Where the queues begin, as the last turn of this process found it.
+    floors: Mutex<Floors>,
 }
 
 impl PostgresStore {
@@ -89,10 +94,17 @@ impl PostgresStore {
         let mut tx = session.begin(BEGIN_SHORT).await?;
         // A turn acknowledges nothing, so it may go on without `fsync`.
         let _ = self.settings.check(&mut tx).await?;
-        let turned = take_turn(&mut PostgresSteps::new(&mut tx, self.named), turn).await?;
+        let floors = match turn.upkeep {
+            Some(_) => Floors::NONE,
+            None => *self.floors.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        let mut steps = PostgresSteps::new(&mut tx, self.named, floors);
+        let turned = take_turn(&mut steps, turn).await?;
+        let floors = steps.floors;
         // Another try would find the leases settled, and take them for lost.
         tx.commit().await.map_err(CommitUnanswered)?;
         session.end();
+        *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
         Ok(turned)
     }
 }

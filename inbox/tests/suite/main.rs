@@ -9,7 +9,10 @@ mod logged;
 mod proxy;
 mod workers;
 
+mod clocks;
+mod crashes;
 mod durable;
+mod files;
 mod leases;
 mod once;
 mod order;

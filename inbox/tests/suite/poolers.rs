@@ -82,7 +82,7 @@ async fn everything_works(database: &Database, inboxes: [Inbox; 2]) {
         let page = dead.page(None, 10).await.unwrap();
         assert!(dead.body(page[0].id).await.unwrap().is_some());
         assert_eq!(dead.replay_all().await.unwrap(), 1);
-        assert_eq!(inbox.stats().await.unwrap().waiting, 1);
+        assert_eq!(inbox.stats().await.unwrap().waiting(), 1);
         assert_eq!(inbox.order().await.unwrap(), EventOrder::ByResource);
         inbox.prune(Duration::from_secs(3_600)).await.unwrap();
     }

@@ -4,6 +4,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::floors::Floors;
 use super::session::{Session, is_broken};
 use super::{BEGIN_LONG, END_OF_HANDLER, PostgresSteps, PostgresStore};
 use crate::error::BoxError;
@@ -95,7 +96,9 @@ async fn finish(
     // It fails if the handler's transaction is no more, or has failed.
     sqlx::raw_sql(END_OF_HANDLER).execute(&mut *tx).await?;
     let done = [(lease, Verdict::Done)];
-    let lost = PostgresSteps::new(&mut tx, named).settle(&done).await;
+    let lost = PostgresSteps::new(&mut tx, named, Floors::NONE)
+        .settle(&done)
+        .await;
     if !lost.map_err(Failure::retry)?.is_empty() {
         return Ok(Outcome::Lost);
     }

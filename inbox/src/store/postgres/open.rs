@@ -77,6 +77,7 @@ impl PostgresStore {
             named,
             transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
             max_transactions: transactions,
+            floors: std::sync::Mutex::new(super::floors::Floors::NONE),
         }
     }
 }
