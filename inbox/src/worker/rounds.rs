@@ -29,6 +29,7 @@ use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::outcome::Outcome;
+use crate::reach::{Reach, WORKER};
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
 
@@ -72,6 +73,7 @@ pub(super) struct Rounds {
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
     times: Times,
+    reach: Reach,
     silence: Silence,
     probe: Probe,
     /// The queue that has the odd one of the next turn.
@@ -111,6 +113,7 @@ impl Rounds {
             start,
             tasks: Tasks::default(),
             settle: Vec::new(),
+            reach: Reach::new(WORKER),
             asked,
             order: None,
             shutdown,
@@ -146,9 +149,12 @@ impl Rounds {
             self.probe.advance(now, self.settings.lease);
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
-                    Ok(turned) => self.apply(&plan, turned, now, arrived),
+                    Ok(turned) => {
+                        self.reach.back();
+                        self.apply(&plan, turned, now, arrived);
+                    }
                     Err(error) => {
-                        tracing::warn!(error, "the worker cannot reach the database; retrying");
+                        self.reach.lost(&error);
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
                     }
                 },
@@ -227,7 +233,10 @@ impl Rounds {
                 () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
                 turned = &mut turn => return match turned {
                     Ok(turned) => turned.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
+                    Err(_) => Err(match self.store.trouble() {
+                        Some(trouble) => format!("no answer within {TURN_TIMEOUT:?}: {trouble}"),
+                        None => format!("no answer within {TURN_TIMEOUT:?}"),
+                    }),
                 },
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());

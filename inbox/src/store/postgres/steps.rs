@@ -18,13 +18,15 @@ use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
+    /// Whether statements have names, and stay prepared; see `PostgresStore`.
+    named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection, floors: Floors) -> Self {
-        Self { tx, floors }
+    pub(super) fn new(tx: &'t mut PgConnection, named: bool, floors: Floors) -> Self {
+        Self { tx, named, floors }
     }
 }
 
@@ -55,6 +57,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(verdicts, |(lease, _)| lease.id))
         .bind(column(verdicts, |(lease, _)| lease.token))
         .bind(column(verdicts, |(_, verdict)| verdict.state().as_str()))
@@ -99,6 +102,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(lease.as_secs_f64())
@@ -121,6 +125,7 @@ impl Steps for PostgresSteps<'_> {
                             AND renewed_at > now() + make_interval(secs => $1)
                           FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .execute(&mut *self.tx)
         .await?;
@@ -132,6 +137,7 @@ impl Steps for PostgresSteps<'_> {
                             AND written_at > now() + make_interval(secs => $1)
                           LIMIT $2 FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .bind(MENDED_PER_STEP)
         .execute(&mut *self.tx)
@@ -148,6 +154,7 @@ impl Steps for PostgresSteps<'_> {
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
+        .persistent(self.named)
         .bind(RUNNING_PER_TURN)
         .fetch_all(&mut *self.tx)
         .await?
@@ -166,6 +173,7 @@ impl Steps for PostgresSteps<'_> {
                AND (NOT $3 OR coalesce(inbox.lease_until < now(), TRUE))
              ORDER BY inbox.id FOR UPDATE OF inbox SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(expired)
@@ -182,6 +190,7 @@ impl Steps for PostgresSteps<'_> {
                AND run_at <= now()
              ORDER BY run_at, id LIMIT $1",
         )
+        .persistent(self.named)
         .bind(i64::try_from(rows)?)
         .fetch_all(&mut *self.tx)
         .await?;
@@ -209,6 +218,7 @@ impl Steps for PostgresSteps<'_> {
              UNION ALL SELECT 0, now(), 2
              ORDER BY of, run_at, id",
         )
+        .persistent(self.named)
         .bind(queues[0].as_str())
         .bind(self.floors.of(queues[0]))
         .bind(queues[1].as_str())
@@ -240,6 +250,7 @@ impl Steps for PostgresSteps<'_> {
              FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
                   AS stored (event_order)",
         )
+        .persistent(self.named)
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
         .await?;
@@ -267,6 +278,7 @@ impl Steps for PostgresSteps<'_> {
                AND (run_at, id) > ($1, $2)
              ORDER BY run_at, id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(run_at)
         .bind(id)
         .bind(rows)
@@ -283,6 +295,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE id = ANY($1) AND state || '' IN ('waiting', 'running')
              FOR SHARE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(waiting, |(_, earlier)| *earlier))
         .fetch_all(&mut *self.tx)
         .await?
@@ -301,6 +314,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
              WHERE inbox.id = free.id",
         )
+        .persistent(self.named)
         .bind(ids)
         .bind(earlier)
         .execute(&mut *self.tx)
@@ -324,7 +338,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
                        event_type, source",
-        )
+        ).persistent(self.named)
         .bind(ids)
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
@@ -345,6 +359,7 @@ impl PostgresSteps<'_> {
         if !ended.is_empty() {
             // A statement by itself: it must see what waits for these rows since they were locked.
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
+                .persistent(self.named)
                 .bind(ended)
                 .execute(&mut *self.tx)
                 .await?;
@@ -361,6 +376,7 @@ impl PostgresSteps<'_> {
                ON inbox.id = held.id AND inbox.lease_token = held.token
              WHERE inbox.state = 'done'",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .fetch_all(&mut *self.tx)
