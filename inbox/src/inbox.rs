@@ -27,6 +27,8 @@ use crate::store::Answer;
 use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::url;
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
@@ -65,7 +67,7 @@ impl Inbox {
     /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
     ///   `sqlite:///var/lib/inbox.db` has an absolute path.
     /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
-    ///   For TLS, switch on one of sqlx's features, such as `tls-rustls-ring-webpki`.
+    ///   For TLS, switch on the feature `tls`; see [the URLs of usual hosts](crate#postgresql-at-a-host).
     ///
     /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
     /// run on one machine.
@@ -76,8 +78,9 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, a database that cannot be reached, a file that cannot
-    /// be opened, created or written (the error has its path and the reason), SQLite in memory,
+    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error and
+    /// no log line quotes a URL. Returns an error for a database that cannot be reached, a file that
+    /// cannot be opened, created or written (the error has its path and the reason), SQLite in memory,
     /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
     /// version of this crate.
     ///
@@ -165,6 +168,13 @@ impl Inbox {
     /// not create tables can use existing ones.
     ///
     /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
+    ///
+    /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
+    /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
+    /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
+    ///
+    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
+    /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
     ///
     /// # Errors
     ///
@@ -334,7 +344,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The engine that a URL names.
+/// The engine that a URL names, if the URL is one that the engine's driver takes.
 enum Scheme {
     #[cfg(feature = "sqlite")]
     Sqlite,
@@ -346,9 +356,11 @@ impl Scheme {
     fn of(url: &str) -> Result<Self, ConnectError> {
         let kind = match url.split_once(':').map(|(scheme, _)| scheme) {
             #[cfg(feature = "sqlite")]
-            Some("sqlite") => return Ok(Self::Sqlite),
+            Some("sqlite") => return url::check_sqlite(url).map(|()| Self::Sqlite),
             #[cfg(feature = "postgres")]
-            Some("postgres" | "postgresql") => return Ok(Self::Postgres),
+            Some("postgres" | "postgresql") => {
+                return url::check_postgres(url).map(|()| Self::Postgres);
+            }
             #[cfg(not(feature = "sqlite"))]
             Some("sqlite") => ConnectErrorKind::FeatureOff { feature: "sqlite" },
             #[cfg(not(feature = "postgres"))]

@@ -110,6 +110,26 @@
 //! replicates synchronously does so for the inbox too. Each handler in a transaction has a connection of
 //! the pool to itself; two are kept for accepts and for the workers' own turns.
 //!
+//! # PostgreSQL at a host
+//!
+//! | host | URL |
+//! | --- | --- |
+//! | Neon | `postgres://user:password@ep-….neon.tech/db?sslmode=verify-full`, without `channel_binding`; a host with `-pooler` is PgBouncer in transaction mode |
+//! | Supabase | `postgres://postgres.ref:password@….pooler.supabase.com:5432/postgres?sslmode=require` (sessions), or port 6543 (transactions), without `pgbouncer` |
+//! | Amazon RDS | `postgres://user:password@….rds.amazonaws.com/db?sslmode=verify-full&sslrootcert=/path/global-bundle.pem` |
+//! | Heroku, DigitalOcean, Azure, Render | the URL that the host shows, with `?sslmode=require` |
+//! | Google Cloud SQL | `postgres:///db?host=/cloudsql/project:region:instance&user=user&password=…` |
+//!
+//! `sslmode=require` encrypts and does not check who answers; `verify-full` checks the certificate, against
+//! the roots of Mozilla or those in `sslrootcert`. A user or a password with one of `/?#@` in it has to be
+//! percent-encoded.
+//!
+//! PgBouncer works as it is installed. Behind PgBouncer or another pooler in transaction mode, which is
+//! found out when the inbox is opened, the inbox's statements have no names; each takes one more round trip.
+//! `statement-cache-capacity=0` in the URL asks for that in any case: set it if a pooler may be put in front
+//! of the server while the inbox is open. Statements of your handlers in transactions have names unless they
+//! are made with `.persistent(false)`: use it, or the pooler's session mode.
+//!
 //! # Questions in SQL
 //!
 //! ```sql
@@ -135,6 +155,7 @@
 //!
 //! - `sqlite` (default), `postgres`: the engines. `default-features = false` leaves SQLite's C library
 //!   out.
+//! - `tls`: TLS to PostgreSQL, through rustls, with the roots of Mozilla.
 //! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database failed. Each
 //!   switches on the feature of the same name of `ptolemy-webhooks`.
 #![forbid(unsafe_code)]
@@ -160,6 +181,9 @@ mod error;
 
 mod guarded;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod url;
+
 mod accepted;
 mod arrival;
 mod dead;
@@ -176,6 +200,8 @@ mod turn;
 mod outcome;
 
 mod store;
+
+mod reach;
 
 mod batch;
 mod engine;

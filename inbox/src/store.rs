@@ -26,7 +26,7 @@ use bytes::Bytes;
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
-use crate::error::BoxError;
+use crate::error::{BoxError, SharedError};
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
@@ -54,8 +54,13 @@ pub(crate) trait Store: Send + Sync {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>>;
 
     /// Whether an error of `insert` may be that of one arrival, so that the others may be added
-    /// without it.
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool;
+    /// without it: the database has answered.
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool;
+
+    /// What keeps the database from answering at the moment, if the store knows.
+    fn trouble(&self) -> Option<SharedError> {
+        None
+    }
 
     /// Settles, renews and takes, in one transaction.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;

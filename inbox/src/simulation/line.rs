@@ -141,8 +141,8 @@ impl Store for Line {
         Box::pin(self.request(move |store| store.insert_all(&arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        self.world.store.is_of_one(error)
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        self.world.store.may_be_of_one(error)
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {

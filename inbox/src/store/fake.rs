@@ -91,6 +91,8 @@ pub(crate) struct FakeStore {
     faults: Mutex<VecDeque<Fault>>,
     /// When a turn was asked for, and how many leases it was to renew.
     turns: Mutex<Vec<(Instant, usize)>>,
+    /// How often something was to be inserted.
+    inserts: Mutex<usize>,
     began: Instant,
     /// By how much the clock was set, in microseconds.
     set_by: Mutex<i64>,
@@ -118,6 +120,7 @@ impl FakeStore {
             changes: Mutex::default(),
             faults: Mutex::default(),
             turns: Mutex::default(),
+            inserts: Mutex::default(),
             began: Instant::now(),
             set_by: Mutex::default(),
         }
@@ -147,6 +150,10 @@ impl FakeStore {
         lock(&self.changes).clone()
     }
 
+    pub(crate) fn inserts(&self) -> usize {
+        *lock(&self.inserts)
+    }
+
     pub(crate) fn turns(&self) -> Vec<(Instant, usize)> {
         lock(&self.turns).clone()
     }
@@ -163,6 +170,7 @@ impl FakeStore {
 
     /// Adds what is not there, at this instant.
     pub(crate) fn insert_all(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
+        *lock(&self.inserts) += 1;
         if arrivals.iter().any(|arrival| arrival.key == REJECTED_KEY) {
             return Err(REJECTED.into());
         }
@@ -491,7 +499,7 @@ impl Store for FakeStore {
         Box::pin(async move { self.insert_all(arrivals) })
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
         error.to_string() == REJECTED
     }
 

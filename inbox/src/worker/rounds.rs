@@ -32,6 +32,7 @@ use crate::event_order::EventOrder;
 use crate::guarded::Guarded;
 use crate::health::Record;
 use crate::outcome::Outcome;
+use crate::reach::{Reach, WORKER};
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{
     Died, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
@@ -82,6 +83,7 @@ pub(super) struct Rounds {
     unsure: bool,
     health: Record,
     times: Times,
+    reach: Reach,
     silence: Silence,
     probe: Probe,
     /// The queue that has the odd one of the next turn.
@@ -125,6 +127,7 @@ impl Rounds {
             dying: Vec::new(),
             unsure: false,
             health,
+            reach: Reach::new(WORKER),
             asked,
             order: None,
             shutdown: Guarded::new(shutdown),
@@ -160,9 +163,12 @@ impl Rounds {
             self.probe.advance(now, self.settings.lease);
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
-                    Ok(turned) => self.apply(&plan, turned, now, arrived),
+                    Ok(turned) => {
+                        self.reach.back();
+                        self.apply(&plan, turned, now, arrived);
+                    }
                     Err(error) => {
-                        tracing::warn!(error, "the worker cannot reach the database; retrying");
+                        self.reach.lost(&error);
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
                         self.unsure = true;
                     }
@@ -257,7 +263,10 @@ impl Rounds {
                 turned = &mut turn => return match turned {
                     Ok(Ok(turned)) => turned,
                     Ok(Err(_)) => Err("a turn panicked".to_owned()),
-                    Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
+                    Err(_) => Err(match self.store.trouble() {
+                        Some(trouble) => format!("no answer within {TURN_TIMEOUT:?}: {trouble}"),
+                        None => format!("no answer within {TURN_TIMEOUT:?}"),
+                    }),
                 },
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());

@@ -132,7 +132,8 @@ impl Worker {
     /// Each running handler has a connection of the pool to itself, and two connections are kept for
     /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
     /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
-    /// transaction's level is READ COMMITTED.
+    /// transaction's level is READ COMMITTED. Behind a pooler in transaction mode, make statements with
+    /// `.persistent(false)`.
     ///
     /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
     /// attempt fails.

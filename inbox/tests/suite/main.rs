@@ -5,6 +5,8 @@
 
 mod database;
 mod delivery;
+mod logged;
+mod proxy;
 mod workers;
 
 mod clocks;
@@ -15,9 +17,13 @@ mod leases;
 mod misbehaving;
 mod once;
 mod order;
+mod outages;
+mod poolers;
 mod readme;
 mod responses;
 mod retries;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 mod upkeep;

@@ -19,13 +19,15 @@ use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
+    /// Whether statements have names, and stay prepared; see `PostgresStore`.
+    named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection, floors: Floors) -> Self {
-        Self { tx, floors }
+    pub(super) fn new(tx: &'t mut PgConnection, named: bool, floors: Floors) -> Self {
+        Self { tx, named, floors }
     }
 }
 
@@ -57,6 +59,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(verdicts, |(lease, _)| lease.id))
         .bind(column(verdicts, |(lease, _)| lease.token))
         .bind(column(verdicts, |(_, verdict)| verdict.state().as_str()))
@@ -101,6 +104,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(lease.as_secs_f64())
@@ -127,6 +131,7 @@ impl Steps for PostgresSteps<'_> {
                             AND renewed_at > now() + make_interval(secs => $1)
                           FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .execute(&mut *self.tx)
         .await?;
@@ -138,6 +143,7 @@ impl Steps for PostgresSteps<'_> {
                             AND written_at > now() + make_interval(secs => $1)
                           LIMIT $2 FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .bind(MENDED_PER_STEP)
         .execute(&mut *self.tx)
@@ -158,6 +164,7 @@ impl Steps for PostgresSteps<'_> {
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
+        .persistent(self.named)
         .bind(RUNNING_PER_TURN)
         .fetch_all(&mut *self.tx)
         .await?
@@ -176,6 +183,7 @@ impl Steps for PostgresSteps<'_> {
                AND (NOT $3 OR coalesce(inbox.lease_until < now(), TRUE))
              ORDER BY inbox.id FOR UPDATE OF inbox SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(expired)
@@ -192,6 +200,7 @@ impl Steps for PostgresSteps<'_> {
                AND run_at <= now()
              ORDER BY run_at, id LIMIT $1",
         )
+        .persistent(self.named)
         .bind(i64::try_from(rows)?)
         .fetch_all(&mut *self.tx)
         .await?;
@@ -219,6 +228,7 @@ impl Steps for PostgresSteps<'_> {
              UNION ALL SELECT 0, now(), 2
              ORDER BY of, run_at, id",
         )
+        .persistent(self.named)
         .bind(queues[0].as_str())
         .bind(self.floors.of(queues[0]))
         .bind(queues[1].as_str())
@@ -250,6 +260,7 @@ impl Steps for PostgresSteps<'_> {
              FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
                   AS stored (event_order)",
         )
+        .persistent(self.named)
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
         .await?;
@@ -277,6 +288,7 @@ impl Steps for PostgresSteps<'_> {
                AND (run_at, id) > ($1, $2)
              ORDER BY run_at, id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(run_at)
         .bind(id)
         .bind(rows)
@@ -293,6 +305,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE id = ANY($1) AND state || '' IN ('waiting', 'running')
              FOR SHARE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(waiting, |(_, earlier)| *earlier))
         .fetch_all(&mut *self.tx)
         .await?
@@ -311,6 +324,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
              WHERE inbox.id = free.id",
         )
+        .persistent(self.named)
         .bind(ids)
         .bind(earlier)
         .execute(&mut *self.tx)
@@ -339,7 +353,7 @@ impl Steps for PostgresSteps<'_> {
              RETURNING inbox.id, lease_token, dedup_key, attempts,
                        least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
-        )
+        ).persistent(self.named)
         .bind(ids)
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
@@ -360,6 +374,7 @@ impl PostgresSteps<'_> {
         if !ended.is_empty() {
             // A statement by itself: it must see what waits for these rows since they were locked.
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
+                .persistent(self.named)
                 .bind(ended)
                 .execute(&mut *self.tx)
                 .await?;
@@ -376,6 +391,7 @@ impl PostgresSteps<'_> {
                ON inbox.id = held.id AND inbox.lease_token = held.token
              WHERE inbox.state = 'done'",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .fetch_all(&mut *self.tx)
