@@ -21,6 +21,7 @@ use crate::asked::Asked;
 use crate::batch::Batcher;
 use crate::engine::Engine;
 use crate::error::{ConnectError, ConnectErrorKind, InboxError};
+use crate::health::{Health, Record};
 use crate::store::Answer;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
@@ -31,7 +32,7 @@ use crate::url;
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long any other call of the database may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,6 +56,7 @@ pub struct Inbox {
     arrived: Arc<Notify>,
     observations: Arc<Observations>,
     asked: Asked,
+    health: Record,
     accept_timeout: Duration,
     keep_done: Option<Duration>,
 }
@@ -192,6 +194,7 @@ impl Inbox {
             arrived,
             observations: Arc::default(),
             asked: Asked::default(),
+            health: Record::default(),
             accept_timeout: ACCEPT_TIMEOUT,
             keep_done: Some(KEEP_DONE),
         }
@@ -293,7 +296,41 @@ impl Inbox {
             self.arrived.clone(),
             self.asked.clone(),
             self.keep_done,
+            self.health.clone(),
         )
+    }
+
+    /// Says whether the workers of this inbox and its clones run, for an endpoint that an orchestrator
+    /// asks. It does not ask the database.
+    ///
+    /// A worker that has ended does not keep deliveries from being accepted: nothing else in the process
+    /// may notice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use ptolemy_webhooks_inbox::{Failure, Inbox};
+    /// # let file = std::env::temp_dir().join(format!("ptolemy-health-{}.db", std::process::id()));
+    /// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+    /// let handler = |_, _| async { Ok::<(), Failure>(()) };
+    /// let worker = tokio::spawn(inbox.worker().run(handler));
+    /// # tokio::task::yield_now().await;
+    /// assert_eq!(inbox.health().workers_running, 1);
+    /// assert!(inbox.health().is_healthy());
+    ///
+    /// worker.abort(); // or a panic
+    /// assert!(worker.await.is_err());
+    /// assert!(!inbox.health().is_healthy()); // answer 503
+    /// # drop(inbox);
+    /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.read()
     }
 }
 

@@ -182,11 +182,14 @@ mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod url;
 
+mod guarded;
+
 mod accepted;
 mod arrival;
 mod dead;
 mod event_order;
 mod failure;
+mod health;
 mod retry;
 mod stats;
 
@@ -223,6 +226,7 @@ pub use event_order::EventOrder;
 
 pub use attempt::Attempt;
 pub use failure::{Failure, FailureKind};
+pub use health::Health;
 pub use store::BoxFuture;
 pub use worker::Worker;
 

@@ -138,6 +138,11 @@ impl Ids {
     }
 }
 
+/// An attempt count as it is stored: no number there may stop a worker, or a list.
+pub(crate) fn attempts(stored: i64) -> u32 {
+    u32::try_from(stored.max(0)).unwrap_or(u32::MAX)
+}
+
 /// Puts the answers for what was added together with those for what was there; `None` if one is
 /// neither.
 pub(crate) fn answers(

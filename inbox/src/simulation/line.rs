@@ -166,6 +166,10 @@ impl Store for Line {
             store.take(&turn, kept_out)
         };
         Box::pin(async move {
+            if !self.world.is_quiet() && self.world.chance(2) {
+                self.world.mark(self.process, Mark::Fault);
+                resume_unwind(Box::new("the store panics"));
+            }
             let asked = Instant::now();
             let turned = self.request(carry_out).await?;
             let mut taken = lock(&self.taken);

@@ -1,5 +1,7 @@
 //! A process: its batcher, its worker with handlers, and its line to the store.
 
+use std::error::Error;
+use std::fmt;
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use crate::attempt::Attempt;
 use crate::batch::Batcher;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::health::Record;
 use crate::store::Store;
 use crate::worker::Worker;
 
@@ -25,8 +28,9 @@ pub(super) struct Process {
     pub(super) number: usize,
     pub(super) line: Arc<Line>,
     pub(super) batcher: Arc<Batcher>,
+    pub(super) health: Record,
     pub(super) worker: Option<JoinHandle<()>>,
-    /// Dropping it stops the worker.
+    /// Dropping it stops the worker, and so does sending, through a panic.
     pub(super) stop: Option<oneshot::Sender<()>>,
     /// The accepts that are under way.
     pub(super) accepts: Mutex<Vec<AbortHandle>>,
@@ -38,12 +42,13 @@ impl Process {
         let store: Arc<dyn Store> = line.clone();
         let arrived = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel::<()>();
-        let setup = &world.setup;
+        let (setup, health) = (&world.setup, Record::default());
         let worker = Worker::new(
             Engine::Fake(store.clone()),
             arrived.clone(),
             Asked::default(),
             None,
+            health.clone(),
         )
         .of_process(u32::try_from(number).unwrap_or_default() + 1)
         .concurrency(setup.concurrency)
@@ -54,7 +59,9 @@ impl Process {
         .handler_timeout(setup.handler_timeout)
         .shutdown_timeout(setup.shutdown_timeout)
         .graceful_shutdown(async {
-            let _ = stopped.await;
+            if stopped.await.is_ok() {
+                resume_unwind(Box::new("the signal panics"));
+            }
         });
         let handler = {
             let (world, line) = (world.clone(), line.clone());
@@ -64,6 +71,7 @@ impl Process {
             number,
             line,
             batcher: Arc::new(Batcher::new(store, arrived)),
+            health,
             worker: Some(tokio::spawn(worker.run(handler))),
             stop: Some(stop),
             accepts: Mutex::default(),
@@ -114,11 +122,18 @@ async fn handle(
             // As a panic does, without its message on the terminal.
             resume_unwind(Box::new("it panics"))
         }
+        Plan::Poisons(times) if goes_wrong(times) => {
+            call.ends(Ended::Failed);
+            poison(world.draw(|rng| rng.u32(..4)))
+        }
         Plan::Postpones(times) if goes_wrong(times) => {
             call.ends(Ended::Postponed);
             Err(Failure::postpone(world.millis(0..=5_000), "it waits"))
         }
-        Plan::Hangs(times) if goes_wrong(times) => pending().await,
+        Plan::Hangs(times) if goes_wrong(times) => {
+            let _panics = world.chance(50).then(|| Poison::Drop);
+            pending().await
+        }
         Plan::FailsForGood => {
             call.ends(Ended::FailedForGood);
             Err(Failure::permanent("it fails for good"))
@@ -134,6 +149,47 @@ async fn handle(
             Ok(())
         }
     }
+}
+
+/// An error, or the payload of a panic, that panics when it is read or dropped.
+#[derive(Debug)]
+enum Poison {
+    Display,
+    Source,
+    Drop,
+}
+
+impl fmt::Display for Poison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Display => resume_unwind(Box::new(Self::Drop)),
+            _ => f.write_str("poison"),
+        }
+    }
+}
+
+impl Error for Poison {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // A chain without an end.
+        matches!(self, Self::Source).then_some(self)
+    }
+}
+
+impl Drop for Poison {
+    fn drop(&mut self) {
+        if let Self::Drop = self {
+            resume_unwind(Box::new(Self::Drop));
+        }
+    }
+}
+
+fn poison(kind: u32) -> Result<(), Failure> {
+    Err(Failure::retry(match kind {
+        0 => Poison::Display,
+        1 => Poison::Source,
+        2 => Poison::Drop,
+        _ => resume_unwind(Box::new(Poison::Drop)),
+    }))
 }
 
 /// Writes down when a call is over, however it ends.

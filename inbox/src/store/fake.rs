@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
 use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -35,6 +36,7 @@ const REJECTED: &str = "a key is rejected";
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Fails,
+    Panics,
     Hangs,
     /// It is committed, and its answer is lost.
     Forgets,
@@ -483,6 +485,7 @@ impl Store for FakeStore {
             match fault {
                 None => self.take(&turn, false),
                 Some(Fault::Fails) => Err("it fails".into()),
+                Some(Fault::Panics) => resume_unwind(Box::new("it panics")),
                 Some(Fault::Hangs) => pending().await,
                 Some(Fault::Forgets) => {
                     self.take(&turn, false)?;
@@ -524,8 +527,9 @@ impl Store for FakeStore {
         unreachable!("the loop does not prune")
     }
 
+    /// It never answers.
     fn prune_as_one(&self, _: Duration, _: Pruning) -> Answer<'_, Option<u64>> {
-        unreachable!("the loop does not prune")
+        Box::pin(pending())
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {

@@ -122,10 +122,11 @@ impl SqliteStore {
         .bind(limit)
         .fetch_one(connection)
         .await?;
-        let parse = |time: Option<String>| time.map(|time| clock::parse(&time)).transpose();
+        // A text that is not a time must not stop whatever needs one.
+        let parse = |time: Option<String>| time.and_then(|time| clock::parse(&time).ok());
         Ok(self.clock.now(Seen {
-            latest: parse(latest)?,
-            believed: parse(believed)?,
+            latest: parse(latest),
+            believed: parse(believed),
         }))
     }
 

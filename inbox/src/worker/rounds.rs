@@ -14,7 +14,8 @@
 //! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
 //! turn may have been committed without an answer, and then settling again finds the leases gone.
 //! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
-//! settled, or at the deadline, when what still runs is cut short and given back.
+//! settled, or at the deadline, when what still runs is cut short and given back. The attempt of a
+//! handler that was called counts all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +29,14 @@ use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
+use crate::guarded::Guarded;
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, WORKER};
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
+use crate::turn::{
+    Died, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
+};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -43,7 +48,7 @@ const LOOK_SOON: Duration = Duration::from_millis(50);
 const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// How long tasks that were cut short may take to end, and how long the last turn may take.
-const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When the next turn is due, and for what.
 struct Times {
@@ -72,6 +77,11 @@ pub(super) struct Rounds {
     tasks: Tasks,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
+    /// Those of `settle` that die.
+    dying: Vec<Died>,
+    /// A turn has failed since something was settled: it may have been committed without an answer.
+    unsure: bool,
+    health: Record,
     times: Times,
     reach: Reach,
     silence: Silence,
@@ -81,7 +91,7 @@ pub(super) struct Rounds {
     asked: Asked,
     /// The inbox's order, as the last turn found it.
     order: Option<EventOrder>,
-    shutdown: BoxFuture<'static, ()>,
+    shutdown: Guarded<BoxFuture<'static, ()>>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
     /// Whether the last turn found nothing due, and nothing runs.
@@ -94,6 +104,7 @@ impl Rounds {
         settings: Settings,
         start: Arc<Start>,
         asked: Asked,
+        health: Record,
         shutdown: BoxFuture<'static, ()>,
     ) -> Self {
         let now = Instant::now();
@@ -114,9 +125,12 @@ impl Rounds {
             tasks: Tasks::default(),
             settle: Vec::new(),
             reach: Reach::new(WORKER),
+            dying: Vec::new(),
+            unsure: false,
+            health,
             asked,
             order: None,
-            shutdown,
+            shutdown: Guarded::new(shutdown),
             deadline: None,
             idle: false,
         }
@@ -124,7 +138,7 @@ impl Rounds {
 
     /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted in
     /// this process.
-    pub(super) async fn run(mut self, arrived: &Notify) -> Until {
+    pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
             if let Some(deadline) = self.deadline {
@@ -156,11 +170,21 @@ impl Rounds {
                     Err(error) => {
                         self.reach.lost(&error);
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
+                        self.unsure = true;
                     }
                 },
                 None => self.wait(arrived).await,
             }
         }
+    }
+
+    /// Waits for the signal to stop, if it has not come.
+    pub(super) async fn signal(&mut self) {
+        if self.deadline.is_some() {
+            std::future::pending().await
+        }
+        let signal = (&mut self.shutdown).await;
+        self.stop(&signal);
     }
 
     /// What to do now; `None` if there is nothing, or the loop rests.
@@ -217,7 +241,7 @@ impl Rounds {
             silent: &silent,
         });
         let settings = self.settings.clone();
-        let turn = store.turn(Turn {
+        let turn = Turn {
             worker: self.worker,
             settle: &settle,
             renew: &renew,
@@ -225,14 +249,20 @@ impl Rounds {
             upkeep,
             lease: settings.lease,
             retry: &settings.retry,
+        };
+        // A pool of the user's calls the user's code, and so may its errors.
+        let turn = Guarded::new(async {
+            let turned = store.turn(turn).await;
+            turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
         loop {
             tokio::select! {
                 biased;
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+                signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
                 turned = &mut turn => return match turned {
-                    Ok(turned) => turned.map_err(|error| error.to_string()),
+                    Ok(Ok(turned)) => turned,
+                    Ok(Err(_)) => Err("a turn panicked".to_owned()),
                     Err(_) => Err(match self.store.trouble() {
                         Some(trouble) => format!("no answer within {TURN_TIMEOUT:?}: {trouble}"),
                         None => format!("no answer within {TURN_TIMEOUT:?}"),
@@ -250,7 +280,11 @@ impl Rounds {
         if plan.renew || self.tasks.is_empty() {
             self.times.renew = planned_at + self.settings.lease / 3;
         }
+        if plan.renew {
+            self.warn_of_overdue();
+        }
         self.settle.clear();
+        self.report_dead(&turned.lost);
         let lease = self.settings.lease;
         for lost in turned.lost {
             self.tasks.lose(lost);
@@ -261,7 +295,7 @@ impl Rounds {
             self.silence.note(&turned.running, Instant::now(), lease);
             let next = planned_at + lease / 3;
             self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
-            log_crashed(&turned.crashed);
+            log_crashed(&turned.crashed, &self.health);
             if turned.suspects {
                 self.probe.suspects(planned_at, lease);
             }
@@ -303,6 +337,44 @@ impl Rounds {
         }
     }
 
+    /// Logs handlers that should have been cut short at their limit.
+    fn warn_of_overdue(&mut self) {
+        let Some(limit) = self.settings.handler_timeout else {
+            return;
+        };
+        for lease in self.tasks.overdue(limit) {
+            tracing::warn!(
+                id = lease.id,
+                "a handler has exceeded its limit of {limit:?} and still runs: it blocks its thread"
+            );
+        }
+    }
+
+    /// Logs and counts the events that have died, once they are dead in the table.
+    fn report_dead(&mut self, lost: &[Lease]) {
+        let unsure = std::mem::take(&mut self.unsure);
+        let mut died = std::mem::take(&mut self.dying);
+        // A lease may be lost because a turn without an answer has settled it.
+        died.retain(|died| unsure || lost.iter().all(|lease| lease.id != died.id));
+        for Died {
+            id,
+            event_type,
+            attempts,
+            key,
+        } in died
+        {
+            let event_type = event_type.as_deref().unwrap_or("-");
+            tracing::error!(
+                id,
+                event_type,
+                attempts,
+                key,
+                "an event is dead: look at its last_error, then replay or discard it"
+            );
+            self.health.count_dead();
+        }
+    }
+
     /// Says so if the inbox has another order than this process asked for.
     fn compare(&mut self, order: Option<EventOrder>) {
         let Some(order) = order.filter(|order| self.order != Some(*order)) else {
@@ -326,7 +398,7 @@ impl Rounds {
         // keep it from being seen.
         tokio::select! {
             biased;
-            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+            signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
             Some(ended) = self.tasks.ended() => {
                 self.end(ended);
                 // There is room again, and what waited for the event may be due.
@@ -361,7 +433,10 @@ impl Rounds {
         .min()
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, signal: &Result<(), String>) {
+        if signal.is_err() {
+            tracing::error!("the future of graceful_shutdown panicked: the worker stops");
+        }
         tracing::debug!(running = self.tasks.len(), "the worker is stopping");
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
     }
@@ -369,24 +444,26 @@ impl Rounds {
     /// Notes how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
         let now = Instant::now();
-        for (
-            Held {
-                lease, attempts, ..
-            },
-            outcome,
-        ) in ended
-        {
+        for (held, outcome) in ended {
+            let (lease, attempts) = (held.lease, held.attempts);
             self.probe.ended(lease, now, self.settings.lease);
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
-            if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
-                tracing::warn!(
+            match verdict {
+                Verdict::Again { delay, .. } => tracing::warn!(
                     id = lease.id,
                     attempt = attempts,
-                    again_in = verdict.delay().map(tracing::field::debug),
+                    again_in = ?delay,
                     "an attempt failed"
-                );
+                ),
+                Verdict::Dead { .. } => self.dying.push(Died {
+                    id: lease.id,
+                    key: held.key,
+                    event_type: held.event_type,
+                    attempts,
+                }),
+                _ => {}
             }
             self.settle.push((lease, verdict));
         }
@@ -414,14 +491,15 @@ impl Rounds {
             renew: false,
             upkeep: false,
         };
-        if let Err(error) = self.turn(&settle).await {
-            tracing::warn!(error, "events return when their leases expire");
+        match self.turn(&settle).await {
+            Ok(turned) => self.report_dead(&turned.lost),
+            Err(error) => tracing::warn!(error, "events return when their leases expire"),
         }
     }
 }
 
 /// Logs what became of events whose workers are gone.
-fn log_crashed(crashed: &[(Running, Verdict)]) {
+fn log_crashed(crashed: &[(Running, Verdict)], health: &Record) {
     for (running, verdict) in crashed {
         let id = running.stamped.lease.id;
         let (attempt, key) = (running.attempts, &running.key);
@@ -439,13 +517,16 @@ fn log_crashed(crashed: &[(Running, Verdict)]) {
                 group,
                 "the worker of an event was gone before it ended; it runs next in a group of so many at most"
             ),
-            Verdict::Dead { .. } => tracing::error!(
-                id,
-                event_type,
-                attempts = attempt,
-                key,
-                "an event is dead: its worker was gone each time before it ended"
-            ),
+            Verdict::Dead { .. } => {
+                tracing::error!(
+                    id,
+                    event_type,
+                    attempts = attempt,
+                    key,
+                    "an event is dead: its worker was gone each time before it ended"
+                );
+                health.count_dead();
+            }
             _ => tracing::debug!(id, "an event was taken without an answer, and was returned"),
         }
     }

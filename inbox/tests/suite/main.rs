@@ -14,6 +14,7 @@ mod crashes;
 mod durable;
 mod files;
 mod leases;
+mod misbehaving;
 mod once;
 mod order;
 mod outages;

@@ -22,7 +22,7 @@ impl PostgresStore {
     {
         let _turn = match self.transactions.acquire().await {
             Ok(turn) => turn,
-            Err(closed) => return Outcome::NotBegun(closed.into()),
+            Err(closed) => return Outcome::not_begun(closed),
         };
         let give_up = Instant::now() + TURN_TIMEOUT;
         // Once more, on a new connection, if the first one breaks before the handler begins.
@@ -30,24 +30,24 @@ impl PostgresStore {
         loop {
             let mut session = match timeout_at(give_up, self.session()).await {
                 Ok(Ok(session)) => session,
-                Ok(Err(error)) => return Outcome::NotBegun(error),
-                Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
+                Ok(Err(error)) => return Outcome::not_begun(error),
+                Err(elapsed) => return Outcome::not_begun(elapsed),
             };
             let mut tx =
                 match timeout_at(give_up, begin_held(&mut session, lease, self.named)).await {
                     Ok(Ok(Some(tx))) => tx,
                     Ok(Ok(None)) => return Outcome::Lost,
                     Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => continue,
-                    Ok(Err(error)) => return Outcome::NotBegun(error),
-                    Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
+                    Ok(Err(error)) => return Outcome::not_begun(error),
+                    Err(elapsed) => return Outcome::not_begun(elapsed),
                 };
             if let Err(failure) = handler(&mut tx).await {
-                return Outcome::Failed(failure);
+                return Outcome::failed(failure);
             }
             // Unlike SQLite's, this end of the transaction may have to wait for a network.
             let outcome = match timeout(TURN_TIMEOUT, finish(tx, lease, self.named)).await {
-                Ok(finished) => finished.unwrap_or_else(Outcome::Failed),
-                Err(elapsed) => Outcome::Failed(elapsed.into()),
+                Ok(finished) => finished.unwrap_or_else(Outcome::failed),
+                Err(elapsed) => Outcome::failed(elapsed.into()),
             };
             if let Outcome::Committed = outcome {
                 session.end();

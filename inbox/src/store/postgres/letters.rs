@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use super::{BEGIN_SHORT, PostgresStore};
 use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::BoxError;
-use crate::store::{Ids, ROWS_PER_CALL};
+use crate::store::{Ids, ROWS_PER_CALL, attempts};
 
 impl PostgresStore {
     pub(super) async fn list_dead(
@@ -18,8 +18,10 @@ impl PostgresStore {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let rows = sqlx::query(
-            "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    malformed, last_error, source
+            "SELECT id, dedup_key, event_type, event_id,
+                    least(greatest(received_at, 'epoch'), '9999-12-31'),
+                    least(greatest(finished_at, 'epoch'), '9999-12-31'),
+                    attempts, malformed, coalesce(last_error, ''), source
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
              ORDER BY id LIMIT $3",
         )
@@ -101,7 +103,7 @@ fn dead_letter(row: &PgRow) -> Result<DeadLetter, BoxError> {
         event_id: row.try_get(3)?,
         received_at: row.try_get(4)?,
         died_at: row.try_get(5)?,
-        attempts: u32::try_from(row.try_get::<i32, _>(6)?)?,
+        attempts: attempts(row.try_get::<i32, _>(6)?.into()),
         malformed: row.try_get(7)?,
         last_error: row.try_get(8)?,
         source: row.try_get(9)?,

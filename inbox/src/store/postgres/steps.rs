@@ -12,6 +12,7 @@ use super::floors::Floors;
 use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::store::attempts;
 use crate::store::choice::Due;
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
@@ -43,7 +44,8 @@ impl Steps for PostgresSteps<'_> {
                  last_error = CASE WHEN settled.state <> 'done'
                                    THEN coalesce(settled.error, last_error) END,
                  malformed = settled.malformed,
-                 attempts = attempts - (NOT settled.counts)::int,
+                 attempts = CASE WHEN settled.counts THEN attempts
+                                 ELSE greatest(attempts, 1) - 1 END,
                  written_at = now(),
                  crash_group = CASE WHEN settled.queue IS NULL THEN inbox.crash_group
                                     ELSE settled.crash_group END,
@@ -119,7 +121,11 @@ impl Steps for PostgresSteps<'_> {
     async fn mend_times(&mut self) -> Result<u64, BoxError> {
         sqlx::query(
             "UPDATE ptolemy_inbox
-             SET renewed_at = now(), lease_until = now() + (lease_until - renewed_at)
+             SET renewed_at = now(),
+                 lease_until = now() + CASE WHEN isfinite(lease_until) AND isfinite(renewed_at)
+                     THEN CASE WHEN lease_until - renewed_at BETWEEN interval '0' AND interval '366 d'
+                               THEN lease_until - renewed_at ELSE interval '0' END
+                     ELSE interval '0' END
              WHERE id IN (SELECT id FROM ptolemy_inbox
                           WHERE state <> 'done' AND state = 'running'
                             AND renewed_at > now() + make_interval(secs => $1)
@@ -147,8 +153,12 @@ impl Steps for PostgresSteps<'_> {
 
     async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
         sqlx::query(
-            "SELECT id, lease_token, coalesce(renewed_at, 'epoch'),
-                    coalesce(extract(epoch FROM lease_until - renewed_at), 0)::float8,
+            "SELECT id, lease_token, least(greatest(renewed_at, 'epoch'), '9999-12-31'),
+                    -- No worker writes a longer one.
+                    CASE WHEN isfinite(lease_until) AND isfinite(renewed_at)
+                         THEN CASE WHEN lease_until - renewed_at <= interval '366 d'
+                                   THEN extract(epoch FROM lease_until - renewed_at) ELSE 0 END
+                         ELSE 0 END::float8,
                     lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
                     dedup_key, event_type
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
@@ -331,12 +341,17 @@ impl Steps for PostgresSteps<'_> {
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
-             SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+             SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_token = lease_token + 1, lease_worker = $3, crash_group = $4
+                 lease_worker = $3, crash_group = $4,
+                 -- Whatever the row holds, it must not fail the statement, which is for all rows.
+                 attempts = least(greatest(attempts, 0), 2147483646) + 1,
+                 lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
+                                                ELSE lease_token + 1 END
              FROM free WHERE inbox.id = free.id
-             RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
+             RETURNING inbox.id, lease_token, dedup_key, attempts,
+                       least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
         ).persistent(self.named)
         .bind(ids)
@@ -395,8 +410,8 @@ fn running_of(row: &PgRow) -> Result<Running, BoxError> {
         },
         length: length.unwrap_or_default(),
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
-        attempts: u32::try_from(row.try_get::<i32, _>(5)?)?,
-        group: group.map(u32::try_from).transpose()?,
+        attempts: attempts(row.try_get::<i32, _>(5)?.into()),
+        group: group.map(|group| u32::try_from(group).unwrap_or(1)),
         is_expired: row.try_get(7)?,
         key: row.try_get(8)?,
         event_type: row.try_get(9)?,
@@ -408,7 +423,7 @@ fn claim_of(row: &PgRow) -> Result<Claim, BoxError> {
     Ok(Claim {
         lease: Lease { id, token },
         key: row.try_get(2)?,
-        attempts: u32::try_from(row.try_get::<i32, _>(3)?)?,
+        attempts: attempts(row.try_get::<i32, _>(3)?.into()),
         received_at: row.try_get(4)?,
         started_at: row.try_get(5)?,
         body: row.try_get::<Vec<u8>, _>(6)?.into(),
