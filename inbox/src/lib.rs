@@ -72,8 +72,8 @@
 //!    event through two webhooks is two events if they are named: see [`Accept::source`].
 //! 3. **At least once, and no stale worker.** A worker leases an event and renews the lease. After an
 //!    error, a panic, a time limit, a dropped future or a killed process the event is retried, and a
-//!    worker whose lease expired cannot mark the event as done. An attempt counts when it begins, so an
-//!    event that kills its process ends up dead.
+//!    worker whose lease expired cannot mark the event as done. An event that kills its process ends up
+//!    dead, and no event that ran beside it does.
 //! 4. **Exactly once in your own database**, if that is the inbox's: see
 //!    `Worker::run_in_sqlite_transaction` and `Worker::run_in_postgres_transaction`.
 //! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the event
@@ -139,7 +139,10 @@
 //! ```
 //!
 //! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is `waiting`
-//! with a `run_at` in the future. Do not modify the table directly.
+//! with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker of the event was
+//! gone before it ended. Do not modify the table directly.
+//!
+//! [What can go wrong](_what_can_go_wrong) lists what an operator sees in the log, and what to do.
 //!
 //! # What is not here
 //!
@@ -230,6 +233,10 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;
+
+#[cfg(doc)]
+#[doc = include_str!("../what-can-go-wrong.md")]
+pub mod _what_can_go_wrong {}
 
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]

@@ -125,8 +125,10 @@ impl Worker {
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
     /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
-    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. It is the time after
-    /// which the events of a worker that died go to another.
+    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of a worker
+    /// that died go to another one after this time, or after half of it more if that one has just
+    /// started: it must also have seen the lease unchanged for half of its length, so that no clock that
+    /// is set can take an event from a worker that lives.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
@@ -141,8 +143,11 @@ impl Worker {
 
     /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
     ///
-    /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
-    /// crash counts as an attempt for all events that the process had.
+    /// If a process dies, its events become suspects: they run next without other events beside them,
+    /// half as many together, and again half as many after each further crash. An attempt counts for
+    /// an event that ran alone when its process died, so an event that kills its process ends up dead,
+    /// and those that ran beside it do not. Other events wait for suspects for a lease and a half at
+    /// most.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.max(1);
         self

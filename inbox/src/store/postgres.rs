@@ -2,6 +2,7 @@
 
 mod floors;
 mod handle;
+mod horizon;
 mod insert;
 mod letters;
 mod open;

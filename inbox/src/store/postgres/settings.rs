@@ -9,6 +9,8 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
+use super::horizon::Horizon;
+
 /// What a crash of the server loses with a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server has `fsync` off, and would lose in a crash what is accepted")]
@@ -31,6 +33,7 @@ const WEAK: [(&str, &str, &str); 2] = [
 pub(super) struct Settings {
     /// How often they are looked at.
     pub(super) every: Duration,
+    horizon: Horizon,
     state: Mutex<State>,
 }
 
@@ -45,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             every: Duration::from_secs(60),
+            horizon: Horizon::default(),
             state: Mutex::default(),
         }
     }
@@ -59,6 +63,7 @@ impl Settings {
         if self.is_due() {
             let found = read(connection).await?;
             self.note(&found);
+            self.horizon.check(connection).await?;
         }
         let fsync_off = self.with(|state| state.fsync_off);
         Ok(if fsync_off { Err(FsyncOff) } else { Ok(()) })
