@@ -6,8 +6,8 @@ use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::{Connection as _, Row as _};
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
 
 /// How many rows of the table wait for a vacuum if it is held back by what this role may not see.
 const DEAD_ROWS: i64 = 50_000;
@@ -36,7 +36,10 @@ impl Horizon {
         match self.look(&mut look).await {
             Ok(()) => look.commit().await,
             Err(error) => {
-                tracing::debug!(error = &error as &dyn Error, "transactions cannot be listed");
+                tracing::debug!(
+                    error = &error as &dyn Error,
+                    "transactions cannot be listed"
+                );
                 look.rollback().await
             }
         }
