@@ -315,6 +315,7 @@ async fn large(server: &Server, rows: usize, claim: bool, stats: bool) -> Result
 async fn vacuum(server: &Server, rows: usize) -> Result<()> {
     println!("\n{server}: {rows} waiting, 8 at a time, with and without an idle transaction");
     let (held, free) = (server.database().await?, server.database().await?);
+    let inboxes = [held.inbox().await?, free.inbox().await?];
     for database in [&held, &free] {
         database.fill(rows, "waiting", false).await?;
         database.analyze().await?;
@@ -328,7 +329,6 @@ async fn vacuum(server: &Server, rows: usize) -> Result<()> {
     sqlx::query("SELECT count(*) FROM ptolemy_inbox_settings")
         .execute(&mut *idle)
         .await?;
-    let inboxes = [held.inbox().await?, free.inbox().await?];
     let part = rows / 10;
     for number in 1..=10 {
         let (held, _) = work(&inboxes[0], 8, false, part).await?;

@@ -179,10 +179,10 @@
 
 mod error;
 
-mod guarded;
-
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod url;
+
+mod guarded;
 
 mod accepted;
 mod arrival;

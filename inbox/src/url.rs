@@ -3,10 +3,12 @@
 //!
 //! No error quotes anything of a URL but the plain name of a parameter.
 
+#[cfg(feature = "postgres")]
 use std::net::IpAddr;
 
 use crate::error::{ConnectError, ConnectErrorKind};
 
+#[cfg(feature = "postgres")]
 const NOT_ENCODED: &str = "a `/`, `?`, `#` or `@` in a user, a password or a parameter has to be \
                            written as `%2F`, `%3F`, `%23` or `%40`";
 

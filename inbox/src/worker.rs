@@ -4,6 +4,7 @@ mod paused;
 mod poisoned;
 mod probe;
 mod pruning;
+mod report;
 mod rounds;
 mod silence;
 mod tasks;

@@ -24,19 +24,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::probe::Probe;
+use super::report::Report;
 use super::silence::Silence;
 use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
-use crate::event_order::EventOrder;
 use crate::guarded::Guarded;
 use crate::health::Record;
 use crate::outcome::Outcome;
-use crate::reach::{Reach, WORKER};
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{
-    Died, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
-};
+use crate::turn::{Died, Lease, Look, Queue, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -77,20 +74,12 @@ pub(super) struct Rounds {
     tasks: Tasks,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
-    /// Those of `settle` that die.
-    dying: Vec<Died>,
-    /// A turn has failed since something was settled: it may have been committed without an answer.
-    unsure: bool,
-    health: Record,
+    report: Report,
     times: Times,
-    reach: Reach,
     silence: Silence,
     probe: Probe,
     /// The queue that has the odd one of the next turn.
     prefer: Queue,
-    asked: Asked,
-    /// The inbox's order, as the last turn found it.
-    order: Option<EventOrder>,
     shutdown: Guarded<BoxFuture<'static, ()>>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
@@ -124,12 +113,7 @@ impl Rounds {
             start,
             tasks: Tasks::default(),
             settle: Vec::new(),
-            dying: Vec::new(),
-            unsure: false,
-            health,
-            reach: Reach::new(WORKER),
-            asked,
-            order: None,
+            report: Report::new(health, asked),
             shutdown: Guarded::new(shutdown),
             deadline: None,
             idle: false,
@@ -164,13 +148,12 @@ impl Rounds {
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
                     Ok(turned) => {
-                        self.reach.back();
+                        self.report.reach.back();
                         self.apply(&plan, turned, now, arrived);
                     }
                     Err(error) => {
-                        self.reach.lost(&error);
+                        self.report.lost(&error);
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
-                        self.unsure = true;
                     }
                 },
                 None => self.wait(arrived).await,
@@ -284,7 +267,7 @@ impl Rounds {
             self.warn_of_overdue();
         }
         self.settle.clear();
-        self.report_dead(&turned.lost);
+        self.report.dead(&turned.lost);
         let lease = self.settings.lease;
         for lost in turned.lost {
             self.tasks.lose(lost);
@@ -295,12 +278,12 @@ impl Rounds {
             self.silence.note(&turned.running, Instant::now(), lease);
             let next = planned_at + lease / 3;
             self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
-            log_crashed(&turned.crashed, &self.health);
+            self.report.crashed(&turned.crashed);
             if turned.suspects {
                 self.probe.suspects(planned_at, lease);
             }
         }
-        self.compare(turned.order);
+        self.report.order(turned.order);
         if let Take::Suspects { .. } = plan.take {
             let group = turned.claims.iter().map(|claim| claim.lease).collect();
             self.probe.began(group, planned_at, lease);
@@ -346,46 +329,6 @@ impl Rounds {
             tracing::warn!(
                 id = lease.id,
                 "a handler has exceeded its limit of {limit:?} and still runs: it blocks its thread"
-            );
-        }
-    }
-
-    /// Logs and counts the events that have died, once they are dead in the table.
-    fn report_dead(&mut self, lost: &[Lease]) {
-        let unsure = std::mem::take(&mut self.unsure);
-        let mut died = std::mem::take(&mut self.dying);
-        // A lease may be lost because a turn without an answer has settled it.
-        died.retain(|died| unsure || lost.iter().all(|lease| lease.id != died.id));
-        for Died {
-            id,
-            event_type,
-            attempts,
-            key,
-        } in died
-        {
-            let event_type = event_type.as_deref().unwrap_or("-");
-            tracing::error!(
-                id,
-                event_type,
-                attempts,
-                key,
-                "an event is dead: look at its last_error, then replay or discard it"
-            );
-            self.health.count_dead();
-        }
-    }
-
-    /// Says so if the inbox has another order than this process asked for.
-    fn compare(&mut self, order: Option<EventOrder>) {
-        let Some(order) = order.filter(|order| self.order != Some(*order)) else {
-            return;
-        };
-        self.order = Some(order);
-        if let Some(asked) = self.asked.get().filter(|asked| *asked != order) {
-            tracing::warn!(
-                %asked,
-                %order,
-                "another process has set another order than this one asked for; it is obeyed"
             );
         }
     }
@@ -457,7 +400,7 @@ impl Rounds {
                     again_in = ?delay,
                     "an attempt failed"
                 ),
-                Verdict::Dead { .. } => self.dying.push(Died {
+                Verdict::Dead { .. } => self.report.dies(Died {
                     id: lease.id,
                     key: held.key,
                     event_type: held.event_type,
@@ -492,42 +435,8 @@ impl Rounds {
             upkeep: false,
         };
         match self.turn(&settle).await {
-            Ok(turned) => self.report_dead(&turned.lost),
+            Ok(turned) => self.report.dead(&turned.lost),
             Err(error) => tracing::warn!(error, "events return when their leases expire"),
-        }
-    }
-}
-
-/// Logs what became of events whose workers are gone.
-fn log_crashed(crashed: &[(Running, Verdict)], health: &Record) {
-    for (running, verdict) in crashed {
-        let id = running.stamped.lease.id;
-        let (attempt, key) = (running.attempts, &running.key);
-        let event_type = running.event_type.as_deref().unwrap_or("-");
-        match verdict {
-            Verdict::Crashed { alone: true, .. } => tracing::warn!(
-                id,
-                event_type,
-                attempt,
-                "the worker of an event was gone before it ended; the event ran alone, so the attempt counts"
-            ),
-            Verdict::Crashed { group, .. } => tracing::warn!(
-                id,
-                event_type,
-                group,
-                "the worker of an event was gone before it ended; it runs next in a group of so many at most"
-            ),
-            Verdict::Dead { .. } => {
-                tracing::error!(
-                    id,
-                    event_type,
-                    attempts = attempt,
-                    key,
-                    "an event is dead: its worker was gone each time before it ended"
-                );
-                health.count_dead();
-            }
-            _ => tracing::debug!(id, "an event was taken without an answer, and was returned"),
         }
     }
 }

@@ -12,6 +12,7 @@ mod workers;
 mod clocks;
 mod crashes;
 mod durable;
+mod failover;
 mod files;
 mod leases;
 mod misbehaving;

@@ -1,6 +1,8 @@
-//! A TCP proxy in front of a server, which can forget its connections as a firewall does, and stop.
+//! A TCP proxy in front of a server, which can forget its connections as a firewall does, lead to another
+//! server, and stop.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -10,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub(crate) struct Proxy {
     address: SocketAddr,
-    server: String,
+    server: Arc<Mutex<String>>,
     /// How often its connections were forgotten.
     forgot: watch::Sender<u32>,
     task: JoinHandle<()>,
@@ -24,7 +26,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (forgot, _) = watch::channel(0);
-        let server = server.to_owned();
+        let server = Arc::new(Mutex::new(server.to_owned()));
         let task = tokio::spawn(serve(listener, server.clone(), forgot.clone()));
         let proxy = Self {
             address,
@@ -38,6 +40,13 @@ impl Proxy {
     /// Forwards nothing more on the connections that are open, and tells neither side; new ones work.
     pub(crate) fn forget_connections(&self) {
         self.forgot.send_modify(|forgot| *forgot += 1);
+    }
+
+    /// Lets new connections lead to the server of this URL.
+    pub(crate) fn lead_to(&self, url: &str) {
+        let (_, rest) = url.split_once('@').unwrap();
+        let (server, _) = rest.split_once('/').unwrap();
+        *self.server.lock().unwrap() = server.to_owned();
     }
 
     /// Closes everything, as a server does that is stopped.
@@ -60,11 +69,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: String, forgot: watch::Sender<u32>) {
+async fn serve(listener: TcpListener, server: Arc<Mutex<String>>, forgot: watch::Sender<u32>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
-        connections.spawn(forward(client, server.clone(), forgot.subscribe()));
+        let server = server.lock().unwrap().clone();
+        connections.spawn(forward(client, server, forgot.subscribe()));
     }
 }
 
