@@ -15,37 +15,39 @@ use crate::turn::Queue;
 /// One that takes longer is seen at the next upkeep.
 const MAX_LATE: Duration = Duration::from_secs(2);
 
-/// The times from which the first attempts and the other ones are looked for.
+/// A place in a queue: the time from which an event is due, and its id. Many may be due from the same
+/// time, for example after a replay.
+pub(super) type Place = (OffsetDateTime, i64);
+
+const BEGIN: Place = (OffsetDateTime::UNIX_EPOCH, 0);
+
+/// The places from which the first attempts and the other ones are looked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Floors {
-    first: OffsetDateTime,
-    again: OffsetDateTime,
+    first: Place,
+    again: Place,
 }
 
 impl Floors {
     /// All of the queues.
     pub(super) const NONE: Self = Self {
-        first: OffsetDateTime::UNIX_EPOCH,
-        again: OffsetDateTime::UNIX_EPOCH,
+        first: BEGIN,
+        again: BEGIN,
     };
 
-    pub(super) fn of(&self, queue: Queue) -> OffsetDateTime {
+    pub(super) fn of(&self, queue: Queue) -> Place {
         match queue {
             Queue::First => self.first,
             Queue::Again => self.again,
             // There are few of them.
-            Queue::Suspect => OffsetDateTime::UNIX_EPOCH,
+            Queue::Suspect => BEGIN,
         }
     }
 
     /// Notes the front of a queue as it was at this time.
-    pub(super) fn raise(
-        &mut self,
-        queue: Queue,
-        front: Option<OffsetDateTime>,
-        now: OffsetDateTime,
-    ) {
-        let latest = now.saturating_sub(time::Duration::try_from(MAX_LATE).unwrap_or_default());
+    pub(super) fn raise(&mut self, queue: Queue, front: Option<Place>, now: OffsetDateTime) {
+        let late = time::Duration::try_from(MAX_LATE).unwrap_or_default();
+        let latest = (now.saturating_sub(late), 0);
         let floor = front.map_or(latest, |front| front.min(latest));
         match queue {
             Queue::First => self.first = floor,
@@ -65,14 +67,19 @@ mod tests {
         let old = now - time::Duration::HOUR;
         let late = now - time::Duration::try_from(MAX_LATE).unwrap();
         let mut floors = Floors::NONE;
-        for (front, floor) in [(None, late), (Some(now), late), (Some(old), old)] {
+        for (front, floor) in [
+            (None, (late, 0)),
+            (Some((now, 7)), (late, 0)),
+            (Some((late, 7)), (late, 0)),
+            (Some((old, 7)), (old, 7)),
+        ] {
             floors.raise(Queue::First, front, now);
             assert_eq!(floors.of(Queue::First), floor);
         }
-        assert_eq!(floors.of(Queue::Again), OffsetDateTime::UNIX_EPOCH);
-        floors.raise(Queue::Again, Some(now), now);
-        floors.raise(Queue::Suspect, Some(now), now);
-        assert_eq!(floors.of(Queue::Again), late);
-        assert_eq!(floors.of(Queue::Suspect), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(floors.of(Queue::Again), BEGIN);
+        floors.raise(Queue::Again, Some((now, 1)), now);
+        floors.raise(Queue::Suspect, Some((now, 1)), now);
+        assert_eq!(floors.of(Queue::Again), (late, 0));
+        assert_eq!(floors.of(Queue::Suspect), BEGIN);
     }
 }

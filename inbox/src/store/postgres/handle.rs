@@ -67,7 +67,7 @@ async fn begin_held(
     // Without a lock, so that the lease can be renewed while the handler runs.
     let (held, read_only): (bool, bool) = sqlx::query_as(
         "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
-                        WHERE id = $1 AND lease_token = $2 AND state = 'running'),
+                        WHERE id = $1 AND lease_token = $2 AND state || '' = 'running'),
                 current_setting('transaction_read_only')::bool",
     )
     .persistent(named)

@@ -35,6 +35,8 @@ impl Steps for PostgresSteps<'_> {
     type Time = OffsetDateTime;
 
     async fn settle(&mut self, verdicts: &[(Lease, Verdict)]) -> Result<Vec<Lease>, BoxError> {
+        // By the primary key, here and below: the entries of what ran stay in the index of states
+        // until a vacuum.
         let settled: HashSet<i64> = sqlx::query_scalar(
             "UPDATE ptolemy_inbox AS inbox
              SET state = settled.state,
@@ -56,7 +58,7 @@ impl Steps for PostgresSteps<'_> {
                   AS settled (id, token, state, delay, is_end, error, malformed, counts, queue,
                               crash_group, postponed)
              WHERE inbox.id = settled.id AND inbox.lease_token = settled.token
-               AND inbox.state = 'running'
+               AND inbox.state || '' = 'running'
              RETURNING inbox.id",
         )
         .persistent(self.named)
@@ -101,7 +103,7 @@ impl Steps for PostgresSteps<'_> {
                  lease_until = clock_timestamp() + make_interval(secs => $3)
              FROM unnest($1::bigint[], $2::bigint[]) AS held (id, token)
              WHERE inbox.id = held.id AND inbox.lease_token = held.token
-               AND inbox.state = 'running'
+               AND inbox.state || '' = 'running'
              RETURNING inbox.id",
         )
         .persistent(self.named)
@@ -179,7 +181,7 @@ impl Steps for PostgresSteps<'_> {
             "SELECT inbox.id, inbox.lease_token FROM ptolemy_inbox AS inbox
              JOIN unnest($1::bigint[], $2::bigint[]) AS held (id, token)
                ON inbox.id = held.id AND inbox.lease_token = held.token
-             WHERE inbox.state = 'running'
+             WHERE inbox.state || '' = 'running'
                AND (NOT $3 OR coalesce(inbox.lease_until < now(), TRUE))
              ORDER BY inbox.id FOR UPDATE OF inbox SKIP LOCKED",
         )
@@ -212,6 +214,7 @@ impl Steps for PostgresSteps<'_> {
 
     /// Both queues in one statement.
     async fn due(&mut self, queues: [Queue; 2], rows: usize) -> Result<[Vec<i64>; 2], BoxError> {
+        let floors = queues.map(|queue| self.floors.of(queue));
         let due: Vec<(i64, OffsetDateTime, i32)> = sqlx::query_as(
             "WITH first AS MATERIALIZED (
                  SELECT id, run_at FROM ptolemy_inbox
@@ -230,17 +233,19 @@ impl Steps for PostgresSteps<'_> {
         )
         .persistent(self.named)
         .bind(queues[0].as_str())
-        .bind(self.floors.of(queues[0]))
+        .bind(floors[0].0)
         .bind(queues[1].as_str())
-        .bind(self.floors.of(queues[1]))
+        .bind(floors[1].0)
         .bind(i64::try_from(rows)?)
+        .bind(floors[0].1)
+        .bind(floors[1].1)
         .fetch_all(&mut *self.tx)
         .await?;
         let now = due.last().map(|(_, now, _)| *now);
         let mut ids = [Vec::new(), Vec::new()];
         for (of, (queue, ids)) in (0..).zip(queues.into_iter().zip(&mut ids)) {
             let mut rows = due.iter().filter(|(.., queue)| *queue == of).peekable();
-            let front = rows.peek().map(|(_, run_at, _)| *run_at);
+            let front = rows.peek().map(|(id, run_at, _)| (*run_at, *id));
             if let Some(now) = now {
                 self.floors.raise(queue, front, now);
             }
