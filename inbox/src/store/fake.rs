@@ -1,8 +1,13 @@
-//! A store in memory, on Tokio's time, for tests of the loop and for the simulation: it can fail
-//! and hang.
+//! A store in memory, on Tokio's time, for tests of the batcher and the loop and for the simulation:
+//! it can fail and hang.
 //!
 //! It takes the steps of a turn in their real order, on a copy of its rows that replaces them at
-//! the end, so a turn happens at one instant and wholly or not at all. Its clock can be set.
+//! the end, so a turn happens at one instant and wholly or not at all. Its clock can be set. A row
+//! that was pruned is marked, and stays for the checks.
+
+mod letters;
+mod steps;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
@@ -12,11 +17,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::choice::{Due, Resource};
-use super::steps::{Steps, take_turn};
+use self::steps::Transaction;
+use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store, answers};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::{Arrival, Labels};
@@ -24,14 +28,14 @@ use crate::dead::DeadLetter;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::turn::{Claim, Lease, Turn, Turned, Verdict};
+use crate::turn::{Lease, Turn, Turned, Verdict};
 
 /// A key that the store rejects, whatever else it does with the batch.
 pub(crate) const REJECTED_KEY: &str = "rejected";
 
 const REJECTED: &str = "a key is rejected";
 
-/// What goes wrong in a turn.
+/// What goes wrong with a turn or an insert.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Fails,
@@ -50,6 +54,8 @@ pub(crate) struct Row {
     /// In microseconds of the store's clock, as `lease_until`.
     pub(crate) run_at: i64,
     pub(crate) lease_until: i64,
+    pub(crate) finished_at: Option<i64>,
+    pub(crate) is_pruned: bool,
     waits_for: Option<i64>,
 }
 
@@ -59,7 +65,7 @@ impl Row {
     }
 }
 
-/// A change of a row by a turn, as it was committed.
+/// A change of a row, as it was committed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) at: Instant,
@@ -69,21 +75,32 @@ pub(crate) struct Change {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
-    /// Which attempt it is.
-    Claimed(u32),
+    /// Which attempt it is, and the order of the inbox.
+    Claimed {
+        attempt: u32,
+        order: EventOrder,
+    },
     Settled(Verdict),
     /// Settled, because the lease had expired.
     Expired(Verdict),
+    Replayed,
+    Discarded,
+    Pruned,
 }
 
 pub(crate) struct FakeStore {
-    order: EventOrder,
+    /// `None` until it is set.
+    order: Mutex<Option<EventOrder>>,
     rows: Mutex<Vec<Row>>,
-    /// Everything that turns have changed.
+    /// Everything that was changed after it was inserted.
     changes: Mutex<Vec<Change>>,
     faults: Mutex<VecDeque<Fault>>,
     /// When a turn was asked for, and how many leases it was to renew.
     turns: Mutex<Vec<(Instant, usize)>>,
+    /// How many deliveries each insert had.
+    inserts: Mutex<Vec<usize>>,
+    /// Before this no worker begins to prune; in microseconds of the store's clock.
+    prune_at: Mutex<i64>,
     began: Instant,
     /// By how much the clock was set, in microseconds.
     set_by: Mutex<i64>,
@@ -91,7 +108,7 @@ pub(crate) struct FakeStore {
 
 impl Default for FakeStore {
     fn default() -> Self {
-        Self::new(EventOrder::AsDue)
+        Self::new(None)
     }
 }
 
@@ -104,13 +121,15 @@ fn micros(time: Duration) -> i64 {
 }
 
 impl FakeStore {
-    pub(crate) fn new(order: EventOrder) -> Self {
+    pub(crate) fn new(order: impl Into<Option<EventOrder>>) -> Self {
         Self {
-            order,
+            order: Mutex::new(order.into()),
             rows: Mutex::default(),
             changes: Mutex::default(),
             faults: Mutex::default(),
             turns: Mutex::default(),
+            inserts: Mutex::default(),
+            prune_at: Mutex::default(),
             began: Instant::now(),
             set_by: Mutex::default(),
         }
@@ -127,7 +146,7 @@ impl FakeStore {
         self.insert_all(&[arrival]).unwrap();
     }
 
-    /// Lets the next turn go wrong.
+    /// Lets the next turn or insert go wrong.
     pub(crate) fn will(&self, fault: Fault) {
         lock(&self.faults).push_back(fault);
     }
@@ -142,6 +161,10 @@ impl FakeStore {
 
     pub(crate) fn turns(&self) -> Vec<(Instant, usize)> {
         lock(&self.turns).clone()
+    }
+
+    pub(crate) fn inserts(&self) -> Vec<usize> {
+        lock(&self.inserts).clone()
     }
 
     /// The time on the store's clock, in microseconds.
@@ -161,7 +184,10 @@ impl FakeStore {
         }
         let now = self.now();
         let mut rows = lock(&self.rows);
-        let there = rows.iter().map(|row| (row.arrival.key.clone(), row.state));
+        let there = rows
+            .iter()
+            .filter(|row| !row.is_pruned)
+            .map(|row| (row.arrival.key.clone(), row.state));
         let states: HashMap<_, _> = there.collect();
         let mut added = HashSet::new();
         for arrival in arrivals {
@@ -174,6 +200,8 @@ impl FakeStore {
                     token: 0,
                     run_at: now,
                     lease_until: now,
+                    finished_at: None,
+                    is_pruned: false,
                     waits_for: None,
                 });
             }
@@ -188,7 +216,7 @@ impl FakeStore {
     /// Takes a turn at this instant; it chooses nothing if another worker keeps it out.
     pub(crate) fn take(&self, turn: &Turn<'_>, kept_out: bool) -> Result<Turned, BoxError> {
         let mut steps = Transaction {
-            order: (!kept_out).then_some(self.order),
+            order: (!kept_out).then(|| self.order()),
             at: Instant::now(),
             now: self.now(),
             rows: self.rows(),
@@ -205,199 +233,6 @@ impl FakeStore {
         *lock(&self.rows) = steps.rows;
         lock(&self.changes).append(&mut steps.changes);
         Ok(turned)
-    }
-}
-
-struct Transaction {
-    /// `None` while another worker chooses.
-    order: Option<EventOrder>,
-    at: Instant,
-    now: i64,
-    rows: Vec<Row>,
-    /// The leases that this turn found expired.
-    expired: Vec<Lease>,
-    changes: Vec<Change>,
-}
-
-impl Transaction {
-    fn row(&mut self, id: i64) -> &mut Row {
-        &mut self.rows[usize::try_from(id).unwrap()]
-    }
-
-    /// The rows with their ids.
-    fn all(&self) -> impl Iterator<Item = (i64, &Row)> {
-        (0..).zip(&self.rows)
-    }
-
-    fn held(&mut self, lease: Lease) -> Option<&mut Row> {
-        let row = self.row(lease.id);
-        (row.state == EventState::Running && row.token == lease.token).then_some(row)
-    }
-
-    fn change(&mut self, lease: Lease, what: What) {
-        let at = self.at;
-        self.changes.push(Change { at, lease, what });
-    }
-
-    /// The events that are due, the longest due first.
-    fn queue(&self) -> Vec<(i64, i64)> {
-        let mut due: Vec<_> = self
-            .all()
-            .filter(|(_, row)| row.state == EventState::Waiting && row.waits_for.is_none())
-            .map(|(id, row)| (row.run_at, id))
-            .filter(|(run_at, _)| *run_at <= self.now)
-            .collect();
-        due.sort_unstable();
-        due
-    }
-
-    /// The last unfinished event of the resource before this one.
-    fn earlier(&self, id: i64, resource: &Resource) -> Option<i64> {
-        let same = |row: &Row| row.arrival.labels.resource.as_ref() == Some(resource);
-        let earlier = self.all().filter(|(other, _)| *other < id);
-        let unfinished = earlier.filter(|(_, row)| same(row) && !row.is_ended());
-        unfinished.map(|(other, _)| other).last()
-    }
-}
-
-impl Steps for Transaction {
-    type Time = i64;
-
-    async fn settle(&mut self, verdicts: &[(Lease, Verdict)]) -> Result<Vec<Lease>, BoxError> {
-        let (now, mut lost) = (self.now, Vec::new());
-        for (lease, verdict) in verdicts {
-            let Some(row) = self.held(*lease) else {
-                lost.push(*lease);
-                continue;
-            };
-            row.state = verdict.state();
-            row.run_at = now + micros(verdict.delay().unwrap_or_default());
-            row.attempts -= u32::from(!verdict.counts());
-            let error = verdict.error().map(str::to_owned);
-            match row.state {
-                EventState::Done => row.last_error = None,
-                _ => row.last_error = error.or(row.last_error.take()),
-            }
-            if verdict.is_end() {
-                for row in &mut self.rows {
-                    row.waits_for = row.waits_for.filter(|earlier| *earlier != lease.id);
-                }
-            }
-            let what = if self.expired.contains(lease) {
-                What::Expired(verdict.clone())
-            } else {
-                What::Settled(verdict.clone())
-            };
-            self.change(*lease, what);
-        }
-        Ok(lost)
-    }
-
-    async fn renew(&mut self, leases: &[Lease], lease: Duration) -> Result<Vec<Lease>, BoxError> {
-        let (now, mut lost) = (self.now, Vec::new());
-        for one in leases {
-            match self.held(*one) {
-                Some(row) => row.lease_until = now + micros(lease),
-                None => lost.push(*one),
-            }
-        }
-        Ok(lost)
-    }
-
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-        let now = self.now;
-        let running = self
-            .all()
-            .filter(|(_, row)| row.state == EventState::Running);
-        let expired = running.filter(|(_, row)| row.lease_until < now);
-        let expired: Vec<_> = expired
-            .map(|(id, row)| {
-                (
-                    Lease {
-                        id,
-                        token: row.token,
-                    },
-                    row.attempts,
-                )
-            })
-            .collect();
-        self.expired = expired.iter().map(|(lease, _)| *lease).collect();
-        Ok(expired)
-    }
-
-    async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
-        let due = self.queue().into_iter().take(take);
-        Ok(due.map(|(_, id)| id).collect())
-    }
-
-    async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
-        Ok(self.order)
-    }
-
-    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
-        let running = self
-            .all()
-            .filter(|(_, row)| row.state == EventState::Running);
-        let busy = running.filter_map(|(_, row)| row.arrival.labels.resource.clone());
-        Ok(busy.collect())
-    }
-
-    async fn page(
-        &mut self,
-        after: Option<(i64, i64)>,
-        rows: i64,
-    ) -> Result<Vec<Due<i64>>, BoxError> {
-        let queue = self.queue().into_iter();
-        let left = queue.filter(|place| after.is_none_or(|after| *place > after));
-        let page = left.take(usize::try_from(rows).unwrap()).map(|(at, id)| {
-            let resource = self.rows[usize::try_from(id).unwrap()]
-                .arrival
-                .labels
-                .resource
-                .clone();
-            let earlier = resource.as_ref().and_then(|of| self.earlier(id, of));
-            let (kind, name) = resource.unzip();
-            (at, id, kind, name, earlier)
-        });
-        Ok(page.collect())
-    }
-
-    async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
-        for (id, earlier) in waiting {
-            self.row(*id).waits_for = Some(*earlier);
-        }
-        Ok(())
-    }
-
-    async fn claim(&mut self, ids: &[i64], lease: Duration) -> Result<Vec<Claim>, BoxError> {
-        let (now, mut claims) = (self.now, Vec::new());
-        for id in ids {
-            let row = self.row(*id);
-            row.state = EventState::Running;
-            row.attempts += 1;
-            row.token += 1;
-            row.lease_until = now + micros(lease);
-            let claim = claim(*id, row);
-            self.change(claim.lease, What::Claimed(claim.attempts));
-            claims.push(claim);
-        }
-        Ok(claims)
-    }
-}
-
-fn claim(id: i64, row: &Row) -> Claim {
-    Claim {
-        lease: Lease {
-            id,
-            token: row.token,
-        },
-        key: row.arrival.key.clone(),
-        source: None,
-        attempts: row.attempts,
-        received_at: OffsetDateTime::UNIX_EPOCH,
-        started_at: OffsetDateTime::UNIX_EPOCH,
-        event_type: None,
-        body: row.arrival.body.clone(),
     }
 }
 
@@ -419,7 +254,19 @@ impl Store for FakeStore {
     }
 
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        Box::pin(async move { self.insert_all(arrivals) })
+        lock(&self.inserts).push(arrivals.len());
+        let fault = lock(&self.faults).pop_front();
+        Box::pin(async move {
+            match fault {
+                None => self.insert_all(arrivals),
+                Some(Fault::Fails) => Err("it fails".into()),
+                Some(Fault::Hangs) => pending().await,
+                Some(Fault::Forgets) => {
+                    self.insert_all(arrivals)?;
+                    Err("its answer is lost".into())
+                }
+            }
+        })
     }
 
     fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
@@ -427,38 +274,49 @@ impl Store for FakeStore {
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        unreachable!("the loop does not count")
+        unreachable!("nobody counts")
     }
 
-    fn dead(&self, _: Ids, _: u32) -> Answer<'_, Vec<DeadLetter>> {
-        unreachable!("the loop reads no dead letters")
+    fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
+        Box::pin(async move { Ok(self.list_dead(ids, limit)) })
     }
 
     fn dead_body(&self, _: i64) -> Answer<'_, Option<Bytes>> {
-        unreachable!("the loop reads no dead letters")
+        unreachable!("nobody reads the body of a dead letter")
     }
 
-    fn replay(&self, _: Ids) -> Answer<'_, Vec<i64>> {
-        unreachable!("the loop replays nothing")
+    fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
+        Box::pin(async move { Ok(self.replay_some(ids)) })
     }
 
-    fn discard(&self, _: Ids) -> Answer<'_, Vec<i64>> {
-        unreachable!("the loop discards nothing")
+    fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
+        Box::pin(async move { Ok(self.discard_some(ids)) })
     }
 
-    fn prune(&self, _: Duration) -> Answer<'_, u64> {
-        unreachable!("the loop does not prune")
+    fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.prune_some(older_than)) })
     }
 
-    fn prune_as_one(&self, _: Duration, _: Pruning) -> Answer<'_, Option<u64>> {
-        unreachable!("the loop does not prune")
+    fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
+        let fault = lock(&self.faults).pop_front();
+        Box::pin(async move {
+            match fault {
+                None => Ok(self.prune_if_due(older_than, turn)),
+                Some(Fault::Fails) => Err("it fails".into()),
+                Some(Fault::Hangs) => pending().await,
+                Some(Fault::Forgets) => {
+                    self.prune_if_due(older_than, turn);
+                    Err("its answer is lost".into())
+                }
+            }
+        })
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        unreachable!("a turn says the order")
+        Box::pin(async move { Ok(self.order()) })
     }
 
-    fn set_order(&self, _: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        unreachable!("the loop sets nothing")
+    fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
+        Box::pin(async move { Ok(self.write_order(order)) })
     }
 }
