@@ -12,6 +12,9 @@ use crate::store::fake::What;
 /// How long a run may take in real time; it takes less than a tenth of a second.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// After so many seeds that failed no more are run.
+const MAX_FAILED: usize = 3;
+
 const OPERATED: [What; 3] = [What::Replayed, What::Discarded, What::Pruned];
 
 /// What came of the seeds that have been run.
@@ -44,7 +47,7 @@ fn run_all(seeds: impl Iterator<Item = u64>, sum: &Mutex<Sum>) {
             let text = format!("{wrong}\n    {:?}", world.setup);
             sum.failed.push((seed, text));
         }
-        if sum.failed.len() >= 10 {
+        if sum.failed.len() >= MAX_FAILED {
             break;
         }
     }
