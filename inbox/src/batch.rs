@@ -1,5 +1,8 @@
 //! Accepts that come at the same time share a commit.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

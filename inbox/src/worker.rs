@@ -1,7 +1,13 @@
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
+mod looking;
+#[cfg(test)]
 mod paused;
 mod pruning;
 mod rounds;
+#[cfg(test)]
+mod stopping;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;

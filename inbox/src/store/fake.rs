@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::steps::Transaction;
 use super::steps::take_turn;
@@ -35,13 +35,25 @@ pub(crate) const REJECTED_KEY: &str = "rejected";
 
 const REJECTED: &str = "a key is rejected";
 
-/// What goes wrong with a turn or an insert.
+/// What goes wrong with a turn, an insert or a pruning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Fails,
     Hangs,
     /// It is committed, and its answer is lost.
     Forgets,
+    /// It takes so long.
+    Takes(Duration),
+    /// Another worker is choosing.
+    KeepsOut,
+}
+
+/// A turn, as it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Instant,
+    pub(crate) renew: usize,
+    pub(crate) take: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -95,8 +107,7 @@ pub(crate) struct FakeStore {
     /// Everything that was changed after it was inserted.
     changes: Mutex<Vec<Change>>,
     faults: Mutex<VecDeque<Fault>>,
-    /// When a turn was asked for, and how many leases it was to renew.
-    turns: Mutex<Vec<(Instant, usize)>>,
+    turns: Mutex<Vec<Asked>>,
     /// How many deliveries each insert had.
     inserts: Mutex<Vec<usize>>,
     /// Before this no worker begins to prune; in microseconds of the store's clock.
@@ -146,7 +157,7 @@ impl FakeStore {
         self.insert_all(&[arrival]).unwrap();
     }
 
-    /// Lets the next turn or insert go wrong.
+    /// Lets the next turn, insert or pruning go wrong.
     pub(crate) fn will(&self, fault: Fault) {
         lock(&self.faults).push_back(fault);
     }
@@ -159,7 +170,7 @@ impl FakeStore {
         lock(&self.changes).clone()
     }
 
-    pub(crate) fn turns(&self) -> Vec<(Instant, usize)> {
+    pub(crate) fn turns(&self) -> Vec<Asked> {
         lock(&self.turns).clone()
     }
 
@@ -236,37 +247,42 @@ impl FakeStore {
     }
 }
 
+/// Carries something out, unless it goes wrong.
+async fn with<T>(
+    fault: Option<Fault>,
+    carry_out: impl FnOnce() -> Result<T, BoxError>,
+) -> Result<T, BoxError> {
+    match fault {
+        None | Some(Fault::KeepsOut) => carry_out(),
+        Some(Fault::Fails) => Err("it fails".into()),
+        Some(Fault::Hangs) => pending().await,
+        Some(Fault::Takes(time)) => {
+            sleep(time).await;
+            carry_out()
+        }
+        Some(Fault::Forgets) => {
+            carry_out()?;
+            Err("its answer is lost".into())
+        }
+    }
+}
+
 impl Store for FakeStore {
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        lock(&self.turns).push((Instant::now(), turn.renew.len()));
+        lock(&self.turns).push(Asked {
+            at: Instant::now(),
+            renew: turn.renew.len(),
+            take: turn.take,
+        });
         let fault = lock(&self.faults).pop_front();
-        Box::pin(async move {
-            match fault {
-                None => self.take(&turn, false),
-                Some(Fault::Fails) => Err("it fails".into()),
-                Some(Fault::Hangs) => pending().await,
-                Some(Fault::Forgets) => {
-                    self.take(&turn, false)?;
-                    Err("its answer is lost".into())
-                }
-            }
-        })
+        let kept_out = matches!(fault, Some(Fault::KeepsOut));
+        Box::pin(with(fault, move || self.take(&turn, kept_out)))
     }
 
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
         lock(&self.inserts).push(arrivals.len());
         let fault = lock(&self.faults).pop_front();
-        Box::pin(async move {
-            match fault {
-                None => self.insert_all(arrivals),
-                Some(Fault::Fails) => Err("it fails".into()),
-                Some(Fault::Hangs) => pending().await,
-                Some(Fault::Forgets) => {
-                    self.insert_all(arrivals)?;
-                    Err("its answer is lost".into())
-                }
-            }
-        })
+        Box::pin(with(fault, || self.insert_all(arrivals)))
     }
 
     fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
@@ -299,17 +315,7 @@ impl Store for FakeStore {
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
         let fault = lock(&self.faults).pop_front();
-        Box::pin(async move {
-            match fault {
-                None => Ok(self.prune_if_due(older_than, turn)),
-                Some(Fault::Fails) => Err("it fails".into()),
-                Some(Fault::Hangs) => pending().await,
-                Some(Fault::Forgets) => {
-                    self.prune_if_due(older_than, turn);
-                    Err("its answer is lost".into())
-                }
-            }
-        })
+        Box::pin(with(fault, move || Ok(self.prune_if_due(older_than, turn))))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {

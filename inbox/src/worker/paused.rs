@@ -15,10 +15,10 @@ use crate::failure::FailureKind;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
-const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
+pub(super) const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 /// Handlers that take so long, and succeed.
-fn taking(time: Duration) -> Arc<Start> {
+pub(super) fn taking(time: Duration) -> Arc<Start> {
     Arc::new(move |_, _| {
         Box::pin(async move {
             sleep(time).await;
@@ -27,35 +27,35 @@ fn taking(time: Duration) -> Arc<Start> {
     })
 }
 
-fn until_idle() -> Settings {
+pub(super) fn until_idle() -> Settings {
     Settings {
         until: Until::Idle,
         ..Settings::default()
     }
 }
 
-fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
+pub(super) fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
     let never = Box::pin(std::future::pending());
     Rounds::new(store.clone(), settings, start, Asked::default(), never)
 }
 
 /// Runs the loop; a loop that does not end fails the test.
-async fn run(rounds: Rounds, arrived: &Notify) -> Until {
+pub(super) async fn run(rounds: Rounds, arrived: &Notify) -> Until {
     let ended = timeout(secs(86_400.0), rounds.run(arrived)).await;
     ended.expect("it ends within a day")
 }
 
-fn secs(seconds: f64) -> Duration {
+pub(super) fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
 /// The times of the turns since the first, in seconds.
-fn times(store: &FakeStore) -> Vec<f64> {
+pub(super) fn times(store: &FakeStore) -> Vec<f64> {
     let turns = store.turns();
-    let first = turns[0].0;
+    let first = turns[0].at;
     turns
         .iter()
-        .map(|(at, _)| (*at - first).as_secs_f64())
+        .map(|turn| (turn.at - first).as_secs_f64())
         .collect()
 }
 
@@ -137,8 +137,8 @@ async fn leases_are_renewed_every_third_of_their_time() {
     let third = settings.lease / 3;
     let rounds = rounds(&store, settings, taking(third * 10));
     run(rounds, &Notify::new()).await;
-    let renewals = store.turns().into_iter().filter(|(_, renew)| *renew > 0);
-    let renewals: Vec<_> = renewals.map(|(at, _)| at).collect();
+    let renewals = store.turns().into_iter().filter(|turn| turn.renew > 0);
+    let renewals: Vec<_> = renewals.map(|turn| turn.at).collect();
     assert!(renewals.len() >= 9, "{renewals:?}");
     for pair in renewals.windows(2) {
         let apart = pair[1] - pair[0];
