@@ -145,6 +145,16 @@ async fn a_worker_that_is_kept_out_is_not_idle() {
     assert_eq!(count(&store, EventState::Done), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_room_is_not_idle_while_a_handler_runs() {
+    let store = store_of(1);
+    let mut settings = until_idle();
+    settings.concurrency = 2;
+    let rounds = rounds(&store, settings, taking(secs(30.0)));
+    assert_eq!(run(rounds, &Notify::new()).await, Until::Idle);
+    assert_eq!(count(&store, EventState::Done), 1);
+}
+
 /// The lease of an event that is taken after a long rest is as long as any.
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_first_renewed_a_third_of_its_time_after_it_was_taken() {

@@ -197,6 +197,20 @@ async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_even
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_with_malformed_data_reaches_a_handler_that_accepts_it() {
+    let malformed = r#"{"event_type":"market.created","data":{"name":7}}"#;
+    for (accepts, state) in [(false, EventState::Dead), (true, EventState::Done)] {
+        let store = Arc::new(FakeStore::default());
+        store.add(malformed);
+        let mut settings = until_idle();
+        settings.accepts_malformed = accepts;
+        let rounds = rounds(&store, settings, taking(Duration::ZERO));
+        run(rounds, &Notify::new()).await;
+        assert_eq!(store.rows()[0].state, state);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_may_take_a_quarter_of_an_hour_unless_another_limit_is_set() {
     let begin = Instant::now();
     let limit = Settings::default().handler_timeout;

@@ -94,6 +94,8 @@ async fn a_turn_without_an_answer_is_given_up_at_the_deadline() {
     it.store.will(Fault::Hangs);
     assert_eq!(it.run(taking(Duration::ZERO)).await, 60.0);
     assert_eq!(it.row(), RETURNED);
+    // With nothing to give back there is no other turn.
+    assert_eq!(it.store.turns().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
