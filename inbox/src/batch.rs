@@ -1,7 +1,7 @@
 //! Accepts that come at the same time share a commit.
 
 #[cfg(test)]
-mod tests;
+mod sharing;
 
 use std::collections::VecDeque;
 use std::error::Error as _;

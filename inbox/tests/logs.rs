@@ -22,7 +22,7 @@ impl Write for Logs {
 }
 
 impl Logs {
-    /// What has been logged since the first test asked for it.
+    /// The log since the first test asked for it.
     fn of_the_process() -> Self {
         static LOGS: OnceLock<Logs> = OnceLock::new();
         let logs = LOGS.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Who sends deliveries.
+//! The senders of deliveries.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What people and tools do beside the workers: they replay and discard dead letters, prune, and
-//! change the order.
+//! People and tools beside the workers: they replay and discard dead letters, prune, and change the
+//! order.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Run {
         Ok(())
     }
 
-    /// What the operator was answered has happened.
+    /// Checks that a call that succeeded did something.
     fn was_changed(&self, letter: DeadLetterId, what: &What) {
         let mut changes = self.world.store.changes().into_iter();
         if !changes.any(|change| change.lease.id + 1 == letter.0 && change.what == *what) {

@@ -1,4 +1,4 @@
-//! What a worker logs, on paused time.
+//! The log lines of a worker, on paused time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 use crate::turn::Turn;
 
-/// What is logged in this thread, as long as the guard lives.
+/// Collects the log of this thread as long as the guard lives.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
 
@@ -66,7 +66,7 @@ fn worker(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>, asked: 
     Rounds::new(store.clone(), settings, start, asked.clone(), never)
 }
 
-/// What is logged of one event whose attempt ends like this.
+/// Returns the log of one event whose attempt ends like this.
 async fn logged_of(body: &'static str, outcome: fn() -> Outcome) -> Vec<String> {
     let (logs, _guard) = Logs::take();
     let start: Arc<Start> = Arc::new(move |_, _| Box::pin(async move { outcome() }));
@@ -129,7 +129,7 @@ async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
     assert_eq!(logs.lines(), [lost]);
 }
 
-/// As `Lost`, but the next turn finds it.
+/// Another worker takes the event while its handler runs.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     let (logs, _guard) = Logs::take();
