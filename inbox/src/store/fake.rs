@@ -33,6 +33,9 @@ use crate::turn::{Lease, Turn, Turned, Verdict};
 /// A key that the store rejects, whatever else it does with the batch.
 pub(crate) const REJECTED_KEY: &str = "rejected";
 
+/// How many turns one loop can need at one instant; one that spins lets no time pass.
+const MAX_TURNS_AT_ONCE: usize = 1_000;
+
 const REJECTED: &str = "a key is rejected";
 
 /// What goes wrong with a turn, an insert or a pruning.
@@ -269,11 +272,15 @@ async fn with<T>(
 
 impl Store for FakeStore {
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        lock(&self.turns).push(Asked {
-            at: Instant::now(),
+        let (at, mut turns) = (Instant::now(), lock(&self.turns));
+        let spins = turns.iter().rev().nth(MAX_TURNS_AT_ONCE);
+        assert!(spins.is_none_or(|turn| turn.at < at), "the loop spins");
+        turns.push(Asked {
+            at,
             renew: turn.renew.len(),
             take: turn.take,
         });
+        drop(turns);
         let fault = lock(&self.faults).pop_front();
         let kept_out = matches!(fault, Some(Fault::KeepsOut));
         Box::pin(with(fault, move || self.take(&turn, kept_out)))

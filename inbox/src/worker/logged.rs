@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::paused::{EVENT, run, secs, taking, until_idle};
+use super::paused::{EVENT, run, secs, taking, until_idle, watched};
 use super::rounds::Rounds;
 use super::{Settings, Start};
 use crate::asked::Asked;
@@ -123,7 +123,7 @@ async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
         ..Settings::default()
     };
     let worker = worker(&store, settings, start, &Asked::default());
-    let _ = tokio::time::timeout(secs(5.0), worker.run(&Notify::new())).await;
+    let _ = tokio::time::timeout(secs(5.0), watched(worker.run(&Notify::new()))).await;
     let lost = "WARN lease lost: another worker has this event; the result of this attempt is \
                 ignored id=0";
     assert_eq!(logs.lines(), [lost]);
@@ -151,7 +151,7 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     };
     let arrived = Notify::new();
     let _ = tokio::join!(
-        tokio::time::timeout(renewal * 2, worker.run(&arrived)),
+        tokio::time::timeout(renewal * 2, watched(worker.run(&arrived))),
         expires
     );
     let lines = logs.lines();
@@ -185,7 +185,7 @@ async fn an_order_that_this_process_did_not_ask_for_is_logged_once() {
     };
     let arrived = Notify::new();
     let _ = tokio::join!(
-        tokio::time::timeout(secs(30.0), worker.run(&arrived)),
+        tokio::time::timeout(secs(30.0), watched(worker.run(&arrived))),
         changes
     );
     let line = "WARN another process has set another order than this one asked for; it is obeyed \

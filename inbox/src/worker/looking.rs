@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::paused::{EVENT, rounds, run, secs, taking, times, until_idle};
+use super::paused::{EVENT, rounds, run, secs, taking, times, until_idle, watched};
 use super::{Settings, Start, Until};
 use crate::accepted::EventState;
 use crate::store::fake::{FakeStore, Fault};
@@ -33,7 +33,7 @@ async fn run_for(
     arrived: &Notify,
 ) {
     let rounds = rounds(store, settings, start);
-    let ended = timeout(time, rounds.run(arrived)).await;
+    let ended = timeout(time, watched(rounds.run(arrived))).await;
     assert!(ended.is_err(), "it was not to stop");
 }
 

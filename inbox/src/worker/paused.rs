@@ -1,6 +1,8 @@
 //! The loop over a store in memory, on paused time: what it does when turns fail, hang and are
 //! forgotten, and when it renews, rests, stops and is idle.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +43,23 @@ pub(super) fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Star
 
 /// Runs the loop; a loop that does not end fails the test.
 pub(super) async fn run(rounds: Rounds, arrived: &Notify) -> Until {
-    let ended = timeout(secs(86_400.0), rounds.run(arrived)).await;
+    let ended = timeout(secs(86_400.0), watched(rounds.run(arrived))).await;
     ended.expect("it ends within a day")
+}
+
+/// Fails if the loop spins: then no time passes.
+pub(super) async fn watched<F: Future>(worker: F) -> F::Output {
+    let mut worker = pin!(worker);
+    let (mut since, mut polls) = (Instant::now(), 0);
+    poll_fn(|context| {
+        if since != Instant::now() {
+            (since, polls) = (Instant::now(), 0);
+        }
+        polls += 1;
+        assert!(polls < 10_000, "the loop spins");
+        worker.as_mut().poll(context)
+    })
+    .await
 }
 
 pub(super) fn secs(seconds: f64) -> Duration {
