@@ -34,7 +34,7 @@ use crate::turn::{Lease, Turn, Turned, Verdict};
 pub(crate) const REJECTED_KEY: &str = "rejected";
 
 /// How many turns one loop can need at one instant; one that spins lets no time pass.
-const MAX_TURNS_AT_ONCE: usize = 1_000;
+const MAX_TURNS_AT_ONCE: usize = 100;
 
 const REJECTED: &str = "a key is rejected";
 
