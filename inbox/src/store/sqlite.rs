@@ -259,7 +259,8 @@ mod tests {
             settle: &[],
             renew,
             take: 1,
-            lease: Duration::from_millis(100),
+            // Longer than a few turns take under load.
+            lease: Duration::from_secs(1),
             retry: &Retry {
                 attempts: 9,
                 first: Duration::ZERO,
@@ -267,6 +268,17 @@ mod tests {
             },
         };
         Store::turn(store, turn).await.unwrap().claims
+    }
+
+    /// Waits until the lease has expired.
+    async fn next_claim(store: &SqliteStore) -> Claim {
+        for _ in 0..1_000 {
+            if let Some(claim) = claims(store).await.pop() {
+                return claim;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the lease has not expired within 10 s");
     }
 
     #[tokio::test]
@@ -289,16 +301,14 @@ mod tests {
         assert_eq!(claims(&store).await.len(), 0);
 
         HOST.fetch_sub(3_600, Ordering::Relaxed);
-        sleep(Duration::from_millis(150)).await;
-        let claim = claims(&store).await.remove(0);
+        let claim = next_claim(&store).await;
         assert_eq!(claim.attempts, 2);
 
         // The process that had it is gone, and the clock of the next one is behind.
         drop(store);
         let store = open().await;
         assert_eq!(claims(&store).await.len(), 0);
-        sleep(Duration::from_millis(150)).await;
-        let later = claims(&store).await.remove(0);
+        let later = next_claim(&store).await;
         assert_eq!(later.attempts, 3);
         assert!(later.started_at > claim.started_at);
         assert_eq!(later.received_at, claim.received_at);
@@ -310,7 +320,6 @@ mod tests {
         drop(store);
         let store = open().await;
         assert_eq!(claims(&store).await.len(), 0);
-        sleep(Duration::from_millis(150)).await;
-        assert_eq!(claims(&store).await.remove(0).attempts, 4);
+        assert_eq!(next_claim(&store).await.attempts, 4);
     }
 }

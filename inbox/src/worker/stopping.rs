@@ -127,7 +127,7 @@ async fn a_handler_that_blocks_its_thread_does_not_keep_the_worker_from_stopping
             Outcome::Done
         })
     });
-    let stopped = timeout(secs(20.0), it.run(start)).await;
+    let stopped = timeout(secs(8.0), it.run(start)).await;
     drop(release);
     assert!(stopped.is_ok(), "it waits for its handler");
     assert_eq!(it.row(), (EventState::Running, 1));
