@@ -582,10 +582,10 @@ impl Database {
         let finished = if done { time.as_str() } else { "NULL" };
         let sql = format!(
             r#"INSERT INTO ptolemy_inbox
-                   (dedup_key, state, event_type, event_id, resource, resource_id, received_at, run_at,
+                   (dedup_key, state, event_type, event_id, resource, resource_id, received_at, run_at, written_at,
                     attempts, started_at, finished_at, body)
                {numbers}
-               SELECT {key}, '{state}', 'instrument.updated', 'e' || i, 'instrument', {resource_id}, {time}, {time},
+               SELECT {key}, '{state}', 'instrument.updated', 'e' || i, 'instrument', {resource_id}, {time}, {time}, {time},
                       {attempts}, {finished}, {finished},
                       {}'{{"id":"e' || i || '","event_type":"instrument.updated","data":{{"id":"' || {resource_id} || '"}}}}'{}
                FROM keys ORDER BY i"#,

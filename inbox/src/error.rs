@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +173,15 @@ pub enum ConnectErrorKind {
     Encoding {
         /// The encoding of the database.
         encoding: String,
+    },
+    /// The file of a SQLite database cannot be opened, created or written.
+    #[error("the inbox's file `{}` {reason}", path.display())]
+    #[non_exhaustive]
+    File {
+        /// The absolute path of the file.
+        path: PathBuf,
+        /// Why, such as `is a folder`.
+        reason: &'static str,
     },
     /// The database did not accept the connection, or a statement.
     #[error("the inbox's database is not available")]

@@ -60,17 +60,22 @@ pub struct Inbox {
 impl Inbox {
     /// Opens the inbox in a database, and creates or migrates its tables.
     ///
-    /// - `sqlite://inbox.db`: a file, which is created if it is missing. `sqlite:///var/lib/inbox.db`
-    ///   has an absolute path.
+    /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
+    ///   `sqlite:///var/lib/inbox.db` has an absolute path.
     /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
     ///   For TLS, switch on one of sqlx's features, such as `tls-rustls-ring-webpki`.
     ///
     /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
     /// run on one machine.
     ///
+    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while it is open: what
+    /// is written to them then is lost. On Unix that is noticed, and every call returns an error until
+    /// the files are back or the inbox is opened again.
+    ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, a database that cannot be reached, SQLite in memory,
+    /// Returns an error for a URL of another kind, a database that cannot be reached, a file that cannot
+    /// be opened, created or written (the error has its path and the reason), SQLite in memory,
     /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
     /// version of this crate.
     ///
@@ -139,6 +144,9 @@ impl Inbox {
     }
 
     /// Same as [`connect`](Self::connect), in a database that you use through this pool.
+    ///
+    /// `connect` also sets `journal_size_limit` to 16 MiB, which cuts the log after a long transaction
+    /// of a reader has made it grow; set it in the pool's options if you want the same.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 //! (dead ones) and `upkeep` (counts, pruning, settings).
 
 mod choice;
+mod crashes;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -1,6 +1,9 @@
 //! A turn is one transaction of a worker: it settles what ended, renews leases, and takes events.
 //! These are the nouns that the worker's loop and the stores share.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +19,69 @@ use crate::retry::Retry;
 pub(crate) struct Lease {
     pub(crate) id: i64,
     pub(crate) token: i64,
+}
+
+/// A worker: the number of its process, which is random, and its own within the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WorkerId(i64);
+
+impl WorkerId {
+    pub(crate) fn new() -> Self {
+        static PROCESS: OnceLock<u32> = OnceLock::new();
+        static WORKERS: AtomicU32 = AtomicU32::new(0);
+        // A hasher has random keys, and is all of a random number that std offers.
+        let process = *PROCESS.get_or_init(|| {
+            let hash = RandomState::new().hash_one(std::process::id());
+            u32::try_from(hash >> 33).unwrap_or_default()
+        });
+        Self::of(process, WORKERS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The process is below 2^31, so that the number is positive.
+    pub(crate) fn of(process: u32, worker: u32) -> Self {
+        Self(i64::from(process) << 32 | i64::from(worker))
+    }
+
+    /// As the table has it.
+    pub(crate) fn number(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) fn read(number: i64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn process(self) -> i64 {
+        self.0 >> 32
+    }
+}
+
+/// Which events a waiting one competes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Those that no worker has taken yet.
+    First,
+    /// Those that wait for another attempt.
+    Again,
+    /// Those whose worker was gone before they ended; one of them may be the reason.
+    Suspect,
+}
+
+impl Queue {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Again => "again",
+            Self::Suspect => "suspect",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Again,
+            Self::Again | Self::Suspect => Self::First,
+        }
+    }
 }
 
 /// An event that a worker has taken.
@@ -54,7 +120,18 @@ pub(crate) enum Verdict {
     Returned {
         delay: Duration,
     },
+    /// Its worker was gone before it ended.
+    Crashed {
+        delay: Duration,
+        /// Beside how many suspects at most it runs next, itself included.
+        group: u32,
+        /// It ran alone: the attempt counts.
+        alone: bool,
+    },
 }
+
+pub(crate) const LEASE_EXPIRED: &str =
+    "the lease expired: the worker was killed, or could not reach the database";
 
 impl Verdict {
     /// After a failure: another attempt, or the end if there is no delay.
@@ -71,9 +148,10 @@ impl Verdict {
     pub(crate) fn state(&self) -> EventState {
         match self {
             Self::Done => EventState::Done,
-            Self::Again { .. } | Self::Postponed { .. } | Self::Returned { .. } => {
-                EventState::Waiting
-            }
+            Self::Again { .. }
+            | Self::Postponed { .. }
+            | Self::Returned { .. }
+            | Self::Crashed { .. } => EventState::Waiting,
             Self::Dead { .. } => EventState::Dead,
         }
     }
@@ -87,6 +165,7 @@ impl Verdict {
         match self {
             Self::Again { delay, .. }
             | Self::Postponed { delay, .. }
+            | Self::Crashed { delay, .. }
             | Self::Returned { delay } => Some(*delay),
             Self::Done | Self::Dead { .. } => None,
         }
@@ -94,7 +173,34 @@ impl Verdict {
 
     /// Whether the attempt counts.
     pub(crate) fn counts(&self) -> bool {
-        !matches!(self, Self::Postponed { .. } | Self::Returned { .. })
+        match self {
+            Self::Postponed { .. } | Self::Returned { .. } => false,
+            Self::Crashed { alone, .. } => *alone,
+            Self::Done | Self::Again { .. } | Self::Dead { .. } => true,
+        }
+    }
+
+    /// Where it waits from now on; `None` if it stays where it was.
+    pub(crate) fn queue(&self) -> Option<Queue> {
+        match self {
+            Self::Returned { .. } => None,
+            Self::Crashed { .. } => Some(Queue::Suspect),
+            Self::Done | Self::Again { .. } | Self::Dead { .. } | Self::Postponed { .. } => {
+                Some(Queue::Again)
+            }
+        }
+    }
+
+    /// Beside how many suspects it may run, if it is one.
+    pub(crate) fn group(&self) -> Option<u32> {
+        match self {
+            Self::Crashed { group, .. } => Some(*group),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_postponed(&self) -> bool {
+        matches!(self, Self::Postponed { .. })
     }
 
     pub(crate) fn is_malformed(&self) -> bool {
@@ -113,6 +219,7 @@ impl Verdict {
         match self {
             Self::Again { error, .. } | Self::Dead { error, .. } => Some(error),
             Self::Postponed { reason, .. } => Some(reason),
+            Self::Crashed { .. } => Some(LEASE_EXPIRED),
             Self::Done | Self::Returned { .. } => None,
         }
     }
@@ -121,14 +228,80 @@ impl Verdict {
 /// What a worker asks for in one transaction.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
+    pub(crate) worker: WorkerId,
     pub(crate) settle: &'a [(Lease, Verdict)],
     pub(crate) renew: &'a [Lease],
-    /// How many events to take.
-    pub(crate) take: usize,
+    pub(crate) take: Take,
+    pub(crate) upkeep: Option<Upkeep<'a>>,
     /// For how long events are taken and leases renewed.
     pub(crate) lease: Duration,
     /// For events whose worker is gone.
     pub(crate) retry: &'a Retry,
+}
+
+/// What to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    Nothing,
+    /// So many of the events that are due. If there are more, each of the queues has half of them,
+    /// and this one the odd one.
+    Due {
+        rows: usize,
+        prefer: Queue,
+    },
+    /// A group of suspects: as many as the crashes they have seen allow, or this many if that is
+    /// more, but not more than the rows.
+    Suspects {
+        rows: usize,
+        cleared: usize,
+    },
+}
+
+impl Take {
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Self::Nothing
+    }
+
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Due { rows, .. } | Self::Suspects { rows, .. } => rows,
+        }
+    }
+}
+
+/// What is done every now and then: the worker looks for leases of workers that are gone, for
+/// times that a clock ahead of the present one has written, and for suspects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upkeep<'a> {
+    /// The leases that the worker's tasks have; any other one in its name was taken in a turn whose
+    /// answer was lost.
+    pub(crate) held: &'a [Lease],
+    /// The leases that this worker has seen unchanged for so long that their workers must be gone.
+    pub(crate) silent: &'a [Stamped],
+}
+
+/// A lease, and when it was renewed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stamped {
+    pub(crate) lease: Lease,
+    pub(crate) renewed_at: OffsetDateTime,
+}
+
+/// An event that runs, in whichever process.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) stamped: Stamped,
+    /// For how long it was leased.
+    pub(crate) length: Duration,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) attempts: u32,
+    /// Beside how many suspects it runs, if it is one.
+    pub(crate) group: Option<u32>,
+    /// By the database's clock.
+    pub(crate) is_expired: bool,
+    pub(crate) key: String,
+    pub(crate) event_type: Option<String>,
 }
 
 /// What a turn found.
@@ -140,6 +313,11 @@ pub(crate) struct Turned {
     /// The inbox's order, if events were to be taken.
     pub(crate) order: Option<EventOrder>,
     pub(crate) next: Look,
+    /// What runs, and what became of events whose workers are gone, if the turn had upkeep.
+    pub(crate) running: Vec<Running>,
+    pub(crate) crashed: Vec<(Running, Verdict)>,
+    /// Whether suspects are due, if the turn had upkeep.
+    pub(crate) suspects: bool,
 }
 
 /// When another turn may find more.

@@ -4,8 +4,12 @@ mod logged;
 mod looking;
 #[cfg(test)]
 mod paused;
+#[cfg(test)]
+mod poisoned;
+mod probe;
 mod pruning;
 mod rounds;
+mod silence;
 #[cfg(test)]
 mod stopping;
 mod tasks;
@@ -30,7 +34,7 @@ use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::retry::{MAX_DELAY, Retry};
 use crate::store::BoxFuture;
-use crate::turn::Claim;
+use crate::turn::{Claim, WorkerId};
 
 /// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
 /// succeeds.
@@ -62,6 +66,7 @@ pub struct Worker {
 
 #[derive(Clone, Debug)]
 struct Settings {
+    worker: WorkerId,
     concurrency: usize,
     lease: Duration,
     poll: Duration,
@@ -84,6 +89,7 @@ enum Until {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            worker: WorkerId::new(),
             concurrency: 1,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
@@ -259,7 +265,7 @@ impl Worker {
     /// inbox.worker().run_until_idle(apply).await;
     ///
     /// let stats = inbox.stats().await?;
-    /// assert_eq!((stats.waiting, stats.running, stats.dead), (0, 0, 1));
+    /// assert_eq!((stats.waiting(), stats.running, stats.dead), (0, 0, 1));
     /// # drop(inbox);
     /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
     /// # Ok(())
@@ -273,6 +279,13 @@ impl Worker {
     {
         self.settings.until = Until::Idle;
         self.run(handler).await;
+    }
+
+    /// As if it were in another process.
+    #[cfg(test)]
+    pub(crate) fn of_process(mut self, process: u32) -> Self {
+        self.settings.worker = WorkerId::of(process, 0);
+        self
     }
 
     async fn work(self, start: Arc<Start>) {

@@ -374,6 +374,27 @@ fn a_delivery_sent_to_two_processes_at_once_is_one_row_on_postgres() {
     send_to_two_processes_at_once(&Store::postgres());
 }
 
+/// The database has its connections in this process and in those that come and go.
+#[test]
+fn a_receiver_goes_on_while_another_process_restarts_on_its_file() {
+    let store = Store::sqlite();
+    let receiver = Process::start(command(&store.url()));
+    let mut connection = Connection::open(receiver.address()).unwrap();
+    for round in 0..5 {
+        let other = Process::start(command(&store.url()));
+        assert_eq!(connection.post(&format!("{round} a")).unwrap(), 202);
+        if round % 2 == 0 {
+            other.stop();
+        } else {
+            other.kill();
+        }
+        assert_eq!(connection.post(&format!("{round} b")).unwrap(), 202);
+    }
+    store.wait_until_all_is_done();
+    let errors = receiver.stop();
+    assert!(!errors.contains("the database's files"), "{errors}");
+}
+
 fn start_ten_at_once(database: &str) {
     let processes = [(); 10].map(|()| {
         let mut command = command(database);

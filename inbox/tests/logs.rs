@@ -114,7 +114,24 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     logs.until("another process has set another order").await;
     worker.abort();
 
+    // The file is moved away, and back.
+    let away = file.with_extension("away");
+    std::fs::rename(&file, &away).unwrap();
+    for _ in 0..2 {
+        inbox.stats().await.unwrap_err();
+    }
+    std::fs::rename(&away, &file).unwrap();
+    inbox.stats().await.unwrap();
+
     let text = logs.text();
+    for once in [
+        "ERROR ptolemy_webhooks_inbox::store::sqlite::watch: the database's files are not those \
+         that are open: nothing is accepted or handled until they are back or this process has \
+         restarted",
+        "the database's files are back",
+    ] {
+        assert_eq!(text.matches(once).count(), 1, "{once}\n{text}");
+    }
     let known = "event type in the list of this library: another shape";
     assert_eq!(text.matches(known).count(), 1, "{text}");
     for expected in [

@@ -65,13 +65,19 @@ pub(crate) async fn run(inbox: &Inbox, task: &Task) -> Result<(), Fault> {
 
 async fn stats(inbox: &Inbox) -> Result<(), Fault> {
     let stats = inbox.stats().await.map_err(database)?;
-    let oldest = match stats.oldest_waiting {
+    let oldest = match stats.oldest_due {
         Some(age) => format!("{} s", age.as_secs()),
         None => "-".to_owned(),
     };
     let text = format!(
-        "waiting {}\nrunning {}\ndead {}\nmalformed {}\noldest waiting {oldest}",
-        stats.waiting, stats.running, stats.dead, stats.malformed
+        "due {}\nretrying {}\npostponed {}\nblocked {}\nrunning {}\ndead {}\nmalformed {}\noldest due {oldest}",
+        stats.due,
+        stats.retrying,
+        stats.postponed,
+        stats.blocked,
+        stats.running,
+        stats.dead,
+        stats.malformed
     );
     print(text).await.map_err(output)
 }

@@ -16,11 +16,21 @@ CREATE TABLE ptolemy_inbox (
     received_at TIMESTAMPTZ NOT NULL,
     -- Waiting: not before this time.
     run_at TIMESTAMPTZ NOT NULL,
+    -- When run_at was written: if that is in the future, the clock has been set back, and it is due.
+    written_at TIMESTAMPTZ NOT NULL,
+    -- Waiting: with which others it competes.
+    queue TEXT COLLATE "C" NOT NULL DEFAULT 'first' CHECK (queue IN ('first', 'again', 'suspect')),
+    -- Its handler asked to be called later: no attempt failed.
+    postponed BOOLEAN NOT NULL DEFAULT FALSE,
+    -- A suspect: its worker was gone before it ended. With how many suspects it may run, or runs.
+    crash_group INTEGER,
     -- How often it was handed to a worker.
     attempts INTEGER NOT NULL DEFAULT 0,
     started_at TIMESTAMPTZ,
-    -- Running: whose it is, since when for sure, and until when unless renewed.
+    -- Running: whose it is (a number for each time it is taken, and the worker's), since when for sure, and
+    -- until when unless renewed.
     lease_token BIGINT NOT NULL DEFAULT 0,
+    lease_worker BIGINT,
     renewed_at TIMESTAMPTZ,
     lease_until TIMESTAMPTZ,
     -- Waiting: the id of an earlier event of the same resource that must end first.
@@ -37,8 +47,8 @@ CREATE TABLE ptolemy_inbox (
 -- Every row is rewritten twice on its way, so vacuum must come sooner than after a fifth of a large table.
 WITH (autovacuum_vacuum_scale_factor = 0.02);
 
--- What a worker may take.
-CREATE INDEX ptolemy_inbox_ready ON ptolemy_inbox (run_at, id)
+-- What a worker may take, and whether its time was written by a clock that was ahead.
+CREATE INDEX ptolemy_inbox_ready ON ptolemy_inbox (queue, run_at, id) INCLUDE (written_at)
     WHERE state = 'waiting' AND waits_for IS NULL;
 
 -- What of a resource is not finished. By finished_at and not by state, so that it need not change when a

@@ -16,11 +16,21 @@ CREATE TABLE ptolemy_inbox (
     received_at TEXT NOT NULL,
     -- Waiting: not before this time.
     run_at TEXT NOT NULL,
+    -- When run_at was written: if that is in the future, the clock has been set back, and it is due.
+    written_at TEXT NOT NULL,
+    -- Waiting: with which others it competes.
+    queue TEXT NOT NULL DEFAULT 'first' CHECK (queue IN ('first', 'again', 'suspect')),
+    -- Its handler asked to be called later: no attempt failed.
+    postponed INTEGER NOT NULL DEFAULT 0 CHECK (postponed IN (0, 1)),
+    -- A suspect: its worker was gone before it ended. With how many suspects it may run, or runs.
+    crash_group INTEGER,
     -- How often it was handed to a worker.
     attempts INTEGER NOT NULL DEFAULT 0,
     started_at TEXT,
-    -- Running: whose it is, since when for sure, and until when unless renewed.
+    -- Running: whose it is (a number for each time it is taken, and the worker's), since when for sure, and
+    -- until when unless renewed.
     lease_token INTEGER NOT NULL DEFAULT 0,
+    lease_worker INTEGER,
     renewed_at TEXT,
     lease_until TEXT,
     -- Waiting: the id of an earlier event of the same resource that must end first.
@@ -35,8 +45,8 @@ CREATE TABLE ptolemy_inbox (
     body BLOB NOT NULL
 ) STRICT;
 
--- What a worker may take.
-CREATE INDEX ptolemy_inbox_ready ON ptolemy_inbox (run_at, id)
+-- What a worker may take, and whether its time was written by a clock that was ahead.
+CREATE INDEX ptolemy_inbox_ready ON ptolemy_inbox (queue, run_at, id, written_at)
     WHERE state = 'waiting' AND waits_for IS NULL;
 
 -- What of a resource is not finished. By finished_at and not by state, so that it need not change when a
@@ -60,7 +70,9 @@ CREATE TABLE ptolemy_inbox_settings (
     -- NULL until it is set, which means as_due.
     event_order TEXT CHECK (event_order IN ('as_due', 'by_resource')),
     -- Old rows are removed by one worker at a time, and not again before this time.
-    prune_at TEXT NOT NULL
+    prune_at TEXT NOT NULL,
+    -- Goes up with each commit that has nothing else to write, since SQLite syncs only those that write.
+    commits INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 INSERT INTO ptolemy_inbox_settings (id, prune_at) VALUES (1, '1970-01-01T00:00:00.000Z');

@@ -86,8 +86,10 @@ impl DeadLetters {
         in_time(self.store.dead_body(id.0)).await
     }
 
-    /// Returns a dead event to the queue with a fresh attempt count; `false` if no dead letter has this
-    /// id.
+    /// Returns a dead event to the queue, due now; `false` if no dead letter has this id.
+    ///
+    /// Its attempts are set to 0: the next one is the first, and all that the worker allows follow.
+    /// `last_error` stays until the event has succeeded or failed again.
     ///
     /// It may run after newer events of its resource, even if the order is by resource: a dead event
     /// blocks nothing.

@@ -66,6 +66,11 @@ impl Inbox {
     /// repeated after its row is gone is new, and is handled again. How long Ptolemy repeats is not
     /// documented, and a person can have a delivery sent again at any time: keep at least 30 days.
     ///
+    /// Ages are counted by the earlier one of two clocks, so that a clock that is wrong removes nothing
+    /// too soon. On PostgreSQL they are the server's and this host's. On SQLite a host's clock that
+    /// jumps ahead, or that is 30 days ahead of all times in the inbox at the start, is not believed for
+    /// a day: until then an inbox that was idle for so long counts from its last event.
+    ///
     /// # Errors
     ///
     /// Returns an error if the database does not answer.

@@ -20,7 +20,7 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::store::fake::FakeStore;
 use crate::store::{Answer, Ids, Pruning, Store};
-use crate::turn::{Lease, Turn, Turned};
+use crate::turn::{Lease, Turn, Turned, Upkeep};
 
 /// What goes wrong with a request.
 enum Fault {
@@ -147,13 +147,19 @@ impl Store for Line {
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         let (settle, renew) = (turn.settle.to_vec(), turn.renew.to_vec());
-        let (take, lease, retry) = (turn.take, turn.lease, *turn.retry);
+        let (worker, take, lease, retry) = (turn.worker, turn.take, turn.lease, *turn.retry);
+        let upkeep = turn
+            .upkeep
+            .map(|Upkeep { held, silent }| (held.to_vec(), silent.to_vec()));
         let kept_out = !self.world.is_quiet() && self.world.chance(5);
         let carry_out = move |store: &FakeStore| {
+            let upkeep = upkeep.as_ref();
             let turn = Turn {
+                worker,
                 settle: &settle,
                 renew: &renew,
                 take,
+                upkeep: upkeep.map(|(held, silent)| Upkeep { held, silent }),
                 lease,
                 retry: &retry,
             };

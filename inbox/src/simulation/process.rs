@@ -39,6 +39,7 @@ impl Process {
             .with_keep_done(setup.keep_done);
         let worker = inbox
             .worker()
+            .of_process(u32::try_from(number).unwrap_or_default() + 1)
             .concurrency(setup.concurrency)
             .lease(setup.lease)
             .poll_interval(setup.poll)

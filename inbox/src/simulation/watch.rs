@@ -11,6 +11,7 @@ use super::world::{World, lock};
 use crate::accepted::EventState;
 use crate::event_order::EventOrder;
 use crate::store::fake::{Row, What};
+use crate::turn::Queue;
 
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -21,8 +22,12 @@ pub(super) const SETTLED: Duration = Duration::from_secs(12);
 /// How long a request and its answer take, twice, with the time between two looks.
 const SLACK: Duration = Duration::from_millis(300);
 
+/// Since when each event may run and does not: by its id, its token and whether it runs under a
+/// lease that has expired.
+type Since = BTreeMap<(usize, i64, bool), Instant>;
+
 pub(super) async fn watch(run: Arc<Run>) {
-    let mut due = BTreeMap::new();
+    let (mut due, mut undisturbed) = (Since::new(), Since::new());
     loop {
         sleep(EVERY).await;
         let Some(quiet) = *lock(&run.world.quiet) else {
@@ -32,32 +37,54 @@ pub(super) async fn watch(run: Arc<Run>) {
         if Instant::now() < settled {
             continue;
         }
-        nothing_due_waits(&run.world, &mut due);
+        nothing_due_waits(&run.world, &mut due, &mut undisturbed);
         no_lost_handler_goes_on(&run.world, settled);
     }
 }
 
-/// With room for it, an event that may run is taken when a worker looks next.
-fn nothing_due_waits(world: &World, since: &mut BTreeMap<(usize, i64, bool), Instant>) {
+/// With room for it, an event that may run is taken when a worker looks next; beside suspects it
+/// waits for a lease and a half at most.
+fn nothing_due_waits(world: &World, since: &mut Since, undisturbed: &mut Since) {
     let rows = world.store.rows();
     let calls = lock(&world.calls);
     let running = calls.iter().filter(|call| call.over.is_none()).count();
     drop(calls);
     let room = running < 2 * world.setup.concurrency;
-    let bound = world.setup.poll + SLACK;
+    let is_suspect = |row: &&Row| row.queue == Queue::Suspect && !row.is_ended();
+    let suspects = rows.iter().filter(is_suspect).count();
     for (id, row) in rows.iter().enumerate() {
         // It may have run, or its lease may have been settled, between two looks.
         let place = (id, row.token, row.state == EventState::Running);
-        if !room || !may_run(world, &rows, id) {
-            since.remove(&place);
-            continue;
+        let may_run = room && may_run(world, &rows, id);
+        let calm = suspects == 0 && row.state != EventState::Running;
+        for (may_run, since, bound) in [
+            (may_run, &mut *since, bound(world, row, suspects)),
+            (may_run && calm, &mut *undisturbed, world.setup.poll),
+        ] {
+            if !may_run {
+                since.remove(&place);
+                continue;
+            }
+            let waited = since.entry(place).or_insert_with(Instant::now).elapsed();
+            if waited > bound + SLACK {
+                world.wrong(format!(
+                    "(4) event {id} is due and has waited for {waited:?}"
+                ));
+            }
         }
-        let waited = since.entry(place).or_insert_with(Instant::now).elapsed();
-        if waited > bound {
-            world.wrong(format!(
-                "(4) event {id} is due and has waited for {waited:?}"
-            ));
-        }
+    }
+}
+
+/// For how long an event may wait while there are suspects, or while its worker is gone.
+fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
+    let lease = world.setup.lease;
+    let groups = u32::try_from(suspects).unwrap_or(u32::MAX);
+    match (row.state, row.queue) {
+        // The next look, half a lease of silence, and the look after it.
+        (EventState::Running, _) => lease * 3 / 2,
+        // All of the others may come first, one by one.
+        (_, Queue::Suspect) => lease * 2 * groups,
+        _ => lease * 3 / 2 + world.setup.poll,
     }
 }
 

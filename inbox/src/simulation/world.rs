@@ -126,8 +126,6 @@ pub(super) struct World {
     plans: Mutex<BTreeMap<String, Plan>>,
     pub(super) calls: Mutex<Vec<Call>>,
     pub(super) marks: Mutex<Vec<(Instant, usize, Mark)>>,
-    /// When the store's clock was set.
-    pub(super) jumps: Mutex<Vec<Instant>>,
     /// The keys of the events that were acknowledged, and how often as new.
     pub(super) acknowledged: Mutex<BTreeMap<String, usize>>,
     /// Since when nothing goes wrong.
@@ -160,7 +158,6 @@ impl World {
             plans: Mutex::default(),
             calls: Mutex::default(),
             marks: Mutex::default(),
-            jumps: Mutex::default(),
             acknowledged: Mutex::default(),
             quiet: Mutex::default(),
             wrong: Mutex::default(),

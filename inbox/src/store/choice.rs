@@ -1,10 +1,11 @@
-//! Which events may run when those of one resource run in order.
+//! Which events are taken: how the queues share what is taken, and which events may run when those
+//! of one resource run in order.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
-use crate::turn::Look;
+use crate::turn::Queue;
 
-/// How many pages one turn looks at: marking what must wait takes time, and holds locks.
+/// How many pages of a queue one turn looks at: marking what must wait takes time, and holds locks.
 const MAX_PAGES: usize = 16;
 
 /// How many rows a page has after the first, which has as many as are wanted.
@@ -13,80 +14,102 @@ const PAGE_ROWS: i64 = 128;
 /// The kind of a resource and its id.
 pub(super) type Resource = (String, String);
 
-/// An event that is due: since when, its id, the two parts of its resource, and the last unfinished event
-/// of the resource before it.
-pub(super) type Due<Time> = (Time, i64, Option<String>, Option<String>, Option<i64>);
+/// An event that is due: since when, its id, the two parts of its resource, the last unfinished
+/// event of the resource before it, and whether a later one of the resource runs.
+pub(super) type Due<Time> = (Time, i64, Option<String>, Option<String>, Option<i64>, bool);
 
-/// Goes through what is due, page by page, the longest due first.
+/// How many of `take` the preferred queue and the other one have, if so many are due in them: each
+/// half of them, the preferred one the odd one too, and either what the other leaves.
+pub(super) fn shares(take: usize, preferred: usize, other: usize) -> (usize, usize) {
+    let half = take.div_ceil(2);
+    let preferred = preferred.min(half.max(take.saturating_sub(other)));
+    (preferred, other.min(take.saturating_sub(preferred)))
+}
+
+/// A queue that is gone through page by page, the longest due first.
+pub(super) struct Pages<Time> {
+    pub(super) queue: Queue,
+    /// The last event that was looked at.
+    pub(super) after: Option<(Time, i64)>,
+    /// Events that were read and not looked at yet.
+    left: VecDeque<Due<Time>>,
+    count: usize,
+    /// Whether there may be more than was read.
+    more: bool,
+}
+
+impl<Time> Pages<Time> {
+    pub(super) fn new(queue: Queue) -> Self {
+        Self {
+            queue,
+            after: None,
+            left: VecDeque::new(),
+            count: 0,
+            more: true,
+        }
+    }
+
+    /// How many rows the next page is to have; `None` if there is to be none.
+    pub(super) fn next_page(&self, wanted: usize) -> Option<i64> {
+        if !self.more || self.count >= MAX_PAGES {
+            return None;
+        }
+        let wanted = i64::try_from(wanted).unwrap_or(PAGE_ROWS);
+        Some(match self.count {
+            0 => wanted.clamp(1, PAGE_ROWS),
+            _ => PAGE_ROWS,
+        })
+    }
+
+    /// Adds a page that was to have so many rows.
+    pub(super) fn add(&mut self, page: Vec<Due<Time>>, rows: i64) {
+        self.count += 1;
+        self.more = i64::try_from(page.len()).is_ok_and(|read| read >= rows);
+        self.left.extend(page);
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.more || !self.left.is_empty()
+    }
+}
+
+/// Goes through what is due, and takes what need not wait for an earlier event of its resource.
+#[derive(Default)]
 pub(super) struct Choice {
-    take: usize,
-    /// Resources with an event that runs.
+    /// Resources of events that were taken.
     busy: HashSet<Resource>,
-    pages: usize,
     pub(super) taken: Vec<i64>,
     /// Events that must wait, and the earlier event of the resource that each waits for. Its id is
     /// always smaller, so no two can wait for each other.
     pub(super) waiting: Vec<(i64, i64)>,
-    /// Whether there may be more than was looked at.
-    more: bool,
 }
 
 impl Choice {
-    pub(super) fn new(take: usize, busy: impl IntoIterator<Item = Resource>) -> Self {
-        Self {
-            take,
-            busy: busy.into_iter().collect(),
-            pages: 0,
-            taken: Vec::new(),
-            waiting: Vec::new(),
-            more: take > 0,
+    /// Looks at what was read of a queue, until it has taken so many events in all; returns whether
+    /// it has.
+    pub(super) fn look<Time>(&mut self, pages: &mut Pages<Time>, up_to: usize) -> bool {
+        while self.taken.len() < up_to {
+            let Some(due) = pages.left.pop_front() else {
+                return false;
+            };
+            pages.after = Some(self.consider(due));
         }
-    }
-
-    pub(super) fn next(&self) -> Look {
-        // A page may hold more than was wanted of it.
-        Look::at_once(self.more || self.taken.len() == self.take)
-    }
-
-    /// Whether another page is to be looked at.
-    pub(super) fn goes_on(&self) -> bool {
-        self.more && self.taken.len() < self.take && self.pages < MAX_PAGES
-    }
-
-    /// How many rows the next page is to have.
-    pub(super) fn page_size(&self) -> i64 {
-        match self.pages {
-            0 => i64::try_from(self.take)
-                .unwrap_or(PAGE_ROWS)
-                .clamp(1, PAGE_ROWS),
-            _ => PAGE_ROWS,
-        }
-    }
-
-    /// Notes that the page was read, and how many rows it has.
-    pub(super) fn page(&mut self, rows: usize) {
-        self.more = i64::try_from(rows).is_ok_and(|rows| rows >= self.page_size());
-        self.pages += 1;
+        true
     }
 
     /// Takes an event or notes why not; returns its place in the queue.
-    pub(super) fn consider<Time>(
+    fn consider<Time>(
         &mut self,
-        (at, id, kind, name, earlier): Due<Time>,
+        (at, id, kind, name, earlier, later_runs): Due<Time>,
     ) -> (Time, i64) {
-        if self.taken.len() == self.take {
-            return (at, id);
-        }
         if let Some(earlier) = earlier {
             self.waiting.push((id, earlier));
             return (at, id);
         }
-        // Of a resource that is busy without an earlier event, a later one runs: this one was
-        // replayed, or came into view late. It stays in the queue as it is, and its turn comes.
-        if kind
-            .zip(name)
-            .is_none_or(|resource| self.busy.insert(resource))
-        {
+        // If a later event of the resource runs or was taken just now, this one was replayed, or came
+        // into view late. It stays in the queue as it is, and its turn comes.
+        let is_free = |resource| self.busy.insert(resource);
+        if !later_runs && kind.zip(name).is_none_or(is_free) {
             self.taken.push(id);
         }
         (at, id)
@@ -97,93 +120,115 @@ impl Choice {
 mod tests {
     use super::*;
 
-    /// An event of this resource.
+    #[test]
+    fn each_queue_has_half_of_what_is_taken_and_what_the_other_leaves() {
+        for (take, preferred, other, shared) in [
+            (4, 9, 9, (2, 2)),
+            (5, 9, 9, (3, 2)),
+            (1, 9, 9, (1, 0)),
+            (1, 0, 9, (0, 1)),
+            (4, 9, 0, (4, 0)),
+            (4, 9, 1, (3, 1)),
+            (4, 1, 9, (1, 3)),
+            (4, 1, 1, (1, 1)),
+            (0, 9, 9, (0, 0)),
+        ] {
+            assert_eq!(
+                shares(take, preferred, other),
+                shared,
+                "{take} {preferred} {other}"
+            );
+        }
+    }
+
+    /// An event of this resource that is due.
     fn of(id: i64, resource: Option<&str>, earlier: Option<i64>) -> Due<i64> {
         let resource = resource.map(|id| ("market".to_owned(), id.to_owned()));
         let (kind, name) = resource.unzip();
-        (id * 10, id, kind, name, earlier)
+        (id * 10, id, kind, name, earlier, false)
     }
 
-    /// Reads a page with so many events that must wait.
-    fn page(choice: &mut Choice, rows: usize) {
-        choice.page(rows);
-        for id in (0..).take(rows) {
-            choice.consider(of(id, Some("m"), Some(id - 1)));
-        }
+    /// So many events that can all be taken.
+    fn free(events: usize) -> Vec<Due<i64>> {
+        (1..).take(events).map(|id| of(id, None, None)).collect()
     }
 
     #[test]
     fn the_first_page_has_what_is_wanted_and_the_others_128_rows() {
-        for (take, first) in [(0, 1), (1, 1), (5, 5), (128, 128), (500, 128)] {
-            let mut choice = Choice::new(take, []);
-            assert_eq!(choice.page_size(), first, "{take}");
-            page(&mut choice, 1);
-            assert_eq!(choice.page_size(), 128);
+        for (wanted, first) in [(0, 1), (1, 1), (5, 5), (128, 128), (500, 128)] {
+            let mut pages = Pages::new(Queue::First);
+            assert_eq!(pages.next_page(wanted), Some(first));
+            pages.add(free(128), first);
+            assert_eq!(pages.next_page(wanted), Some(128));
         }
     }
 
     #[test]
-    fn pages_are_read_until_one_is_short() {
-        let mut choice = Choice::new(2, []);
-        for rows in [2, 128, 129] {
-            assert!(choice.goes_on());
-            page(&mut choice, rows);
-        }
-        assert!(choice.goes_on());
-        page(&mut choice, 127);
-        assert!(!choice.goes_on());
-        assert_eq!(choice.next(), Look::Later);
-        assert!(!Choice::new(0, []).goes_on());
-    }
+    fn pages_are_read_until_one_is_short_or_16_are_read() {
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(2), 2);
+        assert_eq!(pages.next_page(2), Some(128));
+        pages.add(free(127), 128);
+        assert_eq!(pages.next_page(2), None);
 
-    #[test]
-    fn after_16_pages_the_next_turn_goes_on_at_once() {
-        let mut choice = Choice::new(200, []);
+        let mut pages = Pages::new(Queue::First);
         for number in 0..16 {
-            assert!(choice.goes_on(), "{number}");
-            page(&mut choice, 128);
+            assert!(pages.next_page(128).is_some(), "{number}");
+            pages.add(free(128), 128);
         }
-        assert!(!choice.goes_on());
-        assert_eq!(choice.next(), Look::AtOnce);
+        assert_eq!(pages.next_page(128), None);
     }
 
     #[test]
-    fn no_more_is_taken_than_is_wanted() {
-        let mut choice = Choice::new(2, []);
-        choice.page(3);
-        for id in 1..=3 {
-            assert_eq!(choice.consider(of(id, None, None)), (id * 10, id));
-        }
-        assert_eq!(choice.taken, [1, 2]);
-        assert!(!choice.goes_on());
-        assert_eq!(choice.next(), Look::AtOnce);
+    fn a_queue_has_more_until_all_was_read_and_looked_at() {
+        let mut pages = Pages::new(Queue::First);
+        assert!(pages.has_more());
+        pages.add(free(2), 3);
+        assert!(pages.has_more());
+        assert!(!Choice::default().look(&mut pages, 9));
+        assert!(!pages.has_more());
 
-        // The page was short, and has as many as are wanted.
-        let mut choice = Choice::new(1, []);
-        choice.page(0);
-        choice.consider(of(1, None, None));
-        assert_eq!(choice.next(), Look::AtOnce);
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(3), 3);
+        Choice::default().look(&mut pages, 9);
+        assert!(pages.has_more());
+    }
+
+    #[test]
+    fn events_are_looked_at_until_there_are_as_many_as_are_wanted() {
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(3), 3);
+        let mut choice = Choice::default();
+        assert!(choice.look(&mut pages, 2));
+        assert_eq!(
+            (&choice.taken[..], pages.after),
+            (&[1, 2][..], Some((20, 2)))
+        );
+        assert!(choice.look(&mut pages, 3));
+        assert_eq!(
+            (&choice.taken[..], pages.after),
+            (&[1, 2, 3][..], Some((30, 3)))
+        );
+        assert!(!choice.look(&mut pages, 4));
     }
 
     #[test]
     fn one_event_of_a_resource_is_taken_and_those_behind_an_earlier_one_are_marked() {
-        let busy = [("market".to_owned(), "busy".to_owned())];
-        let mut choice = Choice::new(10, busy);
-        choice.page(6);
-        for due in [
+        let mut later_runs = of(3, Some("c"), None);
+        later_runs.5 = true;
+        let due = vec![
             of(1, Some("a"), None),
             of(2, Some("a"), Some(1)),
-            // A later one of the resource runs, or was taken just now.
-            of(3, Some("busy"), None),
+            later_runs,
             of(4, Some("b"), None),
+            // A later one was taken just now.
             of(5, Some("b"), None),
             of(6, None, None),
-        ] {
-            let place = (due.0, due.1);
-            assert_eq!(choice.consider(due), place);
-        }
+        ];
+        let (mut choice, mut pages) = (Choice::default(), Pages::new(Queue::First));
+        pages.add(due, 128);
+        assert!(!choice.look(&mut pages, 9));
         assert_eq!(choice.taken, [1, 4, 6]);
         assert_eq!(choice.waiting, [(2, 1)]);
-        assert_eq!(choice.next(), Look::Later);
     }
 }

@@ -28,7 +28,7 @@ use crate::dead::DeadLetter;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::turn::{Lease, Turn, Turned, Verdict};
+use crate::turn::{Lease, Queue, Turn, Turned, Verdict, WorkerId};
 
 /// A key that the store rejects, whatever else it does with the batch.
 pub(crate) const REJECTED_KEY: &str = "rejected";
@@ -66,9 +66,14 @@ pub(crate) struct Row {
     pub(crate) attempts: u32,
     pub(crate) last_error: Option<String>,
     pub(crate) token: i64,
-    /// In microseconds of the store's clock, as `lease_until`.
+    /// In microseconds of the store's clock, as all times here.
     pub(crate) run_at: i64,
+    written_at: i64,
+    renewed_at: i64,
     pub(crate) lease_until: i64,
+    pub(crate) queue: Queue,
+    pub(crate) group: Option<u32>,
+    worker: Option<WorkerId>,
     pub(crate) finished_at: Option<i64>,
     pub(crate) is_pruned: bool,
     waits_for: Option<i64>,
@@ -96,7 +101,7 @@ pub(crate) enum What {
         order: EventOrder,
     },
     Settled(Verdict),
-    /// Settled, because the lease had expired.
+    /// Settled, because its worker was gone, or did not know that it had it.
     Expired(Verdict),
     Replayed,
     Discarded,
@@ -191,6 +196,11 @@ impl FakeStore {
         *lock(&self.set_by) += micros;
     }
 
+    /// Gives an event that runs to another worker, at this instant.
+    pub(crate) fn take_over(&self, id: usize) {
+        lock(&self.rows)[id].token += 1;
+    }
+
     /// Adds what is not there, at this instant.
     pub(crate) fn insert_all(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
         if arrivals.iter().any(|arrival| arrival.key == REJECTED_KEY) {
@@ -213,7 +223,12 @@ impl FakeStore {
                     last_error: None,
                     token: 0,
                     run_at: now,
+                    written_at: now,
+                    renewed_at: now,
                     lease_until: now,
+                    queue: Queue::First,
+                    group: None,
+                    worker: None,
                     finished_at: None,
                     is_pruned: false,
                     waits_for: None,
@@ -234,7 +249,7 @@ impl FakeStore {
             at: Instant::now(),
             now: self.now(),
             rows: self.rows(),
-            expired: Vec::new(),
+            gone: Vec::new(),
             changes: Vec::new(),
         };
         let turned = {
@@ -278,7 +293,7 @@ impl Store for FakeStore {
         turns.push(Asked {
             at,
             renew: turn.renew.len(),
-            take: turn.take,
+            take: turn.take.rows(),
         });
         drop(turns);
         let fault = lock(&self.faults).pop_front();

@@ -14,9 +14,12 @@ use crate::accepted::{Accepted, EventState};
 use crate::arrival::{Arrival, Labels};
 use crate::event_order::EventOrder;
 use crate::retry::Retry;
-use crate::turn::{Claim, Lease, Turn, Verdict};
+use crate::turn::{Claim, Lease, Queue, Stamped, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How many kinds of steps do something in a walk.
+const KINDS_OF_STEPS: usize = 17;
 
 /// Nothing comes due by itself: only the step that says so makes it.
 const RETRY: Retry = Retry {
@@ -40,6 +43,10 @@ struct Row {
     old: bool,
     malformed: bool,
     source: Option<String>,
+    queue: Queue,
+    postponed: bool,
+    /// Running: its worker.
+    worker: Option<WorkerId>,
 }
 
 enum Pool {
@@ -53,6 +60,8 @@ struct World {
     rows: BTreeMap<i64, Row>,
     /// Every lease that was ever given, also those that were lost since.
     leases: Vec<Lease>,
+    /// What ran when a turn had upkeep last.
+    seen: Vec<Stamped>,
     order: EventOrder,
     /// How often each kind of step did something.
     did: BTreeMap<&'static str, u32>,
@@ -169,6 +178,9 @@ impl World {
                     old: false,
                     malformed: false,
                     source: arrival.source.clone(),
+                    queue: Queue::First,
+                    postponed: false,
+                    worker: None,
                 };
                 assert_eq!(self.rows.insert(id, row), None);
                 self.did("new");
@@ -215,13 +227,41 @@ impl World {
                 _ => renew.push(lease),
             }
         }
-        let take = random.usize(0..4);
+        let rows = random.usize(0..4);
+        let take = match random.u8(0..4) {
+            0 => Take::Suspects {
+                rows,
+                cleared: random.usize(0..3),
+            },
+            _ => Take::Due {
+                rows,
+                prefer: [Queue::First, Queue::Again][random.usize(0..2)],
+            },
+        };
+        // Two of one process, and one of another.
+        let worker = [(1, 0), (1, 1), (2, 0)][random.usize(0..3)];
+        let worker = WorkerId::of(worker.0, worker.1);
+        // The worker may not know of a lease that it took.
+        let mut held = self.held_by(worker);
+        held.retain(|_| random.u8(0..8) > 0);
+        held.extend(&renew);
+        let silent = if random.bool() {
+            self.seen.clone()
+        } else {
+            Vec::new()
+        };
+        let upkeep = random.bool().then_some(Upkeep {
+            held: &held,
+            silent: &silent,
+        });
         let turned = self
             .store
             .turn(Turn {
+                worker,
                 settle: &settle,
                 renew: &renew,
                 take,
+                upkeep,
                 lease: HOUR,
                 retry: &RETRY,
             })
@@ -237,6 +277,8 @@ impl World {
                     row.due = verdict.delay() == Some(Duration::ZERO);
                     row.attempts -= u32::from(!verdict.counts());
                     row.expired = false;
+                    row.queue = verdict.queue().unwrap_or(row.queue);
+                    row.postponed = verdict.is_postponed();
                     row.malformed = verdict.is_malformed();
                     self.did(match verdict {
                         Verdict::Postponed { .. } => "postponed",
@@ -245,7 +287,7 @@ impl World {
                 }
             }
         }
-        for lease in renew {
+        for &lease in &renew {
             if self.is_done(lease) {
                 continue;
             }
@@ -261,18 +303,67 @@ impl World {
         for _ in lost {
             self.did("lost");
         }
-        for id in self.ids(|row| row.state == EventState::Running && row.expired) {
-            let row = self.rows.get_mut(&id).unwrap();
-            row.expired = false;
-            row.due = false;
-            row.state = if row.attempts < RETRY.attempts {
-                EventState::Waiting
-            } else {
-                EventState::Dead
-            };
-            self.did("taken over");
+        if upkeep.is_some() {
+            self.crashed(&turned, worker, &held, &silent);
+            self.seen = turned.running.iter().map(|one| one.stamped).collect();
+            // What was renewed or taken since has another time, but perhaps within its resolution.
+            self.seen.retain(|seen| !renew.contains(&seen.lease));
         }
-        self.claimed(turned.claims, take);
+        let looked_at_all = upkeep.is_some();
+        self.claimed(turned.claims, take, worker, looked_at_all);
+    }
+
+    /// The leases of a worker.
+    fn held_by(&self, worker: WorkerId) -> Vec<Lease> {
+        let held = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.state == EventState::Running && row.worker == Some(worker));
+        held.map(|(id, row)| Lease {
+            id: *id,
+            token: row.token,
+        })
+        .collect()
+    }
+
+    /// Those whose workers are gone, by the words of the promise.
+    fn crashed(&mut self, turned: &Turned, worker: WorkerId, held: &[Lease], silent: &[Stamped]) {
+        let mut expected: Vec<_> = turned.running.iter().collect();
+        expected.retain(|one| {
+            let Stamped { lease, .. } = one.stamped;
+            let row = &self.rows[&lease.id];
+            let is_own = row.worker == Some(worker);
+            let is_gone = if is_own {
+                !held.contains(&lease)
+            } else {
+                row.expired
+            };
+            silent.contains(&one.stamped) && is_gone
+        });
+        let mut expected: Vec<_> = expected.iter().map(|one| one.stamped.lease.id).collect();
+        let mut found: Vec<_> = turned
+            .crashed
+            .iter()
+            .map(|(one, _)| one.stamped.lease.id)
+            .collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+        for (one, verdict) in &turned.crashed {
+            let row = self.rows.get_mut(&one.stamped.lease.id).unwrap();
+            row.expired = false;
+            row.state = verdict.state();
+            row.due = verdict.delay() == Some(Duration::ZERO);
+            row.attempts -= u32::from(!verdict.counts());
+            row.queue = verdict.queue().unwrap_or(row.queue);
+            row.postponed = false;
+            let what = match verdict {
+                Verdict::Crashed { alone: false, .. } => "crashed",
+                Verdict::Crashed { .. } | Verdict::Dead { .. } => "crashed alone",
+                _ => "returned",
+            };
+            self.did(what);
+        }
     }
 
     fn held(&mut self, lease: Lease) -> Option<&mut Row> {
@@ -286,27 +377,34 @@ impl World {
         row.is_some_and(|row| row.state == EventState::Done && row.token == lease.token)
     }
 
-    fn claimed(&mut self, claims: Vec<Claim>, take: usize) {
+    fn claimed(&mut self, claims: Vec<Claim>, take: Take, worker: WorkerId, looked_at_all: bool) {
         let count = claims.len();
+        let of_suspects = matches!(take, Take::Suspects { .. });
+        let in_queue = |queue| (queue == Queue::Suspect) == of_suspects;
         for claim in claims {
             let id = claim.lease.id;
             assert!(self.is_eligible(id), "{id}");
             let row = self.rows.get_mut(&id).unwrap();
+            assert!(in_queue(row.queue), "{:?}", row.queue);
             row.state = EventState::Running;
             row.attempts += 1;
             row.token += 1;
+            row.worker = Some(worker);
             assert_eq!(
                 (claim.lease.token, claim.attempts, claim.source),
                 (row.token, row.attempts, row.source.clone())
             );
             self.leases.push(claim.lease);
-            self.did("claimed");
+            self.did(if of_suspects { "probed" } else { "claimed" });
         }
-        if count < take {
+        // A group of suspects may be smaller than what there is room for.
+        let enough = if of_suspects { 1 } else { take.rows() };
+        // Without upkeep, a turn on PostgreSQL reads a queue from where its front was.
+        if looked_at_all && count < enough.min(take.rows()) {
             let left: Vec<_> = self.ids(|row| row.state == EventState::Waiting);
             let left: Vec<_> = left
                 .into_iter()
-                .filter(|id| self.is_eligible(*id))
+                .filter(|id| in_queue(self.rows[id].queue) && self.is_eligible(*id))
                 .collect();
             // An event that was marked to wait, and then forgotten, would be seen here.
             assert!(left.is_empty(), "{left:?}");
@@ -382,6 +480,8 @@ impl World {
                         row.attempts = 0;
                         row.due = true;
                         row.malformed = false;
+                        row.queue = Queue::Again;
+                        row.postponed = false;
                         self.did("replayed");
                     }
                 }
@@ -425,14 +525,21 @@ impl World {
         let stats = self.store.stats().await.unwrap();
         let count = |state| self.ids(|row| row.state == state).len() as u64;
         assert_eq!(
-            (stats.waiting, stats.running, stats.dead),
+            (stats.waiting(), stats.running, stats.dead),
             (
                 count(EventState::Waiting),
                 count(EventState::Running),
                 count(EventState::Dead)
             )
         );
-        assert_eq!(stats.oldest_waiting.is_some(), stats.waiting > 0);
+        assert_eq!(stats.oldest_due.is_some(), stats.due > 0);
+        // What is blocked was marked by a turn that looked at it.
+        let waits = |row: &Row, due, postponed| {
+            row.state == EventState::Waiting && row.due == due && row.postponed == postponed
+        };
+        let not_due = self.ids(|row| waits(row, false, false) || waits(row, false, true));
+        assert!(stats.retrying + stats.postponed <= not_due.len() as u64);
+        assert!(stats.postponed <= self.ids(|row| waits(row, false, true)).len() as u64);
         let malformed = self.ids(|row| row.state == EventState::Dead && row.malformed);
         assert_eq!(stats.malformed, malformed.len() as u64);
     }
@@ -451,6 +558,7 @@ async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) 
         pool,
         rows: BTreeMap::new(),
         leases: Vec::new(),
+        seen: Vec::new(),
         order,
         did: BTreeMap::new(),
     };
@@ -460,7 +568,7 @@ async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) 
     println!("{:?}", world.did);
     assert_eq!(
         world.did.len(),
-        14,
+        KINDS_OF_STEPS,
         "a kind of step did nothing: {:?}",
         world.did
     );

@@ -1,5 +1,6 @@
 //! The inbox in a PostgreSQL database.
 
+mod floors;
 mod handle;
 mod insert;
 mod letters;
@@ -8,6 +9,7 @@ mod steps;
 mod upkeep;
 
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{Postgres, Transaction};
 use tokio::sync::Semaphore;
 
+use self::floors::Floors;
 use self::steps::PostgresSteps;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
@@ -50,6 +53,8 @@ pub(crate) struct PostgresStore {
     /// and not in the pool.
     transactions: Semaphore,
     max_transactions: usize,
+    /// Where the queues begin, as the last turn of this process found it.
+    floors: Mutex<Floors>,
 }
 
 impl PostgresStore {
@@ -65,8 +70,15 @@ impl PostgresStore {
 
     async fn turn(&self, turn: Turn<'_>) -> Result<Turned, BoxError> {
         let mut tx = self.begin().await?;
-        let turned = take_turn(&mut PostgresSteps::new(&mut tx), &turn).await?;
+        let floors = match turn.upkeep {
+            Some(_) => Floors::NONE,
+            None => *self.floors.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        let mut steps = PostgresSteps::new(&mut tx, floors);
+        let turned = take_turn(&mut steps, &turn).await?;
+        let floors = steps.floors;
         tx.commit().await?;
+        *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
         Ok(turned)
     }
 }

@@ -1,12 +1,16 @@
 //! The inbox in a SQLite file.
 
 mod clock;
+mod file;
 mod handle;
 mod insert;
 mod letters;
+#[cfg(test)]
+mod logged;
 mod open;
 mod steps;
 mod upkeep;
+mod watch;
 
 use std::error::Error;
 use std::time::Duration;
@@ -18,8 +22,9 @@ use sqlx::{Connection as _, Sqlite, Transaction};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::clock::Clock;
+use self::clock::{Clock, Seen};
 use self::steps::SqliteSteps;
+use self::watch::Watch;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -37,6 +42,7 @@ pub(crate) struct SqliteStore {
     writer: Mutex<Option<PoolConnection<Sqlite>>>,
     keep_writer: bool,
     clock: Clock,
+    watch: Watch,
 }
 
 /// The connection that may write: no other of this process does.
@@ -84,24 +90,43 @@ impl SqliteStore {
         }
     }
 
-    /// The time, which is not before the latest in the table.
+    /// Answers if the files are those that are open, and still are when there is an answer: otherwise
+    /// it may be about what nobody else will ever see.
+    async fn on_known_files<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        self.watch.check()?;
+        let answer = answer.await?;
+        self.watch.check()?;
+        Ok(answer)
+    }
+
+    /// The time, which follows the latest in the table.
     async fn now(&self, connection: &mut SqliteConnection) -> Result<OffsetDateTime, BoxError> {
-        let latest: Option<String> = sqlx::query_scalar(
-            "SELECT max(time) FROM (
+        let limit = clock::text(self.clock.limit());
+        let (latest, believed): (Option<String>, Option<String>) = sqlx::query_as(
+            "SELECT max(time), max(time) FILTER (WHERE time <= ?1) FROM (
                  SELECT * FROM (SELECT received_at AS time FROM ptolemy_inbox ORDER BY id DESC LIMIT 1)
                  UNION ALL
                  SELECT * FROM (SELECT finished_at FROM ptolemy_inbox WHERE state = 'done'
                                 ORDER BY finished_at DESC LIMIT 1)
                  UNION ALL
-                 SELECT max(renewed_at) FROM ptolemy_inbox
+                 SELECT * FROM (SELECT finished_at FROM ptolemy_inbox
+                                WHERE state = 'done' AND finished_at <= ?1
+                                ORDER BY finished_at DESC LIMIT 1)
+                 UNION ALL
+                 SELECT renewed_at FROM ptolemy_inbox
                  WHERE state <> 'done' AND state = 'running')",
         )
+        .bind(limit)
         .fetch_one(connection)
         .await?;
-        Ok(match latest {
-            Some(latest) => self.clock.at_least(clock::parse(&latest)?),
-            None => self.clock.now(),
-        })
+        let parse = |time: Option<String>| time.map(|time| clock::parse(&time)).transpose();
+        Ok(self.clock.now(Seen {
+            latest: parse(latest)?,
+            believed: parse(believed)?,
+        }))
     }
 
     async fn turn(&self, turn: Turn<'_>) -> Result<Turned, BoxError> {
@@ -141,7 +166,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<u32> {
 
 impl Store for SqliteStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        Box::pin(self.add(arrivals))
+        Box::pin(self.on_known_files(self.add(arrivals)))
     }
 
     fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
@@ -150,43 +175,43 @@ impl Store for SqliteStore {
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        Box::pin(self.turn(turn))
+        Box::pin(self.on_known_files(self.turn(turn)))
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(self.count())
+        Box::pin(self.on_known_files(self.count()))
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(self.list_dead(ids, limit))
+        Box::pin(self.on_known_files(self.list_dead(ids, limit)))
     }
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>> {
-        Box::pin(self.read_dead_body(id))
+        Box::pin(self.on_known_files(self.read_dead_body(id)))
     }
 
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.replay_some(ids))
+        Box::pin(self.on_known_files(self.replay_some(ids)))
     }
 
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.discard_some(ids))
+        Box::pin(self.on_known_files(self.discard_some(ids)))
     }
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
-        Box::pin(self.prune_some(older_than))
+        Box::pin(self.on_known_files(self.prune_some(older_than)))
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
-        Box::pin(self.prune_as_one(older_than, turn))
+        Box::pin(self.on_known_files(self.prune_as_one(older_than, turn)))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        Box::pin(self.read_order())
+        Box::pin(self.on_known_files(self.read_order()))
     }
 
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        Box::pin(self.write_order(order))
+        Box::pin(self.on_known_files(self.write_order(order)))
     }
 }
 
@@ -194,14 +219,14 @@ impl Store for SqliteStore {
 mod tests {
     use std::env;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
     use tokio::time::sleep;
 
     use super::*;
     use crate::arrival::Labels;
     use crate::retry::Retry;
-    use crate::turn::{Claim, Lease};
+    use crate::turn::{Claim, Lease, Queue, Stamped, Take, Upkeep, WorkerId};
 
     struct File(PathBuf);
 
@@ -244,30 +269,123 @@ mod tests {
         }
     }
 
-    static HOST: AtomicI64 = AtomicI64::new(1_776_245_400);
+    /// A host's clock for one test.
+    macro_rules! host {
+        () => {{
+            static HOST: AtomicI64 = AtomicI64::new(1_776_245_400);
+            fn host() -> OffsetDateTime {
+                OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(HOST.load(Ordering::Relaxed))
+            }
+            (&HOST, host as fn() -> OffsetDateTime)
+        }};
+    }
 
-    fn host() -> OffsetDateTime {
-        OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(HOST.load(Ordering::Relaxed))
+    fn arrival(key: &str) -> Arrival {
+        Arrival {
+            key: key.to_owned(),
+            source: None,
+            labels: Labels::default(),
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    async fn open(file: &File, host: fn() -> OffsetDateTime) -> SqliteStore {
+        let pool = SqlitePool::connect(&file.url()).await.unwrap();
+        SqliteStore::open_with(pool, host).await.unwrap()
+    }
+
+    const YEAR: i64 = 365 * 24 * 60 * 60;
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+    #[tokio::test]
+    async fn one_time_far_ahead_moves_no_other_and_prunes_nothing() {
+        let file = File::new("ahead");
+        drop(SqliteStore::connect(&file.url()).await.unwrap());
+        let (set, host) = host!();
+        let store = open(&file, host).await;
+        let right = clock::text(host());
+        for key in ["a", "b"] {
+            let _ = store.insert(&[arrival(key)]).await.unwrap();
+        }
+        sqlx::query("UPDATE ptolemy_inbox SET state = 'done', finished_at = received_at")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        set.fetch_add(10 * YEAR, Ordering::Relaxed);
+        let _ = store.insert(&[arrival("c")]).await.unwrap();
+        assert_eq!(
+            Store::prune(&store, MONTH).await.unwrap(),
+            0,
+            "while it is wrong"
+        );
+        let one = Pruning::Begins;
+        let pruned = Store::prune_as_one(&store, MONTH, one).await.unwrap();
+        assert_eq!(pruned, Some(0), "by a worker");
+        sqlx::query(
+            "UPDATE ptolemy_inbox SET state = 'done', finished_at = received_at
+             WHERE dedup_key = 'c'",
+        )
+        .execute(&store.pool)
+        .await
+        .unwrap();
+        set.fetch_sub(10 * YEAR, Ordering::Relaxed);
+        for store in [store, open(&file, host).await] {
+            let key = format!("{:p}", &store);
+            let _ = store.insert(&[arrival(&key)]).await.unwrap();
+            let received: String = sqlx::query_scalar(
+                "SELECT received_at FROM ptolemy_inbox ORDER BY id DESC LIMIT 1",
+            )
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
+            assert_eq!(received[..16], right[..16]);
+            assert_eq!(Store::prune(&store, MONTH).await.unwrap(), 0);
+            // Who prunes next was written under the wrong clock too.
+            let pruned = Store::prune_as_one(&store, MONTH, one).await.unwrap();
+            assert_eq!(pruned, Some(0));
+            sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = '2036-01-01T00:00:00.000Z'")
+                .execute(&store.pool)
+                .await
+                .unwrap();
+        }
     }
 
     async fn claims(store: &SqliteStore) -> Vec<Claim> {
         turn(store, &[]).await
     }
 
+    /// Takes an event as a worker of a new process that has seen silence for long enough.
     async fn turn(store: &SqliteStore, renew: &[Lease]) -> Vec<Claim> {
-        let turn = Turn {
-            settle: &[],
-            renew,
-            take: 1,
-            // Longer than a few turns take under load.
-            lease: Duration::from_secs(1),
-            retry: &Retry {
-                attempts: 9,
-                first: Duration::ZERO,
-                longest: Duration::ZERO,
-            },
+        let retry = Retry {
+            attempts: 9,
+            first: Duration::ZERO,
+            longest: Duration::ZERO,
         };
-        Store::turn(store, turn).await.unwrap().claims
+        static PROCESSES: AtomicU32 = AtomicU32::new(1);
+        let worker = WorkerId::of(PROCESSES.fetch_add(1, Ordering::Relaxed), 0);
+        let turn = async |renew, silent: &[Stamped], take| {
+            let turn = Turn {
+                worker,
+                settle: &[],
+                renew,
+                take,
+                upkeep: Some(Upkeep { held: &[], silent }),
+                // Longer than a few turns take under load.
+                lease: Duration::from_secs(1),
+                retry: &retry,
+            };
+            Store::turn(store, turn).await.unwrap()
+        };
+        let running = turn(renew, &[], Take::Nothing).await.running;
+        let silent: Vec<_> = running.iter().map(|running| running.stamped).collect();
+        let take = if turn(&[], &silent, Take::Nothing).await.suspects {
+            let (rows, cleared) = (1, 0);
+            Take::Suspects { rows, cleared }
+        } else {
+            let (rows, prefer) = (1, Queue::First);
+            Take::Due { rows, prefer }
+        };
+        turn(&[], &[], take).await.claims
     }
 
     /// Waits until the lease has expired.
@@ -285,28 +403,19 @@ mod tests {
     async fn a_lease_runs_out_if_the_hosts_clock_is_set_back() {
         let file = File::new("clock");
         drop(SqliteStore::connect(&file.url()).await.unwrap());
-        let open = || async {
-            let pool = SqlitePool::connect(&file.url()).await.unwrap();
-            SqliteStore::open_with(pool, host).await.unwrap()
-        };
-        let arrival = Arrival {
-            key: "k".to_owned(),
-            source: None,
-            labels: Labels::default(),
-            body: Bytes::from_static(b"{}"),
-        };
-        let store = open().await;
-        let _ = store.insert(&[arrival]).await.unwrap();
+        let (set, host) = host!();
+        let store = open(&file, host).await;
+        let _ = store.insert(&[arrival("k")]).await.unwrap();
         assert_eq!(claims(&store).await.len(), 1);
         assert_eq!(claims(&store).await.len(), 0);
 
-        HOST.fetch_sub(3_600, Ordering::Relaxed);
+        set.fetch_sub(3_600, Ordering::Relaxed);
         let claim = next_claim(&store).await;
         assert_eq!(claim.attempts, 2);
 
         // The process that had it is gone, and the clock of the next one is behind.
         drop(store);
-        let store = open().await;
+        let store = open(&file, host).await;
         assert_eq!(claims(&store).await.len(), 0);
         let later = next_claim(&store).await;
         assert_eq!(later.attempts, 3);
@@ -314,11 +423,11 @@ mod tests {
         assert_eq!(later.received_at, claim.received_at);
 
         // The same where the lease was renewed since it was taken.
-        HOST.fetch_add(7_200, Ordering::Relaxed);
+        set.fetch_add(7_200, Ordering::Relaxed);
         assert_eq!(turn(&store, &[later.lease]).await.len(), 0);
-        HOST.fetch_sub(7_200, Ordering::Relaxed);
+        set.fetch_sub(7_200, Ordering::Relaxed);
         drop(store);
-        let store = open().await;
+        let store = open(&file, host).await;
         assert_eq!(claims(&store).await.len(), 0);
         assert_eq!(next_claim(&store).await.attempts, 4);
     }

@@ -2,16 +2,33 @@
 
 use std::time::Duration;
 
-use super::choice::{Choice, Due, Resource};
+use super::choice::{Choice, Due, Pages, shares};
+use super::crashes::{crashes, group_size};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::turn::{Claim, Lease, Look, Turn, Turned, Verdict};
+use crate::turn::{
+    Claim, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
+};
 
-/// How many expired leases one turn looks at.
-pub(super) const EXPIRED_PER_TURN: i64 = 100;
+/// How many events that run one turn looks at.
+pub(super) const RUNNING_PER_TURN: i64 = 2_000;
 
-const LEASE_EXPIRED: &str =
-    "the lease expired: the worker was killed, or could not reach the database";
+/// How many waiting events one step mends, and how many such steps a turn takes at most.
+pub(super) const MENDED_PER_STEP: i64 = 1_000;
+const MAX_MENDS: usize = 20;
+
+/// By how much a time in the table may be ahead of the clock that wrote it, as that clock is now.
+/// What is further ahead was written before the clock was set back.
+pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);
+
+/// How long a worker has an event, in whose name, and beside how many suspects it runs, if it is
+/// one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) lease: Duration,
+    pub(super) worker: WorkerId,
+    pub(super) group: Option<u32>,
+}
 
 /// The steps of a turn, within one transaction. Each engine writes them in its own SQL.
 pub(super) trait Steps: Send {
@@ -32,23 +49,42 @@ pub(super) trait Steps: Send {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Returns leases that have expired, and which attempt each was.
-    fn expired(&mut self) -> impl Future<Output = Result<Vec<(Lease, u32)>, BoxError>> + Send;
+    /// Mends the times that were written while the clock was ahead by more than `MAX_AHEAD`: a waiting
+    /// event is due, and a lease begins again, since its worker may be alive.
+    /// Returns how many waiting events it mended, which are `MENDED_PER_STEP` at most.
+    fn mend_times(&mut self) -> impl Future<Output = Result<u64, BoxError>> + Send;
 
-    /// Returns events that are due, the longest due first.
-    fn due(&mut self, take: usize) -> impl Future<Output = Result<Vec<i64>, BoxError>> + Send;
+    /// Returns what runs, the first to expire first.
+    fn running(&mut self) -> impl Future<Output = Result<Vec<Running>, BoxError>> + Send;
+
+    /// Keeps others from changing these events, and returns those that still have these leases, and
+    /// whose leases have expired if `expired` says so.
+    fn hold(
+        &mut self,
+        leases: &[Lease],
+        expired: bool,
+    ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
+
+    /// Returns beside how many suspects each suspect that is due may run, the longest due first.
+    fn suspects(&mut self, rows: usize) -> impl Future<Output = Result<Vec<u32>, BoxError>> + Send;
+
+    /// Returns events of these queues that are due, the longest due first, so many of each at most.
+    fn due(
+        &mut self,
+        queues: [Queue; 2],
+        rows: usize,
+    ) -> impl Future<Output = Result<[Vec<i64>; 2], BoxError>> + Send;
 
     /// Returns the inbox's order, and keeps workers out that choose in order meanwhile; `None` while
     /// another worker keeps this one out.
     fn order(&mut self) -> impl Future<Output = Result<Option<EventOrder>, BoxError>> + Send;
 
-    /// Returns the resources with an event that runs.
-    fn busy(&mut self) -> impl Future<Output = Result<Vec<Resource>, BoxError>> + Send;
-
-    /// Same as `due`, a page at a time, with what decides about order: the events after this one.
+    /// Same as `due`, a page of one queue at a time, with what decides about order: the events after
+    /// this one.
     fn page(
         &mut self,
-        after: Option<(Self::Time, i64)>,
+        queue: Queue,
+        after: Option<&(Self::Time, i64)>,
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
@@ -60,7 +96,7 @@ pub(super) trait Steps: Send {
     fn claim(
         &mut self,
         ids: &[i64],
-        lease: Duration,
+        terms: Terms,
     ) -> impl Future<Output = Result<Vec<Claim>, BoxError>> + Send;
 }
 
@@ -83,74 +119,160 @@ pub(super) async fn take_turn<S: Steps>(
             .lost
             .extend(steps.renew(turn.renew, turn.lease).await?);
     }
-    let expired = steps.expired().await?.into_iter();
-    let expired: Vec<_> = expired
-        .map(|(lease, attempts)| {
-            let delay = turn.retry.after(attempts);
-            (lease, Verdict::after(delay, LEASE_EXPIRED.to_owned()))
-        })
-        .collect();
-    if !expired.is_empty() {
-        // One that is lost at this instant has another owner, who needs nothing from here.
-        let _lost = steps.settle(&expired).await?;
+    if let Some(upkeep) = &turn.upkeep {
+        keep_up(steps, turn, upkeep, &mut turned).await?;
     }
-    if turn.take > 0 {
-        turned.order = steps.order().await?;
-        let (ids, next) = match turned.order {
-            Some(order) => choose(steps, order, turn.take).await?,
-            None => (Vec::new(), Look::Soon),
-        };
-        turned.next = next;
-        if !ids.is_empty() {
-            turned.claims = steps.claim(&ids, turn.lease).await?;
-        }
+    if turn.take.rows() > 0 {
+        take(steps, turn, &mut turned).await?;
     }
     Ok(turned)
 }
 
+async fn keep_up<S: Steps>(
+    steps: &mut S,
+    turn: &Turn<'_>,
+    upkeep: &Upkeep<'_>,
+    turned: &mut Turned,
+) -> Result<(), BoxError> {
+    for _ in 0..MAX_MENDS {
+        if steps.mend_times().await? < MENDED_PER_STEP.unsigned_abs() {
+            break;
+        }
+    }
+    turned.running = steps.running().await?;
+    let gone = crashes(&turned.running, upkeep, turn.worker, turn.retry);
+    let (own, others): (Vec<_>, Vec<_>) = gone
+        .into_iter()
+        .partition(|(one, _)| one.worker == Some(turn.worker));
+    for (gone, expired) in [(own, false), (others, true)] {
+        if gone.is_empty() {
+            continue;
+        }
+        let leases: Vec<_> = gone.iter().map(|(one, _)| one.stamped.lease).collect();
+        let held = steps.hold(&leases, expired).await?;
+        let mut gone = gone;
+        gone.retain(|(one, _)| held.contains(&one.stamped.lease));
+        let verdicts: Vec<_> = gone
+            .iter()
+            .map(|(one, verdict)| (one.stamped.lease, verdict.clone()))
+            .collect();
+        let _lost = steps.settle(&verdicts).await?;
+        turned.crashed.extend(gone);
+    }
+    turned.suspects = !steps.suspects(1).await?.is_empty();
+    Ok(())
+}
+
+async fn take<S: Steps>(
+    steps: &mut S,
+    turn: &Turn<'_>,
+    turned: &mut Turned,
+) -> Result<(), BoxError> {
+    turned.order = steps.order().await?;
+    let Some(order) = turned.order else {
+        turned.next = Look::Soon;
+        return Ok(());
+    };
+    let (queues, rows) = match turn.take {
+        Take::Nothing => return Ok(()),
+        Take::Due { rows, prefer } => ([prefer, prefer.other()], rows),
+        Take::Suspects { rows, cleared } => {
+            let groups = steps.suspects(rows).await?;
+            let size = group_size(&groups, cleared.saturating_mul(2)).min(rows);
+            ([Queue::Suspect; 2], size)
+        }
+    };
+    let (ids, next) = match order {
+        EventOrder::AsDue => choose(steps, queues, rows).await?,
+        EventOrder::ByResource => choose_in_order(steps, queues, rows).await?,
+    };
+    turned.next = next;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let group = match turn.take {
+        Take::Suspects { .. } => Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
+        Take::Due { .. } | Take::Nothing => None,
+    };
+    let terms = Terms {
+        lease: turn.lease,
+        worker: turn.worker,
+        group,
+    };
+    turned.claims = steps.claim(&ids, terms).await?;
+    Ok(())
+}
+
 async fn choose<S: Steps>(
     steps: &mut S,
-    order: EventOrder,
+    queues: [Queue; 2],
     take: usize,
 ) -> Result<(Vec<i64>, Look), BoxError> {
-    match order {
-        EventOrder::AsDue => {
-            let ids = steps.due(take).await?;
-            let next = Look::at_once(ids.len() == take);
-            Ok((ids, next))
-        }
-        EventOrder::ByResource => choose_in_order(steps, take).await,
+    if take == 0 {
+        return Ok((Vec::new(), Look::Later));
     }
+    let [mut ids, mut others] = steps.due(queues, take).await?;
+    let (preferred, other) = shares(take, ids.len(), others.len());
+    ids.truncate(preferred);
+    others.truncate(other);
+    ids.extend(others);
+    let next = Look::at_once(ids.len() == take);
+    Ok((ids, next))
 }
 
 /// Chooses events that are due, without those that must wait for an earlier event of their
-/// resource.
+/// resource: half of them from the first queue, the others from the second one, and what that
+/// leaves from the first again.
 async fn choose_in_order<S: Steps>(
     steps: &mut S,
+    [first, second]: [Queue; 2],
     take: usize,
 ) -> Result<(Vec<i64>, Look), BoxError> {
-    let busy = steps.busy().await?;
-    let mut choice = Choice::new(take, busy);
-    let mut after = None;
-    while choice.goes_on() {
-        let page = steps.page(after.take(), choice.page_size()).await?;
-        choice.page(page.len());
-        for due in page {
-            let (at, id) = choice.consider(due);
-            after = Some((at, id));
-        }
+    let mut choice = Choice::default();
+    let mut pages = Pages::new(first);
+    let mut more = false;
+    if first == second {
+        read(steps, &mut choice, &mut pages, take, take).await?;
+    } else {
+        read(steps, &mut choice, &mut pages, take.div_ceil(2), take).await?;
+        let mut others = Pages::new(second);
+        read(steps, &mut choice, &mut others, take, take).await?;
+        read(steps, &mut choice, &mut pages, take, take).await?;
+        more |= others.has_more();
     }
+    more |= pages.has_more();
     if !choice.waiting.is_empty() {
         steps.mark(&choice.waiting).await?;
     }
-    let next = choice.next();
+    let next = Look::at_once(take > 0 && (more || choice.taken.len() == take));
     Ok((choice.taken, next))
+}
+
+/// Reads pages of a queue until the choice has so many events, of all that the turn takes.
+async fn read<S: Steps>(
+    steps: &mut S,
+    choice: &mut Choice,
+    pages: &mut Pages<S::Time>,
+    up_to: usize,
+    take: usize,
+) -> Result<(), BoxError> {
+    while !choice.look(pages, up_to) {
+        let Some(rows) = pages.next_page(take) else {
+            break;
+        };
+        let page = steps.page(pages.queue, pages.after.as_ref(), rows).await?;
+        pages.add(page, rows);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use time::OffsetDateTime;
+
     use super::*;
     use crate::retry::Retry;
+    use crate::turn::Stamped;
 
     const LEASE: Duration = Duration::from_secs(30);
 
@@ -164,17 +286,34 @@ mod tests {
         Lease { id, token: 1 }
     }
 
+    /// An event of another process than the turn's.
+    fn running(id: i64, attempts: u32) -> Running {
+        Running {
+            stamped: Stamped {
+                lease: lease(id),
+                renewed_at: OffsetDateTime::UNIX_EPOCH,
+            },
+            length: LEASE,
+            worker: Some(WorkerId::of(2, u32::try_from(id).unwrap())),
+            attempts,
+            group: Some(1),
+            is_expired: true,
+            key: id.to_string(),
+            event_type: None,
+        }
+    }
+
     /// Writes down which steps are taken, and answers as it is set.
     #[derive(Default)]
     struct Fake {
         took: Vec<String>,
-        expired: Vec<(Lease, u32)>,
+        running: Vec<Running>,
+        suspects: Vec<u32>,
         /// `None` while another worker keeps this one out.
         order: Option<EventOrder>,
-        due: Vec<i64>,
-        busy: Vec<Resource>,
-        /// The pages that are left.
-        pages: Vec<Vec<Due<u32>>>,
+        due: [Vec<i64>; 2],
+        /// The pages that are left, with their queues.
+        pages: Vec<(Queue, Vec<Due<u32>>)>,
     }
 
     impl Steps for Fake {
@@ -196,14 +335,40 @@ mod tests {
             Ok(lost.filter(|lease| lease.id < 0).collect())
         }
 
-        async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-            self.took.push("expired".to_owned());
-            Ok(std::mem::take(&mut self.expired))
+        async fn mend_times(&mut self) -> Result<u64, BoxError> {
+            self.took.push("mend".to_owned());
+            Ok(0)
         }
 
-        async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
-            self.took.push(format!("due {take}"));
-            Ok(self.due.iter().copied().take(take).collect())
+        async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
+            self.took.push("running".to_owned());
+            Ok(self.running.clone())
+        }
+
+        async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
+            let ids: Vec<_> = leases.iter().map(|lease| lease.id).collect();
+            self.took.push(format!("hold {ids:?} {expired}"));
+            // The last one was renewed just now.
+            let held = leases.iter().copied();
+            Ok(held.filter(|lease| lease.id != 99).collect())
+        }
+
+        async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
+            self.took.push(format!("suspects {rows}"));
+            Ok(self.suspects.iter().copied().take(rows).collect())
+        }
+
+        async fn due(
+            &mut self,
+            queues: [Queue; 2],
+            rows: usize,
+        ) -> Result<[Vec<i64>; 2], BoxError> {
+            let [one, other] = queues.map(Queue::as_str);
+            self.took.push(format!("due {one} {other} {rows}"));
+            Ok(self
+                .due
+                .each_ref()
+                .map(|due| due.iter().copied().take(rows).collect()))
         }
 
         async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
@@ -211,22 +376,16 @@ mod tests {
             Ok(self.order)
         }
 
-        async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
-            self.took.push("busy".to_owned());
-            Ok(self.busy.clone())
-        }
-
         async fn page(
             &mut self,
-            after: Option<(u32, i64)>,
+            queue: Queue,
+            after: Option<&(u32, i64)>,
             rows: i64,
         ) -> Result<Vec<Due<u32>>, BoxError> {
-            self.took.push(format!("page {after:?} {rows}"));
-            Ok(if self.pages.is_empty() {
-                Vec::new()
-            } else {
-                self.pages.remove(0)
-            })
+            let name = queue.as_str();
+            self.took.push(format!("page {name} {after:?} {rows}"));
+            let next = self.pages.iter().position(|(of, _)| *of == queue);
+            Ok(next.map_or(Vec::new(), |next| self.pages.remove(next).1))
         }
 
         async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
@@ -234,8 +393,8 @@ mod tests {
             Ok(())
         }
 
-        async fn claim(&mut self, ids: &[i64], _: Duration) -> Result<Vec<Claim>, BoxError> {
-            self.took.push(format!("claim {ids:?}"));
+        async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
+            self.took.push(format!("claim {ids:?} {:?}", terms.group));
             Ok(Vec::new())
         }
     }
@@ -244,29 +403,45 @@ mod tests {
         take_turn(fake, &turn).await.unwrap()
     }
 
-    fn nothing(take: usize) -> Turn<'static> {
+    fn nothing() -> Turn<'static> {
         Turn {
+            worker: WorkerId::of(1, 1),
             settle: &[],
             renew: &[],
-            take,
+            take: Take::Nothing,
+            upkeep: None,
             lease: LEASE,
             retry: &RETRY,
         }
     }
 
+    fn due(rows: usize) -> Turn<'static> {
+        let prefer = Queue::First;
+        let take = Take::Due { rows, prefer };
+        Turn { take, ..nothing() }
+    }
+
     #[tokio::test]
     async fn what_ended_is_settled_then_leases_are_renewed_and_expire_and_then_events_are_taken() {
+        let mut forgotten = running(7, 1);
+        forgotten.worker = Some(WorkerId::of(1, 1));
         let mut fake = Fake {
-            expired: vec![(lease(3), 1), (lease(4), 2)],
+            running: vec![running(3, 1), running(4, 2), running(99, 1), forgotten],
+            suspects: vec![1],
             order: Some(EventOrder::AsDue),
-            due: vec![5, 6],
+            due: [vec![5, 6], Vec::new()],
             ..Fake::default()
         };
         let (settle, renew) = ([(lease(-1), Verdict::Done)], [lease(2), lease(-2)]);
+        let silent: Vec<_> = fake.running.iter().map(|one| one.stamped).collect();
         let all = Turn {
             settle: &settle,
             renew: &renew,
-            ..nothing(2)
+            upkeep: Some(Upkeep {
+                held: &[],
+                silent: &silent,
+            }),
+            ..due(2)
         };
         let turned = turn(&mut fake, all).await;
         assert_eq!(
@@ -274,70 +449,147 @@ mod tests {
             [
                 "settle -1:done",
                 "renew 2",
-                "expired",
-                // The second was the last attempt.
+                "mend",
+                "running",
+                "hold [7] false",
+                "settle 7:waiting",
+                // The second was the last attempt; the third was renewed since.
+                "hold [3, 4, 99] true",
                 "settle 3:waiting 4:dead",
+                "suspects 1",
                 "order",
-                "due 2",
-                "claim [5, 6]",
+                "due first again 2",
+                "claim [5, 6] None",
             ]
         );
         assert_eq!(turned.lost, [lease(-1), lease(-2)]);
         assert_eq!(turned.next, Look::AtOnce);
+        assert_eq!((turned.running.len(), turned.crashed.len()), (4, 3));
+        assert!(turned.suspects);
     }
 
     #[tokio::test]
     async fn a_step_with_nothing_to_do_is_left_out() {
         let mut fake = Fake::default();
-        assert_eq!(turn(&mut fake, nothing(0)).await.next, Look::Later);
-        assert_eq!(fake.took, ["expired"]);
+        assert_eq!(turn(&mut fake, nothing()).await.next, Look::Later);
+        assert_eq!(fake.took, [""; 0]);
+        let upkeep = Turn {
+            upkeep: Some(Upkeep {
+                held: &[],
+                silent: &[],
+            }),
+            ..nothing()
+        };
+        assert!(!turn(&mut fake, upkeep).await.suspects);
+        assert_eq!(fake.took, ["mend", "running", "suspects 1"]);
         let mut fake = Fake {
             order: Some(EventOrder::AsDue),
             ..Fake::default()
         };
-        assert_eq!(turn(&mut fake, nothing(3)).await.next, Look::Later);
-        assert_eq!(fake.took, ["expired", "order", "due 3"]);
+        assert_eq!(turn(&mut fake, due(3)).await.next, Look::Later);
+        assert_eq!(fake.took, ["order", "due first again 3"]);
     }
 
     #[tokio::test]
     async fn nothing_is_chosen_while_another_worker_keeps_this_one_out() {
         let mut fake = Fake {
-            due: vec![5, 6],
+            due: [vec![5, 6], Vec::new()],
             ..Fake::default()
         };
-        assert_eq!(turn(&mut fake, nothing(3)).await.next, Look::Soon);
-        assert_eq!(fake.took, ["expired", "order"]);
+        assert_eq!(turn(&mut fake, due(3)).await.next, Look::Soon);
+        assert_eq!(fake.took, ["order"]);
+    }
+
+    #[tokio::test]
+    async fn first_attempts_and_others_share_what_is_taken() {
+        let mut fake = Fake {
+            order: Some(EventOrder::AsDue),
+            due: [vec![1, 2, 3, 4], vec![11, 12, 13, 14]],
+            ..Fake::default()
+        };
+        turn(&mut fake, due(3)).await;
+        assert_eq!(fake.took[2], "claim [1, 2, 11] None");
+    }
+
+    #[tokio::test]
+    async fn a_group_of_suspects_is_taken_alone() {
+        let mut fake = Fake {
+            suspects: vec![2, 2, 2],
+            order: Some(EventOrder::AsDue),
+            due: [vec![5, 6], Vec::new()],
+            ..Fake::default()
+        };
+        let take = |cleared| Turn {
+            take: Take::Suspects { rows: 64, cleared },
+            ..nothing()
+        };
+        turn(&mut fake, take(0)).await;
+        turn(&mut fake, take(4)).await;
+        let steps = [
+            "order",
+            "suspects 64",
+            "due suspect suspect 2",
+            "claim [5, 6] Some(2)",
+        ];
+        assert_eq!(fake.took[..4], steps);
+        assert_eq!(fake.took[6], "due suspect suspect 3");
+    }
+
+    fn page(queue: Queue, rows: &[(i64, &str, Option<i64>, bool)]) -> (Queue, Vec<Due<u32>>) {
+        let due = |(id, of, earlier, later_runs): &(i64, &str, Option<i64>, bool)| {
+            let (kind, name) = ("instrument".to_owned(), (*of).to_owned());
+            let at = u32::try_from(*id).unwrap() * 10;
+            (at, *id, Some(kind), Some(name), *earlier, *later_runs)
+        };
+        (queue, rows.iter().map(due).collect())
     }
 
     #[tokio::test]
     async fn pages_are_read_until_enough_is_taken_and_what_must_wait_is_marked() {
-        let due = |id: i64, of: &str, earlier| {
-            let (kind, name) = ("instrument".to_owned(), of.to_owned());
-            (id as u32 * 10, id, Some(kind), Some(name), earlier)
-        };
         let mut fake = Fake {
             order: Some(EventOrder::ByResource),
-            busy: vec![("instrument".to_owned(), "busy".to_owned())],
             pages: vec![
-                vec![due(1, "a", None), due(2, "a", Some(1))],
-                vec![due(3, "busy", None), due(4, "b", None)],
+                page(
+                    Queue::First,
+                    &[(1, "a", None, false), (2, "a", Some(1), false)],
+                ),
+                page(
+                    Queue::First,
+                    &[(3, "busy", None, true), (4, "b", None, false)],
+                ),
             ],
             ..Fake::default()
         };
-        let turned = turn(&mut fake, nothing(2)).await;
+        let turned = turn(&mut fake, due(2)).await;
         assert_eq!(
             fake.took,
             [
-                "expired",
                 "order",
-                "busy",
-                "page None 2",
-                "page Some((20, 2)) 128",
+                "page first None 2",
+                "page again None 2",
+                "page first Some((20, 2)) 128",
                 "mark [(2, 1)]",
-                "claim [1, 4]",
+                "claim [1, 4] None",
             ]
         );
         assert_eq!(turned.next, Look::AtOnce);
         assert_eq!(turned.order, Some(EventOrder::ByResource));
+    }
+
+    #[tokio::test]
+    async fn in_order_too_first_attempts_and_others_share_what_is_taken() {
+        let free =
+            |ids: [i64; 4]| ids.map(|id| (id, ["a", "b", "c", "d"][id as usize % 4], None, false));
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            pages: vec![
+                page(Queue::First, &free([4, 5, 6, 7])),
+                // Of the same resources as the first ones, but not as the last.
+                page(Queue::Again, &free([8, 9, 10, 11])),
+            ],
+            ..Fake::default()
+        };
+        turn(&mut fake, due(4)).await;
+        assert_eq!(fake.took[3], "claim [4, 5, 10, 11] None");
     }
 }

@@ -17,7 +17,6 @@ use crate::event_order::EventOrder;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
-use crate::turn::Turn;
 
 /// Collects the log of this thread as long as the guard lives.
 #[derive(Clone, Default)]
@@ -135,19 +134,11 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     let (logs, _guard) = Logs::take();
     let store = one_event(EVENT);
     let settings = until_idle();
-    let (renewal, retry) = (settings.lease / 3, settings.retry);
+    let renewal = settings.lease / 3;
     let worker = worker(&store, settings, taking(secs(3_600.0)), &Asked::default());
     let expires = async {
         sleep(renewal / 2).await;
-        store.set_clock_by(3_600_000_000);
-        let another = Turn {
-            settle: &[],
-            renew: &[],
-            take: 1,
-            lease: secs(1e5),
-            retry: &retry,
-        };
-        store.take(&another, false).unwrap();
+        store.take_over(0);
     };
     let arrived = Notify::new();
     let _ = tokio::join!(

@@ -8,6 +8,9 @@
 //! lease was lost, and decides when to look again. And if no turn is due, it *waits* until a task
 //! ends, an event arrives in this process, a time comes, or the worker is to stop.
 //!
+//! Every third of a lease a turn has *upkeep* too: it looks for leases of workers that are gone
+//! (`silence`), and for suspects among their events, which then run alone (`probe`).
+//!
 //! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
 //! turn may have been committed without an answer, and then settling again finds the leases gone.
 //! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
@@ -19,13 +22,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::probe::Probe;
+use super::silence::Silence;
 use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Lease, Look, Turn, Turned, Verdict};
+use crate::turn::{Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -45,17 +50,21 @@ struct Times {
     look: Instant,
     /// When to renew leases.
     renew: Instant,
+    /// When to look for leases of workers that are gone.
+    upkeep: Instant,
     /// No turn is taken before this.
     rest: Instant,
 }
 
 /// What the next turn is for, besides settling.
 struct Plan {
-    take: usize,
+    take: Take,
     renew: bool,
+    upkeep: bool,
 }
 
 pub(super) struct Rounds {
+    worker: WorkerId,
     store: Arc<dyn Store>,
     settings: Settings,
     start: Arc<Start>,
@@ -63,6 +72,10 @@ pub(super) struct Rounds {
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
     times: Times,
+    silence: Silence,
+    probe: Probe,
+    /// The queue that has the odd one of the next turn.
+    prefer: Queue,
     asked: Asked,
     /// The inbox's order, as the last turn found it.
     order: Option<EventOrder>,
@@ -83,11 +96,16 @@ impl Rounds {
     ) -> Self {
         let now = Instant::now();
         Self {
+            worker: settings.worker,
             times: Times {
                 look: now,
                 renew: now + settings.lease / 3,
+                upkeep: now,
                 rest: now,
             },
+            silence: Silence::default(),
+            probe: Probe::default(),
+            prefer: Queue::First,
             store,
             settings,
             start,
@@ -125,6 +143,7 @@ impl Rounds {
                 self.end(ended);
                 self.times.look = now;
             }
+            self.probe.advance(now, self.settings.lease);
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
                     Ok(turned) => self.apply(&plan, turned, now, arrived),
@@ -140,19 +159,38 @@ impl Rounds {
 
     /// What to do now; `None` if there is nothing, or the loop rests.
     fn plan(&self, now: Instant) -> Option<Plan> {
-        let take = if self.takes() && self.times.look <= now {
-            MAX_TAKE.min(self.free())
+        let rows = MAX_TAKE.min(self.free());
+        let take = if self.takes_suspects(now) {
+            let cleared = self.probe.cleared();
+            Take::Suspects { rows, cleared }
+        } else if self.takes() && self.times.look <= now {
+            let prefer = self.prefer;
+            Take::Due { rows, prefer }
         } else {
-            0
+            Take::Nothing
         };
         let renew = self.times.renew <= now && !self.tasks.is_empty();
-        let due = take > 0 || renew || !self.settle.is_empty();
-        (due && self.times.rest <= now).then_some(Plan { take, renew })
+        // Upkeep alone sees all that is due, which decides whether the worker is idle.
+        let may_be_idle = self.settings.until == Until::Idle && self.tasks.is_empty();
+        let upkeep = self.times.upkeep <= now || may_be_idle && !take.is_nothing();
+        let upkeep = upkeep && self.deadline.is_none();
+        let due = !take.is_nothing() || renew || upkeep || !self.settle.is_empty();
+        (due && self.times.rest <= now).then_some(Plan {
+            take,
+            renew,
+            upkeep,
+        })
     }
 
     /// Whether there is room for events, and the worker is not to stop.
     fn takes(&self) -> bool {
-        self.deadline.is_none() && self.free() > 0
+        self.deadline.is_none() && self.free() > 0 && !self.probe.is_at_work()
+    }
+
+    /// Whether a group of suspects is to be taken.
+    fn takes_suspects(&self, now: Instant) -> bool {
+        let is_due = self.probe.is_due(now, self.tasks.is_empty());
+        self.deadline.is_none() && self.free() > 0 && is_due
     }
 
     fn free(&self) -> usize {
@@ -167,11 +205,18 @@ impl Rounds {
         } else {
             Vec::new()
         };
+        let (held, silent) = (self.tasks.leases(), self.silence.silent(Instant::now()));
+        let upkeep = plan.upkeep.then_some(Upkeep {
+            held: &held,
+            silent: &silent,
+        });
         let settings = self.settings.clone();
         let turn = store.turn(Turn {
+            worker: self.worker,
             settle: &settle,
             renew: &renew,
             take: plan.take,
+            upkeep,
             lease: settings.lease,
             retry: &settings.retry,
         });
@@ -197,10 +242,26 @@ impl Rounds {
             self.times.renew = planned_at + self.settings.lease / 3;
         }
         self.settle.clear();
-        for lease in turned.lost {
-            self.tasks.lose(lease);
+        let lease = self.settings.lease;
+        for lost in turned.lost {
+            self.tasks.lose(lost);
+            self.probe.ended(lost, planned_at, lease);
+        }
+        if plan.upkeep {
+            // The answer may be late: nothing is known to be silent for longer than since now.
+            self.silence.note(&turned.running, Instant::now(), lease);
+            let next = planned_at + lease / 3;
+            self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
+            log_crashed(&turned.crashed);
+            if turned.suspects {
+                self.probe.suspects(planned_at, lease);
+            }
         }
         self.compare(turned.order);
+        if let Take::Suspects { .. } = plan.take {
+            let group = turned.claims.iter().map(|claim| claim.lease).collect();
+            self.probe.began(group, planned_at, lease);
+        }
         for claim in turned.claims {
             if self.deadline.is_none() {
                 let accepts_malformed = self.settings.accepts_malformed;
@@ -211,10 +272,18 @@ impl Rounds {
                 self.settle.push((claim.lease, Verdict::Returned { delay }));
             }
         }
-        let at_rest = self.tasks.is_empty() && self.settle.is_empty();
-        self.idle = at_rest && plan.take > 0 && turned.next == Look::Later;
-        if plan.take == 0 {
-            return;
+        let at_rest = self.tasks.is_empty() && self.settle.is_empty() && !self.probe.is_at_work();
+        match plan.take {
+            Take::Nothing => return,
+            Take::Due { prefer, .. } => {
+                self.prefer = prefer.other();
+                self.idle = at_rest && plan.upkeep && turned.next == Look::Later;
+            }
+            Take::Suspects { .. } => {
+                // The others have waited meanwhile. Suspects that are left may wait for events that run.
+                self.times.look = planned_at + LOOK_SOON;
+                return;
+            }
         }
         match turned.next {
             // What this worker has no room for may be for another one of this process.
@@ -261,9 +330,18 @@ impl Rounds {
 
     /// The next time at which something is due; `None` if only an event can bring it.
     fn wake(&self) -> Option<Instant> {
-        let Times { look, renew, rest } = self.times;
+        let Times {
+            look,
+            renew,
+            upkeep,
+            rest,
+        } = self.times;
         [
             self.takes().then_some(look),
+            self.deadline.is_none().then_some(upkeep),
+            self.probe
+                .wake()
+                .filter(|_| self.deadline.is_none() && self.free() > 0),
             (!self.tasks.is_empty()).then_some(renew),
             (!self.settle.is_empty()).then_some(rest),
             self.deadline,
@@ -281,6 +359,7 @@ impl Rounds {
 
     /// Notes how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
+        let now = Instant::now();
         for (
             Held {
                 lease, attempts, ..
@@ -288,6 +367,7 @@ impl Rounds {
             outcome,
         ) in ended
         {
+            self.probe.ended(lease, now, self.settings.lease);
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
@@ -321,11 +401,43 @@ impl Rounds {
         }
         self.deadline = Some(Instant::now() + CUT_SHORT_TIMEOUT);
         let settle = Plan {
-            take: 0,
+            take: Take::Nothing,
             renew: false,
+            upkeep: false,
         };
         if let Err(error) = self.turn(&settle).await {
             tracing::warn!(error, "events return when their leases expire");
+        }
+    }
+}
+
+/// Logs what became of events whose workers are gone.
+fn log_crashed(crashed: &[(Running, Verdict)]) {
+    for (running, verdict) in crashed {
+        let id = running.stamped.lease.id;
+        let (attempt, key) = (running.attempts, &running.key);
+        let event_type = running.event_type.as_deref().unwrap_or("-");
+        match verdict {
+            Verdict::Crashed { alone: true, .. } => tracing::warn!(
+                id,
+                event_type,
+                attempt,
+                "the worker of an event was gone before it ended; the event ran alone, so the attempt counts"
+            ),
+            Verdict::Crashed { group, .. } => tracing::warn!(
+                id,
+                event_type,
+                group,
+                "the worker of an event was gone before it ended; it runs next in a group of so many at most"
+            ),
+            Verdict::Dead { .. } => tracing::error!(
+                id,
+                event_type,
+                attempts = attempt,
+                key,
+                "an event is dead: its worker was gone each time before it ended"
+            ),
+            _ => tracing::debug!(id, "an event was taken without an answer, and was returned"),
         }
     }
 }

@@ -10,7 +10,7 @@ use ptolemy_webhooks_inbox::sqlx::{
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use ptolemy_webhooks_inbox::{Accepted, ConnectErrorKind, Inbox, InboxErrorKind};
+use ptolemy_webhooks_inbox::{Accepted, ConnectErrorKind, EventOrder, Inbox, InboxErrorKind};
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
@@ -357,7 +357,10 @@ async fn a_file_that_may_only_be_read_is_an_error() {
     let error = Inbox::connect(&format!("{}?mode=ro", database.url()))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), &ConnectErrorKind::Migration);
+    let ConnectErrorKind::File { reason, .. } = error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!(*reason, "cannot be written");
 
     drop(database.inbox().await);
     let Database::Sqlite { file, .. } = &database else {
@@ -633,4 +636,72 @@ async fn a_server_that_restarts_in_mid_flight_loses_nothing() {
     .await;
     worker.stop().await;
     assert_eq!(database.states().await.len(), acknowledged.len());
+}
+
+/// The first may be in the file without a sync: its writer was killed between the two. A commit that
+/// writes is synced, and with it all that the file has.
+#[tokio::test]
+async fn a_repetition_on_sqlite_is_a_commit_that_is_synced() {
+    let database = Database::sqlite().await;
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    let mut observer = sqlx::SqliteConnection::connect(&database.url())
+        .await
+        .unwrap();
+    let mut commits = async || -> i64 {
+        sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(&mut observer)
+            .await
+            .unwrap()
+    };
+    let mut seen = commits().await;
+    for _ in 0..3 {
+        let again = inbox.accept(&delivery::event("e")).await.unwrap();
+        assert!(matches!(again, Accepted::Duplicate { .. }));
+        let now = commits().await;
+        assert_ne!(now, seen, "nothing was written");
+        seen = now;
+    }
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    assert_ne!(commits().await, seen, "nothing was written");
+}
+
+/// The server waits for a standby that is not there. After the restart it shows what it had written
+/// without the standby's answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn a_repetition_on_postgres_is_not_acknowledged_before_the_standby_has_the_first() {
+    let server = Server::new();
+    let database = Database::on_server(&server.run("start")).await;
+    let inbox = database.inbox().await;
+    inbox.set_order(EventOrder::ByResource).await.unwrap();
+    drop(inbox);
+    let standby = |names: &str| format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+    database.execute(&standby("nobody")).await;
+    server.run("restart");
+    let limit = Duration::from_millis(200);
+    let inbox = Inbox::open_existing(&database.url()).await.unwrap();
+    let hasty = inbox.with_accept_timeout(limit);
+    let delivery = delivery::event("e");
+    assert_eq!(hasty.accept(&delivery).await.unwrap_err().status(), 503);
+    server.run("restart");
+    let pool = PgPoolOptions::new().connect(&database.url()).await.unwrap();
+    let there = "SELECT count(*) FROM ptolemy_inbox";
+    let rows: i64 = sqlx::query_scalar(there).fetch_one(&pool).await.unwrap();
+    assert_eq!(rows, 1);
+
+    let inbox = Inbox::open_existing(&database.url()).await.unwrap();
+    let hasty = inbox.clone().with_accept_timeout(limit);
+    for _ in 0..3 {
+        let answer = hasty.accept(&delivery).await;
+        assert_eq!(answer.unwrap_err().status(), 503);
+    }
+    let set = inbox.set_order(EventOrder::ByResource);
+    assert!(tokio::time::timeout(limit, set).await.is_err());
+    let sql = standby("");
+    pool.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    pool.execute("SELECT pg_reload_conf()").await.unwrap();
+    let again = inbox.accept(&delivery).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { .. }));
 }

@@ -7,7 +7,10 @@ mod database;
 mod delivery;
 mod workers;
 
+mod clocks;
+mod crashes;
 mod durable;
+mod files;
 mod leases;
 mod once;
 mod order;

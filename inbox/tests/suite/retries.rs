@@ -338,12 +338,14 @@ async fn dead_letters_are_listed_looked_at_replayed_and_discarded(database: &Dat
 async fn all_dead_letters_are_replayed_and_discarded(database: &Database) {
     // More than one batch.
     bury(database, ["a".to_owned()]).await;
-    let columns = "dedup_key, state, received_at, run_at, finished_at, last_error, body";
+    let columns =
+        "dedup_key, state, received_at, run_at, written_at, finished_at, last_error, body";
     database
         .execute(&format!(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1200)
              INSERT INTO ptolemy_inbox ({columns})
-             SELECT 'copy ' || n, state, received_at, run_at, finished_at, last_error, body
+             SELECT 'copy ' || n, state, received_at, run_at, written_at, finished_at, last_error,
+                    body
              FROM ptolemy_inbox, numbers"
         ))
         .await;
@@ -351,7 +353,7 @@ async fn all_dead_letters_are_replayed_and_discarded(database: &Database) {
     assert_eq!(inbox.stats().await.unwrap().dead, 1_201);
     assert_eq!(inbox.dead_letters().replay_all().await.unwrap(), 1_201);
     let stats = inbox.stats().await.unwrap();
-    assert_eq!((stats.waiting, stats.dead), (1_201, 0));
+    assert_eq!((stats.due, stats.dead), (1_201, 0));
     database
         .execute("UPDATE ptolemy_inbox SET state = 'dead', finished_at = received_at")
         .await;

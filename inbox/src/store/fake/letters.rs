@@ -7,7 +7,7 @@ use super::{Change, FakeStore, Row, What, lock};
 use crate::accepted::EventState;
 use crate::dead::{DeadLetter, DeadLetterId};
 use crate::store::Ids;
-use crate::turn::Lease;
+use crate::turn::{Lease, Queue};
 
 // Rows are numbered from 0 here, and dead letters from 1, as `Ids::ALL` expects.
 
@@ -23,7 +23,8 @@ impl FakeStore {
         let now = self.now();
         self.change_dead(ids, What::Replayed, |row| {
             row.state = EventState::Waiting;
-            row.run_at = now;
+            (row.run_at, row.written_at) = (now, now);
+            row.queue = Queue::Again;
             row.attempts = 0;
             row.finished_at = None;
         })

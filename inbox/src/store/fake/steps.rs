@@ -10,8 +10,8 @@ use crate::accepted::EventState;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::choice::{Due, Resource};
-use crate::store::steps::Steps;
-use crate::turn::{Claim, Lease, Verdict};
+use crate::store::steps::{MAX_AHEAD, Steps, Terms};
+use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict};
 
 pub(super) struct Transaction {
     /// `None` while another worker chooses.
@@ -19,8 +19,8 @@ pub(super) struct Transaction {
     pub(super) at: Instant,
     pub(super) now: i64,
     pub(super) rows: Vec<Row>,
-    /// The leases that this turn found expired.
-    pub(super) expired: Vec<Lease>,
+    /// The leases whose workers are gone.
+    pub(super) gone: Vec<Lease>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -45,10 +45,11 @@ impl Transaction {
     }
 
     /// The events that are due, the longest due first.
-    fn queue(&self) -> Vec<(i64, i64)> {
+    fn queue(&self, queue: Queue) -> Vec<(i64, i64)> {
         let mut due: Vec<_> = self
             .all()
             .filter(|(_, row)| row.state == EventState::Waiting && row.waits_for.is_none())
+            .filter(|(_, row)| row.queue == queue)
             .map(|(id, row)| (row.run_at, id))
             .filter(|(run_at, _)| *run_at <= self.now)
             .collect();
@@ -62,6 +63,14 @@ impl Transaction {
         let earlier = self.all().filter(|(other, _)| *other < id);
         let unfinished = earlier.filter(|(_, row)| same(row) && !row.is_ended());
         unfinished.map(|(other, _)| other).last()
+    }
+
+    fn later_runs(&self, id: i64, resource: &Resource) -> bool {
+        let mut later = self.all().filter(|(other, _)| *other > id);
+        later.any(|(_, row)| {
+            let same = row.arrival.labels.resource.as_ref() == Some(resource);
+            same && row.state == EventState::Running
+        })
     }
 }
 
@@ -77,7 +86,12 @@ impl Steps for Transaction {
             };
             row.state = verdict.state();
             row.run_at = now + micros(verdict.delay().unwrap_or_default());
+            row.written_at = now;
             row.attempts -= u32::from(!verdict.counts());
+            if let Some(queue) = verdict.queue() {
+                row.queue = queue;
+                row.group = verdict.group();
+            }
             row.finished_at = verdict.is_end().then_some(now);
             let error = verdict.error().map(str::to_owned);
             match row.state {
@@ -89,7 +103,7 @@ impl Steps for Transaction {
                     row.waits_for = row.waits_for.filter(|earlier| *earlier != lease.id);
                 }
             }
-            let what = if self.expired.contains(lease) {
+            let what = if self.gone.contains(lease) {
                 What::Expired(verdict.clone())
             } else {
                 What::Settled(verdict.clone())
@@ -103,58 +117,78 @@ impl Steps for Transaction {
         let (now, mut lost) = (self.now, Vec::new());
         for one in leases {
             match self.held(*one) {
-                Some(row) => row.lease_until = now + micros(lease),
+                Some(row) => (row.renewed_at, row.lease_until) = (now, now + micros(lease)),
                 None => lost.push(*one),
             }
         }
         Ok(lost)
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
+    async fn mend_times(&mut self) -> Result<u64, BoxError> {
+        let (now, limit) = (self.now, self.now + micros(MAX_AHEAD));
+        for row in &mut self.rows {
+            if row.state == EventState::Waiting && row.run_at > now && row.written_at > limit {
+                (row.run_at, row.written_at) = (now, now);
+            }
+            if row.state == EventState::Running && row.renewed_at > limit {
+                row.lease_until = now + (row.lease_until - row.renewed_at);
+                row.renewed_at = now;
+            }
+        }
+        Ok(0)
+    }
+
+    async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
         let now = self.now;
         let running = self
             .all()
             .filter(|(_, row)| row.state == EventState::Running);
-        let expired = running.filter(|(_, row)| row.lease_until < now);
-        let expired: Vec<_> = expired
-            .map(|(id, row)| {
-                (
-                    Lease {
-                        id,
-                        token: row.token,
-                    },
-                    row.attempts,
-                )
-            })
-            .collect();
-        self.expired = expired.iter().map(|(lease, _)| *lease).collect();
-        Ok(expired)
+        Ok(running.map(|(id, row)| running_of(id, row, now)).collect())
     }
 
-    async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
-        let due = self.queue().into_iter().take(take);
-        Ok(due.map(|(_, id)| id).collect())
+    async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
+        let now = self.now;
+        let mut held = leases.to_vec();
+        held.retain(|lease| {
+            let row = self.held(*lease);
+            row.is_some_and(|row| !expired || row.lease_until < now)
+        });
+        self.gone.extend_from_slice(&held);
+        Ok(held)
+    }
+
+    async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
+        let due = self.queue(Queue::Suspect).into_iter().take(rows);
+        let groups = due.map(|(_, id)| self.rows[usize::try_from(id).unwrap()].group);
+        Ok(groups.map(|group| group.unwrap_or(1)).collect())
+    }
+
+    async fn due(&mut self, queues: [Queue; 2], rows: usize) -> Result<[Vec<i64>; 2], BoxError> {
+        let due = |queue| {
+            let due = self.queue(queue).into_iter().take(rows);
+            due.map(|(_, id)| id).collect()
+        };
+        let [first, second] = queues;
+        let others = if first == second {
+            Vec::new()
+        } else {
+            due(second)
+        };
+        Ok([due(first), others])
     }
 
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
         Ok(self.order)
     }
 
-    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
-        let running = self
-            .all()
-            .filter(|(_, row)| row.state == EventState::Running);
-        let busy = running.filter_map(|(_, row)| row.arrival.labels.resource.clone());
-        Ok(busy.collect())
-    }
-
     async fn page(
         &mut self,
-        after: Option<(i64, i64)>,
+        queue: Queue,
+        after: Option<&(i64, i64)>,
         rows: i64,
     ) -> Result<Vec<Due<i64>>, BoxError> {
-        let queue = self.queue().into_iter();
-        let left = queue.filter(|place| after.is_none_or(|after| *place > after));
+        let queue = self.queue(queue).into_iter();
+        let left = queue.filter(|place| after.is_none_or(|after| place > after));
         let page = left.take(usize::try_from(rows).unwrap()).map(|(at, id)| {
             let resource = self.rows[usize::try_from(id).unwrap()]
                 .arrival
@@ -162,8 +196,9 @@ impl Steps for Transaction {
                 .resource
                 .clone();
             let earlier = resource.as_ref().and_then(|of| self.earlier(id, of));
+            let later_runs = resource.as_ref().is_some_and(|of| self.later_runs(id, of));
             let (kind, name) = resource.unzip();
-            (at, id, kind, name, earlier)
+            (at, id, kind, name, earlier, later_runs)
         });
         Ok(page.collect())
     }
@@ -175,7 +210,7 @@ impl Steps for Transaction {
         Ok(())
     }
 
-    async fn claim(&mut self, ids: &[i64], lease: Duration) -> Result<Vec<Claim>, BoxError> {
+    async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
         let (now, mut claims) = (self.now, Vec::new());
         let order = self.order.unwrap_or_default();
         for id in ids {
@@ -183,13 +218,34 @@ impl Steps for Transaction {
             row.state = EventState::Running;
             row.attempts += 1;
             row.token += 1;
-            row.lease_until = now + micros(lease);
+            (row.renewed_at, row.lease_until) = (now, now + micros(terms.lease));
+            (row.worker, row.group) = (Some(terms.worker), terms.group);
             let claim = claim(*id, row);
             let attempt = claim.attempts;
             self.change(claim.lease, What::Claimed { attempt, order });
             claims.push(claim);
         }
         Ok(claims)
+    }
+}
+
+fn running_of(id: i64, row: &Row, now: i64) -> Running {
+    let length = u64::try_from(row.lease_until - row.renewed_at).unwrap();
+    let renewed = i128::from(row.renewed_at) * 1_000;
+    let renewed_at = OffsetDateTime::from_unix_timestamp_nanos(renewed).unwrap();
+    let token = row.token;
+    Running {
+        stamped: Stamped {
+            lease: Lease { id, token },
+            renewed_at,
+        },
+        length: Duration::from_micros(length),
+        worker: row.worker,
+        attempts: row.attempts,
+        group: row.group,
+        is_expired: row.lease_until < now,
+        key: row.arrival.key.clone(),
+        event_type: None,
     }
 }
 

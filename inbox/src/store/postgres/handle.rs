@@ -4,6 +4,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, Transaction};
 use tokio::time::timeout;
 
+use super::floors::Floors;
 use super::{BEGIN, PostgresSteps, PostgresStore};
 use crate::error::BoxError;
 use crate::failure::Failure;
@@ -37,7 +38,9 @@ impl PostgresStore {
                 .execute(&mut *tx)
                 .await?;
             let done = [(lease, Verdict::Done)];
-            let lost = PostgresSteps::new(&mut tx).settle(&done).await;
+            let lost = PostgresSteps::new(&mut tx, Floors::NONE)
+                .settle(&done)
+                .await;
             if !lost.map_err(Failure::retry)?.is_empty() {
                 return Ok(Outcome::Lost);
             }

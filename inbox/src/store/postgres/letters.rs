@@ -44,8 +44,8 @@ impl PostgresStore {
         self.change_dead(
             ids,
             "UPDATE ptolemy_inbox
-             SET state = 'waiting', run_at = now(), attempts = 0, malformed = FALSE,
-                 finished_at = NULL
+             SET state = 'waiting', run_at = now(), written_at = now(), queue = 'again', attempts = 0,
+                 malformed = FALSE, postponed = FALSE, finished_at = NULL
              WHERE id IN (SELECT id FROM ptolemy_inbox
                           WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
                           ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)

@@ -57,6 +57,7 @@ impl PostgresStore {
             pool,
             transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
             max_transactions: transactions,
+            floors: std::sync::Mutex::new(super::floors::Floors::NONE),
         }
     }
 }

@@ -8,20 +8,23 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
 
+use super::floors::Floors;
 use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::store::choice::{Due, Resource};
-use crate::store::steps::{EXPIRED_PER_TURN, Steps};
-use crate::turn::{Claim, Lease, Verdict};
+use crate::store::choice::Due;
+use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
+use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
+    /// Where the queues begin.
+    pub(super) floors: Floors,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection) -> Self {
-        Self { tx }
+    pub(super) fn new(tx: &'t mut PgConnection, floors: Floors) -> Self {
+        Self { tx, floors }
     }
 }
 
@@ -38,10 +41,16 @@ impl Steps for PostgresSteps<'_> {
                  last_error = CASE WHEN settled.state <> 'done'
                                    THEN coalesce(settled.error, last_error) END,
                  malformed = settled.malformed,
-                 attempts = attempts - (NOT settled.counts)::int
+                 attempts = attempts - (NOT settled.counts)::int,
+                 written_at = now(),
+                 crash_group = CASE WHEN settled.queue IS NULL THEN inbox.crash_group
+                                    ELSE settled.crash_group END,
+                 queue = coalesce(settled.queue, inbox.queue),
+                 postponed = settled.postponed
              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[], $5::bool[],
-                         $6::text[], $7::bool[], $8::bool[])
-                  AS settled (id, token, state, delay, is_end, error, malformed, counts)
+                         $6::text[], $7::bool[], $8::bool[], $9::text[], $10::int[], $11::bool[])
+                  AS settled (id, token, state, delay, is_end, error, malformed, counts, queue,
+                              crash_group, postponed)
              WHERE inbox.id = settled.id AND inbox.lease_token = settled.token
                AND inbox.state = 'running'
              RETURNING inbox.id",
@@ -56,6 +65,15 @@ impl Steps for PostgresSteps<'_> {
         .bind(column(verdicts, |(_, verdict)| verdict.error()))
         .bind(column(verdicts, |(_, verdict)| verdict.is_malformed()))
         .bind(column(verdicts, |(_, verdict)| verdict.counts()))
+        .bind(column(verdicts, |(_, verdict)| {
+            verdict.queue().map(Queue::as_str)
+        }))
+        .bind(column(verdicts, |(_, verdict)| {
+            verdict
+                .group()
+                .map(|group| i32::try_from(group).unwrap_or(i32::MAX))
+        }))
+        .bind(column(verdicts, |(_, verdict)| verdict.is_postponed()))
         .fetch_all(&mut *self.tx)
         .await?
         .into_iter()
@@ -94,29 +112,121 @@ impl Steps for PostgresSteps<'_> {
         Ok(lost.copied().collect())
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-        let rows: Vec<(i64, i64, i32)> = sqlx::query_as(
-            "SELECT id, lease_token, attempts FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'running' AND lease_until < now()
-             ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+    async fn mend_times(&mut self) -> Result<u64, BoxError> {
+        sqlx::query(
+            "UPDATE ptolemy_inbox
+             SET renewed_at = now(), lease_until = now() + (lease_until - renewed_at)
+             WHERE id IN (SELECT id FROM ptolemy_inbox
+                          WHERE state <> 'done' AND state = 'running'
+                            AND renewed_at > now() + make_interval(secs => $1)
+                          FOR UPDATE SKIP LOCKED)",
         )
-        .bind(EXPIRED_PER_TURN)
-        .fetch_all(&mut *self.tx)
+        .bind(MAX_AHEAD.as_secs_f64())
+        .execute(&mut *self.tx)
         .await?;
-        rows.into_iter()
-            .map(|(id, token, attempts)| Ok((Lease { id, token }, u32::try_from(attempts)?)))
-            .collect()
+        let mended = sqlx::query(
+            "UPDATE ptolemy_inbox SET run_at = now(), written_at = now()
+             WHERE id IN (SELECT id FROM ptolemy_inbox
+                          WHERE state = 'waiting' AND waits_for IS NULL
+                            AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                            AND written_at > now() + make_interval(secs => $1)
+                          LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .bind(MAX_AHEAD.as_secs_f64())
+        .bind(MENDED_PER_STEP)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(mended.rows_affected())
     }
 
-    async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
-        Ok(sqlx::query_scalar(
-            "SELECT id FROM ptolemy_inbox
-             WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= now()
-             ORDER BY run_at, id LIMIT $1 FOR UPDATE SKIP LOCKED",
+    async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
+        sqlx::query(
+            "SELECT id, lease_token, coalesce(renewed_at, 'epoch'),
+                    coalesce(extract(epoch FROM lease_until - renewed_at), 0)::float8,
+                    lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
+                    dedup_key, event_type
+             FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
+             ORDER BY lease_until LIMIT $1",
         )
-        .bind(i64::try_from(take)?)
+        .bind(RUNNING_PER_TURN)
         .fetch_all(&mut *self.tx)
-        .await?)
+        .await?
+        .iter()
+        .map(running_of)
+        .collect()
+    }
+
+    /// Locked by others means alive: they settle or renew it at this instant, or have frozen.
+    async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
+        let held: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT inbox.id, inbox.lease_token FROM ptolemy_inbox AS inbox
+             JOIN unnest($1::bigint[], $2::bigint[]) AS held (id, token)
+               ON inbox.id = held.id AND inbox.lease_token = held.token
+             WHERE inbox.state = 'running'
+               AND (NOT $3 OR coalesce(inbox.lease_until < now(), TRUE))
+             ORDER BY inbox.id FOR UPDATE OF inbox SKIP LOCKED",
+        )
+        .bind(column(leases, |lease| lease.id))
+        .bind(column(leases, |lease| lease.token))
+        .bind(expired)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let held = held.into_iter();
+        Ok(held.map(|(id, token)| Lease { id, token }).collect())
+    }
+
+    async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
+        let groups: Vec<i32> = sqlx::query_scalar(
+            "SELECT coalesce(crash_group, 1) FROM ptolemy_inbox
+             WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect'
+               AND run_at <= now()
+             ORDER BY run_at, id LIMIT $1",
+        )
+        .bind(i64::try_from(rows)?)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let groups = groups.into_iter();
+        Ok(groups
+            .map(|group| u32::try_from(group).unwrap_or(1))
+            .collect())
+    }
+
+    /// Both queues in one statement.
+    async fn due(&mut self, queues: [Queue; 2], rows: usize) -> Result<[Vec<i64>; 2], BoxError> {
+        let due: Vec<(i64, OffsetDateTime, i32)> = sqlx::query_as(
+            "WITH first AS MATERIALIZED (
+                 SELECT id, run_at FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = $1
+                   AND run_at <= now() AND run_at >= $2
+                 ORDER BY run_at, id LIMIT $5 FOR UPDATE SKIP LOCKED),
+             second AS MATERIALIZED (
+                 SELECT id, run_at FROM ptolemy_inbox
+                 WHERE $1 <> $3 AND state = 'waiting' AND waits_for IS NULL AND queue = $3
+                   AND run_at <= now() AND run_at >= $4
+                 ORDER BY run_at, id LIMIT $5 FOR UPDATE SKIP LOCKED)
+             SELECT id, run_at, 0 AS of FROM first
+             UNION ALL SELECT id, run_at, 1 FROM second
+             UNION ALL SELECT 0, now(), 2
+             ORDER BY of, run_at, id",
+        )
+        .bind(queues[0].as_str())
+        .bind(self.floors.of(queues[0]))
+        .bind(queues[1].as_str())
+        .bind(self.floors.of(queues[1]))
+        .bind(i64::try_from(rows)?)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let now = due.last().map(|(_, now, _)| *now);
+        let mut ids = [Vec::new(), Vec::new()];
+        for (of, (queue, ids)) in (0..).zip(queues.into_iter().zip(&mut ids)) {
+            let mut rows = due.iter().filter(|(.., queue)| *queue == of).peekable();
+            let front = rows.peek().map(|(_, run_at, _)| *run_at);
+            if let Some(now) = now {
+                self.floors.raise(queue, front, now);
+            }
+            ids.extend(rows.map(|(id, ..)| *id));
+        }
+        Ok(ids)
     }
 
     /// One worker at a time may choose in order: another would not see what this one is about to
@@ -136,34 +246,31 @@ impl Steps for PostgresSteps<'_> {
         Ok(locked.then_some(EventOrder::read(&order)?))
     }
 
-    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
-        Ok(sqlx::query_as(
-            "SELECT resource, resource_id FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL",
-        )
-        .fetch_all(&mut *self.tx)
-        .await?)
-    }
-
     async fn page(
         &mut self,
-        after: Option<(OffsetDateTime, i64)>,
+        queue: Queue,
+        after: Option<&(OffsetDateTime, i64)>,
         rows: i64,
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
-        let (run_at, id) = after.unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
+        let (run_at, id) = after.copied().unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
         Ok(sqlx::query_as(
             "SELECT run_at, id, resource, resource_id,
                     (SELECT max(e.id) FROM ptolemy_inbox AS e
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
-                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL)
+                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
+                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
+                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
+                       AND l.state || '' = 'running')
              FROM ptolemy_inbox AS r
-             WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= now()
+             WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
                AND (run_at, id) > ($1, $2)
              ORDER BY run_at, id LIMIT $3",
         )
         .bind(run_at)
         .bind(id)
         .bind(rows)
+        .bind(queue.as_str())
         .fetch_all(&mut *self.tx)
         .await?)
     }
@@ -201,7 +308,7 @@ impl Steps for PostgresSteps<'_> {
         Ok(())
     }
 
-    async fn claim(&mut self, ids: &[i64], lease: Duration) -> Result<Vec<Claim>, BoxError> {
+    async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
         let mut claims = sqlx::query(
             "WITH free AS MATERIALIZED (
                  SELECT id FROM ptolemy_inbox
@@ -213,13 +320,15 @@ impl Steps for PostgresSteps<'_> {
              SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_token = lease_token + 1
+                 lease_token = lease_token + 1, lease_worker = $3, crash_group = $4
              FROM free WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
                        event_type, source",
         )
         .bind(ids)
-        .bind(lease.as_secs_f64())
+        .bind(terms.lease.as_secs_f64())
+        .bind(terms.worker.number())
+        .bind(terms.group.map(|group| i32::try_from(group).unwrap_or(i32::MAX)))
         .fetch_all(&mut *self.tx)
         .await?
         .iter()
@@ -257,6 +366,25 @@ impl PostgresSteps<'_> {
         .fetch_all(&mut *self.tx)
         .await?)
     }
+}
+
+fn running_of(row: &PgRow) -> Result<Running, BoxError> {
+    let (id, token) = (row.try_get(0)?, row.try_get(1)?);
+    let length = Duration::try_from_secs_f64(row.try_get(3)?);
+    let group: Option<i32> = row.try_get(6)?;
+    Ok(Running {
+        stamped: Stamped {
+            lease: Lease { id, token },
+            renewed_at: row.try_get(2)?,
+        },
+        length: length.unwrap_or_default(),
+        worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
+        attempts: u32::try_from(row.try_get::<i32, _>(5)?)?,
+        group: group.map(u32::try_from).transpose()?,
+        is_expired: row.try_get(7)?,
+        key: row.try_get(8)?,
+        event_type: row.try_get(9)?,
+    })
 }
 
 fn claim_of(row: &PgRow) -> Result<Claim, BoxError> {

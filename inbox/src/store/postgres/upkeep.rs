@@ -3,44 +3,60 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
+use time::OffsetDateTime;
 
 use super::{ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{Pruning, ROWS_PER_CALL};
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 /// Nothing in the table is older, and PostgreSQL can subtract it from the time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let counts: Vec<(String, i64)> = sqlx::query_as(
-            // One by one, so that the index is used also before the table was analyzed; SQLite
+        let mut tx = self.begin().await?;
+        let counts = sqlx::query_as(
+            // One by one, so that the indexes are used also before the table was analyzed; SQLite
             // plans without statistics.
-            "SELECT state, (SELECT count(*) FROM ptolemy_inbox AS inbox
-                            WHERE inbox.state <> 'done' AND inbox.state = counted.state)
-             FROM (VALUES ('waiting'), ('running'), ('dead')) AS counted (state)",
+            "SELECT (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at <= now()),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                       AND NOT postponed),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                       AND postponed),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state <> 'done' AND state = 'running'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
         )
-        .fetch_all(&self.pool)
+        .fetch_one(&mut *tx)
         .await?;
+        // The front of each queue by itself, for which the index is made.
         let oldest: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM now() - received_at)::float8 FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'waiting' ORDER BY id LIMIT 1",
+            "SELECT extract(epoch FROM now() - min(front))::float8
+             FROM (VALUES ('first'), ('again'), ('suspect')) AS of (queue),
+                  LATERAL (SELECT min(run_at) FROM ptolemy_inbox AS inbox
+                           WHERE state = 'waiting' AND waits_for IS NULL
+                             AND inbox.queue = of.queue) AS oldest (front)
+             WHERE front <= now()",
         )
-        .fetch_optional(&self.pool)
+        .fetch_one(&mut *tx)
         .await?;
-        let malformed: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Stats::new(&counts, malformed, oldest.map(time::Duration::seconds_f64))
+        tx.rollback().await?;
+        Stats::new(counts, oldest.map(time::Duration::seconds_f64))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut tx = self.begin().await?;
-        let pruned = prune(&mut tx, older_than).await?;
+        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc()).await?;
         tx.commit().await?;
         Ok(pruned)
     }
@@ -53,8 +69,11 @@ impl PostgresStore {
         let mut tx = self.begin().await?;
         // The row is locked until the end: another worker finds it locked, or the time moved.
         let row: Option<bool> = sqlx::query_scalar(
-            "SELECT prune_at <= now() FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
+            // One that is further ahead was written by a clock that was ahead.
+            "SELECT prune_at <= now() OR prune_at > now() + make_interval(secs => $1)
+             FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
         )
+        .bind((2 * PRUNE_INTERVAL).as_secs_f64())
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = row else {
@@ -63,7 +82,7 @@ impl PostgresStore {
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, older_than).await?;
+        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc()).await?;
         sqlx::query(
             "UPDATE ptolemy_inbox_settings SET prune_at = now() + make_interval(secs => $1)",
         )
@@ -91,18 +110,16 @@ impl PostgresStore {
             .execute(&mut *tx)
             .await?;
         let before = stored_order(&mut tx).await?;
-        if before != Some(order) {
-            sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
-                .bind(order.as_str())
+        // Also if it is set already: a commit that writes nothing would not wait until the first one
+        // is safe.
+        sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
+            .bind(order.as_str())
+            .execute(&mut *tx)
+            .await?;
+        if before != Some(order) && order == EventOrder::AsDue {
+            sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL")
                 .execute(&mut *tx)
                 .await?;
-            if order == EventOrder::AsDue {
-                sqlx::query(
-                    "UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL",
-                )
-                .execute(&mut *tx)
-                .await?;
-            }
         }
         tx.commit().await?;
         Ok(before)
@@ -118,16 +135,52 @@ async fn stored_order(connection: &mut PgConnection) -> Result<Option<EventOrder
     order.map(|order| EventOrder::read(&order)).transpose()
 }
 
-async fn prune(connection: &mut PgConnection, older_than: Duration) -> Result<u64, BoxError> {
+/// Counts ages by the earlier one of the server's clock and this host's: a row that is taken for old
+/// is removed, and what it was is forgotten.
+async fn prune(
+    connection: &mut PgConnection,
+    older_than: Duration,
+    host: OffsetDateTime,
+) -> Result<u64, BoxError> {
     let pruned = sqlx::query(
         "DELETE FROM ptolemy_inbox
          WHERE id IN (SELECT id FROM ptolemy_inbox
-                      WHERE state = 'done' AND finished_at < now() - make_interval(secs => $1)
+                      WHERE state = 'done'
+                        AND finished_at < least(now(), $3) - make_interval(secs => $1)
                       ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     )
     .bind(older_than.min(MAX_AGE).as_secs_f64())
     .bind(ROWS_PER_CALL)
+    .bind(host)
     .execute(connection)
     .await?;
     Ok(pruned.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs postgres"]
+    async fn rows_are_as_old_as_the_earlier_clock_says() {
+        let server = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").expect("a server's URL");
+        let pool = sqlx::PgPool::connect(&server).await.unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TEMPORARY TABLE ptolemy_inbox (id BIGINT, state TEXT, finished_at TIMESTAMPTZ);
+             INSERT INTO ptolemy_inbox VALUES (1, 'done', now() - interval '40 days')",
+        )
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        let (now, day) = (OffsetDateTime::now_utc(), Duration::from_secs(24 * 60 * 60));
+        for (host, pruned) in [
+            (now - 11 * day, 0),
+            // The server's clock is the earlier one.
+            (now + 3_650 * day, 1),
+        ] {
+            assert_eq!(prune(&mut tx, 30 * day, host).await.unwrap(), pruned);
+        }
+    }
 }

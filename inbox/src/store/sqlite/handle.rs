@@ -23,6 +23,9 @@ impl SqliteStore {
             Ok(writer) => writer,
             Err(error) => return Outcome::NotBegun(error.into()),
         };
+        if let Err(lost) = self.watch.check() {
+            return Outcome::NotBegun(lost);
+        }
         let mut tx = match begin_held(&mut writer, lease).await {
             Ok(Some(tx)) => tx,
             Ok(None) => return Outcome::Lost,

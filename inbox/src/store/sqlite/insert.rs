@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::upkeep::make_commit_sync;
 use super::{SqliteStore, clock};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
@@ -33,6 +34,9 @@ impl SqliteStore {
         for arrivals in missing.chunks(ROWS_PER_STATEMENT) {
             insert(arrivals, &now).build().execute(&mut *tx).await?;
         }
+        if missing.is_empty() {
+            make_commit_sync(&mut tx).await?;
+        }
         tx.commit().await?;
         answers(arrivals, &added, &states).ok_or_else(|| PRUNED_MEANWHILE.into())
     }
@@ -43,7 +47,8 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
         // FAIL, since for the usual ABORT each statement keeps a journal, in a file if it is long;
         // here whatever fails ends the transaction.
         "INSERT OR FAIL INTO ptolemy_inbox
-             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at, body) ",
+             (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at,
+              written_at, body) ",
     );
     query.push_values(arrivals, |mut row, arrival| {
         let Arrival { labels, body, .. } = arrival;
@@ -53,6 +58,7 @@ fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
             .push_bind(labels.event_id.clone())
             .push_bind(labels.kind().map(str::to_owned))
             .push_bind(labels.resource_id().map(str::to_owned))
+            .push_bind(now.to_owned())
             .push_bind(now.to_owned())
             .push_bind(now.to_owned())
             .push_bind(body.to_vec());

@@ -44,8 +44,8 @@ impl SqliteStore {
         self.change_dead(
             ids,
             "UPDATE ptolemy_inbox
-             SET state = 'waiting', run_at = ?1, attempts = 0, malformed = FALSE,
-                 finished_at = NULL
+             SET state = 'waiting', run_at = ?1, written_at = ?1, queue = 'again', attempts = 0,
+                 malformed = FALSE, postponed = FALSE, finished_at = NULL
              WHERE id IN (SELECT id FROM ptolemy_inbox
                           WHERE state <> 'done' AND state = 'dead' AND id > ?2 AND id <= ?3
                           ORDER BY id LIMIT ?4)

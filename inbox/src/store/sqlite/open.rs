@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
-use super::{SqliteStore, code};
+use super::watch::Watch;
+use super::{SqliteStore, code, file};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
 
@@ -18,35 +19,35 @@ const VERSIONS: &[&str] = &[include_str!("../../../migrations/sqlite/1_inbox.sql
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// To how many bytes SQLite cuts its log when it begins it anew. It is longer than usual logs, so
+/// that they are overwritten in place.
+const MAX_LOG_BYTES: &str = "16777216";
+
 /// SQLite has one writer; the other connections are for what only reads.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
 impl SqliteStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        // What the URL says of creating the file counts; without a word, it is created.
-        let says_how = url
-            .split_once('?')
-            .is_some_and(|(_, query)| query.contains("mode="));
         let options = options(url)?;
-        let pool = connect(if says_how {
-            options
-        } else {
-            options.create_if_missing(true)
-        })
-        .await?;
+        file::prepare(url, &options, file::is_to_be_created(url))?;
+        // A file that is missing from here on was removed.
+        let pool = connect(options.create_if_missing(false)).await?;
+        file::must_be_writable(&pool).await?;
         write_ahead(&pool).await?;
-        let mut store = Self::open(pool).await?;
+        let mut store = Self::open_writable(pool, OffsetDateTime::now_utc).await?;
         store.keep_writer = true;
         Ok(store)
     }
 
     /// Creates nothing and changes no setting of the file.
     pub(crate) async fn open_existing(url: &str) -> Result<Self, ConnectError> {
-        let pool = connect(options(url)?.create_if_missing(false)).await?;
+        let options = options(url)?;
+        file::prepare(url, &options, false)?;
+        let pool = connect(options.create_if_missing(false)).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
         must_be_durable(&pool).await?;
-        let mut store = Self::on(pool, OffsetDateTime::now_utc);
+        let mut store = Self::on(pool, OffsetDateTime::now_utc).await;
         store.keep_writer = true;
         Ok(store)
     }
@@ -59,9 +60,17 @@ impl SqliteStore {
         pool: SqlitePool,
         host: fn() -> OffsetDateTime,
     ) -> Result<Self, ConnectError> {
+        file::must_be_writable(&pool).await?;
+        Self::open_writable(pool, host).await
+    }
+
+    async fn open_writable(
+        pool: SqlitePool,
+        host: fn() -> OffsetDateTime,
+    ) -> Result<Self, ConnectError> {
         must_be_durable(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
-        let store = Self::on(pool, host);
+        let store = Self::on(pool, host).await;
         if !migrate::is_newest(version, VERSIONS) {
             let mut writer = store.writer().await.map_err(unavailable)?;
             let mut tx = writer.begin().await.map_err(unavailable)?;
@@ -71,8 +80,9 @@ impl SqliteStore {
         Ok(store)
     }
 
-    fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
+    async fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
         Self {
+            watch: Watch::start(&pool).await,
             pool,
             writer: Mutex::new(None),
             keep_writer: false,
@@ -88,16 +98,17 @@ fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
         // Without it, macOS leaves what was synced in the disk's own memory.
-        .pragma("fullfsync", "1"))
+        .pragma("fullfsync", "1")
+        .pragma("journal_size_limit", MAX_LOG_BYTES))
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, ConnectError> {
     SqlitePoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(BUSY_TIMEOUT)
-        .connect_with(options)
+        .connect_with(options.clone())
         .await
-        .map_err(unavailable)
+        .map_err(|error| file::unusable(&options, error))
 }
 
 /// The version of the tables; `None` without any. At the newest one nothing needs to be written.

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use time::OffsetDateTime;
 
 use super::clock;
 use super::upkeep::stored_order;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::store::choice::{Due, Resource};
-use crate::store::steps::{EXPIRED_PER_TURN, Steps};
-use crate::turn::{Claim, Lease, Verdict};
+use crate::store::choice::Due;
+use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
+use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct SqliteSteps<'t> {
     tx: &'t mut SqliteConnection,
@@ -61,31 +61,80 @@ impl Steps for SqliteSteps<'_> {
         Ok(lost)
     }
 
-    async fn expired(&mut self) -> Result<Vec<(Lease, u32)>, BoxError> {
-        let rows: Vec<(i64, i64, u32)> = sqlx::query_as(
-            "SELECT id, lease_token, attempts FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'running' AND lease_until < ? LIMIT ?",
+    async fn mend_times(&mut self) -> Result<u64, BoxError> {
+        self.mend_leases().await?;
+        let mended = sqlx::query(
+            "UPDATE ptolemy_inbox SET run_at = ?1, written_at = ?1
+             WHERE id IN (SELECT id FROM ptolemy_inbox
+                          WHERE state = 'waiting' AND waits_for IS NULL
+                            AND queue IN ('first', 'again', 'suspect') AND run_at > ?1
+                            AND written_at > ?2 LIMIT ?3)",
         )
         .bind(clock::text(self.now))
-        .bind(EXPIRED_PER_TURN)
-        .fetch_all(&mut *self.tx)
+        .bind(clock::text(clock::after(self.now, MAX_AHEAD)))
+        .bind(MENDED_PER_STEP)
+        .execute(&mut *self.tx)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(id, token, attempts)| (Lease { id, token }, attempts))
-            .collect())
+        Ok(mended.rows_affected())
     }
 
-    async fn due(&mut self, take: usize) -> Result<Vec<i64>, BoxError> {
+    async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
+        let now = self.now;
+        sqlx::query(
+            "SELECT id, lease_token, renewed_at, lease_until, lease_worker, attempts, crash_group,
+                    dedup_key, event_type
+             FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
+             ORDER BY lease_until LIMIT ?",
+        )
+        .bind(RUNNING_PER_TURN)
+        .fetch_all(&mut *self.tx)
+        .await?
+        .iter()
+        .map(|row| running_of(row, now))
+        .collect()
+    }
+
+    /// No other writer can have a row.
+    async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
+        let mut held = Vec::new();
+        for Lease { id, token } in leases {
+            let holds: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
+                                WHERE id = ? AND lease_token = ? AND state = 'running'
+                                  AND (NOT ? OR coalesce(lease_until, '') < ?))",
+            )
+            .bind(id)
+            .bind(token)
+            .bind(expired)
+            .bind(clock::text(self.now))
+            .fetch_one(&mut *self.tx)
+            .await?;
+            let (id, token) = (*id, *token);
+            held.extend(holds.then_some(Lease { id, token }));
+        }
+        Ok(held)
+    }
+
+    async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
         Ok(sqlx::query_scalar(
-            "SELECT id FROM ptolemy_inbox
-             WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= ?
+            "SELECT coalesce(crash_group, 1) FROM ptolemy_inbox
+             WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect' AND run_at <= ?
              ORDER BY run_at, id LIMIT ?",
         )
         .bind(clock::text(self.now))
-        .bind(i64::try_from(take)?)
+        .bind(i64::try_from(rows)?)
         .fetch_all(&mut *self.tx)
         .await?)
+    }
+
+    async fn due(&mut self, queues: [Queue; 2], rows: usize) -> Result<[Vec<i64>; 2], BoxError> {
+        let first = self.due_in(queues[0], rows).await?;
+        let second = if queues[0] == queues[1] {
+            Vec::new()
+        } else {
+            self.due_in(queues[1], rows).await?
+        };
+        Ok([first, second])
     }
 
     /// Always an answer: another worker that chooses would have the write lock.
@@ -93,28 +142,24 @@ impl Steps for SqliteSteps<'_> {
         Ok(Some(stored_order(self.tx).await?.unwrap_or_default()))
     }
 
-    async fn busy(&mut self) -> Result<Vec<Resource>, BoxError> {
-        Ok(sqlx::query_as(
-            "SELECT resource, resource_id FROM ptolemy_inbox
-             WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL",
-        )
-        .fetch_all(&mut *self.tx)
-        .await?)
-    }
-
     async fn page(
         &mut self,
-        after: Option<(String, i64)>,
+        queue: Queue,
+        after: Option<&(String, i64)>,
         rows: i64,
     ) -> Result<Vec<Due<String>>, BoxError> {
-        let (run_at, id) = after.unwrap_or_default();
+        let (run_at, id) = after.map_or(("", 0), |(run_at, id)| (run_at, *id));
         Ok(sqlx::query_as(
             "SELECT run_at, id, resource, resource_id,
                     (SELECT max(e.id) FROM ptolemy_inbox AS e
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
-                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL)
+                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
+                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
+                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
+                       AND l.state || '' = 'running')
              FROM ptolemy_inbox AS r
-             WHERE state = 'waiting' AND waits_for IS NULL AND run_at <= ?1
+             WHERE state = 'waiting' AND waits_for IS NULL AND queue = ?5 AND run_at <= ?1
                AND (run_at, id) > (?2, ?3)
              ORDER BY run_at, id LIMIT ?4",
         )
@@ -122,6 +167,7 @@ impl Steps for SqliteSteps<'_> {
         .bind(run_at)
         .bind(id)
         .bind(rows)
+        .bind(queue.as_str())
         .fetch_all(&mut *self.tx)
         .await?)
     }
@@ -137,11 +183,10 @@ impl Steps for SqliteSteps<'_> {
         Ok(())
     }
 
-    async fn claim(&mut self, ids: &[i64], lease: Duration) -> Result<Vec<Claim>, BoxError> {
-        let until = clock::text(clock::after(self.now, lease));
+    async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
         let mut claims = Vec::new();
         for id in ids {
-            claims.push(self.claim_one(*id, &until).await?);
+            claims.push(self.claim_one(*id, terms).await?);
         }
         Ok(claims)
     }
@@ -160,7 +205,9 @@ impl SqliteSteps<'_> {
             "UPDATE ptolemy_inbox
              SET state = ?1, run_at = coalesce(?2, run_at), finished_at = ?3, lease_until = NULL,
                  last_error = CASE WHEN ?1 = 'done' THEN NULL ELSE coalesce(?4, last_error) END,
-                 malformed = ?5, attempts = attempts - ?6
+                 malformed = ?5, attempts = attempts - ?6, written_at = ?9,
+                 crash_group = CASE WHEN ?10 IS NULL THEN crash_group ELSE ?11 END,
+                 queue = coalesce(?10, queue), postponed = ?12
              WHERE id = ?7 AND lease_token = ?8 AND state = 'running'",
         )
         .bind(verdict.state().as_str())
@@ -171,6 +218,10 @@ impl SqliteSteps<'_> {
         .bind(!verdict.counts())
         .bind(id)
         .bind(token)
+        .bind(clock::text(self.now))
+        .bind(verdict.queue().map(Queue::as_str))
+        .bind(verdict.group())
+        .bind(verdict.is_postponed())
         .execute(&mut *self.tx)
         .await?;
         if settled.rows_affected() == 0 {
@@ -197,16 +248,49 @@ impl SqliteSteps<'_> {
         .await?)
     }
 
-    async fn claim_one(&mut self, id: i64, until: &str) -> Result<Claim, BoxError> {
+    /// Starts the leases again that were written by a clock that was ahead.
+    async fn mend_leases(&mut self) -> Result<(), BoxError> {
+        let limit = clock::after(self.now, MAX_AHEAD);
+        for running in self.running().await? {
+            if running.stamped.renewed_at <= limit {
+                continue;
+            }
+            sqlx::query("UPDATE ptolemy_inbox SET renewed_at = ?, lease_until = ? WHERE id = ?")
+                .bind(clock::text(self.now))
+                .bind(clock::text(clock::after(self.now, running.length)))
+                .bind(running.stamped.lease.id)
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn due_in(&mut self, queue: Queue, rows: usize) -> Result<Vec<i64>, BoxError> {
+        Ok(sqlx::query_scalar(
+            "SELECT id FROM ptolemy_inbox
+             WHERE state = 'waiting' AND waits_for IS NULL AND queue = ? AND run_at <= ?
+             ORDER BY run_at, id LIMIT ?",
+        )
+        .bind(queue.as_str())
+        .bind(clock::text(self.now))
+        .bind(i64::try_from(rows)?)
+        .fetch_all(&mut *self.tx)
+        .await?)
+    }
+
+    async fn claim_one(&mut self, id: i64, terms: Terms) -> Result<Claim, BoxError> {
         let row = sqlx::query(
             "UPDATE ptolemy_inbox
              SET state = 'running', attempts = attempts + 1, started_at = ?1, renewed_at = ?1,
-                 lease_until = ?2, lease_token = lease_token + 1
-             WHERE id = ?3
+                 lease_until = ?2, lease_token = lease_token + 1, lease_worker = ?3,
+                 crash_group = ?4
+             WHERE id = ?5
              RETURNING lease_token, dedup_key, attempts, received_at, body, event_type, source",
         )
         .bind(clock::text(self.now))
-        .bind(until)
+        .bind(clock::text(clock::after(self.now, terms.lease)))
+        .bind(terms.worker.number())
+        .bind(terms.group)
         .bind(id)
         .fetch_one(&mut *self.tx)
         .await?;
@@ -222,4 +306,26 @@ impl SqliteSteps<'_> {
             source: row.try_get(6)?,
         })
     }
+}
+
+fn running_of(row: &SqliteRow, now: OffsetDateTime) -> Result<Running, BoxError> {
+    let (id, token) = (row.try_get(0)?, row.try_get(1)?);
+    let time = |text: Option<&str>| match text {
+        Some(text) => clock::parse(text),
+        None => Ok(OffsetDateTime::UNIX_EPOCH),
+    };
+    let (renewed_at, until) = (time(row.try_get(2)?)?, time(row.try_get(3)?)?);
+    Ok(Running {
+        stamped: Stamped {
+            lease: Lease { id, token },
+            renewed_at,
+        },
+        length: (until - renewed_at).try_into().unwrap_or_default(),
+        worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
+        attempts: row.try_get(5)?,
+        group: row.try_get(6)?,
+        is_expired: until < now,
+        key: row.try_get(7)?,
+        event_type: row.try_get(8)?,
+    })
 }

@@ -9,37 +9,57 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{Pruning, ROWS_PER_CALL};
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 impl SqliteStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let mut connection = self.pool.acquire().await?;
-        let now = self.now(&mut connection).await?;
-        let counts: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT state, count(*) FROM ptolemy_inbox WHERE state <> 'done' GROUP BY state",
+        let mut tx = self.pool.begin().await?;
+        let now = self.now(&mut tx).await?;
+        let counts = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at <= ?1),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1
+                       AND NOT postponed),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state = 'waiting' AND waits_for IS NULL
+                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1 AND postponed),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
+                    (SELECT count(*) FROM ptolemy_inbox
+                     WHERE state <> 'done' AND state = 'running'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
         )
-        .fetch_all(&mut *connection)
+        .bind(clock::text(now))
+        .fetch_one(&mut *tx)
         .await?;
+        // The front of each queue by itself, for which the index is made.
         let oldest: Option<String> = sqlx::query_scalar(
-            "SELECT received_at FROM ptolemy_inbox WHERE state <> 'done' AND state = 'waiting'
-             ORDER BY id LIMIT 1",
+            "SELECT min(run_at) FROM (
+                 SELECT min(run_at) AS run_at FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
+                 UNION ALL
+                 SELECT min(run_at) FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'again'
+                 UNION ALL
+                 SELECT min(run_at) FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect')
+             WHERE run_at <= ?",
         )
-        .fetch_optional(&mut *connection)
+        .bind(clock::text(now))
+        .fetch_one(&mut *tx)
         .await?;
         let oldest = oldest.map(|oldest| clock::parse(&oldest)).transpose()?;
-        let malformed: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed",
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        Stats::new(&counts, malformed, oldest.map(|oldest| now - oldest))
+        Stats::new(counts, oldest.map(|oldest| now - oldest))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
-        let now = self.now(&mut tx).await?;
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let _now = self.now(&mut tx).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         tx.commit().await?;
         Ok(pruned)
     }
@@ -54,15 +74,18 @@ impl SqliteStore {
         let now = self.now(&mut tx).await?;
         // The write lock keeps every other worker out, so it is enough to look.
         let due: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings WHERE prune_at <= ?)",
+            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings
+                            WHERE prune_at <= ? OR prune_at > ?)",
         )
         .bind(clock::text(now))
+        // It was written by a clock that was ahead.
+        .bind(clock::text(clock::after(now, 2 * PRUNE_INTERVAL)))
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, now, older_than).await?;
+        let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
             .bind(clock::text(clock::after(now, Pruning::pause_after(pruned))))
             .execute(&mut *tx)
@@ -83,7 +106,9 @@ impl SqliteStore {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let before = stored_order(&mut tx).await?;
-        if before != Some(order) {
+        if before == Some(order) {
+            make_commit_sync(&mut tx).await?;
+        } else {
             sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
                 .bind(order.as_str())
                 .execute(&mut *tx)
@@ -98,6 +123,21 @@ impl SqliteStore {
         }
         tx.commit().await?;
         Ok(before)
+    }
+}
+
+/// Makes the commit of a transaction that has nothing to write sync the file.
+///
+/// The rows that it has read may not be synced: SQLite shows them after their writer was killed
+/// between writing and syncing. A commit that writes syncs the whole log, also what other processes
+/// wrote to it. SQLite does not write a row that would not change, so a number goes up.
+pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Result<(), BoxError> {
+    let written = sqlx::query("UPDATE ptolemy_inbox_settings SET commits = commits + 1")
+        .execute(connection)
+        .await?;
+    match written.rows_affected() {
+        0 => Err("the inbox's settings are gone".into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,228 @@
+//! What becomes of events whose workers are gone, and which of them run together next.
+//!
+//! A process that dies takes all of its events with it, and one of them may be the reason. So an
+//! event that ran beside others is not charged with an attempt: it becomes a suspect. Suspects run
+//! without other events beside them, at most half as many together as at the crash; each further
+//! crash halves those that were there again, until the one that is the reason runs alone. From
+//! then on each crash is an attempt of it, and after the last one it is dead. Those that did not
+//! crash again have ended, and are no suspects any more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::retry::Retry;
+use crate::turn::{LEASE_EXPIRED, Running, Upkeep, Verdict, WorkerId};
+
+/// Returns those that have lost their worker, with what becomes of them.
+pub(super) fn crashes(
+    running: &[Running],
+    upkeep: &Upkeep<'_>,
+    worker: WorkerId,
+    retry: &Retry,
+) -> Vec<(Running, Verdict)> {
+    let silent = running
+        .iter()
+        .filter(|one| upkeep.silent.contains(&one.stamped));
+    let (own, others): (Vec<_>, Vec<_>) = silent.partition(|one| one.worker == Some(worker));
+    let gone: Vec<_> = others.into_iter().filter(|one| one.is_expired).collect();
+    let mut together = HashMap::<_, u32>::new();
+    for one in &gone {
+        *together.entry(process(one)).or_default() += 1;
+    }
+    let crashed = gone.into_iter().map(|one| {
+        let together = together.get(&process(one)).copied().unwrap_or(1);
+        (one.clone(), verdict(one, together, retry))
+    });
+    // Taken in a turn whose answer was lost: its handler never began. It must be silent too, since this
+    // turn may be late, and what it says of the tasks outdated.
+    let never_begun = own
+        .into_iter()
+        .filter(|one| !upkeep.held.contains(&one.stamped.lease));
+    let delay = Duration::ZERO;
+    let returned = never_begun.map(|one| (one.clone(), Verdict::Returned { delay }));
+    crashed.chain(returned).collect()
+}
+
+fn process(one: &Running) -> Option<i64> {
+    one.worker.map(WorkerId::process)
+}
+
+/// What becomes of an event whose worker died with so many events.
+fn verdict(one: &Running, together: u32, retry: &Retry) -> Verdict {
+    if together == 1 || one.group == Some(1) {
+        return match retry.after(one.attempts) {
+            Some(delay) => Verdict::Crashed {
+                delay,
+                group: 1,
+                alone: true,
+            },
+            None => Verdict::after(None, LEASE_EXPIRED.to_owned()),
+        };
+    }
+    let group = one.group.unwrap_or(u32::MAX).min(together);
+    Verdict::Crashed {
+        delay: Duration::ZERO,
+        group: (group / 2).max(1),
+        alone: false,
+    }
+}
+
+/// How many of these run together: the first ones, as many as each of them allows, or as many as
+/// `at_least` if that is more.
+///
+/// `at_least` is twice the size of a group that has just ended well. It lets suspects that were
+/// halved often, and are innocent, end in a few groups and not one by one.
+pub(super) fn group_size(groups: &[u32], at_least: usize) -> usize {
+    let mut size = 0;
+    let mut allowed = usize::MAX;
+    for group in groups {
+        allowed = allowed.min(usize::try_from(*group).unwrap_or(usize::MAX).max(at_least));
+        if size >= allowed.max(1) {
+            break;
+        }
+        size += 1;
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::turn::{Lease, Stamped};
+
+    const RETRY: Retry = Retry {
+        attempts: 3,
+        first: Duration::ZERO,
+        longest: Duration::ZERO,
+    };
+
+    fn running(id: i64, worker: WorkerId) -> Running {
+        Running {
+            stamped: Stamped {
+                lease: Lease { id, token: 1 },
+                renewed_at: OffsetDateTime::UNIX_EPOCH,
+            },
+            length: Duration::from_secs(30),
+            worker: Some(worker),
+            attempts: 1,
+            group: None,
+            is_expired: true,
+            key: id.to_string(),
+            event_type: None,
+        }
+    }
+
+    fn me() -> WorkerId {
+        WorkerId::of(1, 1)
+    }
+
+    fn all(running: &[Running]) -> Vec<(i64, Verdict)> {
+        let silent: Vec<_> = running.iter().map(|one| one.stamped).collect();
+        let upkeep = Upkeep {
+            held: &[],
+            silent: &silent,
+        };
+        let crashed = crashes(running, &upkeep, me(), &RETRY).into_iter();
+        crashed
+            .map(|(one, verdict)| (one.stamped.lease.id, verdict))
+            .collect()
+    }
+
+    fn crashed(group: u32, alone: bool) -> Verdict {
+        let delay = Duration::ZERO;
+        Verdict::Crashed {
+            delay,
+            group,
+            alone,
+        }
+    }
+
+    #[test]
+    fn those_that_died_together_are_halved_by_process_and_keep_their_attempts() {
+        let here = [0, 1].map(|worker| WorkerId::of(2, worker));
+        let mut set: Vec<_> = (0..5).map(|id| running(id, here[0])).collect();
+        // Another worker of the same process, and one of another process.
+        set.push(running(5, here[1]));
+        set.push(running(6, WorkerId::of(3, 0)));
+        let crashed_so = all(&set);
+        assert_eq!(
+            crashed_so[..6],
+            [0, 1, 2, 3, 4, 5].map(|id| (id, crashed(3, false)))
+        );
+        assert_eq!(crashed_so[6], (6, crashed(1, true)));
+        assert!(!crashed(3, false).counts() && crashed(1, true).counts());
+    }
+
+    #[test]
+    fn a_suspect_is_halved_again_and_one_that_ran_alone_is_charged() {
+        let other = WorkerId::of(2, 0);
+        let mut set = [0, 1, 2].map(|id| running(id, other));
+        set[0].group = Some(2);
+        // It was a group by itself, beside two that had survived theirs.
+        set[1].group = Some(1);
+        set[2].group = Some(32);
+        assert_eq!(
+            all(&set),
+            [
+                (0, crashed(1, false)),
+                (1, crashed(1, true)),
+                (2, crashed(1, false)),
+            ]
+        );
+        let mut last = running(0, other);
+        last.attempts = 3;
+        assert_eq!(all(&[last])[0].1.error(), Some(LEASE_EXPIRED));
+    }
+
+    #[test]
+    fn a_lease_that_is_not_expired_or_not_silent_is_left_alone() {
+        let other = WorkerId::of(2, 0);
+        let mut alive = running(0, other);
+        alive.is_expired = false;
+        assert_eq!(all(&[alive]), []);
+        let renewed = running(1, other);
+        let seen = Stamped {
+            renewed_at: OffsetDateTime::UNIX_EPOCH - time::Duration::SECOND,
+            ..renewed.stamped
+        };
+        let upkeep = Upkeep {
+            held: &[],
+            silent: &[seen],
+        };
+        assert!(crashes(&[renewed], &upkeep, me(), &RETRY).is_empty());
+    }
+
+    #[test]
+    fn a_worker_never_takes_what_its_tasks_hold_and_returns_what_none_does() {
+        let (held, forgotten) = (running(0, me()), running(1, me()));
+        let begun_since = running(2, me());
+        let silent = [held.stamped, forgotten.stamped];
+        let upkeep = Upkeep {
+            held: &[held.stamped.lease],
+            silent: &silent,
+        };
+        let crashed = crashes(&[held, forgotten, begun_since], &upkeep, me(), &RETRY);
+        assert_eq!(crashed.len(), 1);
+        let delay = Duration::ZERO;
+        assert_eq!(crashed[0].0.stamped.lease.id, 1);
+        assert_eq!(crashed[0].1, Verdict::Returned { delay });
+    }
+
+    #[test]
+    fn a_group_is_as_large_as_each_of_its_suspects_allows() {
+        for (groups, at_least, size) in [
+            (&[][..], 0, 0),
+            (&[1, 1, 1], 0, 1),
+            (&[32, 32, 1], 0, 2),
+            (&[4, 2, 4, 4], 0, 2),
+            (&[2, 4, 4, 4], 0, 2),
+            (&[1, 1, 1, 1, 1], 4, 4),
+            (&[8, 8, 1], 2, 2),
+            (&[0], 0, 1),
+        ] {
+            assert_eq!(group_size(groups, at_least), size, "{groups:?} {at_least}");
+        }
+    }
+}

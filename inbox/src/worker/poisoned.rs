@@ -1,0 +1,249 @@
+//! Events that kill their process, over a store in memory, on paused time: only they end up dead.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::rounds::Rounds;
+use super::{Settings, Start, Until};
+use crate::accepted::EventState;
+use crate::asked::Asked;
+use crate::outcome::Outcome;
+use crate::retry::Retry;
+use crate::store::fake::{FakeStore, What};
+use crate::turn::WorkerId;
+
+const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
+
+const RESTART: Duration = Duration::from_secs(2);
+
+struct Trial {
+    store: Arc<FakeStore>,
+    settings: Settings,
+    poisons: HashSet<String>,
+    /// When each event was handled first.
+    handled: Arc<Mutex<Vec<(String, Instant)>>>,
+    crashes: u32,
+}
+
+impl Trial {
+    fn new(events: usize, poisons: &[usize], concurrency: usize, attempts: u32) -> Self {
+        let store = Arc::new(FakeStore::default());
+        for _ in 0..events {
+            store.add(EVENT);
+        }
+        let retry = Retry {
+            attempts,
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+        };
+        let settings = Settings {
+            concurrency,
+            retry,
+            ..Settings::default()
+        };
+        Self {
+            store,
+            settings,
+            poisons: poisons.iter().map(ToString::to_string).collect(),
+            handled: Arc::default(),
+            crashes: 0,
+        }
+    }
+
+    /// Runs a process until it dies or has been idle for a while; returns whether it died.
+    async fn process(&mut self) -> bool {
+        let death = Arc::new(Notify::new());
+        let (dies, poisons) = (death.clone(), self.poisons.clone());
+        let handled = self.handled.clone();
+        let start: Arc<Start> = Arc::new(move |_, claim| {
+            let (dies, handled) = (dies.clone(), handled.clone());
+            let is_poison = poisons.contains(&claim.key);
+            Box::pin(async move {
+                if is_poison {
+                    dies.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                sleep(Duration::from_secs(1)).await;
+                handled.lock().unwrap().push((claim.key, Instant::now()));
+                Outcome::Done
+            })
+        });
+        let settings = Settings {
+            worker: WorkerId::of(self.crashes + 1, 0),
+            until: Until::Stopped,
+            ..self.settings.clone()
+        };
+        let never = Box::pin(std::future::pending());
+        let rounds = Rounds::new(self.store.clone(), settings, start, Asked::default(), never);
+        let arrived = Notify::new();
+        let ended = async {
+            while !self.store.has_all_ended() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        // A process that dies drops all of its tasks at one instant.
+        tokio::select! {
+            biased;
+            () = death.notified() => {}
+            _ = rounds.run(&arrived) => panic!("it was not to stop"),
+            () = ended => return false,
+        }
+        self.crashes += 1;
+        true
+    }
+
+    /// Restarts the process whenever it dies, until all events have ended.
+    async fn run(&mut self) {
+        while self.process().await {
+            sleep(RESTART).await;
+        }
+    }
+
+    fn check(&self) {
+        for (number, row) in self.store.rows().iter().enumerate() {
+            let is_poison = self.poisons.contains(&number.to_string());
+            if is_poison {
+                assert_eq!(row.state, EventState::Dead, "{number}");
+                assert_eq!(row.attempts, self.settings.retry.attempts);
+            } else {
+                assert_eq!(row.state, EventState::Done, "{number}");
+                // A crash that it was there at by chance is not an attempt of it.
+                assert_eq!(row.attempts, 1, "{number}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_kill_their_process_end_up_dead_and_no_other_one_does() {
+    for poisons in [&[0][..], &[63], &[5, 40], &[1, 2, 3, 4], &[0, 30, 60, 99]] {
+        for attempts in [1, 3] {
+            let mut trial = Trial::new(100, poisons, 64, attempts);
+            trial.run().await;
+            trial.check();
+            // Halvings from 64 to 1 for each poison, and its attempts.
+            let poisons = u32::try_from(poisons.len()).unwrap();
+            let bound = poisons * (7 + attempts);
+            assert!(trial.crashes <= bound, "{} crashes", trial.crashes);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_of_innocents_clears_within_a_lease() {
+    let mut trial = Trial::new(64, &[], 64, 3);
+    // It is killed again and again for another reason, until each would run alone.
+    let lease = trial.settings.lease;
+    for _ in 0..8 {
+        let killed = timeout(lease * 2, async {
+            // Ends before the handlers do.
+            let process = trial.process();
+            timeout(Duration::from_millis(900), process).await
+        });
+        assert!(killed.await.unwrap().is_err());
+        trial.crashes += 1;
+        sleep(lease * 2).await;
+    }
+    let handled = trial.handled.clone();
+    assert!(!trial.process().await);
+    let times = handled.lock().unwrap().clone();
+    let first = times.iter().map(|(_, at)| *at).min().unwrap();
+    let last = times.iter().map(|(_, at)| *at).max().unwrap();
+    assert_eq!(times.len(), 64);
+    assert!(last - first < lease, "{:?}", last - first);
+    trial.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_events_wait_for_suspects_for_a_lease_and_a_half_at_most() {
+    let mut trial = Trial::new(70, &[10], 64, 3);
+    let store = trial.store.clone();
+    let handled = trial.handled.clone();
+    let lease = trial.settings.lease;
+    let fresh = async move {
+        let mut number = store.rows().len();
+        loop {
+            sleep(Duration::from_secs(7)).await;
+            store.add(EVENT);
+            let (added, key) = (Instant::now(), number.to_string());
+            number += 1;
+            // Until it was handled, or its process died meanwhile.
+            while !handled.lock().unwrap().iter().any(|(of, _)| *of == key) {
+                sleep(Duration::from_millis(100)).await;
+                let waited = added.elapsed();
+                let rows = store.rows();
+                let row = rows.iter().find(|row| row.arrival.key == key).unwrap();
+                if row.state != EventState::Waiting || row.token > 0 {
+                    break;
+                }
+                assert!(waited < lease * 3 / 2 + RESTART, "{waited:?}");
+            }
+        }
+    };
+    let watch = tokio::spawn(fresh);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1_800) {
+        let limit = Duration::from_secs(300);
+        match timeout(limit, trial.process()).await {
+            Ok(true) => sleep(RESTART).await,
+            Ok(false) => sleep(Duration::from_secs(1)).await,
+            Err(_) => break,
+        }
+        if watch.is_finished() {
+            break;
+        }
+    }
+    assert!(!watch.is_finished(), "{:?}", watch.await);
+    watch.abort();
+    assert!(trial.crashes >= 9, "{}", trial.crashes);
+    let rows = trial.store.rows();
+    let dead: Vec<_> = rows
+        .iter()
+        .filter(|row| row.state == EventState::Dead)
+        .collect();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].arrival.key, "10");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_beside_suspects() {
+    let mut trial = Trial::new(3, &[], 8, 3);
+    let process = timeout(Duration::from_millis(900), trial.process());
+    assert!(process.await.is_err(), "all three run when it dies");
+    trial.crashes += 1;
+    let store = trial.store.clone();
+    let adds = async move {
+        // One that is there before the leases expire, and one that arrives while suspects run.
+        store.add(EVENT);
+        while store.rows()[0].token < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        store.add(EVENT);
+    };
+    let (died, ()) = tokio::join!(trial.process(), adds);
+    assert!(!died);
+    let claims = trial
+        .store
+        .changes()
+        .into_iter()
+        .filter_map(|change| match change.what {
+            What::Claimed { .. } => Some((change.lease.id, change.lease.token)),
+            _ => None,
+        });
+    // The suspects follow one by one, since the half of three is one; the last one waits for them.
+    let order = [
+        (0, 1),
+        (1, 1),
+        (2, 1),
+        (3, 1),
+        (0, 2),
+        (1, 2),
+        (2, 2),
+        (4, 1),
+    ];
+    assert_eq!(claims.collect::<Vec<_>>(), order);
+}
