@@ -57,6 +57,7 @@ pub(crate) struct Asked {
     pub(crate) at: Instant,
     pub(crate) renew: usize,
     pub(crate) take: usize,
+    pub(crate) upkeep: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -294,6 +295,7 @@ impl Store for FakeStore {
             at,
             renew: turn.renew.len(),
             take: turn.take.rows(),
+            upkeep: turn.upkeep.is_some(),
         });
         drop(turns);
         let fault = lock(&self.faults).pop_front();

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::paused::{EVENT, rounds, run, secs, taking, times, until_idle, watched};
 use super::{Settings, Start, Until};
 use crate::accepted::EventState;
+use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
 fn store_of(events: usize) -> Arc<FakeStore> {
@@ -145,6 +146,72 @@ async fn a_worker_that_is_kept_out_is_not_idle() {
     let rounds = rounds(&store, until_idle(), taking(secs(1.0)));
     assert_eq!(run(rounds, &Notify::new()).await, Until::Idle);
     assert_eq!(count(&store, EventState::Done), 1);
+}
+
+/// Turns that take longer than a third of a lease follow each other, and the loop never waits.
+#[tokio::test(start_paused = true)]
+async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
+    let store = store_of(2);
+    let settings = Settings {
+        concurrency: 2,
+        lease: secs(3.0),
+        ..Settings::default()
+    };
+    let start: Arc<Start> = Arc::new(|_, claim| {
+        let time = if claim.lease.id == 0 { 0.1 } else { 1e6 };
+        Box::pin(async move {
+            sleep(secs(time)).await;
+            Outcome::Done
+        })
+    });
+    for _ in 0..9 {
+        store.will(Fault::Takes(secs(1.5)));
+    }
+    // It takes them at 1.5 s, renews the second until 3 s, and settles the first until 4.5 s.
+    run_for(secs(5.0), &store, settings, start, &Notify::new()).await;
+    assert_eq!(count(&store, EventState::Done), 1);
+}
+
+/// Upkeep reads all that runs, so it is not part of each look.
+#[tokio::test(start_paused = true)]
+async fn a_worker_has_upkeep_every_third_of_a_lease() {
+    let store = store_of(0);
+    let settings = Settings::default();
+    let third = settings.lease / 3;
+    let start = taking(Duration::ZERO);
+    run_for(third * 7 / 2, &store, settings, start, &Notify::new()).await;
+    let (times, turns) = (times(&store), store.turns());
+    let upkeep = times.iter().zip(&turns).filter(|(_, turn)| turn.upkeep);
+    let upkeep: Vec<_> = upkeep.map(|(at, _)| at.round()).collect();
+    assert_eq!(upkeep, [0.0, 10.0, 20.0, 30.0]);
+    assert!(turns.len() > 30);
+}
+
+/// The event that ended may be one that another waited for.
+#[tokio::test(start_paused = true)]
+async fn a_worker_looks_again_when_an_event_has_ended() {
+    // It ends while the loop waits, or during the turn that renews its lease at 10 s.
+    for (ends, during_a_turn) in [(8.0, false), (10.5, true)] {
+        let store = store_of(1);
+        let settings = Settings {
+            concurrency: 2,
+            poll: secs(3_600.0),
+            ..Settings::default()
+        };
+        let adds = async {
+            sleep(secs(1.0)).await;
+            store.add(EVENT);
+            if during_a_turn {
+                store.will(Fault::Takes(secs(1.0)));
+            }
+        };
+        let arrived = Notify::new();
+        let start = taking(secs(ends));
+        let worker = run_for(secs(12.0), &store, settings, start, &arrived);
+        tokio::join!(worker, adds);
+        assert_eq!(count(&store, EventState::Done), 1, "{ends}");
+        assert_eq!(count(&store, EventState::Waiting), 0, "{ends}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
