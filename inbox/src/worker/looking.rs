@@ -61,6 +61,8 @@ async fn a_turn_takes_256_events_at_most_and_the_next_one_follows_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_looks_at_every_interval_and_at_once_for_what_arrives() {
     let store = store_of(0);
+    // That the first look takes so long does not delay the next one.
+    store.will(Fault::Takes(secs(3.0)));
     let settings = Settings {
         concurrency: 2,
         poll: secs(10.0),

@@ -168,6 +168,24 @@ async fn leases_are_renewed_every_third_of_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_repeated_and_one_that_is_slow_delays_no_other() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let faults = async {
+        sleep(secs(5.0)).await;
+        store.will(Fault::Fails);
+        store.will(Fault::Takes(secs(2.0)));
+    };
+    let rounds = rounds(&store, until_idle(), taking(secs(35.0)));
+    let arrived = Notify::new();
+    tokio::join!(run(rounds, &arrived), faults);
+    let (times, turns) = (times(&store), store.turns());
+    let renewals = times.iter().zip(&turns).filter(|(_, turn)| turn.renew > 0);
+    let renewals: Vec<_> = renewals.map(|(at, _)| (at * 10.0).round()).collect();
+    assert_eq!(renewals, [100.0, 105.0, 205.0, 305.0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more() {
     let store = Arc::new(FakeStore::default());
     for _ in 0..10 {

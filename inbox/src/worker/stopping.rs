@@ -61,9 +61,13 @@ async fn a_worker_stops_when_nothing_runs_any_more() {
     assert_eq!(it.run(taking(secs(1.0))).await, 50.0);
     assert_eq!(it.row(), (EventState::Done, 1));
 
-    let it = Stopped::new(1.0, 20.0);
-    assert_eq!(it.run(taking(secs(5.0))).await, 50.0);
+    let it = Stopped::new(1.0, 30.0);
+    assert_eq!(it.run(taking(secs(25.0))).await, 250.0);
     assert_eq!(it.row(), (EventState::Done, 1));
+    // Its lease is renewed until then, and the upkeep is left to other workers.
+    let turns = it.store.turns();
+    assert_eq!(turns.iter().filter(|turn| turn.renew > 0).count(), 2);
+    assert_eq!(turns.iter().filter(|turn| turn.upkeep).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
