@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 4] = ["accept", "duplicate", "claim", "stats"];
+const PARTS: [&str; 5] = ["accept", "duplicate", "claim", "stats", "vacuum"];
 const SENDERS: usize = 64;
 const ROUNDS: usize = 9;
 /// How many deliveries the senders share in one round.
@@ -47,6 +47,8 @@ const DELIVERIES: usize = 2_048;
 /// How many events a worker handles in one round; what the small table has.
 const EVENTS: usize = 1_000;
 const CONNECTIONS: u32 = 10;
+/// How many events are handled beside a transaction that keeps the table from being vacuumed.
+const VACUUM_EVENTS: usize = 100_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -86,6 +88,9 @@ async fn main() -> Result<()> {
         }
         if has("duplicate") {
             duplicate(server).await?;
+        }
+        if has("vacuum") && matches!(server, Server::Postgres(_)) {
+            vacuum(server, rows.min(VACUUM_EVENTS)).await?;
         }
         if has("claim") || has("stats") {
             large(server, rows, has("claim"), has("stats")).await?;
@@ -304,6 +309,41 @@ async fn large(server: &Server, rows: usize, claim: bool, stats: bool) -> Result
         table.database.drop().await?;
     }
     Ok(())
+}
+
+/// Two tables of the same size, one of them beside an idle transaction, handled in turn.
+async fn vacuum(server: &Server, rows: usize) -> Result<()> {
+    println!("\n{server}: {rows} waiting, 8 at a time, with and without an idle transaction");
+    let (held, free) = (server.database().await?, server.database().await?);
+    let inboxes = [held.inbox().await?, free.inbox().await?];
+    for database in [&held, &free] {
+        database.fill(rows, "waiting", false).await?;
+        database.analyze().await?;
+    }
+    let Database::Postgres { pool, .. } = &held else {
+        return Ok(());
+    };
+    let mut idle = pool
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await?;
+    sqlx::query("SELECT count(*) FROM ptolemy_inbox_settings")
+        .execute(&mut *idle)
+        .await?;
+    let part = rows / 10;
+    for number in 1..=10 {
+        let (held, _) = work(&inboxes[0], 8, false, part).await?;
+        let (free, _) = work(&inboxes[1], 8, false, part).await?;
+        println!(
+            "  {:>7} handled: {:>6.0} and {:>6.0} a second, {:.2}",
+            number * part,
+            1.0 / held,
+            1.0 / free,
+            free / held
+        );
+    }
+    drop(idle);
+    held.drop().await?;
+    free.drop().await
 }
 
 /// The first time that a worker goes through the rows of one resource, it marks them.

@@ -42,8 +42,8 @@ const PATH: &str = "/webhooks/ptolemy";
 /// How long a request may take; after that Ptolemy has given it up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long open requests may go on after a signal to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long open requests may go on after a signal to stop: as long as an accept may take.
+const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, FromRef)]
 struct App {

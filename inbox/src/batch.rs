@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
-use crate::error::InboxError;
+use crate::error::{InboxError, InboxErrorKind};
+use crate::reach::{ACCEPTS, Reach};
 use crate::store::Store;
 
 /// How many rows share a commit.
@@ -23,6 +24,9 @@ const ROWS_PER_COMMIT: usize = 256;
 
 /// How many bytes of bodies share a commit, unless one body alone is longer.
 const BYTES_PER_COMMIT: usize = 4 * 1024 * 1024;
+
+/// How many deliveries of a batch are tried alone in vain before the others are not tried at all.
+const MAX_REJECTED_ALONE: u32 = 32;
 
 type Answer = Result<Accepted, InboxError>;
 
@@ -56,6 +60,7 @@ pub(crate) struct Batcher {
     /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
     runtime: Handle,
     queue: Mutex<Queue>,
+    reach: Mutex<Reach>,
     /// Tells the workers of this process that something is new.
     arrived: Arc<Notify>,
 }
@@ -66,6 +71,7 @@ impl Batcher {
             store,
             runtime: Handle::current(),
             queue: Mutex::default(),
+            reach: Mutex::new(Reach::new(ACCEPTS)),
             arrived,
         }
     }
@@ -94,7 +100,7 @@ impl Batcher {
             Ok(Ok(answer)) => answer,
             // The task is gone with its runtime.
             Ok(Err(gone)) => Err(InboxError::unavailable(gone)),
-            Err(_) => Err(InboxError::timed_out(limit)),
+            Err(_) => Err(self.timed_out(limit)),
         }
     }
 
@@ -129,13 +135,8 @@ impl Batcher {
             .into_iter()
             .map(|pending| (pending.arrival, pending.answer))
             .unzip();
-        let inserted = match self.try_insert(&arrivals, limit).await {
-            Ok(accepted) => accepted.into_iter().map(Ok).collect(),
-            Err(error) if arrivals.len() > 1 && self.is_of_one(&error) => {
-                self.insert_each(&arrivals, limit).await
-            }
-            Err(error) => vec![Err(error); answers.len()],
-        };
+        let inserted = self.insert_by_halves(&arrivals, limit).await;
+        self.log(&inserted);
         for (answer, inserted) in answers.into_iter().zip(inserted) {
             if matches!(inserted, Ok(Accepted::New)) {
                 self.arrived.notify_one();
@@ -145,38 +146,72 @@ impl Batcher {
         }
     }
 
-    /// Inserts deliveries one by one: the database rejects one of them.
-    async fn insert_each(&self, arrivals: &[Arrival], limit: Duration) -> Vec<Answer> {
-        let mut inserted = Vec::new();
-        for arrival in arrivals {
-            let alone = self.try_insert(std::slice::from_ref(arrival), limit).await;
-            inserted.push(alone.and_then(|accepted| {
-                let one = accepted.into_iter().next();
-                one.ok_or_else(|| InboxError::unavailable("the store gave no answer"))
-            }));
+    /// Inserts deliveries together; and if the database answers with an error, which may be that of
+    /// one of them, each half by itself, down to single ones. An error of the connection is that of
+    /// all, and so is one that several have alone before any is inserted.
+    async fn insert_by_halves(&self, arrivals: &[Arrival], limit: Duration) -> Vec<Answer> {
+        let deadline = Instant::now() + limit;
+        let mut inserted = Vec::with_capacity(arrivals.len());
+        // What is left, the next one last.
+        let mut parts = vec![arrivals];
+        let mut rejected_alone = 0;
+        let mut is_of_all = None;
+        while let Some(part) = parts.pop() {
+            if let Some(error) = &is_of_all {
+                inserted.extend(part.iter().map(|_| Err(InboxError::clone(error))));
+                continue;
+            }
+            let error = match timeout_at(deadline, self.store.insert(part)).await {
+                Ok(Ok(accepted)) if accepted.len() == part.len() => {
+                    inserted.extend(accepted.into_iter().map(Ok));
+                    continue;
+                }
+                Ok(Ok(_)) => InboxError::unavailable("the store gave no answer"),
+                Ok(Err(error)) => InboxError::unavailable(error),
+                Err(_) => self.timed_out(limit),
+            };
+            if !self.may_be_of_one(&error) {
+                inserted.extend(part.iter().map(|_| Err(error.clone())));
+                is_of_all = Some(error);
+                continue;
+            }
+            if let [_] = part {
+                rejected_alone += 1;
+                if rejected_alone == MAX_REJECTED_ALONE && inserted.iter().all(Result::is_err) {
+                    is_of_all = Some(error.clone());
+                }
+                inserted.push(Err(error));
+                continue;
+            }
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
         }
         inserted
     }
 
-    async fn try_insert(
-        &self,
-        arrivals: &[Arrival],
-        limit: Duration,
-    ) -> Result<Vec<Accepted>, InboxError> {
-        let inserted = match timeout(limit, self.store.insert(arrivals)).await {
-            Ok(inserted) => inserted.map_err(InboxError::unavailable),
-            Err(_) => Err(InboxError::timed_out(limit)),
-        };
-        inserted.inspect_err(|error| {
-            let source = error.source().map(tracing::field::display);
-            tracing::warn!(%error, source, "deliveries were not accepted");
-        })
+    fn timed_out(&self, limit: Duration) -> InboxError {
+        InboxError::timed_out(limit).because_of(self.store.trouble())
     }
 
-    fn is_of_one(&self, error: &InboxError) -> bool {
-        error
-            .source()
-            .is_some_and(|source| self.store.is_of_one(source))
+    /// Logs what an operator must know of a batch.
+    fn log(&self, inserted: &[Answer]) {
+        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = inserted.iter().filter_map(|one| one.as_ref().err());
+        if inserted.iter().any(Result::is_ok) {
+            reach.back();
+            for error in failed {
+                let cause = error.with_source();
+                tracing::warn!(cause, "a delivery was not accepted, and others were");
+            }
+        } else if let Some(error) = failed.next() {
+            reach.lost(&error.with_source());
+        }
+    }
+
+    fn may_be_of_one(&self, error: &InboxError) -> bool {
+        let source = error.source();
+        let unavailable = error.kind() == InboxErrorKind::Unavailable;
+        unavailable && source.is_some_and(|source| self.store.may_be_of_one(source))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -212,5 +247,64 @@ impl Drop for Work {
             let left = std::mem::take(&mut *self.batcher.queue());
             drop(left);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::arrival::Labels;
+    use crate::store::fake::{FakeStore, REJECTED_KEY};
+
+    fn arrivals(keys: impl Iterator<Item = String>) -> Vec<Arrival> {
+        keys.map(|key| Arrival {
+            key,
+            source: None,
+            labels: Labels::default(),
+            body: Bytes::new(),
+        })
+        .collect()
+    }
+
+    /// How many of a batch are new, and how many statements it took.
+    async fn insert(keys: impl Iterator<Item = String>) -> (usize, usize) {
+        let store = Arc::new(FakeStore::default());
+        let batcher = Batcher::new(store.clone(), Arc::default());
+        let limit = Duration::from_secs(5);
+        let arrivals = arrivals(keys);
+        let inserted = batcher.insert_by_halves(&arrivals, limit).await;
+        assert_eq!(inserted.len(), arrivals.len());
+        for (arrival, inserted) in arrivals.iter().zip(&inserted) {
+            let rejected = arrival.key == REJECTED_KEY;
+            assert_eq!(inserted.is_err(), rejected, "{}", arrival.key);
+        }
+        (store.rows().len(), store.inserts().len())
+    }
+
+    fn keys(is_rejected: impl Fn(usize) -> bool) -> impl Iterator<Item = String> {
+        (0..256).map(move |number| match is_rejected(number) {
+            true => REJECTED_KEY.to_owned(),
+            false => number.to_string(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_rejected_is_found_by_halves() {
+        assert_eq!(insert(keys(|_| false)).await, (256, 1));
+        for one in [0, 77, 255] {
+            assert_eq!(insert(keys(|number| number == one)).await, (255, 17));
+        }
+        let (new, inserts) = insert(keys(|number| number % 25 == 3)).await;
+        assert!(new == 245 && inserts < 130, "{new} {inserts}");
+        // Those that are rejected come first.
+        assert_eq!(insert(keys(|number| number < 31)).await.0, 225);
+    }
+
+    #[tokio::test]
+    async fn what_is_rejected_as_a_whole_is_not_tried_one_by_one() {
+        let (new, inserts) = insert(keys(|_| true)).await;
+        assert!(new == 0 && inserts < 80, "{inserts}");
     }
 }

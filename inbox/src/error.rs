@@ -6,6 +6,9 @@ use std::time::Duration;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
+/// An error that several share.
+pub(crate) type SharedError = Arc<dyn Error + Send + Sync>;
+
 /// An error from an inbox operation.
 ///
 /// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
@@ -17,7 +20,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub struct InboxError {
     kind: InboxErrorKind,
     /// Shared by the accepts that shared a commit.
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    source: Option<SharedError>,
 }
 
 /// The kind of an [`InboxError`].
@@ -74,6 +77,19 @@ impl InboxError {
     pub(crate) fn timed_out(limit: Duration) -> Self {
         Self::new(InboxErrorKind::TimedOut { limit })
     }
+
+    /// Adds what kept the database from answering, if that is known.
+    pub(crate) fn because_of(self, source: Option<SharedError>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The error and its source in one text, for the log.
+    pub(crate) fn with_source(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for InboxError {
@@ -122,8 +138,21 @@ pub enum ConnectErrorKind {
         feature: &'static str,
     },
     /// The URL is not valid for its engine.
-    #[error("the URL of the inbox is malformed")]
-    MalformedUrl,
+    #[error("the URL of the inbox is malformed: {reason}")]
+    #[non_exhaustive]
+    MalformedUrl {
+        /// What is wrong, and how to write it; it quotes nothing of the URL.
+        reason: &'static str,
+    },
+    /// The URL has a parameter that is not known.
+    #[error("the URL of the inbox has the unknown parameter `{name}`: {hint}")]
+    #[non_exhaustive]
+    UnknownParameter {
+        /// The name of the parameter, or `…` if it is not plain.
+        name: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The database's settings would lose acknowledged deliveries in a crash.
     #[error(
         "the inbox would not survive a crash: `{setting}` is `{value}`, and has to be {wanted}"

@@ -1,9 +1,9 @@
 use std::error::Error;
-use std::fmt;
-use std::iter::successors;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::error::BoxError;
+use crate::guarded::guard;
 
 /// Why a handler did not handle an event, and what happens to the event next.
 ///
@@ -19,7 +19,8 @@ use crate::error::BoxError;
 /// `Failure` itself does not implement `Error`, so that `?` works for every error type.
 ///
 /// The text of the error and of its sources is kept in the table, cut to 2,000 characters. It is not
-/// logged, since it may quote the event.
+/// logged, since it may quote the event. An error that panics when it is read or dropped is a failure
+/// like any other, without its text.
 ///
 /// # Examples
 ///
@@ -75,6 +76,12 @@ pub enum FailureKind {
 /// How much of an error is kept, in characters.
 const MAX_ERROR_CHARS: usize = 2_000;
 
+/// How many errors of a chain of sources are read: one may be its own source.
+const MAX_SOURCES: usize = 32;
+
+/// Stands for the text of an error that has none.
+const NO_TEXT: &str = "an error whose Display or source failed";
+
 impl Failure {
     /// Tries again after the worker's backoff; the same as `?`.
     #[must_use]
@@ -82,7 +89,7 @@ impl Failure {
         Self::with(error.into(), FailureKind::Retry)
     }
 
-    /// Tries again after this delay, a year at most, unless this was the last attempt.
+    /// Tries again after this delay, from 100 ms to a year, unless this was the last attempt.
     #[must_use]
     pub fn retry_in(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(error.into(), FailureKind::RetryIn { delay })
@@ -94,7 +101,7 @@ impl Failure {
         Self::with(error.into(), FailureKind::Permanent)
     }
 
-    /// Waits for this delay, a year at most, and does not count the attempt.
+    /// Waits for this delay, from 100 ms to a year, and does not count the attempt.
     ///
     /// For what has to wait and has not failed: an exchange that is closed, a limit that is used up.
     /// There is no limit to how often an event is postponed. If the inbox's order is by resource,
@@ -114,20 +121,64 @@ impl Failure {
         Self { error, kind }
     }
 
-    /// What is kept of it: the error and its sources.
-    pub(crate) fn text(&self) -> String {
-        let error: &(dyn Error + 'static) = self.error.as_ref();
+    /// What happens to the event next, and what is kept of the error and its sources.
+    ///
+    /// The error is the user's code: a panic of it, when it is read or dropped, ends here.
+    pub(crate) fn into_parts(self) -> (FailureKind, String) {
+        let Self { error, kind } = self;
         let mut text = String::new();
-        for error in successors(Some(error), |&error| error.source()) {
-            let cause = error.to_string();
-            // Some errors quote their source.
-            if text.is_empty() {
-                text = cause;
-            } else if !text.ends_with(&cause) {
-                text = format!("{text}: {cause}");
-            }
+        if guard(|| write_chain(&*error, &mut text)) != Ok(Ok(())) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(NO_TEXT);
         }
-        kept(&text)
+        let _panic = guard(|| drop(error));
+        (kind, kept(&text))
+    }
+}
+
+/// Writes an error and its sources; the text is whole after each of them, also if the next one panics.
+fn write_chain(error: &(dyn Error + 'static), text: &mut String) -> fmt::Result {
+    let mut next = Some(error);
+    for _ in 0..MAX_SOURCES {
+        let Some(error) = next else {
+            break;
+        };
+        let mut cause = Cut::default();
+        let written = write!(cause, "{error}");
+        if !cause.is_full {
+            written?;
+        }
+        // Some errors quote their source.
+        if text.is_empty() {
+            *text = cause.text;
+        } else if !text.ends_with(&cause.text) {
+            text.push_str(": ");
+            text.push_str(&cause.text);
+        }
+        next = error.source();
+    }
+    Ok(())
+}
+
+/// As much of a text as is kept; what writes it is stopped there.
+#[derive(Default)]
+struct Cut {
+    text: String,
+    is_full: bool,
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        // The most that a character has is 4 bytes.
+        let room = 4 * MAX_ERROR_CHARS - self.text.len();
+        let cut = more.floor_char_boundary(room);
+        self.text.extend(more.get(..cut));
+        self.is_full = cut < more.len();
+        if self.is_full {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -190,10 +241,14 @@ mod tests {
             (&["", "b"], "b"),
             (&["a\0b"], "ab"),
         ] {
-            assert_eq!(Failure::from(layers(texts)).text(), kept, "{texts:?}");
+            assert_eq!(
+                Failure::from(layers(texts)).into_parts().1,
+                kept,
+                "{texts:?}"
+            );
         }
         let long = "é".repeat(2_001);
-        assert_eq!(Failure::retry(&*long).text(), "é".repeat(2_000));
+        assert_eq!(Failure::retry(&*long).into_parts().1, "é".repeat(2_000));
     }
 
     #[test]

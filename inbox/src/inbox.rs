@@ -21,15 +21,18 @@ use crate::asked::Asked;
 use crate::batch::Batcher;
 use crate::engine::Engine;
 use crate::error::{ConnectError, ConnectErrorKind, InboxError};
+use crate::health::{Health, Record};
 use crate::store::Answer;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::url;
 use crate::worker::Worker;
 
 /// How long an accept may take: half of what Ptolemy waits for an answer.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long any other call of the database may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +56,7 @@ pub struct Inbox {
     arrived: Arc<Notify>,
     observations: Arc<Observations>,
     asked: Asked,
+    health: Record,
     accept_timeout: Duration,
     keep_done: Option<Duration>,
 }
@@ -63,7 +67,7 @@ impl Inbox {
     /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
     ///   `sqlite:///var/lib/inbox.db` has an absolute path.
     /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
-    ///   For TLS, switch on one of sqlx's features, such as `tls-rustls-ring-webpki`.
+    ///   For TLS, switch on the feature `tls`; see [the URLs of usual hosts](crate#postgresql-at-a-host).
     ///
     /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
     /// run on one machine.
@@ -74,8 +78,9 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, a database that cannot be reached, a file that cannot
-    /// be opened, created or written (the error has its path and the reason), SQLite in memory,
+    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error and
+    /// no log line quotes a URL. Returns an error for a database that cannot be reached, a file that
+    /// cannot be opened, created or written (the error has its path and the reason), SQLite in memory,
     /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
     /// version of this crate.
     ///
@@ -164,6 +169,13 @@ impl Inbox {
     ///
     /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
     ///
+    /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
+    /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
+    /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
+    ///
+    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
+    /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
+    ///
     /// # Errors
     ///
     /// Same as `connect`.
@@ -182,6 +194,7 @@ impl Inbox {
             arrived,
             observations: Arc::default(),
             asked: Asked::default(),
+            health: Record::default(),
             accept_timeout: ACCEPT_TIMEOUT,
             keep_done: Some(KEEP_DONE),
         }
@@ -283,7 +296,41 @@ impl Inbox {
             self.arrived.clone(),
             self.asked.clone(),
             self.keep_done,
+            self.health.clone(),
         )
+    }
+
+    /// Says whether the workers of this inbox and its clones run, for an endpoint that an orchestrator
+    /// asks. It does not ask the database.
+    ///
+    /// A worker that has ended does not keep deliveries from being accepted: nothing else in the process
+    /// may notice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use ptolemy_webhooks_inbox::{Failure, Inbox};
+    /// # let file = std::env::temp_dir().join(format!("ptolemy-health-{}.db", std::process::id()));
+    /// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+    /// let handler = |_, _| async { Ok::<(), Failure>(()) };
+    /// let worker = tokio::spawn(inbox.worker().run(handler));
+    /// # tokio::task::yield_now().await;
+    /// assert_eq!(inbox.health().workers_running, 1);
+    /// assert!(inbox.health().is_healthy());
+    ///
+    /// worker.abort(); // or a panic
+    /// assert!(worker.await.is_err());
+    /// assert!(!inbox.health().is_healthy()); // answer 503
+    /// # drop(inbox);
+    /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.read()
     }
 }
 
@@ -297,7 +344,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The engine that a URL names.
+/// The engine that a URL names, if the URL is one that the engine's driver takes.
 enum Scheme {
     #[cfg(feature = "sqlite")]
     Sqlite,
@@ -309,9 +356,11 @@ impl Scheme {
     fn of(url: &str) -> Result<Self, ConnectError> {
         let kind = match url.split_once(':').map(|(scheme, _)| scheme) {
             #[cfg(feature = "sqlite")]
-            Some("sqlite") => return Ok(Self::Sqlite),
+            Some("sqlite") => return url::check_sqlite(url).map(|()| Self::Sqlite),
             #[cfg(feature = "postgres")]
-            Some("postgres" | "postgresql") => return Ok(Self::Postgres),
+            Some("postgres" | "postgresql") => {
+                return url::check_postgres(url).map(|()| Self::Postgres);
+            }
             #[cfg(not(feature = "sqlite"))]
             Some("sqlite") => ConnectErrorKind::FeatureOff { feature: "sqlite" },
             #[cfg(not(feature = "postgres"))]

@@ -72,8 +72,8 @@
 //!    event through two webhooks is two events if they are named: see [`Accept::source`].
 //! 3. **At least once, and no stale worker.** A worker leases an event and renews the lease. After an
 //!    error, a panic, a time limit, a dropped future or a killed process the event is retried, and a
-//!    worker whose lease expired cannot mark the event as done. An attempt counts when it begins, so an
-//!    event that kills its process ends up dead.
+//!    worker whose lease expired cannot mark the event as done. An event that kills its process ends up
+//!    dead, and no event that ran beside it does.
 //! 4. **Exactly once in your own database**, if that is the inbox's: see
 //!    `Worker::run_in_sqlite_transaction` and `Worker::run_in_postgres_transaction`.
 //! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the event
@@ -110,6 +110,26 @@
 //! replicates synchronously does so for the inbox too. Each handler in a transaction has a connection of
 //! the pool to itself; two are kept for accepts and for the workers' own turns.
 //!
+//! # PostgreSQL at a host
+//!
+//! | host | URL |
+//! | --- | --- |
+//! | Neon | `postgres://user:password@ep-….neon.tech/db?sslmode=verify-full`, without `channel_binding`; a host with `-pooler` is PgBouncer in transaction mode |
+//! | Supabase | `postgres://postgres.ref:password@….pooler.supabase.com:5432/postgres?sslmode=require` (sessions), or port 6543 (transactions), without `pgbouncer` |
+//! | Amazon RDS | `postgres://user:password@….rds.amazonaws.com/db?sslmode=verify-full&sslrootcert=/path/global-bundle.pem` |
+//! | Heroku, DigitalOcean, Azure, Render | the URL that the host shows, with `?sslmode=require` |
+//! | Google Cloud SQL | `postgres:///db?host=/cloudsql/project:region:instance&user=user&password=…` |
+//!
+//! `sslmode=require` encrypts and does not check who answers; `verify-full` checks the certificate, against
+//! the roots of Mozilla or those in `sslrootcert`. A user or a password with one of `/?#@` in it has to be
+//! percent-encoded.
+//!
+//! PgBouncer works as it is installed. Behind PgBouncer or another pooler in transaction mode, which is
+//! found out when the inbox is opened, the inbox's statements have no names; each takes one more round trip.
+//! `statement-cache-capacity=0` in the URL asks for that in any case: set it if a pooler may be put in front
+//! of the server while the inbox is open. Statements of your handlers in transactions have names unless they
+//! are made with `.persistent(false)`: use it, or the pooler's session mode.
+//!
 //! # Questions in SQL
 //!
 //! ```sql
@@ -119,7 +139,10 @@
 //! ```
 //!
 //! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is `waiting`
-//! with a `run_at` in the future. Do not modify the table directly.
+//! with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker of the event was
+//! gone before it ended. Do not modify the table directly.
+//!
+//! [What can go wrong](_what_can_go_wrong) lists what an operator sees in the log, and what to do.
 //!
 //! # What is not here
 //!
@@ -132,6 +155,7 @@
 //!
 //! - `sqlite` (default), `postgres`: the engines. `default-features = false` leaves SQLite's C library
 //!   out.
+//! - `tls`: TLS to PostgreSQL, through rustls, with the roots of Mozilla.
 //! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database failed. Each
 //!   switches on the feature of the same name of `ptolemy-webhooks`.
 #![forbid(unsafe_code)]
@@ -155,11 +179,17 @@
 
 mod error;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod url;
+
+mod guarded;
+
 mod accepted;
 mod arrival;
 mod dead;
 mod event_order;
 mod failure;
+mod health;
 mod retry;
 mod stats;
 
@@ -170,6 +200,8 @@ mod turn;
 mod outcome;
 
 mod store;
+
+mod reach;
 
 mod batch;
 mod engine;
@@ -194,6 +226,7 @@ pub use event_order::EventOrder;
 
 pub use attempt::Attempt;
 pub use failure::{Failure, FailureKind};
+pub use health::Health;
 pub use store::BoxFuture;
 pub use worker::Worker;
 
@@ -204,6 +237,10 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;
+
+#[cfg(doc)]
+#[doc = include_str!("../what-can-go-wrong.md")]
+pub mod _what_can_go_wrong {}
 
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]

@@ -1,17 +1,18 @@
 //! How an attempt ended, and what follows from it.
 
-use std::any::Any;
+use std::error::Error;
 use std::time::Duration;
 
 use ptolemy_webhooks::{DecodeError, Malformed};
 
-use crate::error::BoxError;
 use crate::failure::{Failure, FailureKind, kept};
-use crate::retry::{MAX_DELAY, Retry};
+use crate::retry::{MAX_DELAY, MIN_DELAY, Retry};
 use crate::turn::Verdict;
 
 /// How long an event waits if its transaction could not begin: the database needs a rest.
 pub(crate) const DELAY_AFTER_NOT_BEGUN: Duration = Duration::from_millis(500);
+
+const CUT_SHORT: &str = "the worker stopped before the handler had ended";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -22,28 +23,38 @@ pub(crate) enum Outcome {
     Committed,
     /// Another worker has the event; nothing was committed.
     Lost,
-    /// The handler failed.
-    Failed(Failure),
-    /// The database failed before the handler was called.
-    NotBegun(BoxError),
+    /// The handler failed; this is the text that is kept.
+    Failed(FailureKind, String),
+    /// The database failed before the handler was called, for this reason.
+    NotBegun(String),
     /// The body is not an event, so the handler was not called.
     Undecodable(DecodeError),
     /// The data of the event is malformed, so the handler was not called.
     Malformed(Malformed),
     /// The handler panicked; this is the text that is kept.
     Panicked(String),
-    /// The task was cut short.
+    /// The task was cut short before the handler was called.
     Cancelled,
+    /// The handler was cut short.
+    CutShort,
 }
 
 impl Outcome {
-    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let text = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let text = format!("the handler panicked: {}", text.unwrap_or("-"));
-        Self::Panicked(kept(&text))
+    /// Reads the error of a handler, which is the handler's code: within its task, not in the loop.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        let (kind, text) = failure.into_parts();
+        Self::Failed(kind, text)
+    }
+
+    /// Same as `failed`: it may be an error of a hook of the user's pool.
+    pub(crate) fn not_begun(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let (_, text) = Failure::retry(error).into_parts();
+        Self::NotBegun(text)
+    }
+
+    /// The handler panicked, with this text.
+    pub(crate) fn panicked(text: &str) -> Self {
+        Self::Panicked(kept(&format!("the handler panicked: {text}")))
     }
 
     /// What becomes of the event after this attempt; `None` if there is nothing to write.
@@ -51,15 +62,16 @@ impl Outcome {
         Some(match self {
             Self::Done => Verdict::Done,
             Self::Committed | Self::Lost => return None,
-            Self::Failed(failure) => match failure.kind() {
-                FailureKind::Retry => Verdict::after(retry.after(attempts), failure.text()),
+            Self::Failed(kind, error) => match kind {
+                FailureKind::Retry => Verdict::after(retry.after(attempts), error),
                 FailureKind::RetryIn { delay } => {
-                    Verdict::after(retry.after_in(attempts, delay), failure.text())
+                    let delay = delay.max(MIN_DELAY);
+                    Verdict::after(retry.after_in(attempts, delay), error)
                 }
-                FailureKind::Permanent => Verdict::after(None, failure.text()),
+                FailureKind::Permanent => Verdict::after(None, error),
                 FailureKind::Postpone { delay } => Verdict::Postponed {
-                    delay: delay.min(MAX_DELAY),
-                    reason: failure.text(),
+                    delay: delay.clamp(MIN_DELAY, MAX_DELAY),
+                    reason: error,
                 },
             },
             Self::NotBegun(_) => Verdict::Returned {
@@ -77,6 +89,12 @@ impl Outcome {
             Self::Cancelled => Verdict::Returned {
                 delay: Duration::ZERO,
             },
+            // At once, since another worker may have the time. The attempt counts, or an event whose
+            // handler never ends would never die.
+            Self::CutShort => Verdict::after(
+                retry.after_in(attempts, Duration::ZERO),
+                CUT_SHORT.to_owned(),
+            ),
         })
     }
 }
@@ -128,7 +146,7 @@ mod tests {
             (3, dead("e")),
             (4, dead("e")),
         ] {
-            let failed = Outcome::Failed(Failure::retry("e"));
+            let failed = Outcome::failed(Failure::retry("e"));
             assert_eq!(verdict(failed, attempts), expected, "{attempts}");
             let panicked = Outcome::Panicked("e".to_owned());
             assert_eq!(verdict(panicked, attempts), expected, "{attempts}");
@@ -138,7 +156,7 @@ mod tests {
     #[test]
     fn a_delay_of_the_handlers_own_replaces_the_backoff_but_not_the_last_attempt() {
         let minute = Duration::from_secs(60);
-        let failed = || Outcome::Failed(Failure::retry_in(minute, "e"));
+        let failed = || Outcome::failed(Failure::retry_in(minute, "e"));
         assert_eq!(verdict(failed(), 2), again(minute, "e"));
         assert_eq!(verdict(failed(), 3), dead("e"));
     }
@@ -146,7 +164,7 @@ mod tests {
     #[test]
     fn a_permanent_failure_is_dead_at_once() {
         assert_eq!(
-            verdict(Outcome::Failed(Failure::permanent("e")), 1),
+            verdict(Outcome::failed(Failure::permanent("e")), 1),
             dead("e")
         );
     }
@@ -172,8 +190,12 @@ mod tests {
 
     #[test]
     fn an_event_is_postponed_as_often_as_its_handler_asks_for_it() {
-        for (asked, delay) in [(HOUR, HOUR), (Duration::MAX, MAX_DELAY)] {
-            let failed = Outcome::Failed(Failure::postpone(asked, "closed"));
+        for (asked, delay) in [
+            (HOUR, HOUR),
+            (Duration::ZERO, MIN_DELAY),
+            (Duration::MAX, MAX_DELAY),
+        ] {
+            let failed = Outcome::failed(Failure::postpone(asked, "closed"));
             let reason = "closed".to_owned();
             let postponed = Verdict::Postponed { delay, reason };
             assert!(!postponed.counts());
@@ -185,20 +207,24 @@ mod tests {
     fn an_attempt_that_did_not_happen_does_not_count() {
         for (outcome, delay) in [
             (Outcome::Cancelled, Duration::ZERO),
-            (Outcome::NotBegun("down".into()), DELAY_AFTER_NOT_BEGUN),
+            (Outcome::not_begun("down"), DELAY_AFTER_NOT_BEGUN),
         ] {
             assert_eq!(verdict(outcome, 3), Some(Verdict::Returned { delay }));
         }
     }
 
     #[test]
+    fn a_handler_that_was_cut_short_is_tried_again_at_once_until_the_last_attempt() {
+        assert_eq!(
+            verdict(Outcome::CutShort, 2),
+            again(Duration::ZERO, CUT_SHORT)
+        );
+        assert_eq!(verdict(Outcome::CutShort, 3), dead(CUT_SHORT));
+    }
+
+    #[test]
     fn a_panic_keeps_its_text() {
-        let text = |panic: Box<dyn Any + Send>| match Outcome::panicked(&*panic) {
-            Outcome::Panicked(text) => text,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(text(Box::new("a")), "the handler panicked: a");
-        assert_eq!(text(Box::new("b".to_owned())), "the handler panicked: b");
-        assert_eq!(text(Box::new(7)), "the handler panicked: -");
+        let expected = again(HOUR, "the handler panicked: ab");
+        assert_eq!(verdict(Outcome::panicked("a\0b"), 1), expected);
     }
 }

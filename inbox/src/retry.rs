@@ -7,6 +7,13 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 /// The longest delay or lease; anything above is clamped so that date arithmetic cannot overflow.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The shortest delay before another attempt: without one, an event that fails at once would keep the
+/// database busy.
+pub(crate) const MIN_DELAY: Duration = Duration::from_millis(100);
+
+/// The most attempts that can be set; the column holds more.
+pub(crate) const MAX_ATTEMPTS: u32 = 1_000_000;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
     pub(crate) attempts: u32,

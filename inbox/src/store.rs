@@ -26,7 +26,7 @@ use bytes::Bytes;
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
-use crate::error::BoxError;
+use crate::error::{BoxError, SharedError};
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
@@ -54,8 +54,13 @@ pub(crate) trait Store: Send + Sync {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>>;
 
     /// Whether an error of `insert` may be that of one arrival, so that the others may be added
-    /// without it.
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool;
+    /// without it: the database has answered.
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool;
+
+    /// What keeps the database from answering at the moment, if the store knows.
+    fn trouble(&self) -> Option<SharedError> {
+        None
+    }
 
     /// Settles, renews and takes, in one transaction.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
@@ -131,6 +136,11 @@ impl Ids {
             up_to: id,
         }
     }
+}
+
+/// An attempt count as it is stored: no number there may stop a worker, or a list.
+pub(crate) fn attempts(stored: i64) -> u32 {
+    u32::try_from(stored.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Puts the answers for what was added together with those for what was there; `None` if one is

@@ -97,6 +97,15 @@ pub(crate) struct Claim {
     pub(crate) body: Bytes,
 }
 
+/// An event that has died, as it is logged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Died {
+    pub(crate) id: i64,
+    pub(crate) key: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) attempts: u32,
+}
+
 /// What becomes of an event that a worker had taken.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {

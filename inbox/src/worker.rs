@@ -8,6 +8,7 @@ mod paused;
 mod poisoned;
 mod probe;
 mod pruning;
+mod report;
 mod rounds;
 mod silence;
 #[cfg(test)]
@@ -27,12 +28,15 @@ use tokio::time::timeout;
 
 use self::pruning::{keep_pruning, prune};
 use self::rounds::Rounds;
+use self::tasks::Begun;
 use crate::asked::Asked;
 use crate::attempt::Attempt;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::guarded::guard;
+use crate::health::{OnDuty, Record};
 use crate::outcome::Outcome;
-use crate::retry::{MAX_DELAY, Retry};
+use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
 use crate::turn::{Claim, WorkerId};
 
@@ -60,6 +64,7 @@ pub struct Worker {
     arrived: Arc<Notify>,
     asked: Asked,
     keep_done: Option<Duration>,
+    health: Record,
     settings: Settings,
     shutdown: BoxFuture<'static, ()>,
 }
@@ -96,14 +101,14 @@ impl Default for Settings {
             retry: Retry::default(),
             handler_timeout: Some(Duration::from_secs(15 * 60)),
             accepts_malformed: false,
-            shutdown_timeout: Duration::from_secs(20),
+            shutdown_timeout: Duration::from_secs(15),
             until: Until::Stopped,
         }
     }
 }
 
-/// Starts the handler of an event.
-type Start = dyn Fn(Event, Claim) -> BoxFuture<'static, Outcome> + Send + Sync;
+/// Starts the handler of an event, and notes when it has.
+type Start = dyn Fn(Event, Claim, Begun) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl Worker {
     pub(crate) fn new(
@@ -111,12 +116,14 @@ impl Worker {
         arrived: Arc<Notify>,
         asked: Asked,
         keep_done: Option<Duration>,
+        health: Record,
     ) -> Self {
         Self {
             engine,
             arrived,
             asked,
             keep_done,
+            health,
             settings: Settings::default(),
             shutdown: Box::pin(pending()),
         }
@@ -131,8 +138,10 @@ impl Worker {
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
     /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
-    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. It is the time after
-    /// which the events of a worker that died go to another.
+    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of a worker
+    /// that died go to another one after this time, or after half of it more if that one has just
+    /// started: it must also have seen the lease unchanged for half of its length, so that no clock that
+    /// is set can take an event from a worker that lives.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
@@ -145,27 +154,32 @@ impl Worker {
         self
     }
 
-    /// Sets how many attempts are made before an event is dead, at least 1; 20 unless set.
+    /// Sets how many attempts are made before an event is dead, from 1 to a million; 20 unless set.
     ///
-    /// An attempt counts when it begins. So an event that kills its process ends up dead, and each
-    /// crash counts as an attempt for all events that the process had.
+    /// If a process dies, its events become suspects: they run next without other events beside them,
+    /// half as many together, and again half as many after each further crash. An attempt counts for
+    /// an event that ran alone when its process died, so an event that kills its process ends up dead,
+    /// and those that ran beside it do not. Other events wait for suspects for a lease and a half at
+    /// most. If a worker stops, an attempt counts for those whose handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.retry.attempts = attempts.max(1);
+        self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self
     }
 
     /// Sets the delay before the second attempt, which doubles with each attempt, and the longest
-    /// delay; 1 s and 1 h unless set. Jitter adds up to as much again, within the longest.
+    /// delay; 1 s and 1 h unless set, both from 100 ms to a year. Jitter adds up to as much again,
+    /// within the longest.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.retry.first = first;
-        self.settings.retry.longest = longest;
+        self.settings.retry.first = first.clamp(MIN_DELAY, MAX_DELAY);
+        self.settings.retry.longest = longest.clamp(MIN_DELAY, MAX_DELAY);
         self
     }
 
     /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
     ///
     /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
-    /// that blocks its thread cannot be dropped.
+    /// that blocks its thread cannot be dropped: a warning is logged, and its place stays taken until
+    /// the process ends, which counts as a failed attempt.
     pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handler_timeout = limit.into();
         self
@@ -183,15 +197,24 @@ impl Worker {
     }
 
     /// Stops when this future ends, such as on a signal: from then on no event is taken, and those that
-    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout).
+    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout). If it panics, the worker
+    /// logs an error and stops in the same way.
     pub fn graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(signal);
         self
     }
 
-    /// Sets how long running events may take to finish after the signal; 20 s unless set. Those that
-    /// have not finished by then are cut short and returned to the inbox, and the attempt does not
-    /// count; that takes 2 s more at most. Work in `spawn_blocking` is not cut short.
+    /// Sets how long running events may take to finish after the signal; 15 s unless set. Those that
+    /// have not finished by then are cut short and returned to the inbox; that takes 2 s more at most.
+    /// The attempt counts, so that an event whose handler never ends dies in the end: after the last
+    /// attempt the event is dead.
+    ///
+    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. With the
+    /// defaults, the 5 s that an accept may take and then the worker's 17 s leave time to spare; if you
+    /// raise this timeout, raise that limit too. Work in `spawn_blocking` is not cut short, and the end
+    /// of a runtime waits for it: end with
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that may take
+    /// long.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
@@ -206,7 +229,9 @@ impl Worker {
     /// once, and can be replayed after an upgrade.
     ///
     /// While the database is down the worker keeps trying. If the returned future is dropped, the
-    /// handlers are cut short, and their events return when their leases expire.
+    /// handlers are cut short, and their events return when their leases expire. Deliveries are then
+    /// still accepted, so this is logged as an error, and [`Inbox::health`](crate::Inbox::health) says
+    /// so.
     ///
     /// # Panics
     ///
@@ -223,14 +248,15 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let handler = handler.clone();
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
+                begun.note();
                 let handled = async { handler(event, attempt).await.map_err(Into::into) };
                 match in_time(handler_timeout, handled).await {
                     Ok(()) => Outcome::Done,
-                    Err(failure) => Outcome::Failed(failure),
+                    Err(failure) => Outcome::failed(failure),
                 }
             })
         };
@@ -289,29 +315,42 @@ impl Worker {
     }
 
     async fn work(self, start: Arc<Start>) {
+        let on_duty = OnDuty::begin(self.health.clone());
         let store = self.engine.store();
-        let rounds = Rounds::new(
+        let mut rounds = Rounds::new(
             store.clone(),
             self.settings.clone(),
-            start,
+            start.clone(),
             self.asked,
+            self.health,
             self.shutdown,
         );
         let keep_done = self.keep_done;
-        match self.settings.until {
+        let ended = match self.settings.until {
             // In this task, so that the pruning ends with the worker.
             Until::Stopped => tokio::select! {
                 biased;
-                _ = rounds.run(&self.arrived) => {}
-                () = keep_pruning(store, keep_done) => {}
+                ended = rounds.run(&self.arrived) => ended,
+                () = keep_pruning(store.clone(), keep_done) => Until::Stopped,
             },
-            // A batch job may be over before a pruning beside it has come to anything.
-            Until::Idle => {
-                let ended = rounds.run(&self.arrived).await;
-                if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
-                    prune(&*store, keep_done).await;
-                }
+            Until::Idle => rounds.run(&self.arrived).await,
+        };
+        // A batch job may be over before a pruning beside it has come to anything.
+        if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
+            tokio::select! {
+                biased;
+                () = rounds.signal() => {}
+                () = prune(&*store, keep_done) => {}
             }
+        }
+        drop(rounds);
+        // The handler is the user's, and what it has captured is dropped with it.
+        if guard(|| drop(start)).is_err() {
+            tracing::error!("a value that the handler had captured panicked when it was dropped");
+        }
+        match ended {
+            Until::Stopped => on_duty.stop(),
+            Until::Idle => on_duty.rest(),
         }
     }
 }

@@ -462,7 +462,8 @@ fn stop_in_mid_work(store: &Store) {
         assert_eq!(store.count("done"), done);
         assert_eq!(store.count("waiting"), EVENTS - done);
         let attempts = store.number("SELECT CAST(sum(attempts) AS BIGINT) FROM ptolemy_inbox");
-        assert_eq!(attempts, done, "what was cut short counts as an attempt");
+        // Those that were cut short the first time count too, and now wait behind the others.
+        assert_eq!(attempts, AT_ONCE + done);
     }
 }
 

@@ -85,8 +85,10 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
             _ => Ok(()),
         }
     };
-    let worker = tokio::spawn(inbox.worker().max_attempts(1).run(handler));
-    logs.until("an attempt failed id=1 attempt=1").await;
+    let worker = inbox.worker().max_attempts(2);
+    let worker = worker.backoff(Duration::from_millis(1), Duration::from_millis(2));
+    let worker = tokio::spawn(worker.run(handler));
+    logs.until("an attempt failed id=2 attempt=1").await;
     while inbox.stats().await.unwrap().dead < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -124,6 +126,13 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     inbox.stats().await.unwrap();
 
     let text = logs.text();
+    for (id, event_type, attempts) in [(1, "a.fails", 1), (2, "a.panics", 2)] {
+        let dead = format!(
+            "ERROR ptolemy_webhooks_inbox::worker::rounds: an event is dead: look at its last_error, \
+             then replay or discard it id={id} event_type=\"{event_type}\" attempts={attempts} key=\""
+        );
+        assert_eq!(text.matches(&dead).count(), 1, "{dead} in\n{text}");
+    }
     for once in [
         "ERROR ptolemy_webhooks_inbox::store::sqlite::watch: the database's files are not those \
          that are open: nothing is accepted or handled until they are back or this process has \
@@ -143,6 +152,8 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
         "ptolemy_inbox_accept{event_type=\"a.fails\"}",
         "ptolemy_inbox_handle{id=1 event_type=\"a.fails\" attempt=1}",
         "event_type=\"sha256:",
+        "ERROR ptolemy_webhooks_inbox::health: a worker ended without a signal to stop: nobody works \
+         in its place reason=\"its future was dropped, or its task aborted\"",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }

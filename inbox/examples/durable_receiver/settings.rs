@@ -7,7 +7,7 @@ use std::time::Duration;
 use ptolemy_webhooks::Verifier;
 
 use crate::letters::{Letters, Task};
-use crate::{Fault, misconfigured};
+use crate::{Fault, GRACE, misconfigured};
 
 const HELP: &str = "\
 Environment:
@@ -29,14 +29,25 @@ one row. An event that fails is tried again, 20 times at most, and is then dead:
 at once, an event that this version cannot read. The rows of events that were done more than 90 days
 ago are removed. Any number of these processes may share a database.
 
-On SIGTERM and Ctrl-C it stops accepting and gives open requests 10 s. Then events that are being
-handled may finish within --shutdown-timeout; the others go back into the inbox, and wait there.
+On SIGTERM and Ctrl-C it stops accepting and gives open requests 5 s. Then events that are being
+handled may finish within --shutdown-timeout; the others go back into the inbox, and wait there. With
+the default it exits within 25 s; Kubernetes and systemd have to give it that long, and more with a
+longer timeout.
 
 It exits with 0; or with 1 if it failed, or if there is no such dead letter; or with 2 if its
 configuration cannot work.
 
 It does not limit the number of connections, nor how slowly a request's head may come: put a proxy
 in front of it.";
+
+/// In seconds.
+const SHUTDOWN_TIMEOUT: u32 = 15;
+
+/// What follows them: 2 s for events that are cut short, and 1 s for standard error.
+const REST: u64 = 3;
+
+// All that follows a signal fits in what orchestrators give.
+const _: () = assert!(GRACE.as_secs() + SHUTDOWN_TIMEOUT as u64 + REST <= 25);
 
 /// Receives Ptolemy's webhooks on /webhooks/ptolemy into a database, and handles them from there.
 #[derive(clap::Parser)]
@@ -71,7 +82,7 @@ struct Arguments {
     longest_backoff: u32,
 
     /// How long events may take to finish after a signal to stop
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = SHUTDOWN_TIMEOUT)]
     shutdown_timeout: u32,
 
     /// Let each event take so many milliseconds more; it stands for work

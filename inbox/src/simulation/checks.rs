@@ -187,8 +187,8 @@ impl History<'_> {
                 None => {
                     let over = call.over.unwrap_or(at);
                     let too_long = over - call.began >= setup.handler_timeout;
-                    let timed_out = too_long && verdict.counts() && verdict.state() == failed;
-                    timed_out || matches!(verdict, Verdict::Returned { .. })
+                    let counts = verdict.counts() && verdict.state() == failed;
+                    counts && (too_long || self.stopped(call.process))
                 }
             },
         };
@@ -199,6 +199,13 @@ impl History<'_> {
             );
             self.wrong(at, lease.id, &wrong);
         }
+    }
+
+    /// Whether the process was told to stop.
+    fn stopped(&self, process: usize) -> bool {
+        let marks = lock(&self.world.marks);
+        let mut own = marks.iter().filter(|(_, of, _)| *of == process);
+        own.any(|(_, _, mark)| *mark == Mark::Stopped)
     }
 
     /// A lease expired: there must be a reason.
@@ -230,7 +237,7 @@ impl History<'_> {
         let troubled = own.clone().any(|(when, _, mark)| match mark {
             Mark::Fault => *when >= begin,
             Mark::Cut => true,
-            Mark::Turned { .. } => false,
+            Mark::Turned { .. } | Mark::Stopped => false,
         });
         if !troubled {
             self.wrong(
@@ -257,7 +264,7 @@ impl History<'_> {
         };
         let troubled = marks
             .iter()
-            .any(|(when, _, mark)| !matches!(mark, Mark::Turned { .. }) && fault(when));
+            .any(|(when, _, mark)| matches!(mark, Mark::Fault | Mark::Cut) && fault(when));
         if !troubled {
             self.wrong(at, lease.id, "(2) a lease expired without a reason");
         }

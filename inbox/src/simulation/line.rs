@@ -141,8 +141,8 @@ impl Store for Line {
         Box::pin(self.request(move |store| store.insert_all(&arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        self.world.store.is_of_one(error)
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        self.world.store.may_be_of_one(error)
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
@@ -166,6 +166,10 @@ impl Store for Line {
             store.take(&turn, kept_out)
         };
         Box::pin(async move {
+            if !self.world.is_quiet() && self.world.chance(2) {
+                self.world.mark(self.process, Mark::Fault);
+                resume_unwind(Box::new("the store panics"));
+            }
             let asked = Instant::now();
             let turned = self.request(carry_out).await?;
             let mut taken = lock(&self.taken);

@@ -1,5 +1,7 @@
 //! A process: its inbox, its worker with handlers, and its line to the store.
 
+use std::error::Error;
+use std::fmt;
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ pub(super) struct Process {
     pub(super) line: Arc<Line>,
     pub(super) inbox: Inbox,
     pub(super) worker: Option<JoinHandle<()>>,
-    /// Dropping it stops the worker.
+    /// Dropping it stops the worker, and so does sending, through a panic.
     pub(super) stop: Option<oneshot::Sender<()>>,
     /// The accepts that are under way.
     pub(super) accepts: Mutex<Vec<AbortHandle>>,
@@ -48,7 +50,9 @@ impl Process {
             .handler_timeout(setup.handler_timeout)
             .shutdown_timeout(setup.shutdown_timeout)
             .graceful_shutdown(async {
-                let _ = stopped.await;
+                if stopped.await.is_ok() {
+                    resume_unwind(Box::new("the signal panics"));
+                }
             });
         let handler = {
             let (world, line) = (world.clone(), line.clone());
@@ -108,11 +112,18 @@ async fn handle(
             // As a panic does, without its message on the terminal.
             resume_unwind(Box::new("it panics"))
         }
+        Plan::Poisons(times) if goes_wrong(times) => {
+            call.ends(Ended::Failed);
+            poison(world.draw(|rng| rng.u32(..4)))
+        }
         Plan::Postpones(times) if goes_wrong(times) => {
             call.ends(Ended::Postponed);
             Err(Failure::postpone(world.millis(0..=5_000), "it waits"))
         }
-        Plan::Hangs(times) if goes_wrong(times) => pending().await,
+        Plan::Hangs(times) if goes_wrong(times) => {
+            let _panics = world.chance(50).then(|| Poison::Drop);
+            pending().await
+        }
         Plan::FailsForGood => {
             call.ends(Ended::FailedForGood);
             Err(Failure::permanent("it fails for good"))
@@ -128,6 +139,47 @@ async fn handle(
             Ok(())
         }
     }
+}
+
+/// An error, or the payload of a panic, that panics when it is read or dropped.
+#[derive(Debug)]
+enum Poison {
+    Display,
+    Source,
+    Drop,
+}
+
+impl fmt::Display for Poison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Display => resume_unwind(Box::new(Self::Drop)),
+            _ => f.write_str("poison"),
+        }
+    }
+}
+
+impl Error for Poison {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // A chain without an end.
+        matches!(self, Self::Source).then_some(self)
+    }
+}
+
+impl Drop for Poison {
+    fn drop(&mut self) {
+        if let Self::Drop = self {
+            resume_unwind(Box::new(Self::Drop));
+        }
+    }
+}
+
+fn poison(kind: u32) -> Result<(), Failure> {
+    Err(Failure::retry(match kind {
+        0 => Poison::Display,
+        1 => Poison::Source,
+        2 => Poison::Drop,
+        _ => resume_unwind(Box::new(Poison::Drop)),
+    }))
 }
 
 /// Writes down when a call is over, however it ends.

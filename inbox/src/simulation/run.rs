@@ -136,7 +136,13 @@ impl Run {
         let Some(mut process) = process else {
             return;
         };
-        drop(process.stop.take());
+        self.world.mark(process.number, Mark::Stopped);
+        let stop = process.stop.take();
+        if let Some(stop) = stop
+            && self.world.chance(20)
+        {
+            let _ = stop.send(());
+        }
         let limit = self.world.setup.shutdown_timeout + STOP_SLACK;
         if let Some(mut worker) = process.worker.take()
             && timeout(limit, &mut worker).await.is_err()
@@ -176,6 +182,7 @@ impl Run {
     async fn quiet(self: &Arc<Self>) {
         self.until_ended().await;
         sleep(LATEST_REQUEST).await;
+        let before = self.deaths();
         for number in 0..6 {
             self.accepts_in_time(number).await;
             sleep(self.world.millis(0..=300)).await;
@@ -184,6 +191,22 @@ impl Run {
         let lease = i64::try_from(self.world.setup.lease.as_micros()).unwrap();
         self.world.store.set_clock_by(2 * lease);
         self.until_ended().await;
+        // The last answer is under way.
+        sleep(Duration::from_secs(1)).await;
+        let (before, after) = (before, self.deaths());
+        if after.0 - before.0 != after.1 - before.1 {
+            let wrong = format!("(5) deaths are not counted once: {before:?}, then {after:?}");
+            self.world.wrong(wrong);
+        }
+    }
+
+    /// How many events are dead, and how many deaths the processes have counted.
+    fn deaths(&self) -> (u64, u64) {
+        let rows = self.world.store.rows().into_iter();
+        let dead = rows.filter(|row| row.state == EventState::Dead).count();
+        let places = 0..self.places.len();
+        let counted = places.filter_map(|place| Some(self.inbox(place)?.health().events_died));
+        (u64::try_from(dead).unwrap_or(u64::MAX), counted.sum())
     }
 
     async fn until_ended(&self) {

@@ -57,6 +57,8 @@ pub(super) enum Plan {
     Succeeds,
     Fails(u32),
     Panics(u32),
+    /// It fails with an error, or panics, that panics when it is read or dropped.
+    Poisons(u32),
     Postpones(u32),
     AsksForADelay(u32),
     Hangs(u32),
@@ -68,7 +70,7 @@ pub(super) enum Plan {
 impl Plan {
     fn draw(rng: &mut Rng) -> Self {
         let times = if rng.bool() { rng.u32(1..=3) } else { u32::MAX };
-        match rng.u32(..16) {
+        match rng.u32(..18) {
             0..=5 => Self::Succeeds,
             6..=7 => Self::Fails(times),
             8..=9 => Self::Panics(times),
@@ -76,6 +78,7 @@ impl Plan {
             12 => Self::AsksForADelay(times),
             13 => Self::Hangs(times),
             14 => Self::FailsForGood,
+            15..=16 => Self::Poisons(times),
             _ => Self::Unreadable,
         }
     }
@@ -113,6 +116,8 @@ pub(super) enum Mark {
     Fault,
     /// A turn was asked for, and its answer arrived.
     Turned { asked: Instant },
+    /// The process was told to stop.
+    Stopped,
     /// The process died.
     Cut,
 }

@@ -12,6 +12,7 @@ mod upkeep;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
 use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -42,6 +43,7 @@ const REJECTED: &str = "a key is rejected";
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Fails,
+    Panics,
     Hangs,
     /// It is committed, and its answer is lost.
     Forgets,
@@ -121,6 +123,7 @@ pub(crate) struct FakeStore {
     inserts: Mutex<Vec<usize>>,
     /// Before this no worker begins to prune; in microseconds of the store's clock.
     prune_at: Mutex<i64>,
+    prunes_never_end: Mutex<bool>,
     began: Instant,
     /// By how much the clock was set, in microseconds.
     set_by: Mutex<i64>,
@@ -150,6 +153,7 @@ impl FakeStore {
             turns: Mutex::default(),
             inserts: Mutex::default(),
             prune_at: Mutex::default(),
+            prunes_never_end: Mutex::default(),
             began: Instant::now(),
             set_by: Mutex::default(),
         }
@@ -195,6 +199,11 @@ impl FakeStore {
     /// Sets the clock forward, or back.
     pub(crate) fn set_clock_by(&self, micros: i64) {
         *lock(&self.set_by) += micros;
+    }
+
+    /// Lets no pruning by a worker end from now on.
+    pub(crate) fn never_end_prunes(&self) {
+        *lock(&self.prunes_never_end) = true;
     }
 
     /// Gives an event that runs to another worker, at this instant.
@@ -274,6 +283,7 @@ async fn with<T>(
     match fault {
         None | Some(Fault::KeepsOut) => carry_out(),
         Some(Fault::Fails) => Err("it fails".into()),
+        Some(Fault::Panics) => resume_unwind(Box::new("it panics")),
         Some(Fault::Hangs) => pending().await,
         Some(Fault::Takes(time)) => {
             sleep(time).await;
@@ -309,7 +319,7 @@ impl Store for FakeStore {
         Box::pin(with(fault, || self.insert_all(arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
         error.to_string() == REJECTED
     }
 
@@ -338,6 +348,9 @@ impl Store for FakeStore {
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
+        if *lock(&self.prunes_never_end) {
+            return Box::pin(pending());
+        }
         let fault = lock(&self.faults).pop_front();
         Box::pin(with(fault, move || Ok(self.prune_if_due(older_than, turn))))
     }

@@ -1,18 +1,25 @@
 //! Versions of the tables.
 
+#[cfg(feature = "sqlite")]
 use std::ops::Deref;
 
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Acquire, SqlSafeStr as _};
+#[cfg(feature = "sqlite")]
+use sqlx::Acquire;
+use sqlx::SqlSafeStr as _;
+#[cfg(feature = "sqlite")]
+use sqlx::migrate::Migrate;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use crate::error::{ConnectError, ConnectErrorKind};
+#[cfg(feature = "sqlite")]
 use crate::store::BoxFuture;
 
 /// The record of the versions. sqlx's own name for it is left to the user's migrations.
-const TABLE: &str = "ptolemy_inbox_migrations";
+pub(crate) const TABLE: &str = "ptolemy_inbox_migrations";
 
-/// Runs the migrations. In a separate function, since the compiler cannot see that a future that
+/// Runs the migrations. Not on PostgreSQL, since sqlx gives its statements names. In a separate function, since the compiler cannot see that a future that
 /// contains this one is `Send`.
+#[cfg(feature = "sqlite")]
 pub(crate) fn run<'c, A>(
     migrator: &'c Migrator,
     connection: A,
@@ -62,7 +69,7 @@ pub(crate) fn must_be_newest(version: Option<i64>, versions: &[&str]) -> Result<
     Err(ConnectError::new(kind))
 }
 
-fn migrate_error(error: MigrateError, migrator: &Migrator) -> ConnectError {
+pub(crate) fn migrate_error(error: MigrateError, migrator: &Migrator) -> ConnectError {
     match error {
         MigrateError::VersionMissing(found) => {
             let known = migrator.iter().map(|migration| migration.version).max();

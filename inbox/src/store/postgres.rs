@@ -2,11 +2,17 @@
 
 mod floors;
 mod handle;
+mod horizon;
 mod insert;
 mod letters;
 mod open;
+mod pooler;
+mod session;
+mod settings;
 mod steps;
+mod trouble;
 mod upkeep;
+mod versions;
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +20,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Transaction};
 use tokio::sync::Semaphore;
 
 use self::floors::Floors;
+use self::session::{CommitUnanswered, is_broken};
+use self::settings::Settings;
 use self::steps::PostgresSteps;
+use self::trouble::Trouble;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
-use crate::error::BoxError;
+use crate::error::{BoxError, SharedError};
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
@@ -33,13 +41,27 @@ use crate::turn::{Turn, Turned};
 /// default is: stricter levels fail if two receivers take the same delivery.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Same as `BEGIN`. A commit is waited for even if the database's or the role's setting says
-/// otherwise; and a process that is frozen in mid-transaction, or cut off, does not keep its locks
-/// for long.
+/// Same as `BEGIN`, for a handler. It may wait for longer than the role's setting lets a transaction
+/// be idle; the worker has a limit for handlers, and this one is for a process that is frozen.
+const BEGIN_LONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+     SELECT set_config('idle_in_transaction_session_timeout', '1h', true)
+     WHERE current_setting('idle_in_transaction_session_timeout') <> '0'";
+
+/// Same as `BEGIN`, for a transaction of the inbox's own, whatever the database's or the role's
+/// settings say. A commit is waited for, also by standbys if there are such; and a process that is
+/// frozen in mid-transaction, or cut off, does not keep its locks for long.
 const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SET LOCAL idle_in_transaction_session_timeout = '15s';
+     SET LOCAL lock_timeout = 0;
+     SET LOCAL statement_timeout = '30s';
      SELECT set_config('synchronous_commit', 'on', true)
-     WHERE current_setting('synchronous_commit') = 'off'";
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// The end of a handler's own savepoint, and settings for what the inbox does after it: those of the
+/// role are meant for the handler's statements.
+const END_OF_HANDLER: &str = "RELEASE SAVEPOINT ptolemy_inbox;
+     SET LOCAL lock_timeout = 0;
+     SET LOCAL statement_timeout = '30s'";
 
 /// The number of the lock under which the tables change; any number that others do not use.
 const MIGRATION_LOCK: i64 = 0x0070_746f_6c65_6d79;
@@ -49,6 +71,11 @@ const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
+    trouble: Trouble,
+    settings: Settings,
+    /// Whether statements have names and stay prepared. Behind a pooler that gives each transaction
+    /// another connection, a name may be that of another statement.
+    named: bool,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
     transactions: Semaphore,
@@ -63,21 +90,21 @@ impl PostgresStore {
         self.max_transactions
     }
 
-    /// Begins a transaction that waits for nobody but the database.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin_with(BEGIN_SHORT).await
-    }
-
-    async fn turn(&self, turn: Turn<'_>) -> Result<Turned, BoxError> {
-        let mut tx = self.begin().await?;
+    async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        // A turn acknowledges nothing, so it may go on without `fsync`.
+        let _ = self.settings.check(&mut tx).await?;
         let floors = match turn.upkeep {
             Some(_) => Floors::NONE,
             None => *self.floors.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        let mut steps = PostgresSteps::new(&mut tx, floors);
-        let turned = take_turn(&mut steps, &turn).await?;
+        let mut steps = PostgresSteps::new(&mut tx, self.named, floors);
+        let turned = take_turn(&mut steps, turn).await?;
         let floors = steps.floors;
-        tx.commit().await?;
+        // Another try would find the leases settled, and take them for lost.
+        tx.commit().await.map_err(CommitUnanswered)?;
+        session.end();
         *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
         Ok(turned)
     }
@@ -90,57 +117,59 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 
 impl Store for PostgresStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
-        Box::pin(self.add(arrivals))
+        Box::pin(self.again(|| self.add(arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        let error = error.downcast_ref::<sqlx::Error>();
-        let code = error
-            .and_then(sqlx::Error::as_database_error)
-            .and_then(|error| error.code());
-        // A value that is not taken; a constraint or a trigger of the user's; two transactions that
-        // wait for each other.
-        let classes = ["22", "23", "40", "P0"];
-        code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        // Whatever a trigger of the user's raises, too.
+        let answered = matches!(
+            error.downcast_ref(),
+            Some(sqlx::Error::Database(_) | sqlx::Error::Encode(_))
+        );
+        answered && !is_broken(error)
+    }
+
+    fn trouble(&self) -> Option<SharedError> {
+        self.trouble.get()
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
-        Box::pin(self.turn(turn))
+        Box::pin(async move { self.again(|| self.turn(&turn)).await })
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
-        Box::pin(self.count())
+        Box::pin(self.again(|| self.count()))
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(self.list_dead(ids, limit))
+        Box::pin(self.again(move || self.list_dead(ids, limit)))
     }
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>> {
-        Box::pin(self.read_dead_body(id))
+        Box::pin(self.again(move || self.read_dead_body(id)))
     }
 
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.replay_some(ids))
+        Box::pin(self.again(move || self.replay_some(ids)))
     }
 
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        Box::pin(self.discard_some(ids))
+        Box::pin(self.again(move || self.discard_some(ids)))
     }
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
-        Box::pin(self.prune_some(older_than))
+        Box::pin(self.again(move || self.prune_some(older_than)))
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
-        Box::pin(self.prune_as_one(older_than, turn))
+        Box::pin(self.again(move || self.prune_as_one(older_than, turn)))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        Box::pin(self.read_order())
+        Box::pin(self.again(|| self.read_order()))
     }
 
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        Box::pin(self.write_order(order))
+        Box::pin(self.again(move || self.write_order(order)))
     }
 }

@@ -122,10 +122,11 @@ impl SqliteStore {
         .bind(limit)
         .fetch_one(connection)
         .await?;
-        let parse = |time: Option<String>| time.map(|time| clock::parse(&time)).transpose();
+        // A text that is not a time must not stop whatever needs one.
+        let parse = |time: Option<String>| time.and_then(|time| clock::parse(&time).ok());
         Ok(self.clock.now(Seen {
-            latest: parse(latest)?,
-            believed: parse(believed)?,
+            latest: parse(latest),
+            believed: parse(believed),
         }))
     }
 
@@ -169,9 +170,11 @@ impl Store for SqliteStore {
         Box::pin(self.on_known_files(self.add(arrivals)))
     }
 
-    fn is_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        // SQLITE_CONSTRAINT, such as that of a trigger of the user's.
-        code(error).is_some_and(|code| code & 0xff == 19)
+    fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
+        // Not SQLITE_BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, CANTOPEN and NOTADB, in
+        // which no statement does better.
+        let of_all = [5, 6, 7, 8, 9, 10, 11, 14, 26];
+        code(error).is_some_and(|code| !of_all.contains(&(code & 0xff)))
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {

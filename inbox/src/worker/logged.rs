@@ -15,8 +15,12 @@ use super::{Settings, Start};
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::failure::Failure;
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
+
+const DEAD: &str = "ERROR an event is dead: look at its last_error, then replay or discard it \
+                    id=0 event_type=\"-\" attempts=1 key=\"0\"";
 
 /// Collects the log of this thread as long as the guard lives.
 #[derive(Clone, Default)]
@@ -62,13 +66,14 @@ fn one_event(body: &'static str) -> Arc<FakeStore> {
 
 fn worker(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>, asked: &Asked) -> Rounds {
     let never = Box::pin(std::future::pending());
-    Rounds::new(store.clone(), settings, start, asked.clone(), never)
+    let (asked, health) = (asked.clone(), Record::default());
+    Rounds::new(store.clone(), settings, start, asked, health, never)
 }
 
 /// Returns the log of one event whose attempt ends like this.
 async fn logged_of(body: &'static str, outcome: fn() -> Outcome) -> Vec<String> {
     let (logs, _guard) = Logs::take();
-    let start: Arc<Start> = Arc::new(move |_, _| Box::pin(async move { outcome() }));
+    let start: Arc<Start> = Arc::new(move |_, _, _| Box::pin(async move { outcome() }));
     let worker = worker(&one_event(body), until_idle(), start, &Asked::default());
     run(worker, &Notify::new()).await;
     logs.lines()
@@ -78,14 +83,13 @@ async fn logged_of(body: &'static str, outcome: fn() -> Outcome) -> Vec<String> 
 async fn an_attempt_that_fails_is_logged_with_its_delay_and_without_its_error() {
     let minute = Duration::from_secs(60);
     assert!(logged_of(EVENT, || Outcome::Done).await.is_empty());
-    let postponed = || Outcome::Failed(Failure::postpone(Duration::from_secs(60), "xyzzy"));
+    let postponed = || Outcome::failed(Failure::postpone(Duration::from_secs(60), "xyzzy"));
     assert!(logged_of(EVENT, postponed).await.is_empty());
-    let again = || Outcome::Failed(Failure::retry_in(Duration::from_secs(60), "xyzzy"));
+    let again = || Outcome::failed(Failure::retry_in(Duration::from_secs(60), "xyzzy"));
     let line = format!("WARN an attempt failed id=0 attempt=1 again_in={minute:?}");
     assert_eq!(logged_of(EVENT, again).await, [line]);
-    let dead = || Outcome::Failed(Failure::permanent("xyzzy"));
-    let line = "WARN an attempt failed id=0 attempt=1";
-    assert_eq!(logged_of(EVENT, dead).await, [line]);
+    let dead = || Outcome::failed(Failure::permanent("xyzzy"));
+    assert_eq!(logged_of(EVENT, dead).await, [DEAD]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +100,7 @@ async fn an_event_that_cannot_be_read_is_logged_with_the_path() {
         (malformed, "data.name: expected a string, found a number"),
     ] {
         let lines = logged_of(body, || Outcome::Done).await;
-        let [unread, failed] = &lines[..] else {
+        let [unread, dead] = &lines[..] else {
             panic!("{lines:?}");
         };
         let what = "WARN the event cannot be read; replay it after an upgrade id=0 error=";
@@ -104,24 +108,24 @@ async fn an_event_that_cannot_be_read_is_logged_with_the_path() {
             unread.starts_with(what) && unread.ends_with(error),
             "{unread}"
         );
-        assert_eq!(failed, "WARN an attempt failed id=0 attempt=1");
+        assert_eq!(dead, DEAD);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
     let lines = logged_of(EVENT, || Outcome::NotBegun("down".into())).await;
-    let line = "WARN a handler's transaction could not begin; retrying id=0 error=down";
+    let line = "WARN a handler's transaction could not begin; retrying id=0 error=\"down\"";
     assert_eq!(lines, [line]);
 
     let (logs, _guard) = Logs::take();
     let store = one_event(EVENT);
-    let start: Arc<Start> = Arc::new(|_, _| Box::pin(async { Outcome::Lost }));
+    let start: Arc<Start> = Arc::new(|_, _, _| Box::pin(async { Outcome::Lost }));
     let settings = Settings {
         lease: secs(1e5),
         ..Settings::default()
     };
-    let worker = worker(&store, settings, start, &Asked::default());
+    let mut worker = worker(&store, settings, start, &Asked::default());
     let _ = tokio::time::timeout(secs(5.0), watched(worker.run(&Notify::new()))).await;
     let lost = "WARN lease lost: another worker has this event; the result of this attempt is \
                 ignored id=0";
@@ -135,7 +139,7 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     let store = one_event(EVENT);
     let settings = until_idle();
     let renewal = settings.lease / 3;
-    let worker = worker(&store, settings, taking(secs(3_600.0)), &Asked::default());
+    let mut worker = worker(&store, settings, taking(secs(3_600.0)), &Asked::default());
     let expires = async {
         sleep(renewal / 2).await;
         store.take_over(0);
@@ -157,7 +161,7 @@ async fn a_database_that_fails_is_logged() {
     store.will(Fault::Fails);
     let worker = worker(&store, until_idle(), taking(secs(1.0)), &Asked::default());
     run(worker, &Notify::new()).await;
-    let line = "WARN the worker cannot reach the database; retrying error=\"it fails\"";
+    let line = "WARN the worker cannot reach the database; retrying cause=it fails";
     assert_eq!(logs.lines(), [line]);
 }
 
@@ -167,7 +171,7 @@ async fn an_order_that_this_process_did_not_ask_for_is_logged_once() {
     let store = one_event(EVENT);
     let asked = Asked::default();
     asked.set(EventOrder::ByResource);
-    let worker = worker(&store, Settings::default(), taking(secs(1.0)), &asked);
+    let mut worker = worker(&store, Settings::default(), taking(secs(1.0)), &asked);
     let changes = async {
         sleep(secs(10.0)).await;
         store.write_order(EventOrder::ByResource);

@@ -33,7 +33,7 @@ async fn run_for(
     start: Arc<Start>,
     arrived: &Notify,
 ) {
-    let rounds = rounds(store, settings, start);
+    let mut rounds = rounds(store, settings, start);
     let ended = timeout(time, watched(rounds.run(arrived))).await;
     assert!(ended.is_err(), "it was not to stop");
 }
@@ -159,7 +159,7 @@ async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
         lease: secs(3.0),
         ..Settings::default()
     };
-    let start: Arc<Start> = Arc::new(|_, claim| {
+    let start: Arc<Start> = Arc::new(|_, claim, _| {
         let time = if claim.lease.id == 0 { 0.1 } else { 1e6 };
         Box::pin(async move {
             sleep(secs(time)).await;

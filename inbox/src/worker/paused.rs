@@ -2,28 +2,36 @@
 //! forgotten, and when it renews, rests, stops and is idle.
 
 use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::rounds::Rounds;
-use super::{Settings, Start, Until};
+use super::rounds::{CUT_SHORT_TIMEOUT, Rounds};
+use super::{Settings, Start, Until, Worker};
 use crate::accepted::EventState;
 use crate::asked::Asked;
-use crate::failure::FailureKind;
+use crate::engine::Engine;
+use crate::failure::{Failure, FailureKind};
+use crate::health::Record;
+use crate::inbox::ACCEPT_TIMEOUT;
 use crate::outcome::Outcome;
-use crate::store::fake::{FakeStore, Fault};
+use crate::retry::{MAX_ATTEMPTS, Retry};
+use crate::store::BoxFuture;
+use crate::store::fake::{FakeStore, Fault, Row};
 use crate::turn::WorkerId;
 
 pub(super) const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 /// Handlers that take so long, and succeed.
 pub(super) fn taking(time: Duration) -> Arc<Start> {
-    Arc::new(move |_, _| {
+    Arc::new(move |_, _, begun| {
         Box::pin(async move {
+            begun.note();
             sleep(time).await;
             Outcome::Done
         })
@@ -39,13 +47,23 @@ pub(super) fn until_idle() -> Settings {
 
 pub(super) fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
     let never = Box::pin(std::future::pending());
-    Rounds::new(store.clone(), settings, start, Asked::default(), never)
+    rounds_until(store, settings, start, never)
+}
+
+pub(super) fn rounds_until(
+    store: &Arc<FakeStore>,
+    settings: Settings,
+    start: Arc<Start>,
+    shutdown: BoxFuture<'static, ()>,
+) -> Rounds {
+    let (asked, health) = (Asked::default(), Record::default());
+    Rounds::new(store.clone(), settings, start, asked, health, shutdown)
 }
 
 /// Runs the loop; a loop that does not end fails the test.
-pub(super) async fn run(rounds: Rounds, arrived: &Notify) -> Until {
-    let ended = timeout(secs(3_600.0), watched(rounds.run(arrived))).await;
-    ended.expect("it ends within an hour")
+pub(super) async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
+    let ended = timeout(secs(86_400.0), watched(rounds.run(arrived))).await;
+    ended.expect("it ends within a day")
 }
 
 /// Fails if the loop spins: then no time passes.
@@ -94,6 +112,18 @@ async fn what_ended_is_settled_after_turns_that_fail_and_rests_between_them() {
     assert_eq!(store.rows()[0].attempts, 1);
     let times: Vec<_> = times(&store).iter().map(|at| (at * 10.0).round()).collect();
     assert_eq!(times, [0.0, 20.0, 25.0, 30.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_panics_is_taken_again() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    store.will(Fault::Panics);
+    let rounds = rounds(&store, until_idle(), taking(Duration::ZERO));
+    run(rounds, &Notify::new()).await;
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    let second = times(&store)[1];
+    assert!((0.5..0.6).contains(&second), "{second}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +230,7 @@ async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more
         let _ = stopped.await;
     });
     let start = taking(secs(5.0));
-    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let rounds = rounds_until(&store, settings, start, shutdown);
     let count = |state| store.rows().iter().filter(|row| row.state == state).count();
     let watch = async {
         for _ in 0..7 {
@@ -217,20 +247,240 @@ async fn no_more_handlers_run_than_the_concurrency_and_a_stop_takes_nothing_more
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_events_returned() {
+async fn a_shutdown_future_that_panics_stops_the_worker_as_the_signal_does() {
     let store = Arc::new(FakeStore::default());
     store.add(EVENT);
-    let settings = Settings::default();
+    let shutdown = Box::pin(async {
+        sleep(secs(1.0)).await;
+        resume_unwind(Box::new("no signals here"))
+    });
+    let (settings, start) = (Settings::default(), taking(secs(5.0)));
+    let rounds = rounds_until(&store, settings, start, shutdown);
+    assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+}
+
+fn worker(store: &Arc<FakeStore>, health: &Record) -> Worker {
+    let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
+    let keep_done = None;
+    Worker::new(engine, arrived, Asked::default(), keep_done, health.clone())
+}
+
+/// Panics when it is dropped, with another one.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        resume_unwind(Box::new(Self));
+    }
+}
+
+/// What the user gives a worker is dropped when it ends.
+#[tokio::test(start_paused = true)]
+async fn a_handler_and_a_shutdown_future_that_panic_when_dropped_do_not_end_the_worker_before_its_end()
+ {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    store.add(EVENT);
+    let captured = PanicsOnDrop;
+    let handler = move |_, _| {
+        let _captured = &captured;
+        async { Ok::<(), Failure>(()) }
+    };
+    let captured = PanicsOnDrop;
+    let signal = async move {
+        let _captured = captured;
+        std::future::pending().await
+    };
+    let worker = worker(&store, &health).graceful_shutdown(signal);
+    worker.run_until_idle(handler).await;
+    assert_eq!(store.rows()[0].state, EventState::Done);
+    assert!(health.read().is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_aborted_has_failed_and_one_that_was_told_to_has_stopped() {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    let handler = |_, _| async { Ok::<(), Failure>(()) };
+    let aborted = tokio::spawn(worker(&store, &health).run(handler));
+    sleep(secs(1.0)).await;
+    assert_eq!(health.read().workers_running, 1);
+    aborted.abort();
+    assert!(aborted.await.is_err());
+    assert_eq!(health.read().workers_failed, 1);
+
+    let stopped = worker(&store, &health).graceful_shutdown(sleep(secs(1.0)));
+    let stopped = tokio::spawn(stopped.run(handler));
+    sleep(secs(0.5)).await;
+    assert!(
+        health.read().is_healthy(),
+        "it takes the place of the first"
+    );
+    stopped.await.unwrap();
+    let health = health.read();
+    assert_eq!((health.workers_running, health.workers_stopped), (0, 1));
+}
+
+/// A failure, the longest delay, and the most calls in 3 s.
+type Failing = (fn() -> Failure, Duration, usize);
+
+/// A first delay of zero would never grow, and a delay of the handler's own may be zero by mistake.
+#[tokio::test(start_paused = true)]
+async fn no_event_is_tried_more_often_than_ten_times_a_second() {
+    const ZERO: Duration = Duration::ZERO;
+    let fails: [Failing; 4] = [
+        (|| Failure::retry("it fails"), Duration::MAX, 6),
+        (|| Failure::retry("it fails"), ZERO, 31),
+        (|| Failure::retry_in(ZERO, "it fails"), ZERO, 31),
+        (|| Failure::postpone(ZERO, "it waits"), ZERO, 31),
+    ];
+    for (number, (failure, longest, most)) in fails.into_iter().enumerate() {
+        let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+        store.add(EVENT);
+        let worker = worker(&store, &health)
+            .poll_interval(ZERO)
+            .max_attempts(u32::MAX)
+            .backoff(ZERO, longest)
+            .graceful_shutdown(sleep(secs(3.0)));
+        assert_eq!(worker.settings.retry.attempts, MAX_ATTEMPTS);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let handler = move |_, _| {
+            counted.fetch_add(1, Relaxed);
+            std::future::ready(Err::<(), _>(failure()))
+        };
+        worker.run(handler).await;
+        let calls = calls.load(Relaxed);
+        assert!((4..=most).contains(&calls), "{number}: {calls}");
+    }
+}
+
+/// Also if the database has forgotten to answer, and if the lease expired in the last attempt.
+#[tokio::test(start_paused = true)]
+async fn each_event_that_dies_is_counted_once() {
+    let (store, health) = (Arc::new(FakeStore::default()), Record::default());
+    for _ in 0..3 {
+        store.add(EVENT);
+    }
+    let worker = |lease| worker(&store, &health).max_attempts(1).lease(lease);
+    let fails = |_, _| async {
+        sleep(secs(1.0)).await;
+        Err::<(), _>(Failure::retry("it fails"))
+    };
+    let fault = async {
+        sleep(secs(0.5)).await;
+        store.will(Fault::Forgets);
+    };
+    let run = worker(secs(30.0)).concurrency(3).run_until_idle(fails);
+    tokio::join!(run, fault);
+    let dead = |store: &FakeStore| {
+        let rows = store.rows().into_iter();
+        rows.filter(|row| row.state == EventState::Dead).count()
+    };
+    assert_eq!((dead(&store), health.read().events_died), (3, 3));
+
+    // A worker dies in the only attempt, and the next one finds that.
+    store.add(EVENT);
+    let run = worker(secs(5.0)).run(|_, _| std::future::pending::<Result<(), Failure>>());
+    assert!(timeout(secs(1.0), run).await.is_err());
+    sleep(secs(10.0)).await;
+    assert_eq!((dead(&store), health.read().events_died), (3, 3));
+    let next = worker(secs(5.0)).graceful_shutdown(sleep(secs(20.0)));
+    next.run(fails).await;
+    assert_eq!((dead(&store), health.read().events_died), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_outlast_the_shutdown_timeout_are_cut_short_and_their_events_returned() {
+    let row = stopped(Settings::default(), taking(secs(1e6))).await;
+    assert_eq!((row.state, row.attempts), (EventState::Waiting, 1));
+    let error = "the worker stopped before the handler had ended";
+    assert_eq!(row.last_error.as_deref(), Some(error));
+
+    let retry = Retry {
+        attempts: 1,
+        ..Retry::default()
+    };
+    let settings = Settings {
+        retry,
+        ..Settings::default()
+    };
+    let row = stopped(settings, taking(secs(1e6))).await;
+    assert_eq!((row.state, row.attempts), (EventState::Dead, 1));
+}
+
+/// Of the 30 s that Kubernetes gives, at least 5 are left to the rest of the program.
+const MAX_STOP: Duration = Duration::from_secs(25);
+
+#[test]
+fn the_defaults_of_a_stop_fit_in_25_seconds_together() {
+    let worker = Settings::default().shutdown_timeout + 2 * CUT_SHORT_TIMEOUT;
+    // A server that lets its requests finish before its worker is told to stop, as the example does.
+    let all = ACCEPT_TIMEOUT + worker;
+    assert!(all <= MAX_STOP, "{all:?}");
+}
+
+/// The handler never returns, and from the signal on, or before, the database does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_stop_with_defaults_ends_in_time_whatever_hangs() {
+    for hangs_from in [0.9, 1.5, 15.5] {
+        let store = Arc::new(FakeStore::default());
+        store.add(EVENT);
+        let shutdown = Box::pin(sleep(secs(1.0)));
+        let start = taking(secs(1e6));
+        let rounds = rounds_until(&store, Settings::default(), start, shutdown);
+        let hangs = async {
+            sleep(secs(hangs_from)).await;
+            for _ in 0..9 {
+                store.will(Fault::Hangs);
+            }
+        };
+        let begin = Instant::now();
+        let arrived = Notify::new();
+        let ended = async {
+            run(rounds, &arrived).await;
+            begin.elapsed() - secs(1.0)
+        };
+        let (took, ()) = tokio::join!(ended, hangs);
+        assert!(took + ACCEPT_TIMEOUT <= MAX_STOP, "{hangs_from}: {took:?}");
+        assert_eq!(store.rows()[0].state, EventState::Running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_job_that_prunes_at_its_end_stops_on_the_signal() {
+    let store = Arc::new(FakeStore::default());
+    let (health, keep_done) = (Record::default(), Some(Duration::ZERO));
+    store.never_end_prunes();
+    let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
+    let worker = Worker::new(engine, arrived, Asked::default(), keep_done, health.clone())
+        .graceful_shutdown(sleep(secs(1.0)));
+    let begin = Instant::now();
+    let handler = |_, _| async { Ok::<(), Failure>(()) };
+    worker.run_until_idle(handler).await;
+    assert_eq!(begin.elapsed().as_secs(), 1);
+}
+
+/// As when it waits for a connection.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_handler_has_not_begun_at_the_end_of_a_stop_does_not_count() {
+    let waits: Arc<Start> = Arc::new(|_, _, _| Box::pin(std::future::pending()));
+    let row = stopped(Settings::default(), waits).await;
+    assert_eq!((row.state, row.attempts), (EventState::Waiting, 0));
+    assert_eq!(row.last_error, None);
+}
+
+/// The row of an event after a stop during its attempt.
+async fn stopped(settings: Settings, start: Arc<Start>) -> Row {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
     let limit = settings.shutdown_timeout;
     let shutdown = Box::pin(sleep(secs(1.0)));
-    let start = taking(secs(1e6));
-    let rounds = Rounds::new(store.clone(), settings, start, Asked::default(), shutdown);
+    let rounds = rounds_until(&store, settings, start, shutdown);
     let begin = Instant::now();
     assert_eq!(run(rounds, &Notify::new()).await, Until::Stopped);
     let took = begin.elapsed();
     assert!(took < secs(1.0) + limit + secs(2.0), "{took:?}");
-    let row = store.rows().remove(0);
-    assert_eq!((row.state, row.attempts), (EventState::Waiting, 0));
+    store.rows().remove(0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,7 +535,7 @@ async fn a_clock_that_jumps_takes_no_event_from_a_worker_that_lives() {
         ..process(2)
     };
     let shutdown = Box::pin(sleep(secs(150.0)));
-    let other = Rounds::new(store.clone(), stays, start, Asked::default(), shutdown);
+    let other = rounds_until(&store, stays, start, shutdown);
     let arrived = [Notify::new(), Notify::new()];
     tokio::join!(run(holder, &arrived[0]), hours, run(other, &arrived[1]));
     let row = store.rows().remove(0);

@@ -11,6 +11,7 @@ use super::rounds::Rounds;
 use super::{Settings, Start, Until};
 use crate::accepted::EventState;
 use crate::asked::Asked;
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::retry::Retry;
 use crate::store::fake::{FakeStore, What};
@@ -59,7 +60,7 @@ impl Trial {
         let death = Arc::new(Notify::new());
         let (dies, poisons) = (death.clone(), self.poisons.clone());
         let handled = self.handled.clone();
-        let start: Arc<Start> = Arc::new(move |_, claim| {
+        let start: Arc<Start> = Arc::new(move |_, claim, _| {
             let (dies, handled) = (dies.clone(), handled.clone());
             let is_poison = poisons.contains(&claim.key);
             Box::pin(async move {
@@ -78,7 +79,14 @@ impl Trial {
             ..self.settings.clone()
         };
         let never = Box::pin(std::future::pending());
-        let rounds = Rounds::new(self.store.clone(), settings, start, Asked::default(), never);
+        let mut rounds = Rounds::new(
+            self.store.clone(),
+            settings,
+            start,
+            Asked::default(),
+            Record::default(),
+            never,
+        );
         let arrived = Notify::new();
         let ended = async {
             while !self.store.has_all_ended() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use crate::guarded::Guarded;
 use crate::store::{PRUNE_INTERVAL, Pruning, Store, TURN_TIMEOUT};
 
 /// Between two batches, so that accepts and turns go first.
@@ -25,6 +26,14 @@ pub(super) async fn keep_pruning(store: Arc<dyn Store>, keep_done: Option<Durati
 
 /// Prunes once, unless another worker does or has just done so.
 pub(super) async fn prune(store: &dyn Store, keep_done: Duration) {
+    // A pool of the user's calls the user's code, and so may its errors.
+    let pruned = Guarded::new(prune_in_batches(store, keep_done)).await;
+    if pruned.is_err() {
+        tracing::warn!("old rows could not be removed: it panicked");
+    }
+}
+
+async fn prune_in_batches(store: &dyn Store, keep_done: Duration) {
     let (mut turn, mut removed) = (Pruning::Begins, 0);
     loop {
         let batch = match timeout(TURN_TIMEOUT, store.prune_as_one(keep_done, turn)).await {

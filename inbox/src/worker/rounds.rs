@@ -14,7 +14,8 @@
 //! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
 //! turn may have been committed without an answer, and then settling again finds the leases gone.
 //! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
-//! settled, or at the deadline, when what still runs is cut short and given back.
+//! settled, or at the deadline, when what still runs is cut short and given back. The attempt of a
+//! handler that was called counts all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +24,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::probe::Probe;
+use super::report::Report;
 use super::silence::Silence;
 use super::tasks::{Held, Tasks};
 use super::{Settings, Start, Until};
 use crate::asked::Asked;
-use crate::event_order::EventOrder;
+use crate::guarded::Guarded;
+use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
+use crate::turn::{Died, Lease, Look, Queue, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
@@ -42,7 +45,7 @@ const LOOK_SOON: Duration = Duration::from_millis(50);
 const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// How long tasks that were cut short may take to end, and how long the last turn may take.
-const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When the next turn is due, and for what.
 struct Times {
@@ -71,15 +74,13 @@ pub(super) struct Rounds {
     tasks: Tasks,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
+    report: Report,
     times: Times,
     silence: Silence,
     probe: Probe,
     /// The queue that has the odd one of the next turn.
     prefer: Queue,
-    asked: Asked,
-    /// The inbox's order, as the last turn found it.
-    order: Option<EventOrder>,
-    shutdown: BoxFuture<'static, ()>,
+    shutdown: Guarded<BoxFuture<'static, ()>>,
     /// When to stop at the latest; set by the signal.
     deadline: Option<Instant>,
     /// Whether the last turn found nothing due, and nothing runs.
@@ -92,6 +93,7 @@ impl Rounds {
         settings: Settings,
         start: Arc<Start>,
         asked: Asked,
+        health: Record,
         shutdown: BoxFuture<'static, ()>,
     ) -> Self {
         let now = Instant::now();
@@ -111,9 +113,8 @@ impl Rounds {
             start,
             tasks: Tasks::default(),
             settle: Vec::new(),
-            asked,
-            order: None,
-            shutdown,
+            report: Report::new(health, asked),
+            shutdown: Guarded::new(shutdown),
             deadline: None,
             idle: false,
         }
@@ -121,7 +122,7 @@ impl Rounds {
 
     /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted in
     /// this process.
-    pub(super) async fn run(mut self, arrived: &Notify) -> Until {
+    pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
             if let Some(deadline) = self.deadline {
@@ -146,15 +147,27 @@ impl Rounds {
             self.probe.advance(now, self.settings.lease);
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
-                    Ok(turned) => self.apply(&plan, turned, now, arrived),
+                    Ok(turned) => {
+                        self.report.reach.back();
+                        self.apply(&plan, turned, now, arrived);
+                    }
                     Err(error) => {
-                        tracing::warn!(error, "the worker cannot reach the database; retrying");
+                        self.report.lost(&error);
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
                     }
                 },
                 None => self.wait(arrived).await,
             }
         }
+    }
+
+    /// Waits for the signal to stop, if it has not come.
+    pub(super) async fn signal(&mut self) {
+        if self.deadline.is_some() {
+            std::future::pending().await
+        }
+        let signal = (&mut self.shutdown).await;
+        self.stop(&signal);
     }
 
     /// What to do now; `None` if there is nothing, or the loop rests.
@@ -211,7 +224,7 @@ impl Rounds {
             silent: &silent,
         });
         let settings = self.settings.clone();
-        let turn = store.turn(Turn {
+        let turn = Turn {
             worker: self.worker,
             settle: &settle,
             renew: &renew,
@@ -219,15 +232,24 @@ impl Rounds {
             upkeep,
             lease: settings.lease,
             retry: &settings.retry,
+        };
+        // A pool of the user's calls the user's code, and so may its errors.
+        let turn = Guarded::new(async {
+            let turned = store.turn(turn).await;
+            turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
         loop {
             tokio::select! {
                 biased;
-                () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+                signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
                 turned = &mut turn => return match turned {
-                    Ok(turned) => turned.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {TURN_TIMEOUT:?}")),
+                    Ok(Ok(turned)) => turned,
+                    Ok(Err(_)) => Err("a turn panicked".to_owned()),
+                    Err(_) => Err(match self.store.trouble() {
+                        Some(trouble) => format!("no answer within {TURN_TIMEOUT:?}: {trouble}"),
+                        None => format!("no answer within {TURN_TIMEOUT:?}"),
+                    }),
                 },
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());
@@ -241,7 +263,11 @@ impl Rounds {
         if plan.renew || self.tasks.is_empty() {
             self.times.renew = planned_at + self.settings.lease / 3;
         }
+        if plan.renew {
+            self.warn_of_overdue();
+        }
         self.settle.clear();
+        self.report.dead(&turned.lost);
         let lease = self.settings.lease;
         for lost in turned.lost {
             self.tasks.lose(lost);
@@ -252,12 +278,12 @@ impl Rounds {
             self.silence.note(&turned.running, Instant::now(), lease);
             let next = planned_at + lease / 3;
             self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
-            log_crashed(&turned.crashed);
+            self.report.crashed(&turned.crashed);
             if turned.suspects {
                 self.probe.suspects(planned_at, lease);
             }
         }
-        self.compare(turned.order);
+        self.report.order(turned.order);
         if let Take::Suspects { .. } = plan.take {
             let group = turned.claims.iter().map(|claim| claim.lease).collect();
             self.probe.began(group, planned_at, lease);
@@ -294,17 +320,15 @@ impl Rounds {
         }
     }
 
-    /// Says so if the inbox has another order than this process asked for.
-    fn compare(&mut self, order: Option<EventOrder>) {
-        let Some(order) = order.filter(|order| self.order != Some(*order)) else {
+    /// Logs handlers that should have been cut short at their limit.
+    fn warn_of_overdue(&mut self) {
+        let Some(limit) = self.settings.handler_timeout else {
             return;
         };
-        self.order = Some(order);
-        if let Some(asked) = self.asked.get().filter(|asked| *asked != order) {
+        for lease in self.tasks.overdue(limit) {
             tracing::warn!(
-                %asked,
-                %order,
-                "another process has set another order than this one asked for; it is obeyed"
+                id = lease.id,
+                "a handler has exceeded its limit of {limit:?} and still runs: it blocks its thread"
             );
         }
     }
@@ -317,7 +341,7 @@ impl Rounds {
         // keep it from being seen.
         tokio::select! {
             biased;
-            () = &mut self.shutdown, if self.deadline.is_none() => self.stop(),
+            signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
             Some(ended) = self.tasks.ended() => {
                 self.end(ended);
                 // There is room again, and what waited for the event may be due.
@@ -352,7 +376,10 @@ impl Rounds {
         .min()
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, signal: &Result<(), String>) {
+        if signal.is_err() {
+            tracing::error!("the future of graceful_shutdown panicked: the worker stops");
+        }
         tracing::debug!(running = self.tasks.len(), "the worker is stopping");
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
     }
@@ -360,24 +387,26 @@ impl Rounds {
     /// Notes how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
         let now = Instant::now();
-        for (
-            Held {
-                lease, attempts, ..
-            },
-            outcome,
-        ) in ended
-        {
+        for (held, outcome) in ended {
+            let (lease, attempts) = (held.lease, held.attempts);
             self.probe.ended(lease, now, self.settings.lease);
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
-            if let Verdict::Again { .. } | Verdict::Dead { .. } = verdict {
-                tracing::warn!(
+            match verdict {
+                Verdict::Again { delay, .. } => tracing::warn!(
                     id = lease.id,
                     attempt = attempts,
-                    again_in = verdict.delay().map(tracing::field::debug),
+                    again_in = ?delay,
                     "an attempt failed"
-                );
+                ),
+                Verdict::Dead { .. } => self.report.dies(Died {
+                    id: lease.id,
+                    key: held.key,
+                    event_type: held.event_type,
+                    attempts,
+                }),
+                _ => {}
             }
             self.settle.push((lease, verdict));
         }
@@ -405,39 +434,9 @@ impl Rounds {
             renew: false,
             upkeep: false,
         };
-        if let Err(error) = self.turn(&settle).await {
-            tracing::warn!(error, "events return when their leases expire");
-        }
-    }
-}
-
-/// Logs what became of events whose workers are gone.
-fn log_crashed(crashed: &[(Running, Verdict)]) {
-    for (running, verdict) in crashed {
-        let id = running.stamped.lease.id;
-        let (attempt, key) = (running.attempts, &running.key);
-        let event_type = running.event_type.as_deref().unwrap_or("-");
-        match verdict {
-            Verdict::Crashed { alone: true, .. } => tracing::warn!(
-                id,
-                event_type,
-                attempt,
-                "the worker of an event was gone before it ended; the event ran alone, so the attempt counts"
-            ),
-            Verdict::Crashed { group, .. } => tracing::warn!(
-                id,
-                event_type,
-                group,
-                "the worker of an event was gone before it ended; it runs next in a group of so many at most"
-            ),
-            Verdict::Dead { .. } => tracing::error!(
-                id,
-                event_type,
-                attempts = attempt,
-                key,
-                "an event is dead: its worker was gone each time before it ended"
-            ),
-            _ => tracing::debug!(id, "an event was taken without an answer, and was returned"),
+        match self.turn(&settle).await {
+            Ok(turned) => self.report.dead(&turned.lost),
+            Err(error) => tracing::warn!(error, "events return when their leases expire"),
         }
     }
 }

@@ -2,21 +2,48 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ptolemy_webhooks::Event;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::Start;
+use crate::guarded::{Guarded, text_of};
 use crate::outcome::Outcome;
 use crate::turn::{Claim, Lease};
+
+/// How much longer than it may a handler runs before it is taken for one that blocks its thread.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// When the handler of an event was called; nothing while its task waits, for example for a
+/// connection.
+#[derive(Clone, Default)]
+pub(super) struct Begun(Arc<OnceLock<Instant>>);
+
+impl Begun {
+    /// It is called now.
+    pub(super) fn note(&self) {
+        self.0.get_or_init(Instant::now);
+    }
+
+    fn at(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+}
 
 /// An event that a task works on.
 pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) attempts: u32,
+    pub(super) key: String,
+    pub(super) event_type: Option<String>,
     task: AbortHandle,
+    begun: Begun,
+    /// It was found overdue.
+    overdue: bool,
     /// Another worker has taken the event over: the rest of the task counts for nothing.
     lost: bool,
 }
@@ -47,30 +74,37 @@ impl Tasks {
     /// Starts the task of an event.
     pub(super) fn begin(&mut self, claim: Claim, start: &Arc<Start>, accepts_malformed: bool) {
         let (lease, attempts) = (claim.lease, claim.attempts);
-        let event_type = claim.event_type.as_deref().unwrap_or("-");
+        let (key, event_type) = (claim.key.clone(), claim.event_type.clone());
         let span = tracing::info_span!(
             "ptolemy_inbox_handle",
             id = lease.id,
-            event_type,
+            event_type = event_type.as_deref().unwrap_or("-"),
             attempt = attempts
         );
-        let start = start.clone();
-        // The handler is called within the task, so that a panic of it ends nothing but the task.
-        let work = async move {
+        let (start, begun) = (start.clone(), Begun::default());
+        let noted = begun.clone();
+        // The handler is called within the task, and what it returns is read and dropped there, so
+        // that a panic of any of it is an outcome and nothing else.
+        let work = Guarded::new(async move {
             match Event::from_trusted_json(claim.body.clone()) {
                 Ok(event) => match &event.payload {
                     Err(malformed) if !accepts_malformed => Outcome::Malformed(malformed.clone()),
-                    _ => start(event, claim).await,
+                    _ => start(event, claim, noted).await,
                 },
                 Err(error) => Outcome::Undecodable(error),
             }
-        };
+        });
+        let work = async { work.await.unwrap_or_else(|text| Outcome::panicked(&text)) };
         let task = self.running.spawn(work.instrument(span));
         let id = task.id();
         let held = Held {
             lease,
             attempts,
+            key,
+            event_type,
             task,
+            begun,
+            overdue: false,
             lost: false,
         };
         self.held.insert(id, held);
@@ -97,18 +131,17 @@ impl Tasks {
     }
 
     fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<(Held, Outcome)> {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(error) => {
-                let id = error.id();
-                let outcome = match error.try_into_panic() {
-                    Ok(panic) => Outcome::panicked(&*panic),
-                    Err(_) => Outcome::Cancelled,
-                };
-                (id, outcome)
-            }
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
         };
         let held = self.held.remove(&id).filter(|held| !held.lost)?;
+        let outcome = match ended.map_err(JoinError::try_into_panic) {
+            Ok((_, outcome)) => outcome,
+            Err(Ok(panic)) => Outcome::panicked(&text_of(panic)),
+            Err(Err(_)) if held.begun.at().is_some() => Outcome::CutShort,
+            Err(Err(_)) => Outcome::Cancelled,
+        };
         log(&held, &outcome);
         Some((held, outcome))
     }
@@ -122,13 +155,26 @@ impl Tasks {
         }
     }
 
+    /// Returns the events whose handlers should have been cut short at this limit by now, each once.
+    pub(super) fn overdue(&mut self, limit: Duration) -> Vec<Lease> {
+        let limit = limit.saturating_add(OVERDUE);
+        let mut overdue = Vec::new();
+        for held in self.held.values_mut().filter(|held| !held.overdue) {
+            held.overdue = held.begun.at().is_some_and(|at| at.elapsed() > limit);
+            if held.overdue {
+                overdue.push(held.lease);
+            }
+        }
+        overdue
+    }
+
     /// Cuts all tasks short.
     pub(super) fn abort_all(&mut self) {
         self.running.abort_all();
     }
 }
 
-/// Logs what an operator must know of how an attempt ended. The errors of handlers are not logged,
+/// Logs what an operator must know of how an attempt ended, besides that it failed. The errors of handlers are not logged,
 /// since they may quote the event; the errors of this crate and of the core do not.
 fn log(held: &Held, outcome: &Outcome) {
     let id = held.lease.id;
@@ -154,4 +200,41 @@ fn log_lost(lease: Lease) {
         id = lease.id,
         "lease lost: another worker has this event; the result of this attempt is ignored"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use time::OffsetDateTime;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_cannot_be_cut_short_at_its_limit_is_found_once() {
+        let claim = |id| Claim {
+            lease: Lease { id, token: 1 },
+            key: "k".to_owned(),
+            source: None,
+            attempts: 1,
+            received_at: OffsetDateTime::UNIX_EPOCH,
+            started_at: OffsetDateTime::UNIX_EPOCH,
+            event_type: None,
+            body: Bytes::from_static(br#"{"event_type":"market.created","data":{}}"#),
+        };
+        let begins: Arc<Start> = Arc::new(|_, _, begun| {
+            begun.note();
+            Box::pin(std::future::pending())
+        });
+        let waits: Arc<Start> = Arc::new(|_, _, _| Box::pin(std::future::pending()));
+        let mut tasks = Tasks::default();
+        tasks.begin(claim(1), &begins, false);
+        tasks.begin(claim(2), &waits, false);
+        let limit = Duration::from_secs(60);
+        sleep(limit).await;
+        assert_eq!(tasks.overdue(limit), []);
+        sleep(2 * OVERDUE).await;
+        assert_eq!(tasks.overdue(limit), [Lease { id: 1, token: 1 }]);
+        assert_eq!(tasks.overdue(limit), []);
+    }
 }

@@ -8,6 +8,7 @@ use ptolemy_webhooks::Event;
 #[cfg(feature = "sqlite")]
 use tokio::time::timeout;
 
+use super::tasks::Begun;
 use super::{Settings, Until, Worker, in_time};
 use crate::attempt::Attempt;
 use crate::error::WrongEngine;
@@ -73,7 +74,7 @@ impl Worker {
             + 'static,
     {
         let Some(store) = self.engine.sqlite() else {
-            return Err(WrongEngine::new(self.engine.name(), "SQLite"));
+            return Err(self.is_on_another_engine("SQLite"));
         };
         let handler = Arc::new(handler);
         self.settings.concurrency = 1;
@@ -82,12 +83,13 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
                 store
                     .handle(claim.lease, |connection| {
+                        begun.note();
                         let handled = handler(event, attempt, connection);
                         Box::pin(in_time(handler_timeout, with_warning(handled)))
                     })
@@ -130,7 +132,8 @@ impl Worker {
     /// Each running handler has a connection of the pool to itself, and two connections are kept for
     /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
     /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
-    /// transaction's level is READ COMMITTED.
+    /// transaction's level is READ COMMITTED. Behind a pooler in transaction mode, make statements with
+    /// `.persistent(false)`.
     ///
     /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
     /// attempt fails.
@@ -175,7 +178,7 @@ impl Worker {
             + 'static,
     {
         let Some(store) = self.engine.postgres() else {
-            return Err(WrongEngine::new(self.engine.name(), "PostgreSQL"));
+            return Err(self.is_on_another_engine("PostgreSQL"));
         };
         let most = store.max_transactions();
         let concurrency = self.settings.concurrency;
@@ -192,12 +195,13 @@ impl Worker {
             handler_timeout,
             ..
         } = self.settings;
-        let start = move |event, claim: Claim| -> BoxFuture<'static, Outcome> {
+        let start = move |event, claim: Claim, begun: Begun| -> BoxFuture<'static, Outcome> {
             let (store, handler) = (store.clone(), handler.clone());
             Box::pin(async move {
                 let attempt = Attempt::new(&claim, retry.attempts);
                 store
                     .handle(claim.lease, |connection| {
+                        begun.note();
                         let handled = handler(event, attempt, connection);
                         Box::pin(in_time(handler_timeout, handled))
                     })
@@ -231,6 +235,14 @@ impl Worker {
     {
         self.settings.until = Until::Idle;
         self.run_in_postgres_transaction(handler).await
+    }
+
+    /// The error is also logged: that of a spawned task reaches nobody.
+    fn is_on_another_engine(&self, wanted: &'static str) -> WrongEngine {
+        let error = WrongEngine::new(self.engine.name(), wanted);
+        self.health.fail();
+        tracing::error!(%error, "a worker could not begin");
+        error
     }
 }
 

@@ -5,18 +5,26 @@
 
 mod database;
 mod delivery;
+mod logged;
+mod proxy;
 mod workers;
 
 mod clocks;
 mod crashes;
 mod durable;
+mod failover;
 mod files;
 mod leases;
+mod misbehaving;
 mod once;
 mod order;
+mod outages;
+mod poolers;
 mod readme;
 mod responses;
 mod retries;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 mod upkeep;

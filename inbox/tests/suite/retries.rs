@@ -20,6 +20,7 @@ on_both_engines! {
     an_event_of_an_unknown_type_reaches_the_handler
     a_postponed_event_waits_and_its_attempts_do_not_count
     a_handler_that_takes_too_long_has_failed
+    each_event_that_dies_is_counted
     dead_letters_are_listed_looked_at_replayed_and_discarded
     all_dead_letters_are_replayed_and_discarded
     an_attempt_tells_its_number_and_its_times
@@ -261,6 +262,38 @@ async fn a_handler_that_takes_too_long_has_failed(database: &Database) {
     let worker = quick(&inbox).handler_timeout(None);
     worker.run_until_idle(slow).await;
     assert_eq!(database.states().await, ["done"]);
+}
+
+async fn each_event_that_dies_is_counted(database: &Database) {
+    let inbox = database.inbox().await;
+    for id in ["fails", "fails for good", "crashes"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    inbox.accept(&delivery::of("[]")).await.unwrap();
+    // A worker died in the last attempt.
+    let expired = database.time(-1);
+    database
+        .execute(&format!(
+            "UPDATE ptolemy_inbox SET state = 'running', attempts = 2, lease_until = {expired}
+             WHERE event_id = 'crashes'"
+        ))
+        .await;
+    let fails = |event: Event, _: Attempt| {
+        ready(Err(match event.id.as_deref() {
+            Some("fails") => Failure::retry("once more"),
+            _ => Failure::permanent("never"),
+        }))
+    };
+    let worker = Running::start(&inbox, |worker| worker.max_attempts(2), fails);
+    let open = "SELECT count(*) FROM ptolemy_inbox WHERE state <> 'dead'";
+    until("all dead", async || database.number(open).await == 0).await;
+    until("counted", async || inbox.health().events_died >= 4).await;
+    assert_eq!(inbox.health().events_died, 4);
+    inbox.dead_letters().replay_all().await.unwrap();
+    until("all dead again", async || inbox.health().events_died >= 8).await;
+    worker.stop().await;
+    assert_eq!(inbox.health().events_died, 8);
+    assert_eq!(inbox.stats().await.unwrap().dead, 4);
 }
 
 /// Events that died.

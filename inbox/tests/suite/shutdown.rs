@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ptolemy_webhooks_inbox::{Attempt, Failure};
 use tokio::sync::Notify;
 
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
 use crate::durable::Lock;
-use crate::workers::{Log, Running, until};
+use crate::workers::{Log, Running, quick, until};
 
 on_both_engines! {
     what_is_taken_while_the_worker_stops_goes_back
     a_stop_lets_what_runs_finish_and_takes_nothing_more
     a_stop_gives_back_what_does_not_finish_in_time
+    an_event_whose_handler_never_ends_dies_after_so_many_stops
     a_stop_keeps_its_deadline_while_the_database_is_stuck
     an_idle_worker_stops_at_once
 }
@@ -60,10 +62,10 @@ async fn a_stop_gives_back_what_does_not_finish_in_time(database: &Database) {
     assert_eq!(database.states().await, ["waiting"]);
     assert_eq!(
         database.number("SELECT attempts FROM ptolemy_inbox").await,
-        0
+        1
     );
 
-    // At once, without a wait for the lease to expire; and the attempt did not count.
+    // At once, without a wait for the lease to expire; and the attempt counts.
     let begun = log.clone();
     let worker = Running::start(
         &inbox,
@@ -73,8 +75,52 @@ async fn a_stop_gives_back_what_does_not_finish_in_time(database: &Database) {
             async { Ok(()) }
         },
     );
-    assert_eq!(log.until(2).await, ["1", "1"]);
+    assert_eq!(log.until(2).await, ["1", "2"]);
     worker.stop().await;
+}
+
+async fn an_event_whose_handler_never_ends_dies_after_so_many_stops(database: &Database) {
+    let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let log = Log::default();
+    for attempt in 1..=3 {
+        let begun = log.clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let worker = quick(&inbox)
+            .max_attempts(3)
+            .shutdown_timeout(Duration::from_millis(50))
+            .graceful_shutdown(async {
+                let _ = stopped.await;
+            });
+        // In a transaction of its own the second time.
+        let worker = match attempt {
+            2 if database.is_sqlite() => {
+                tokio::spawn(worker.run_in_sqlite_transaction(move |_, attempt, _| {
+                    begun.write(attempt.number().to_string());
+                    Box::pin(std::future::pending())
+                }))
+            }
+            2 => tokio::spawn(worker.run_in_postgres_transaction(move |_, attempt, _| {
+                begun.write(attempt.number().to_string());
+                Box::pin(std::future::pending())
+            })),
+            _ => tokio::spawn(async move {
+                let run = worker.run(move |_, attempt: Attempt| {
+                    begun.write(attempt.number().to_string());
+                    std::future::pending::<Result<(), Failure>>()
+                });
+                run.await;
+                Ok(())
+            }),
+        };
+        log.until(attempt).await;
+        drop(stop);
+        worker.await.unwrap().unwrap();
+    }
+    assert_eq!(log.lines(), ["1", "2", "3"]);
+    let told = "SELECT state || attempts || last_error FROM ptolemy_inbox";
+    let expected = "dead3the worker stopped before the handler had ended";
+    assert_eq!(database.texts(told).await, [expected]);
 }
 
 async fn a_stop_keeps_its_deadline_while_the_database_is_stuck(database: &Database) {

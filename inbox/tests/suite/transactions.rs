@@ -355,7 +355,8 @@ impl Database {
 }
 
 async fn a_transaction_of_the_other_engine_is_an_error(database: &Database) {
-    let worker = database.inbox().await.worker();
+    let inbox = database.inbox().await;
+    let worker = inbox.worker();
     let error = match database {
         Database::Sqlite { .. } => {
             worker
@@ -375,6 +376,7 @@ async fn a_transaction_of_the_other_engine_is_an_error(database: &Database) {
         "PostgreSQL"
     };
     assert_eq!(error.engine(), engine);
+    assert_eq!(inbox.health().workers_failed, 1);
     let other = if database.is_sqlite() {
         "PostgreSQL"
     } else {

@@ -418,7 +418,8 @@ async fn a_url_that_names_no_engine_is_refused() {
     let error = Inbox::connect("postgres://localhost:port/x")
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), &ConnectErrorKind::MalformedUrl);
+    let kind = error.kind();
+    assert!(matches!(kind, ConnectErrorKind::MalformedUrl { .. }));
     let error = Inbox::connect("postgres://127.0.0.1:1/x")
         .await
         .unwrap_err();

@@ -2,10 +2,11 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, Transaction};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::floors::Floors;
-use super::{BEGIN, PostgresSteps, PostgresStore};
+use super::session::{Session, is_broken};
+use super::{BEGIN_LONG, END_OF_HANDLER, PostgresSteps, PostgresStore};
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -21,57 +22,86 @@ impl PostgresStore {
     {
         let _turn = match self.transactions.acquire().await {
             Ok(turn) => turn,
-            Err(closed) => return Outcome::NotBegun(closed.into()),
+            Err(closed) => return Outcome::not_begun(closed),
         };
-        let mut tx = match timeout(TURN_TIMEOUT, self.begin_held(lease)).await {
-            Ok(Ok(Some(tx))) => tx,
-            Ok(Ok(None)) => return Outcome::Lost,
-            Ok(Err(error)) => return Outcome::NotBegun(error),
-            Err(elapsed) => return Outcome::NotBegun(elapsed.into()),
-        };
-        if let Err(failure) = handler(&mut tx).await {
-            return Outcome::Failed(failure);
-        }
-        let finish = async {
-            // It fails if the handler's transaction is no more, or has failed.
-            sqlx::query("RELEASE SAVEPOINT ptolemy_inbox")
-                .execute(&mut *tx)
-                .await?;
-            let done = [(lease, Verdict::Done)];
-            let lost = PostgresSteps::new(&mut tx, Floors::NONE)
-                .settle(&done)
-                .await;
-            if !lost.map_err(Failure::retry)?.is_empty() {
-                return Ok(Outcome::Lost);
+        let give_up = Instant::now() + TURN_TIMEOUT;
+        // Once more, on a new connection, if the first one breaks before the handler begins.
+        let mut tries = 0..2;
+        loop {
+            let mut session = match timeout_at(give_up, self.session()).await {
+                Ok(Ok(session)) => session,
+                Ok(Err(error)) => return Outcome::not_begun(error),
+                Err(elapsed) => return Outcome::not_begun(elapsed),
+            };
+            let mut tx =
+                match timeout_at(give_up, begin_held(&mut session, lease, self.named)).await {
+                    Ok(Ok(Some(tx))) => tx,
+                    Ok(Ok(None)) => return Outcome::Lost,
+                    Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => continue,
+                    Ok(Err(error)) => return Outcome::not_begun(error),
+                    Err(elapsed) => return Outcome::not_begun(elapsed),
+                };
+            if let Err(failure) = handler(&mut tx).await {
+                return Outcome::failed(failure);
             }
-            tx.commit().await?;
-            Ok(Outcome::Committed)
-        };
-        // Unlike SQLite's, this end of the transaction may have to wait for a network.
-        match timeout(TURN_TIMEOUT, finish).await {
-            Ok(finished) => finished.unwrap_or_else(Outcome::Failed),
-            Err(elapsed) => Outcome::Failed(elapsed.into()),
+            // Unlike SQLite's, this end of the transaction may have to wait for a network.
+            let outcome = match timeout(TURN_TIMEOUT, finish(tx, lease, self.named)).await {
+                Ok(finished) => finished.unwrap_or_else(Outcome::failed),
+                Err(elapsed) => Outcome::failed(elapsed.into()),
+            };
+            if let Outcome::Committed = outcome {
+                session.end();
+            }
+            return outcome;
         }
     }
+}
 
-    /// Begins the transaction of a handler, if its lease was not lost.
-    async fn begin_held(
-        &self,
-        Lease { id, token }: Lease,
-    ) -> Result<Option<Transaction<'static, Postgres>>, BoxError> {
-        let mut tx = self.pool.begin_with(BEGIN).await?;
-        // Without a lock, so that the lease can be renewed while the handler runs.
-        let held: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
-                            WHERE id = $1 AND lease_token = $2 AND state = 'running')",
-        )
-        .bind(id)
-        .bind(token)
-        .fetch_one(&mut *tx)
-        .await?;
-        sqlx::query("SAVEPOINT ptolemy_inbox")
+/// Begins the transaction of a handler, if its lease was not lost.
+async fn begin_held(
+    session: &mut Session,
+    Lease { id, token }: Lease,
+    named: bool,
+) -> Result<Option<Transaction<'_, Postgres>>, BoxError> {
+    let mut tx = session.begin(BEGIN_LONG).await?;
+    // Without a lock, so that the lease can be renewed while the handler runs.
+    let (held, read_only): (bool, bool) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
+                        WHERE id = $1 AND lease_token = $2 AND state = 'running'),
+                current_setting('transaction_read_only')::bool",
+    )
+    .persistent(named)
+    .bind(id)
+    .bind(token)
+    .fetch_one(&mut *tx)
+    .await?;
+    if read_only {
+        // Any write fails, and says so as one of the handler's would, which would count.
+        sqlx::raw_sql("SELECT id FROM ptolemy_inbox LIMIT 0 FOR UPDATE")
             .execute(&mut *tx)
             .await?;
-        Ok(held.then_some(tx))
     }
+    sqlx::raw_sql("SAVEPOINT ptolemy_inbox")
+        .execute(&mut *tx)
+        .await?;
+    Ok(held.then_some(tx))
+}
+
+/// Ends the transaction of a handler, unless its lease was lost.
+async fn finish(
+    mut tx: Transaction<'_, Postgres>,
+    lease: Lease,
+    named: bool,
+) -> Result<Outcome, Failure> {
+    // It fails if the handler's transaction is no more, or has failed.
+    sqlx::raw_sql(END_OF_HANDLER).execute(&mut *tx).await?;
+    let done = [(lease, Verdict::Done)];
+    let lost = PostgresSteps::new(&mut tx, named, Floors::NONE)
+        .settle(&done)
+        .await;
+    if !lost.map_err(Failure::retry)?.is_empty() {
+        return Ok(Outcome::Lost);
+    }
+    tx.commit().await?;
+    Ok(Outcome::Committed)
 }

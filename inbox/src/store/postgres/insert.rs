@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::postgres::PgConnection;
 
-use super::{PostgresStore, column};
+use super::{BEGIN_SHORT, PostgresStore, column};
 use crate::accepted::{Accepted, EventState};
 use crate::arrival::Arrival;
 use crate::error::BoxError;
@@ -14,20 +14,24 @@ impl PostgresStore {
     pub(super) async fn add(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
         // Once more if a duplicate was pruned between the two statements: now it is new.
         for _ in 0..2 {
-            let mut tx = self.begin().await?;
+            let mut session = self.session().await?;
+            let mut tx = session.begin(BEGIN_SHORT).await?;
+            self.settings.check(&mut tx).await??;
             // Other processes insert at the same time, so the index decides which one is first;
             // SQLite looks first and inserts what is missing.
-            let added = insert(arrivals, &mut tx).await?;
+            let added = insert(arrivals, &mut tx, self.named).await?;
             let states = if added.len() < arrivals.len() {
-                states_of(arrivals, &mut tx).await?
+                states_of(arrivals, &mut tx, self.named).await?
             } else {
                 HashMap::new()
             };
             if let Some(answers) = answers(arrivals, &added, &states) {
                 tx.commit().await?;
+                session.end();
                 return Ok(answers);
             }
             tx.rollback().await?;
+            session.end();
         }
         Err(PRUNED_MEANWHILE.into())
     }
@@ -36,6 +40,7 @@ impl PostgresStore {
 async fn insert(
     arrivals: &[Arrival],
     connection: &mut PgConnection,
+    named: bool,
 ) -> Result<HashSet<String>, BoxError> {
     let added: Vec<String> = sqlx::query_scalar(
         "INSERT INTO ptolemy_inbox
@@ -52,6 +57,7 @@ async fn insert(
          ON CONFLICT (dedup_key) DO NOTHING
          RETURNING dedup_key",
     )
+    .persistent(named)
     .bind(column(arrivals, |arrival| arrival.key.as_str()))
     .bind(column(arrivals, |arrival| arrival.source.as_deref()))
     .bind(column(arrivals, |arrival| {
@@ -74,6 +80,7 @@ async fn insert(
 async fn states_of(
     arrivals: &[Arrival],
     connection: &mut PgConnection,
+    named: bool,
 ) -> Result<HashMap<String, EventState>, BoxError> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         // A message that nobody needs to read: no row changes, so nobody waits for a lock.
@@ -81,6 +88,7 @@ async fn states_of(
              (SELECT pg_logical_emit_message(true, 'ptolemy_inbox', ''::text))
          SELECT dedup_key, state FROM ptolemy_inbox, written WHERE dedup_key = ANY($1)",
     )
+    .persistent(named)
     .bind(column(arrivals, |arrival| arrival.key.as_str()))
     .fetch_all(connection)
     .await?;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::PostgresStore;
+use super::{BEGIN_SHORT, PostgresStore};
 use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::BoxError;
-use crate::store::{Ids, ROWS_PER_CALL};
+use crate::store::{Ids, ROWS_PER_CALL, attempts};
 
 impl PostgresStore {
     pub(super) async fn list_dead(
@@ -15,28 +15,38 @@ impl PostgresStore {
         ids: Ids,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, BoxError> {
-        sqlx::query(
-            "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    malformed, last_error, source
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let rows = sqlx::query(
+            "SELECT id, dedup_key, event_type, event_id,
+                    least(greatest(received_at, 'epoch'), '9999-12-31'),
+                    least(greatest(finished_at, 'epoch'), '9999-12-31'),
+                    attempts, malformed, coalesce(last_error, ''), source
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
              ORDER BY id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(ids.after)
         .bind(ids.up_to)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?
-        .iter()
-        .map(dead_letter)
-        .collect()
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        session.end();
+        rows.iter().map(dead_letter).collect()
     }
 
     pub(super) async fn read_dead_body(&self, id: i64) -> Result<Option<Bytes>, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         let body: Option<Vec<u8>> =
             sqlx::query_scalar("SELECT body FROM ptolemy_inbox WHERE id = $1 AND state = 'dead'")
+                .persistent(self.named)
                 .bind(id)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *tx)
                 .await?;
+        tx.commit().await?;
+        session.end();
         Ok(body.map(Bytes::from))
     }
 
@@ -70,14 +80,17 @@ impl PostgresStore {
     /// The time is the database's. Rows that are locked are passed over, so that two people who
     /// replay at once do not wait for each other; SQLite lets one write at a time anyway.
     async fn change_dead(&self, ids: Ids, sql: &'static str) -> Result<Vec<i64>, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         let changed = sqlx::query_scalar(sql)
+            .persistent(self.named)
             .bind(ids.after)
             .bind(ids.up_to)
             .bind(ROWS_PER_CALL)
             .fetch_all(&mut *tx)
             .await?;
         tx.commit().await?;
+        session.end();
         Ok(changed)
     }
 }
@@ -90,7 +103,7 @@ fn dead_letter(row: &PgRow) -> Result<DeadLetter, BoxError> {
         event_id: row.try_get(3)?,
         received_at: row.try_get(4)?,
         died_at: row.try_get(5)?,
-        attempts: u32::try_from(row.try_get::<i32, _>(6)?)?,
+        attempts: attempts(row.try_get::<i32, _>(6)?.into()),
         malformed: row.try_get(7)?,
         last_error: row.try_get(8)?,
         source: row.try_get(9)?,

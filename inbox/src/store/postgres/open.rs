@@ -3,12 +3,12 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{BEGIN, MIGRATION_LOCK, PostgresStore};
+use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Settings, Trouble, pooler, versions};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
 
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl PostgresStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        Self::open(connect(url).await?).await
+        Self::open_with(connect(url).await?, names_in(url)).await
     }
 
     /// Creates nothing and changes nothing.
@@ -30,31 +30,51 @@ impl PostgresStore {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
-        Ok(Self::on(pool))
+        let named = names_in(url) && !pooler::is_before(&pool.connect_options()).await;
+        Self::on(pool, named).checked().await
     }
 
     pub(crate) async fn open(pool: PgPool) -> Result<Self, ConnectError> {
+        Self::open_with(pool, true).await
+    }
+
+    async fn open_with(pool: PgPool, named: bool) -> Result<Self, ConnectError> {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         if !migrate::is_newest(version, VERSIONS) {
             let mut tx = pool.begin_with(BEGIN).await.map_err(unavailable)?;
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(MIGRATION_LOCK)
+            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            sqlx::raw_sql(AssertSqlSafe(lock))
                 .execute(&mut *tx)
                 .await
                 .map_err(unavailable)?;
-            migrate::run(&migrate::migrator(VERSIONS), &mut *tx).await?;
+            versions::bring_to(&migrate::migrator(VERSIONS), &mut tx).await?;
             tx.commit().await.map_err(unavailable)?;
         }
-        Ok(Self::on(pool))
+        let named = named && !pooler::is_before(&pool.connect_options()).await;
+        Self::on(pool, named).checked().await
     }
 
-    fn on(pool: PgPool) -> Self {
+    /// Logs what weakens the inbox, now and not with the first accept.
+    async fn checked(self) -> Result<Self, ConnectError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let _ = self
+            .settings
+            .check(&mut connection)
+            .await
+            .map_err(unavailable)?;
+        Ok(self)
+    }
+
+    fn on(pool: PgPool, named: bool) -> Self {
         let connections = pool.options().get_max_connections();
         let transactions = connections.saturating_sub(RESERVED_CONNECTIONS).max(1);
         let transactions = usize::try_from(transactions).unwrap_or(1);
         Self {
             pool,
+            trouble: Trouble::default(),
+            settings: Settings::default(),
+            named,
             transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
             max_transactions: transactions,
             floors: std::sync::Mutex::new(super::floors::Floors::NONE),
@@ -63,8 +83,13 @@ impl PostgresStore {
 }
 
 async fn connect(url: &str) -> Result<PgPool, ConnectError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
+    // The driver's own error may quote the URL.
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        let reason = "its host, its port or an encoded character is not valid";
+        ConnectError::new(ConnectErrorKind::MalformedUrl { reason })
+    })?;
+    // PgBouncer takes no connection that sets it; the inbox reads no fractions as texts.
+    let options = options.extra_float_digits(None);
     // A pool would try until its time is over, and not say what failed.
     match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
         Ok(connection) => connection.map_err(unavailable)?.close().await,
@@ -73,15 +98,17 @@ async fn connect(url: &str) -> Result<PgPool, ConnectError> {
     .map_err(unavailable)?;
     Ok(PgPoolOptions::new()
         .acquire_timeout(CONNECT_TIMEOUT)
+        // Sessions check them as they begin, with a deadline of their own.
+        .test_before_acquire(false)
         .connect_lazy_with(options))
 }
 
 async fn must_be_fit(pool: &PgPool) -> Result<(), ConnectError> {
-    let (fsync, encoding): (String, String) =
-        sqlx::query_as("SELECT current_setting('fsync'), current_setting('server_encoding')")
-            .fetch_one(pool)
-            .await
-            .map_err(unavailable)?;
+    let settings = "SELECT current_setting('fsync'), current_setting('server_encoding')";
+    let row = sqlx::raw_sql(settings).fetch_one(pool).await;
+    let row = row.map_err(unavailable)?;
+    let fsync: String = row.try_get(0).map_err(unavailable)?;
+    let encoding: String = row.try_get(1).map_err(unavailable)?;
     if fsync != "on" {
         return Err(ConnectError::new(ConnectErrorKind::NotDurable {
             setting: "fsync",
@@ -98,16 +125,19 @@ async fn must_be_fit(pool: &PgPool) -> Result<(), ConnectError> {
 /// The version of the tables; `None` without any. At the newest one nothing needs to be written, so
 /// that a role that may not create tables can use them.
 async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
-    let recorded: bool =
-        sqlx::query_scalar("SELECT to_regclass('ptolemy_inbox_migrations') IS NOT NULL")
-            .fetch_one(pool)
-            .await?;
-    if !recorded {
+    let recorded = "SELECT to_regclass('ptolemy_inbox_migrations') IS NOT NULL";
+    let row = sqlx::raw_sql(recorded).fetch_one(pool).await?;
+    if !row.try_get::<bool, _>(0)? {
         return Ok(None);
     }
-    sqlx::query_scalar("SELECT max(version) FROM ptolemy_inbox_migrations")
-        .fetch_one(pool)
-        .await
+    let newest = "SELECT max(version) FROM ptolemy_inbox_migrations";
+    sqlx::raw_sql(newest).fetch_one(pool).await?.try_get(0)
+}
+
+/// Whether the URL lets statements have names.
+fn names_in(url: &str) -> bool {
+    let cache = crate::url::parameter(url, "statement-cache-capacity");
+    cache.and_then(|capacity| capacity.parse::<usize>().ok()) != Some(0)
 }
 
 fn unavailable(error: sqlx::Error) -> ConnectError {

@@ -12,19 +12,22 @@ use super::floors::Floors;
 use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::store::attempts;
 use crate::store::choice::Due;
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
+    /// Whether statements have names, and stay prepared; see `PostgresStore`.
+    named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection, floors: Floors) -> Self {
-        Self { tx, floors }
+    pub(super) fn new(tx: &'t mut PgConnection, named: bool, floors: Floors) -> Self {
+        Self { tx, named, floors }
     }
 }
 
@@ -41,7 +44,8 @@ impl Steps for PostgresSteps<'_> {
                  last_error = CASE WHEN settled.state <> 'done'
                                    THEN coalesce(settled.error, last_error) END,
                  malformed = settled.malformed,
-                 attempts = attempts - (NOT settled.counts)::int,
+                 attempts = CASE WHEN settled.counts THEN attempts
+                                 ELSE greatest(attempts, 1) - 1 END,
                  written_at = now(),
                  crash_group = CASE WHEN settled.queue IS NULL THEN inbox.crash_group
                                     ELSE settled.crash_group END,
@@ -55,6 +59,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(verdicts, |(lease, _)| lease.id))
         .bind(column(verdicts, |(lease, _)| lease.token))
         .bind(column(verdicts, |(_, verdict)| verdict.state().as_str()))
@@ -99,6 +104,7 @@ impl Steps for PostgresSteps<'_> {
                AND inbox.state = 'running'
              RETURNING inbox.id",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(lease.as_secs_f64())
@@ -115,12 +121,17 @@ impl Steps for PostgresSteps<'_> {
     async fn mend_times(&mut self) -> Result<u64, BoxError> {
         sqlx::query(
             "UPDATE ptolemy_inbox
-             SET renewed_at = now(), lease_until = now() + (lease_until - renewed_at)
+             SET renewed_at = now(),
+                 lease_until = now() + CASE WHEN isfinite(lease_until) AND isfinite(renewed_at)
+                     THEN CASE WHEN lease_until - renewed_at BETWEEN interval '0' AND interval '366 d'
+                               THEN lease_until - renewed_at ELSE interval '0' END
+                     ELSE interval '0' END
              WHERE id IN (SELECT id FROM ptolemy_inbox
                           WHERE state <> 'done' AND state = 'running'
                             AND renewed_at > now() + make_interval(secs => $1)
                           FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .execute(&mut *self.tx)
         .await?;
@@ -132,6 +143,7 @@ impl Steps for PostgresSteps<'_> {
                             AND written_at > now() + make_interval(secs => $1)
                           LIMIT $2 FOR UPDATE SKIP LOCKED)",
         )
+        .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
         .bind(MENDED_PER_STEP)
         .execute(&mut *self.tx)
@@ -141,13 +153,18 @@ impl Steps for PostgresSteps<'_> {
 
     async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
         sqlx::query(
-            "SELECT id, lease_token, coalesce(renewed_at, 'epoch'),
-                    coalesce(extract(epoch FROM lease_until - renewed_at), 0)::float8,
+            "SELECT id, lease_token, least(greatest(renewed_at, 'epoch'), '9999-12-31'),
+                    -- No worker writes a longer one.
+                    CASE WHEN isfinite(lease_until) AND isfinite(renewed_at)
+                         THEN CASE WHEN lease_until - renewed_at <= interval '366 d'
+                                   THEN extract(epoch FROM lease_until - renewed_at) ELSE 0 END
+                         ELSE 0 END::float8,
                     lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
                     dedup_key, event_type
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
+        .persistent(self.named)
         .bind(RUNNING_PER_TURN)
         .fetch_all(&mut *self.tx)
         .await?
@@ -166,6 +183,7 @@ impl Steps for PostgresSteps<'_> {
                AND (NOT $3 OR coalesce(inbox.lease_until < now(), TRUE))
              ORDER BY inbox.id FOR UPDATE OF inbox SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .bind(expired)
@@ -182,6 +200,7 @@ impl Steps for PostgresSteps<'_> {
                AND run_at <= now()
              ORDER BY run_at, id LIMIT $1",
         )
+        .persistent(self.named)
         .bind(i64::try_from(rows)?)
         .fetch_all(&mut *self.tx)
         .await?;
@@ -209,6 +228,7 @@ impl Steps for PostgresSteps<'_> {
              UNION ALL SELECT 0, now(), 2
              ORDER BY of, run_at, id",
         )
+        .persistent(self.named)
         .bind(queues[0].as_str())
         .bind(self.floors.of(queues[0]))
         .bind(queues[1].as_str())
@@ -240,6 +260,7 @@ impl Steps for PostgresSteps<'_> {
              FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
                   AS stored (event_order)",
         )
+        .persistent(self.named)
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
         .await?;
@@ -267,6 +288,7 @@ impl Steps for PostgresSteps<'_> {
                AND (run_at, id) > ($1, $2)
              ORDER BY run_at, id LIMIT $3",
         )
+        .persistent(self.named)
         .bind(run_at)
         .bind(id)
         .bind(rows)
@@ -283,6 +305,7 @@ impl Steps for PostgresSteps<'_> {
              WHERE id = ANY($1) AND state || '' IN ('waiting', 'running')
              FOR SHARE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind(column(waiting, |(_, earlier)| *earlier))
         .fetch_all(&mut *self.tx)
         .await?
@@ -301,6 +324,7 @@ impl Steps for PostgresSteps<'_> {
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
              WHERE inbox.id = free.id",
         )
+        .persistent(self.named)
         .bind(ids)
         .bind(earlier)
         .execute(&mut *self.tx)
@@ -317,14 +341,19 @@ impl Steps for PostgresSteps<'_> {
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
-             SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+             SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_token = lease_token + 1, lease_worker = $3, crash_group = $4
+                 lease_worker = $3, crash_group = $4,
+                 -- Whatever the row holds, it must not fail the statement, which is for all rows.
+                 attempts = least(greatest(attempts, 0), 2147483646) + 1,
+                 lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
+                                                ELSE lease_token + 1 END
              FROM free WHERE inbox.id = free.id
-             RETURNING inbox.id, lease_token, dedup_key, attempts, received_at, started_at, body,
+             RETURNING inbox.id, lease_token, dedup_key, attempts,
+                       least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
-        )
+        ).persistent(self.named)
         .bind(ids)
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
@@ -345,6 +374,7 @@ impl PostgresSteps<'_> {
         if !ended.is_empty() {
             // A statement by itself: it must see what waits for these rows since they were locked.
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
+                .persistent(self.named)
                 .bind(ended)
                 .execute(&mut *self.tx)
                 .await?;
@@ -361,6 +391,7 @@ impl PostgresSteps<'_> {
                ON inbox.id = held.id AND inbox.lease_token = held.token
              WHERE inbox.state = 'done'",
         )
+        .persistent(self.named)
         .bind(column(leases, |lease| lease.id))
         .bind(column(leases, |lease| lease.token))
         .fetch_all(&mut *self.tx)
@@ -379,8 +410,8 @@ fn running_of(row: &PgRow) -> Result<Running, BoxError> {
         },
         length: length.unwrap_or_default(),
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
-        attempts: u32::try_from(row.try_get::<i32, _>(5)?)?,
-        group: group.map(u32::try_from).transpose()?,
+        attempts: attempts(row.try_get::<i32, _>(5)?.into()),
+        group: group.map(|group| u32::try_from(group).unwrap_or(1)),
         is_expired: row.try_get(7)?,
         key: row.try_get(8)?,
         event_type: row.try_get(9)?,
@@ -392,7 +423,7 @@ fn claim_of(row: &PgRow) -> Result<Claim, BoxError> {
     Ok(Claim {
         lease: Lease { id, token },
         key: row.try_get(2)?,
-        attempts: u32::try_from(row.try_get::<i32, _>(3)?)?,
+        attempts: attempts(row.try_get::<i32, _>(3)?.into()),
         received_at: row.try_get(4)?,
         started_at: row.try_get(5)?,
         body: row.try_get::<Vec<u8>, _>(6)?.into(),

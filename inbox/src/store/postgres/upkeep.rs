@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 
-use super::{ORDER_LOCK, PostgresStore};
+use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
@@ -16,7 +16,8 @@ const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         let counts = sqlx::query_as(
             // One by one, so that the indexes are used also before the table was analyzed; SQLite
             // plans without statistics.
@@ -37,6 +38,7 @@ impl PostgresStore {
                     (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
                     (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
         )
+        .persistent(self.named)
         .fetch_one(&mut *tx)
         .await?;
         // The front of each queue by itself, for which the index is made.
@@ -48,16 +50,20 @@ impl PostgresStore {
                              AND inbox.queue = of.queue) AS oldest (front)
              WHERE front <= now()",
         )
+        .persistent(self.named)
         .fetch_one(&mut *tx)
         .await?;
-        tx.rollback().await?;
+        tx.commit().await?;
+        session.end();
         Stats::new(counts, oldest.map(time::Duration::seconds_f64))
     }
 
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
-        let mut tx = self.begin().await?;
-        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc()).await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc(), self.named).await?;
         tx.commit().await?;
+        session.end();
         Ok(pruned)
     }
 
@@ -66,13 +72,15 @@ impl PostgresStore {
         older_than: Duration,
         turn: Pruning,
     ) -> Result<Option<u64>, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         // The row is locked until the end: another worker finds it locked, or the time moved.
         let row: Option<bool> = sqlx::query_scalar(
             // One that is further ahead was written by a clock that was ahead.
             "SELECT prune_at <= now() OR prune_at > now() + make_interval(secs => $1)
              FROM ptolemy_inbox_settings FOR UPDATE SKIP LOCKED",
         )
+        .persistent(self.named)
         .bind((2 * PRUNE_INTERVAL).as_secs_f64())
         .fetch_optional(&mut *tx)
         .await?;
@@ -82,54 +90,69 @@ impl PostgresStore {
         if turn == Pruning::Begins && !due {
             return Ok(None);
         }
-        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc()).await?;
+        let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc(), self.named).await?;
         sqlx::query(
             "UPDATE ptolemy_inbox_settings SET prune_at = now() + make_interval(secs => $1)",
         )
+        .persistent(self.named)
         .bind(Pruning::pause_after(pruned).as_secs_f64())
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        session.end();
         Ok(Some(pruned))
     }
 
     pub(super) async fn read_order(&self) -> Result<EventOrder, BoxError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(stored_order(&mut connection).await?.unwrap_or_default())
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let order = stored_order(&mut tx, self.named).await?.unwrap_or_default();
+        tx.commit().await?;
+        session.end();
+        Ok(order)
     }
 
     pub(super) async fn write_order(
         &self,
         order: EventOrder,
     ) -> Result<Option<EventOrder>, BoxError> {
-        let mut tx = self.begin().await?;
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
         // No worker chooses meanwhile, so that none has read the old order and takes events by it
         // while another one takes them by the new one.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .persistent(self.named)
             .bind(ORDER_LOCK)
             .execute(&mut *tx)
             .await?;
-        let before = stored_order(&mut tx).await?;
+        let before = stored_order(&mut tx, self.named).await?;
         // Also if it is set already: a commit that writes nothing would not wait until the first one
         // is safe.
         sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
+            .persistent(self.named)
             .bind(order.as_str())
             .execute(&mut *tx)
             .await?;
         if before != Some(order) && order == EventOrder::AsDue {
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL")
+                .persistent(self.named)
                 .execute(&mut *tx)
                 .await?;
         }
         tx.commit().await?;
+        session.end();
         Ok(before)
     }
 }
 
 /// The order in the settings; `None` if it was never set.
-async fn stored_order(connection: &mut PgConnection) -> Result<Option<EventOrder>, BoxError> {
+async fn stored_order(
+    connection: &mut PgConnection,
+    named: bool,
+) -> Result<Option<EventOrder>, BoxError> {
     let order: Option<String> =
         sqlx::query_scalar("SELECT (SELECT event_order FROM ptolemy_inbox_settings)")
+            .persistent(named)
             .fetch_one(connection)
             .await?;
     order.map(|order| EventOrder::read(&order)).transpose()
@@ -141,6 +164,7 @@ async fn prune(
     connection: &mut PgConnection,
     older_than: Duration,
     host: OffsetDateTime,
+    named: bool,
 ) -> Result<u64, BoxError> {
     let pruned = sqlx::query(
         "DELETE FROM ptolemy_inbox
@@ -149,6 +173,7 @@ async fn prune(
                         AND finished_at < least(now(), $3) - make_interval(secs => $1)
                       ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     )
+    .persistent(named)
     .bind(older_than.min(MAX_AGE).as_secs_f64())
     .bind(ROWS_PER_CALL)
     .bind(host)
@@ -180,7 +205,7 @@ mod tests {
             // The server's clock is the earlier one.
             (now + 3_650 * day, 1),
         ] {
-            assert_eq!(prune(&mut tx, 30 * day, host).await.unwrap(), pruned);
+            assert_eq!(prune(&mut tx, 30 * day, host, true).await.unwrap(), pruned);
         }
     }
 }

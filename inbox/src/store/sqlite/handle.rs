@@ -21,15 +21,15 @@ impl SqliteStore {
     {
         let mut writer = match self.writer().await {
             Ok(writer) => writer,
-            Err(error) => return Outcome::NotBegun(error.into()),
+            Err(error) => return Outcome::not_begun(error),
         };
         if let Err(lost) = self.watch.check() {
-            return Outcome::NotBegun(lost);
+            return Outcome::not_begun(lost);
         }
         let mut tx = match begin_held(&mut writer, lease).await {
             Ok(Some(tx)) => tx,
             Ok(None) => return Outcome::Lost,
-            Err(error) => return Outcome::NotBegun(error),
+            Err(error) => return Outcome::not_begun(error),
         };
         let handled = async {
             handler(&mut tx).await?;
@@ -46,7 +46,7 @@ impl SqliteStore {
             tx.commit().await?;
             Ok(Outcome::Committed)
         };
-        handled.await.unwrap_or_else(Outcome::Failed)
+        handled.await.unwrap_or_else(Outcome::failed)
     }
 }
 

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use time::OffsetDateTime;
 
 use super::{SqliteStore, clock};
 use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::BoxError;
-use crate::store::{Ids, ROWS_PER_CALL};
+use crate::store::{Ids, ROWS_PER_CALL, attempts};
 
 impl SqliteStore {
     pub(super) async fn list_dead(
@@ -16,8 +17,8 @@ impl SqliteStore {
         limit: u32,
     ) -> Result<Vec<DeadLetter>, BoxError> {
         sqlx::query(
-            "SELECT id, dedup_key, event_type, event_id, received_at, finished_at, attempts,
-                    malformed, last_error, source
+            "SELECT id, dedup_key, event_type, event_id, received_at, coalesce(finished_at, ''),
+                    attempts, malformed, coalesce(last_error, ''), source
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > ? AND id <= ?
              ORDER BY id LIMIT ?",
         )
@@ -91,9 +92,9 @@ fn dead_letter(row: &SqliteRow) -> Result<DeadLetter, BoxError> {
         dedup_key: row.try_get(1)?,
         event_type: row.try_get(2)?,
         event_id: row.try_get(3)?,
-        received_at: clock::parse(row.try_get(4)?)?,
-        died_at: clock::parse(row.try_get(5)?)?,
-        attempts: row.try_get(6)?,
+        received_at: clock::parse(row.try_get(4)?).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        died_at: clock::parse(row.try_get(5)?).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        attempts: attempts(row.try_get(6)?),
         malformed: row.try_get(7)?,
         last_error: row.try_get(8)?,
         source: row.try_get(9)?,

@@ -92,8 +92,10 @@ impl SqliteStore {
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|error| ConnectError::with(ConnectErrorKind::MalformedUrl, error))?;
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| {
+        let reason = "an encoded character is not valid";
+        ConnectError::new(ConnectErrorKind::MalformedUrl { reason })
+    })?;
     Ok(options
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)

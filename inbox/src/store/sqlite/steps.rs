@@ -11,6 +11,8 @@ use super::clock;
 use super::upkeep::stored_order;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::retry::MAX_DELAY;
+use crate::store::attempts;
 use crate::store::choice::Due;
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
@@ -117,7 +119,7 @@ impl Steps for SqliteSteps<'_> {
 
     async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
         Ok(sqlx::query_scalar(
-            "SELECT coalesce(crash_group, 1) FROM ptolemy_inbox
+            "SELECT min(max(coalesce(crash_group, 1), 1), 2147483647) FROM ptolemy_inbox
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect' AND run_at <= ?
              ORDER BY run_at, id LIMIT ?",
         )
@@ -205,7 +207,8 @@ impl SqliteSteps<'_> {
             "UPDATE ptolemy_inbox
              SET state = ?1, run_at = coalesce(?2, run_at), finished_at = ?3, lease_until = NULL,
                  last_error = CASE WHEN ?1 = 'done' THEN NULL ELSE coalesce(?4, last_error) END,
-                 malformed = ?5, attempts = attempts - ?6, written_at = ?9,
+                 malformed = ?5, written_at = ?9,
+                 attempts = CASE WHEN ?6 THEN attempts ELSE max(attempts, 1) - 1 END,
                  crash_group = CASE WHEN ?10 IS NULL THEN crash_group ELSE ?11 END,
                  queue = coalesce(?10, queue), postponed = ?12
              WHERE id = ?7 AND lease_token = ?8 AND state = 'running'",
@@ -215,7 +218,7 @@ impl SqliteSteps<'_> {
         .bind(verdict.is_end().then(|| clock::text(self.now)))
         .bind(verdict.error())
         .bind(verdict.is_malformed())
-        .bind(!verdict.counts())
+        .bind(verdict.counts())
         .bind(id)
         .bind(token)
         .bind(clock::text(self.now))
@@ -281,8 +284,12 @@ impl SqliteSteps<'_> {
     async fn claim_one(&mut self, id: i64, terms: Terms) -> Result<Claim, BoxError> {
         let row = sqlx::query(
             "UPDATE ptolemy_inbox
-             SET state = 'running', attempts = attempts + 1, started_at = ?1, renewed_at = ?1,
-                 lease_until = ?2, lease_token = lease_token + 1, lease_worker = ?3,
+             SET state = 'running', started_at = ?1, renewed_at = ?1, lease_until = ?2,
+                 lease_worker = ?3,
+                 -- Whatever the row holds, it must not fail the turn, which is for all rows.
+                 attempts = min(max(attempts, 0), 2147483646) + 1,
+                 lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
+                                                ELSE lease_token + 1 END,
                  crash_group = ?4
              WHERE id = ?5
              RETURNING lease_token, dedup_key, attempts, received_at, body, event_type, source",
@@ -298,8 +305,8 @@ impl SqliteSteps<'_> {
         Ok(Claim {
             lease: Lease { id, token },
             key: row.try_get(1)?,
-            attempts: row.try_get(2)?,
-            received_at: clock::parse(row.try_get(3)?)?,
+            attempts: attempts(row.try_get(2)?),
+            received_at: clock::parse(row.try_get(3)?).unwrap_or(self.now),
             started_at: self.now,
             body: row.try_get::<Vec<u8>, _>(4)?.into(),
             event_type: row.try_get(5)?,
@@ -310,20 +317,25 @@ impl SqliteSteps<'_> {
 
 fn running_of(row: &SqliteRow, now: OffsetDateTime) -> Result<Running, BoxError> {
     let (id, token) = (row.try_get(0)?, row.try_get(1)?);
-    let time = |text: Option<&str>| match text {
-        Some(text) => clock::parse(text),
-        None => Ok(OffsetDateTime::UNIX_EPOCH),
+    let time = |text: Option<&str>| {
+        let time = text.and_then(|text| clock::parse(text).ok());
+        time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
     };
-    let (renewed_at, until) = (time(row.try_get(2)?)?, time(row.try_get(3)?)?);
+    let (renewed_at, until) = (time(row.try_get(2)?), time(row.try_get(3)?));
+    let group: Option<i64> = row.try_get(6)?;
     Ok(Running {
         stamped: Stamped {
             lease: Lease { id, token },
             renewed_at,
         },
-        length: (until - renewed_at).try_into().unwrap_or_default(),
+        // No worker writes a longer one.
+        length: Duration::try_from(until - renewed_at)
+            .ok()
+            .filter(|length| *length <= MAX_DELAY)
+            .unwrap_or_default(),
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
-        attempts: row.try_get(5)?,
-        group: row.try_get(6)?,
+        attempts: attempts(row.try_get(5)?),
+        group: group.map(|group| u32::try_from(group).unwrap_or(1)),
         is_expired: until < now,
         key: row.try_get(7)?,
         event_type: row.try_get(8)?,

@@ -1,0 +1,59 @@
+//! Whether the database can be reached, as the log says it: one line when it is lost, with the cause,
+//! and one when it is back.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What the lines say.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) lost: &'static str,
+    pub(crate) back: &'static str,
+}
+
+pub(crate) const ACCEPTS: Lines = Lines {
+    lost: "deliveries are not accepted",
+    back: "deliveries are accepted again",
+};
+
+pub(crate) const WORKER: Lines = Lines {
+    lost: "the worker cannot reach the database; retrying",
+    back: "the worker reaches the database again",
+};
+
+#[derive(Debug)]
+pub(crate) struct Reach {
+    lines: Lines,
+    lost_at: Option<Instant>,
+}
+
+impl Reach {
+    pub(crate) fn new(lines: Lines) -> Self {
+        Self {
+            lines,
+            lost_at: None,
+        }
+    }
+
+    /// Notes that something failed.
+    pub(crate) fn lost(&mut self, cause: &dyn Display) {
+        if self.lost_at.is_some() {
+            tracing::debug!(%cause, "{}", self.lines.lost);
+            return;
+        }
+        self.lost_at = Some(Instant::now());
+        tracing::warn!(%cause, "{}", self.lines.lost);
+    }
+
+    /// Notes that something succeeded.
+    pub(crate) fn back(&mut self) {
+        if let Some(lost_at) = self.lost_at.take() {
+            // Fractions of a millisecond are noise.
+            let millis = lost_at.elapsed().as_millis();
+            let after = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+            tracing::info!(?after, "{}", self.lines.back);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Transactions that are open for long, in any session of the database: no vacuum removes a row that
+//! they might still see, so entries of events that were handled long ago stay in the indexes, and
+//! taking events gets slower.
+
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
+
+/// How many rows of the table wait for a vacuum if it is held back by what this role may not see.
+const DEAD_ROWS: i64 = 50_000;
+
+pub(super) struct Horizon {
+    /// From when on a transaction is open for long.
+    max_age: Duration,
+    /// What was warned of: the session's number, or 0 if it is not known.
+    warned_of: Mutex<Option<i32>>,
+}
+
+impl Default for Horizon {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(5 * 60),
+            warned_of: Mutex::default(),
+        }
+    }
+}
+
+impl Horizon {
+    /// Looks for such transactions. A server that does not let this role look is as if there were
+    /// none: the caller's transaction goes on.
+    pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let mut look = connection.begin().await?;
+        match self.look(&mut look).await {
+            Ok(()) => look.commit().await,
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn Error,
+                    "transactions cannot be listed"
+                );
+                look.rollback().await
+            }
+        }
+    }
+
+    async fn look(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let held_back_by = match self.oldest(connection).await? {
+            Some(pid) => Some(pid),
+            None if is_held_back(connection).await? => Some(0),
+            None => None,
+        };
+        self.note(held_back_by);
+        Ok(())
+    }
+
+    /// Returns the session whose transaction is open for longest, if it is open for long.
+    async fn oldest(&self, connection: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
+        // Of a role's own sessions, and of all if it is a member of pg_read_all_stats.
+        let row = sqlx::query(
+            "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::bigint,
+                    coalesce(usename, '-')::text, coalesce(application_name, '-'),
+                    coalesce(state, '-')
+             FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_xmin IS NOT NULL
+               AND pid <> pg_backend_pid()
+               AND xact_start < clock_timestamp() - make_interval(secs => $1)
+             ORDER BY xact_start LIMIT 1",
+        )
+        .persistent(false)
+        .bind(self.max_age.as_secs_f64())
+        .fetch_optional(connection)
+        .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let pid: i32 = row.try_get(0)?;
+        if self.warned_of() != Some(pid) {
+            let age_s: i64 = row.try_get(1)?;
+            let (user, application): (String, String) = (row.try_get(2)?, row.try_get(3)?);
+            let state: String = row.try_get(4)?;
+            tracing::warn!(
+                age_s,
+                pid,
+                user,
+                application = %ptolemy_webhooks::LogText::new(&application),
+                state,
+                "a transaction that is open for long keeps the inbox from being vacuumed: end it, or \
+                 taking events gets slower"
+            );
+        }
+        Ok(Some(pid))
+    }
+
+    fn note(&self, held_back_by: Option<i32>) {
+        if held_back_by == Some(0) && self.warned_of() != Some(0) {
+            tracing::warn!(
+                dead_rows = DEAD_ROWS,
+                "the inbox has more dead rows than live ones: something that this role may not see \
+                 keeps it from being vacuumed; ask an administrator for `SELECT pid, usename, \
+                 state, xact_start FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY \
+                 xact_start`"
+            );
+        }
+        *self.lock() = held_back_by;
+    }
+
+    fn warned_of(&self) -> Option<i32> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<i32>> {
+        self.warned_of
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there are sessions that this role may not see, and far more rows to vacuum than there
+/// should be.
+async fn is_held_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT coalesce((SELECT n_dead_tup > greatest($1, n_live_tup) FROM pg_stat_user_tables
+                          WHERE relid = to_regclass('ptolemy_inbox')), FALSE)
+                AND EXISTS (SELECT 1 FROM pg_stat_activity
+                            WHERE datname = current_database()
+                              AND query = '<insufficient privilege>')",
+    )
+    .persistent(false)
+    .bind(DEAD_ROWS)
+    .fetch_one(connection)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use sqlx::{AssertSqlSafe, Executor as _};
+
+    use super::*;
+
+    async fn connect() -> PgConnection {
+        let url = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
+        PgConnection::connect(&url).await.unwrap()
+    }
+
+    /// In a database of its own: other tests have transactions too.
+    #[tokio::test]
+    #[ignore = "needs postgres"]
+    async fn a_transaction_that_is_open_for_long_is_a_warning_until_it_ends() {
+        let url = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
+        let name = format!("ptolemy_horizon_{}", std::process::id());
+        let create = format!("CREATE DATABASE {name}");
+        connect()
+            .await
+            .execute(AssertSqlSafe(create))
+            .await
+            .unwrap();
+        let (base, _) = url.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        let mut own = PgConnection::connect(&url).await.unwrap();
+        let mut other = PgConnection::connect(&url).await.unwrap();
+        let mut horizon = Horizon::default();
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+        other.execute(begin).await.unwrap();
+        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut other)
+            .await
+            .unwrap();
+        horizon.check(&mut own).await.unwrap();
+        assert_eq!(horizon.warned_of(), None);
+        horizon.max_age = Duration::ZERO;
+        horizon.check(&mut own).await.unwrap();
+        assert_eq!(horizon.warned_of(), Some(pid));
+        other.execute("COMMIT").await.unwrap();
+        horizon.check(&mut own).await.unwrap();
+        assert_eq!(horizon.warned_of(), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! A connection of the pool while it is in use, and what becomes of it: one that is dead, or leads to
+//! a server that writes no more, does not go back to the pool.
+//!
+//! An idle connection is asked for a sign of life, with a short limit of its own. If there is none,
+//! all that are idle are closed, since what happened to one has happened to the others: a firewall
+//! forgot them, or the server is another one now. Then a new one is opened. What is left, by an error
+//! or because nobody waits for it any more, is rolled back beside everything else, and its
+//! connection goes back to the pool only if it answers and may write.
+
+use std::error::Error;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Postgres, Row as _, Transaction};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PostgresStore;
+use crate::error::BoxError;
+
+/// How long an idle connection may take to give a sign of life.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to roll back before it is closed.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For how long something is tried again whose connection broke: an accept has 5 s, and its error is
+/// to say more than that they are over.
+const TRY_AGAIN_FOR: Duration = Duration::from_secs(3);
+
+/// Before each try but the second, which comes at once.
+const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It gave no sign of life: it is closed.
+    Unproved,
+    /// What it was used for was left: it is rolled back and looked at.
+    Left,
+    /// What it was used for has ended: it goes back to the pool.
+    Ended,
+}
+
+pub(super) struct Session {
+    /// There until the drop.
+    connection: Option<PoolConnection<Postgres>>,
+    fate: Fate,
+}
+
+impl PostgresStore {
+    /// Returns a connection that has given a sign of life, or a new one.
+    pub(super) async fn session(&self) -> Result<Session, BoxError> {
+        if self.pool.num_idle() > 0 {
+            match timeout(CHECK_TIMEOUT, self.checked_session()).await {
+                Ok(Err(error)) if is_broken(&*error) => {}
+                Ok(session) => return session,
+                Err(_) => {}
+            }
+            self.close_idle();
+        }
+        self.checked_session().await
+    }
+
+    async fn checked_session(&self) -> Result<Session, BoxError> {
+        let mut session = Session {
+            connection: Some(self.trouble.acquire(&self.pool).await?),
+            fate: Fate::Unproved,
+        };
+        // A pool of the user's may have asked for it itself.
+        if !self.pool.options().get_test_before_acquire() {
+            session.connection()?.ping().await?;
+        }
+        session.fate = Fate::Left;
+        Ok(session)
+    }
+
+    /// Tries again, on a new connection, for as long as the connections break.
+    pub(super) async fn again<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let give_up = Instant::now() + TRY_AGAIN_FOR;
+        let mut pause = Duration::ZERO;
+        loop {
+            match attempt().await {
+                Err(error) if is_broken(&*error) && Instant::now() + pause < give_up => {
+                    tracing::debug!(error, "a connection broke; trying again on a new one");
+                }
+                result => return result,
+            }
+            self.close_idle();
+            sleep(pause).await;
+            pause = PAUSE_BETWEEN_TRIES;
+        }
+    }
+
+    fn close_idle(&self) {
+        // Not for ever, if others open connections at the same time.
+        for _ in 0..self.pool.size() {
+            match self.pool.try_acquire() {
+                Some(connection) => drop(connection.detach()),
+                None => break,
+            }
+        }
+    }
+}
+
+impl Session {
+    fn connection(&mut self) -> Result<&mut PoolConnection<Postgres>, sqlx::Error> {
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Begins a transaction with these statements.
+    pub(super) async fn begin(
+        &mut self,
+        begin: &'static str,
+    ) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+        self.connection()?.begin_with(begin).await
+    }
+
+    /// Notes that what it was used for has ended well.
+    pub(super) fn end(mut self) {
+        self.fate = Fate::Ended;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        match (self.fate, Handle::try_current()) {
+            (Fate::Ended, _) => drop(connection),
+            (Fate::Left, Ok(runtime)) => drop(runtime.spawn(roll_back(connection))),
+            (Fate::Unproved, _) | (Fate::Left, Err(_)) => drop(connection.detach()),
+        }
+    }
+}
+
+/// Rolls back what was left, and closes the connection unless it is as good as a new one.
+async fn roll_back(mut connection: PoolConnection<Postgres>) {
+    // sqlx has queued the rollback, and sends it first.
+    let check = async {
+        let row = sqlx::raw_sql("SHOW transaction_read_only")
+            .fetch_one(&mut *connection)
+            .await?;
+        row.try_get::<String, _>(0)
+    };
+    let may_write = timeout(ROLLBACK_TIMEOUT, check).await;
+    if !matches!(may_write, Ok(Ok(read_only)) if read_only == "off") {
+        let _ = timeout(CHECK_TIMEOUT, connection.detach().close()).await;
+    }
+}
+
+/// Whether an error is one of the connection, so that a new one may do better: it is closed, or leads
+/// to a server that ends, begins, or may not write.
+pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
+    let error = match error.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(error)) => error,
+        Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => return true,
+        _ => return false,
+    };
+    // Closed after too long without a statement or in all, and by an administrator or a crash.
+    let closed = [
+        "25P03", "25P04", "57P01", "57P02", "57P03", "57P04", "57P05",
+    ];
+    error
+        .code()
+        .is_some_and(|code| code == "25006" || code.starts_with("08") || closed.contains(&&*code))
+}
+
+/// A commit without an answer: whether it took place is not known, so it is not repeated.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CommitUnanswered(pub(super) sqlx::Error);

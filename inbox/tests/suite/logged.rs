@@ -1,0 +1,65 @@
+//! What a test logs on its own thread.
+
+use std::io::{self, Write};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing_subscriber::filter::LevelFilter;
+
+/// While there is only one subscriber, what a thread without it logs first is logged by no thread.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
+#[derive(Clone, Default)]
+pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    /// Takes what is logged until the guard is dropped, of all levels from INFO on.
+    pub(crate) fn start() -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND);
+        let logged = Self::default();
+        let writer = logged.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (logged, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// All that was logged, by other crates too.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The lines of the inbox that have this text.
+    pub(crate) fn lines(&self, with: &str) -> Vec<String> {
+        let text = self.text();
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("ptolemy_webhooks_inbox"));
+        lines
+            .filter(|line| line.contains(with))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The only line that has this text.
+    #[track_caller]
+    pub(crate) fn line(&self, with: &str) -> String {
+        let lines = self.lines(with);
+        assert_eq!(lines.len(), 1, "{with}: {lines:#?}");
+        lines[0].clone()
+    }
+}
