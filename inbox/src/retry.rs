@@ -89,8 +89,12 @@ mod tests {
     #[test]
     fn the_jitter_spreads() {
         let retry = Retry::default();
-        let delays: std::collections::HashSet<_> = (0..20).map(|_| retry.after(5)).collect();
-        assert!(delays.len() > 10);
+        // Also where the delays have stopped to grow.
+        for attempts in [5, 19] {
+            let delays = (0..20).map(|_| retry.after(attempts));
+            let delays: std::collections::HashSet<_> = delays.collect();
+            assert!(delays.len() > 10, "{attempts}");
+        }
     }
 
     #[test]
