@@ -92,8 +92,11 @@ mod tests {
     use super::*;
 
     fn delivery() -> Delivery {
+        of(r#"{"id":"e","event_type":"market.created","data":{"id":"m"}}"#)
+    }
+
+    fn of(body: &'static str) -> Delivery {
         let secret = Secret::new("whsec_test_secret").unwrap();
-        let body = r#"{"id":"e","event_type":"market.created","data":{"id":"m"}}"#;
         let header = Signer::new(&secret).sign(body.as_bytes());
         Verifier::new(secret).receive(header, body).unwrap()
     }
@@ -120,6 +123,20 @@ mod tests {
             assert_eq!((arrival.key, arrival.source.as_deref()), (key, source));
             assert_eq!(arrival.body, delivery.body());
         }
+    }
+
+    #[test]
+    fn the_labels_are_read_from_the_body_and_a_resource_has_both_parts_or_none() {
+        let labels = |body| Accept::new().arrival(&of(body)).unwrap().labels;
+        let all = labels(r#"{"id":"e","event_type":"market.created","data":{"id":"m"}}"#);
+        assert_eq!(all.event_type.as_deref(), Some("market.created"));
+        assert_eq!(all.event_id.as_deref(), Some("e"));
+        assert_eq!((all.kind(), all.resource_id()), (Some("market"), Some("m")));
+
+        let some = labels(r#"{"event_type":"market.created"}"#);
+        assert_eq!(some.event_type.as_deref(), Some("market.created"));
+        assert_eq!((some.kind(), some.resource_id()), (None, None));
+        assert_eq!(labels("[]"), Labels::default());
     }
 
     #[test]

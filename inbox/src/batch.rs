@@ -1,5 +1,8 @@
 //! Accepts that come at the same time share a commit.
 
+#[cfg(test)]
+mod sharing;
+
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -277,7 +280,7 @@ mod tests {
             let rejected = arrival.key == REJECTED_KEY;
             assert_eq!(inserted.is_err(), rejected, "{}", arrival.key);
         }
-        (store.rows().len(), store.inserts())
+        (store.rows().len(), store.inserts().len())
     }
 
     fn keys(is_rejected: impl Fn(usize) -> bool) -> impl Iterator<Item = String> {

@@ -45,3 +45,25 @@ impl fmt::Display for EventOrder {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_word_in_the_table_and_another_word_is_an_error() {
+        for (order, word) in [
+            (EventOrder::AsDue, "as_due"),
+            (EventOrder::ByResource, "by_resource"),
+        ] {
+            assert_eq!(order.as_str(), word);
+            assert_eq!(order.to_string(), word);
+            assert_eq!(EventOrder::read(word).unwrap(), order);
+        }
+        let error = EventOrder::read("by_age").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the inbox's settings have an order that is not known"
+        );
+    }
+}

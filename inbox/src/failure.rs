@@ -210,3 +210,69 @@ impl fmt::Debug for Failure {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    /// An error with these causes, the outermost first.
+    fn layers(texts: &[&'static str]) -> Layer {
+        let (first, rest) = texts.split_first().unwrap();
+        Layer {
+            text: first,
+            source: (!rest.is_empty()).then(|| Box::new(layers(rest))),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_the_error_with_its_sources_each_once_and_cut() {
+        for (texts, kept) in [
+            (&["a"][..], "a"),
+            (&["a", "b", "c"], "a: b: c"),
+            // Some errors quote their source.
+            (&["a: b", "b", "c"], "a: b: c"),
+            (&["", "b"], "b"),
+            (&["a\0b"], "ab"),
+        ] {
+            assert_eq!(
+                Failure::from(layers(texts)).into_parts().1,
+                kept,
+                "{texts:?}"
+            );
+        }
+        let long = "é".repeat(2_001);
+        assert_eq!(Failure::retry(&*long).into_parts().1, "é".repeat(2_000));
+    }
+
+    #[test]
+    fn a_failure_shows_its_error_and_its_kind() {
+        let minute = Duration::from_secs(60);
+        for (failure, kind) in [
+            (Failure::retry("e"), FailureKind::Retry),
+            (
+                Failure::retry_in(minute, "e"),
+                FailureKind::RetryIn { delay: minute },
+            ),
+            (Failure::permanent("e"), FailureKind::Permanent),
+            (
+                Failure::postpone(minute, "e"),
+                FailureKind::Postpone { delay: minute },
+            ),
+        ] {
+            assert_eq!(
+                (failure.kind(), failure.to_string()),
+                (kind, "e".to_owned())
+            );
+            let debug = format!("{failure:?}");
+            let expected = format!("Failure {{ kind: {kind:?}, error: \"e\" }}");
+            assert_eq!(debug, expected);
+        }
+    }
+}

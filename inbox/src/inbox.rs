@@ -185,8 +185,8 @@ impl Inbox {
         Ok(Self::on(Engine::Postgres(Arc::new(store))))
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn on(engine: Engine) -> Self {
+    #[cfg(any(test, feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn on(engine: Engine) -> Self {
         let arrived = Arc::new(Notify::new());
         Self {
             batcher: Arc::new(Batcher::new(engine.store(), arrived.clone())),

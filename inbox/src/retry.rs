@@ -80,10 +80,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_delay_is_a_leap_year() {
+        assert_eq!(MAX_DELAY.as_secs(), 31_622_400);
+        let retry = Retry::default();
+        assert_eq!(retry.after_in(19, MAX_DELAY / 2), Some(MAX_DELAY / 2));
+    }
+
+    #[test]
     fn the_jitter_spreads() {
         let retry = Retry::default();
-        let delays: std::collections::HashSet<_> = (0..20).map(|_| retry.after(5)).collect();
-        assert!(delays.len() > 10);
+        // Also where the delays have stopped to grow.
+        for attempts in [5, 19] {
+            let delays = (0..20).map(|_| retry.after(attempts));
+            let delays: std::collections::HashSet<_> = delays.collect();
+            assert!(delays.len() > 10, "{attempts}");
+        }
     }
 
     #[test]

@@ -344,3 +344,37 @@ impl Look {
         if more { Self::AtOnce } else { Self::Later }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_from_a_verdict() {
+        let delay = Duration::from_secs(60);
+        let text = || "e".to_owned();
+        let again = Verdict::after(Some(delay), text());
+        let dead = Verdict::after(None, text());
+        let (error, malformed) = (text(), true);
+        let unread = Verdict::Dead { error, malformed };
+        let reason = text();
+        let postponed = Verdict::Postponed { delay, reason };
+        let returned = Verdict::Returned { delay };
+        let (delay, error) = (Some(delay), Some("e"));
+        for (verdict, state, delay, counts, error) in [
+            (&Verdict::Done, EventState::Done, None, true, None),
+            (&again, EventState::Waiting, delay, true, error),
+            (&dead, EventState::Dead, None, true, error),
+            (&unread, EventState::Dead, None, true, error),
+            (&postponed, EventState::Waiting, delay, false, error),
+            (&returned, EventState::Waiting, delay, false, None),
+        ] {
+            assert_eq!(verdict.state(), state, "{verdict:?}");
+            assert_eq!(verdict.is_end(), state != EventState::Waiting);
+            assert_eq!(verdict.delay(), delay, "{verdict:?}");
+            assert_eq!(verdict.counts(), counts, "{verdict:?}");
+            assert_eq!(verdict.error(), error, "{verdict:?}");
+            assert_eq!(verdict.is_malformed(), *verdict == unread);
+        }
+    }
+}

@@ -1,4 +1,8 @@
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
+mod looking;
+#[cfg(test)]
 mod paused;
 #[cfg(test)]
 mod poisoned;
@@ -7,6 +11,8 @@ mod pruning;
 mod report;
 mod rounds;
 mod silence;
+#[cfg(test)]
+mod stopping;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;

@@ -1,7 +1,7 @@
 //! What is logged: in a binary of its own, since it takes all that the process logs.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use ptolemy_webhooks::{Secret, Signer, Verifier};
@@ -22,6 +22,22 @@ impl Write for Logs {
 }
 
 impl Logs {
+    /// The log since the first test asked for it.
+    fn of_the_process() -> Self {
+        static LOGS: OnceLock<Logs> = OnceLock::new();
+        let logs = LOGS.get_or_init(|| {
+            let logs = Self::default();
+            let writer = logs.clone();
+            tracing_subscriber::fmt()
+                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .init();
+            logs
+        });
+        logs.clone()
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
@@ -39,14 +55,7 @@ impl Logs {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() {
-    let logs = Logs::default();
-    let writer = logs.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .init();
-
+    let logs = Logs::of_the_process();
     let file = std::env::temp_dir().join(format!("ptolemy-logs-{}.db", std::process::id()));
     let inbox = Inbox::connect(&format!("sqlite://{}", file.display()))
         .await
@@ -155,4 +164,40 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
+}
+
+/// The pool of an inbox that opens its own has 10 connections, and accepts keep two of them.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn a_concurrency_beyond_the_pool_is_a_warning() {
+    use sqlx::{Connection as _, Executor as _};
+
+    let logs = Logs::of_the_process();
+    let server = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").expect(
+        "PTOLEMY_INBOX_POSTGRES_URL: the URL of a server in which databases can be created",
+    );
+    let name = format!("ptolemy_logs_{}", std::process::id());
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    connection.execute(create).await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let inbox = Inbox::connect(&format!("{base}/{name}")).await.unwrap();
+    let work = async |concurrency| {
+        let worker = inbox.worker().concurrency(concurrency);
+        worker
+            .run_in_postgres_transaction_until_idle(|_, _, _| Box::pin(async { Ok(()) }))
+            .await
+            .unwrap();
+    };
+    let warning = "WARN ptolemy_webhooks_inbox::worker::transaction: the pool has too few \
+                   connections: 8 handlers run at the same time concurrency=";
+    work(8).await;
+    assert!(!logs.text().contains(warning));
+    work(9).await;
+    assert!(
+        logs.text().contains(&format!("{warning}9")),
+        "{}",
+        logs.text()
+    );
 }

@@ -53,15 +53,15 @@ impl History<'_> {
 
     fn each_acknowledged_event_has_ended(&self) {
         let mut times = BTreeMap::<&str, u32>::new();
-        for row in self.rows {
+        for row in self.rows.iter().filter(|row| !row.is_pruned) {
             *times.entry(&row.arrival.key).or_default() += 1;
         }
         if times.values().any(|times| *times > 1) {
             self.world.wrong("(5) an event is there twice");
         }
         for key in lock(&self.world.acknowledged).keys() {
-            let row = self.rows.iter().find(|row| row.arrival.key == *key);
-            if !row.is_some_and(Row::is_ended) {
+            let mut rows = self.rows.iter().filter(|row| row.arrival.key == *key);
+            if !rows.next().is_some_and(Row::is_ended) || !rows.all(Row::is_ended) {
                 let wrong = format!("(1) {key} was acknowledged and has not ended");
                 self.world.wrong(wrong);
             }
@@ -74,8 +74,8 @@ impl History<'_> {
         for Change { at, lease, what } in &self.world.store.changes() {
             let id = usize::try_from(lease.id).unwrap();
             match what {
-                What::Claimed(attempt) => {
-                    self.claimed(*at, &pasts, *lease, *attempt);
+                What::Claimed { attempt, order } => {
+                    self.claimed(*at, &pasts, *lease, *attempt, *order);
                     pasts[id].counted += 1;
                     pasts[id].last_token = lease.token;
                     pasts[id].holder = Some(Holder {
@@ -101,6 +101,9 @@ impl History<'_> {
                     pasts[id].counted -= u32::from(!verdict.counts());
                     pasts[id].ended = verdict.is_end().then(|| verdict.state());
                 }
+                What::Replayed | What::Discarded | What::Pruned => {
+                    self.operated(*at, &mut pasts[id], *lease, what);
+                }
             }
         }
         for (past, row) in pasts.iter().zip(self.rows) {
@@ -111,7 +114,7 @@ impl History<'_> {
         }
     }
 
-    fn claimed(&self, at: Instant, pasts: &[Past], lease: Lease, attempt: u32) {
+    fn claimed(&self, at: Instant, pasts: &[Past], lease: Lease, attempt: u32, order: EventOrder) {
         let id = usize::try_from(lease.id).unwrap();
         let past = &pasts[id];
         if past.holder.is_some() || past.ended.is_some() || lease.token <= past.last_token {
@@ -121,7 +124,7 @@ impl History<'_> {
             self.wrong(at, lease.id, "(3) its attempts are counted wrong");
         }
         let of = &self.rows[id].arrival.labels.resource;
-        if self.world.setup.order == EventOrder::ByResource && of.is_some() {
+        if order == EventOrder::ByResource && of.is_some() {
             let mut others = self.rows.iter().zip(pasts).enumerate();
             // An earlier one has ended by now, and none runs.
             let out_of_order = others.any(|(other, (row, past))| {
@@ -139,10 +142,24 @@ impl History<'_> {
         }
     }
 
+    /// Something other than a turn has changed an event: one that had ended.
+    fn operated(&self, at: Instant, past: &mut Past, lease: Lease, what: &What) {
+        let (before, after) = match what {
+            What::Pruned => (EventState::Done, Some(EventState::Done)),
+            What::Discarded => (EventState::Dead, Some(EventState::Done)),
+            _ => (EventState::Dead, None),
+        };
+        if past.ended != Some(before) {
+            self.wrong(at, lease.id, "(7) it was changed before it had ended");
+        }
+        past.ended = after;
+        if after.is_none() {
+            past.counted = 0;
+        }
+    }
+
     fn call(&self, lease: Lease) -> Option<&Call> {
-        let key = &self.rows[usize::try_from(lease.id).unwrap()].arrival.key;
-        let mut calls = self.calls.iter();
-        calls.find(|call| call.key == *key && call.token == lease.token)
+        self.calls.iter().find(|call| call.lease == Some(lease))
     }
 
     /// A worker has written how an attempt ended: as the handler ended.

@@ -20,7 +20,7 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::store::fake::FakeStore;
 use crate::store::{Answer, Ids, Pruning, Store};
-use crate::turn::{Turn, Turned, Upkeep};
+use crate::turn::{Lease, Turn, Turned, Upkeep};
 
 /// What goes wrong with a request.
 enum Fault {
@@ -41,8 +41,8 @@ pub(super) struct Line {
     pub(super) bad: AtomicU32,
     /// The process is dead: nothing reaches the store, and nothing comes back.
     cut: AtomicBool,
-    /// The token under which this process took an event last.
-    taken: Mutex<BTreeMap<String, i64>>,
+    /// The lease under which this process took an event last.
+    taken: Mutex<BTreeMap<String, Lease>>,
 }
 
 impl Line {
@@ -61,12 +61,12 @@ impl Line {
         self.world.mark(self.process, Mark::Cut);
     }
 
-    pub(super) fn token(&self, key: &str) -> Option<i64> {
+    pub(super) fn lease(&self, key: &str) -> Option<Lease> {
         lock(&self.taken).get(key).copied()
     }
 
-    /// The events that this process took last, with their tokens.
-    pub(super) fn taken(&self) -> BTreeMap<String, i64> {
+    /// The events that this process took last.
+    pub(super) fn taken(&self) -> BTreeMap<String, Lease> {
         lock(&self.taken).clone()
     }
 
@@ -174,7 +174,7 @@ impl Store for Line {
             let turned = self.request(carry_out).await?;
             let mut taken = lock(&self.taken);
             for claim in &turned.claims {
-                taken.insert(claim.key.clone(), claim.lease.token);
+                taken.insert(claim.key.clone(), claim.lease);
             }
             self.world.mark(self.process, Mark::Turned { asked });
             Ok(turned)
@@ -186,7 +186,7 @@ impl Store for Line {
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {
-        self.world.store.dead(ids, limit)
+        Box::pin(self.request(move |store| Ok(store.list_dead(ids, limit))))
     }
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>> {
@@ -194,26 +194,26 @@ impl Store for Line {
     }
 
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        self.world.store.replay(ids)
+        Box::pin(self.request(move |store| Ok(store.replay_some(ids))))
     }
 
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>> {
-        self.world.store.discard(ids)
+        Box::pin(self.request(move |store| Ok(store.discard_some(ids))))
     }
 
     fn prune(&self, older_than: Duration) -> Answer<'_, u64> {
-        self.world.store.prune(older_than)
+        Box::pin(self.request(move |store| Ok(store.prune_some(older_than))))
     }
 
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>> {
-        self.world.store.prune_as_one(older_than, turn)
+        Box::pin(self.request(move |store| Ok(store.prune_if_due(older_than, turn))))
     }
 
     fn order(&self) -> Answer<'_, EventOrder> {
-        self.world.store.order()
+        Box::pin(self.request(|store| Ok(store.order())))
     }
 
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>> {
-        self.world.store.set_order(order)
+        Box::pin(self.request(move |store| Ok(store.write_order(order))))
     }
 }

@@ -1,4 +1,4 @@
-//! A process: its batcher, its worker with handlers, and its line to the store.
+//! A process: its inbox, its worker with handlers, and its line to the store.
 
 use std::error::Error;
 use std::fmt;
@@ -9,26 +9,21 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ptolemy_webhooks::Event;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
 
 use super::line::Line;
 use super::world::{Call, Ended, Plan, World, lock};
-use crate::asked::Asked;
 use crate::attempt::Attempt;
-use crate::batch::Batcher;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::health::Record;
-use crate::store::Store;
-use crate::worker::Worker;
+use crate::inbox::Inbox;
 
 pub(super) struct Process {
     pub(super) number: usize,
     pub(super) line: Arc<Line>,
-    pub(super) batcher: Arc<Batcher>,
-    pub(super) health: Record,
+    pub(super) inbox: Inbox,
     pub(super) worker: Option<JoinHandle<()>>,
     /// Dropping it stops the worker, and so does sending, through a panic.
     pub(super) stop: Option<oneshot::Sender<()>>,
@@ -39,30 +34,26 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn start(world: &Arc<World>, number: usize) -> Self {
         let line = Arc::new(Line::new(world.clone(), number));
-        let store: Arc<dyn Store> = line.clone();
-        let arrived = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel::<()>();
-        let (setup, health) = (&world.setup, Record::default());
-        let worker = Worker::new(
-            Engine::Fake(store.clone()),
-            arrived.clone(),
-            Asked::default(),
-            None,
-            health.clone(),
-        )
-        .of_process(u32::try_from(number).unwrap_or_default() + 1)
-        .concurrency(setup.concurrency)
-        .lease(setup.lease)
-        .poll_interval(setup.poll)
-        .max_attempts(setup.max_attempts)
-        .backoff(setup.backoff.0, setup.backoff.1)
-        .handler_timeout(setup.handler_timeout)
-        .shutdown_timeout(setup.shutdown_timeout)
-        .graceful_shutdown(async {
-            if stopped.await.is_ok() {
-                resume_unwind(Box::new("the signal panics"));
-            }
-        });
+        let setup = &world.setup;
+        let inbox = Inbox::on(Engine::Fake(line.clone()))
+            .with_accept_timeout(setup.accept_limit)
+            .with_keep_done(setup.keep_done);
+        let worker = inbox
+            .worker()
+            .of_process(u32::try_from(number).unwrap_or_default() + 1)
+            .concurrency(setup.concurrency)
+            .lease(setup.lease)
+            .poll_interval(setup.poll)
+            .max_attempts(setup.max_attempts)
+            .backoff(setup.backoff.0, setup.backoff.1)
+            .handler_timeout(setup.handler_timeout)
+            .shutdown_timeout(setup.shutdown_timeout)
+            .graceful_shutdown(async {
+                if stopped.await.is_ok() {
+                    resume_unwind(Box::new("the signal panics"));
+                }
+            });
         let handler = {
             let (world, line) = (world.clone(), line.clone());
             move |_: Event, attempt: Attempt| handle(world.clone(), line.clone(), number, attempt)
@@ -70,8 +61,7 @@ impl Process {
         Self {
             number,
             line,
-            batcher: Arc::new(Batcher::new(store, arrived)),
-            health,
+            inbox,
             worker: Some(tokio::spawn(worker.run(handler))),
             stop: Some(stop),
             accepts: Mutex::default(),
@@ -204,7 +194,7 @@ impl Running {
         let key = attempt.dedup_key().to_owned();
         calls.push(Call {
             process,
-            token: line.token(&key).unwrap_or_default(),
+            lease: line.lease(&key),
             key,
             attempt: attempt.number(),
             began: Instant::now(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Run;
+use super::run::Run;
 use super::world::{World, lock};
 use crate::accepted::EventState;
 use crate::event_order::EventOrder;
@@ -95,9 +95,14 @@ fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
         EventState::Running => row.lease_until < now,
         EventState::Waiting => {
             let of = &row.arrival.labels.resource;
-            let in_order = world.setup.order == EventOrder::ByResource && of.is_some();
-            let earlier = |other: &Row| other.arrival.labels.resource == *of && !other.is_ended();
-            row.run_at <= now && !(in_order && rows[..id].iter().any(earlier))
+            let in_order = world.store.order() == EventOrder::ByResource && of.is_some();
+            // An earlier one, or a later one that runs since this one was replayed.
+            let before = |(other, row): (usize, &Row)| {
+                let unfinished = other < id && !row.is_ended();
+                let blocks = unfinished || row.state == EventState::Running;
+                blocks && row.arrival.labels.resource == *of
+            };
+            row.run_at <= now && !(in_order && rows.iter().enumerate().any(before))
         }
         EventState::Done | EventState::Dead => false,
     }
@@ -108,18 +113,19 @@ fn no_lost_handler_goes_on(world: &World, settled: Instant) {
     let rows = world.store.rows();
     let bound = world.setup.lease / 3 + SLACK;
     for call in lock(&world.calls).iter().filter(|call| call.over.is_none()) {
-        let holds = |row: &Row| {
-            let same = row.arrival.key == call.key && row.token == call.token;
-            same && row.state == EventState::Running
+        let Some(lease) = call.lease else {
+            continue;
         };
-        if rows.iter().any(holds) {
+        let row = &rows[usize::try_from(lease.id).unwrap()];
+        if row.token == lease.token && row.state == EventState::Running {
             continue;
         }
-        let row = rows.iter().position(|row| row.arrival.key == call.key);
-        let lost = world.store.changes().into_iter().rev().find(|change| {
-            let same = usize::try_from(change.lease.id).ok() == row;
-            same && change.lease.token == call.token && matches!(change.what, What::Expired(_))
-        });
+        let lost = world
+            .store
+            .changes()
+            .into_iter()
+            .rev()
+            .find(|change| change.lease == lease && matches!(change.what, What::Expired(_)));
         let since = lost.map_or(call.began, |change| change.at).max(settled);
         if since.elapsed() > bound {
             let wrong = format!("(2) a handler of {} goes on without its lease", call.key);

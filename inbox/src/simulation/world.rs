@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fastrand::Rng;
+use ptolemy_webhooks::{Secret, Signer, Verifier};
 use tokio::time::Instant;
 
 use crate::event_order::EventOrder;
 use crate::store::fake::FakeStore;
+use crate::turn::Lease;
 
 /// The settings of a run, the same for both processes.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
+    /// The order in the beginning.
     pub(super) order: EventOrder,
     pub(super) concurrency: usize,
     pub(super) lease: Duration,
@@ -22,6 +25,7 @@ pub(super) struct Setup {
     pub(super) handler_timeout: Duration,
     pub(super) shutdown_timeout: Duration,
     pub(super) accept_limit: Duration,
+    pub(super) keep_done: Option<Duration>,
     pub(super) events: usize,
     /// For how long things go wrong.
     pub(super) trouble: Duration,
@@ -40,6 +44,7 @@ impl Setup {
             handler_timeout: millis(rng, 3_000..=15_000),
             shutdown_timeout: millis(rng, 0..=5_000),
             accept_limit: millis(rng, 500..=5_000),
+            keep_done: rng.bool().then(|| millis(rng, 0..=20_000)),
             events: rng.usize(4..=12),
             trouble: millis(rng, 5_000..=40_000),
         }
@@ -94,7 +99,8 @@ pub(super) enum Ended {
 pub(super) struct Call {
     pub(super) process: usize,
     pub(super) key: String,
-    pub(super) token: i64,
+    /// Under which the event was taken.
+    pub(super) lease: Option<Lease>,
     pub(super) attempt: u32,
     pub(super) began: Instant,
     /// When it ended or was dropped.
@@ -119,12 +125,14 @@ pub(super) enum Mark {
 pub(super) struct World {
     pub(super) setup: Setup,
     pub(super) store: FakeStore,
+    pub(super) signer: Signer,
+    pub(super) verifier: Verifier,
     rng: Mutex<Rng>,
     plans: Mutex<BTreeMap<String, Plan>>,
     pub(super) calls: Mutex<Vec<Call>>,
     pub(super) marks: Mutex<Vec<(Instant, usize, Mark)>>,
     /// The keys of the events that were acknowledged, and how often as new.
-    pub(super) acknowledged: Mutex<BTreeMap<String, u32>>,
+    pub(super) acknowledged: Mutex<BTreeMap<String, usize>>,
     /// Since when nothing goes wrong.
     pub(super) quiet: Mutex<Option<Instant>>,
     wrong: Mutex<Option<String>>,
@@ -145,7 +153,10 @@ impl World {
         // The jitter of the delays between attempts comes from this thread's own generator.
         fastrand::seed(rng.u64(..));
         let setup = Setup::draw(&mut rng);
+        let secret = Secret::new("whsec_test_secret").unwrap();
         Arc::new(Self {
+            signer: Signer::new(&secret),
+            verifier: Verifier::new(secret),
             store: FakeStore::new(setup.order),
             setup,
             rng: Mutex::new(rng),

@@ -140,4 +140,95 @@ mod tests {
             );
         }
     }
+
+    /// An event of this resource that is due.
+    fn of(id: i64, resource: Option<&str>, earlier: Option<i64>) -> Due<i64> {
+        let resource = resource.map(|id| ("market".to_owned(), id.to_owned()));
+        let (kind, name) = resource.unzip();
+        (id * 10, id, kind, name, earlier, false)
+    }
+
+    /// So many events that can all be taken.
+    fn free(events: usize) -> Vec<Due<i64>> {
+        (1..).take(events).map(|id| of(id, None, None)).collect()
+    }
+
+    #[test]
+    fn the_first_page_has_what_is_wanted_and_the_others_128_rows() {
+        for (wanted, first) in [(0, 1), (1, 1), (5, 5), (128, 128), (500, 128)] {
+            let mut pages = Pages::new(Queue::First);
+            assert_eq!(pages.next_page(wanted), Some(first));
+            pages.add(free(128), first);
+            assert_eq!(pages.next_page(wanted), Some(128));
+        }
+    }
+
+    #[test]
+    fn pages_are_read_until_one_is_short_or_16_are_read() {
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(2), 2);
+        assert_eq!(pages.next_page(2), Some(128));
+        pages.add(free(127), 128);
+        assert_eq!(pages.next_page(2), None);
+
+        let mut pages = Pages::new(Queue::First);
+        for number in 0..16 {
+            assert!(pages.next_page(128).is_some(), "{number}");
+            pages.add(free(128), 128);
+        }
+        assert_eq!(pages.next_page(128), None);
+    }
+
+    #[test]
+    fn a_queue_has_more_until_all_was_read_and_looked_at() {
+        let mut pages = Pages::new(Queue::First);
+        assert!(pages.has_more());
+        pages.add(free(2), 3);
+        assert!(pages.has_more());
+        assert!(!Choice::default().look(&mut pages, 9));
+        assert!(!pages.has_more());
+
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(3), 3);
+        Choice::default().look(&mut pages, 9);
+        assert!(pages.has_more());
+    }
+
+    #[test]
+    fn events_are_looked_at_until_there_are_as_many_as_are_wanted() {
+        let mut pages = Pages::new(Queue::First);
+        pages.add(free(3), 3);
+        let mut choice = Choice::default();
+        assert!(choice.look(&mut pages, 2));
+        assert_eq!(
+            (&choice.taken[..], pages.after),
+            (&[1, 2][..], Some((20, 2)))
+        );
+        assert!(choice.look(&mut pages, 3));
+        assert_eq!(
+            (&choice.taken[..], pages.after),
+            (&[1, 2, 3][..], Some((30, 3)))
+        );
+        assert!(!choice.look(&mut pages, 4));
+    }
+
+    #[test]
+    fn one_event_of_a_resource_is_taken_and_those_behind_an_earlier_one_are_marked() {
+        let mut later_runs = of(3, Some("c"), None);
+        later_runs.5 = true;
+        let due = vec![
+            of(1, Some("a"), None),
+            of(2, Some("a"), Some(1)),
+            later_runs,
+            of(4, Some("b"), None),
+            // A later one was taken just now.
+            of(5, Some("b"), None),
+            of(6, None, None),
+        ];
+        let (mut choice, mut pages) = (Choice::default(), Pages::new(Queue::First));
+        pages.add(due, 128);
+        assert!(!choice.look(&mut pages, 9));
+        assert_eq!(choice.taken, [1, 4, 6]);
+        assert_eq!(choice.waiting, [(2, 1)]);
+    }
 }

@@ -1,7 +1,9 @@
 //! The loop over a store in memory, on paused time: what it does when turns fail, hang and are
 //! forgotten, and when it renews, rests, stops and is idle.
 
+use std::future::poll_fn;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -23,10 +25,10 @@ use crate::store::BoxFuture;
 use crate::store::fake::{FakeStore, Fault, Row};
 use crate::turn::WorkerId;
 
-const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
+pub(super) const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 /// Handlers that take so long, and succeed.
-fn taking(time: Duration) -> Arc<Start> {
+pub(super) fn taking(time: Duration) -> Arc<Start> {
     Arc::new(move |_, _, begun| {
         Box::pin(async move {
             begun.note();
@@ -36,19 +38,19 @@ fn taking(time: Duration) -> Arc<Start> {
     })
 }
 
-fn until_idle() -> Settings {
+pub(super) fn until_idle() -> Settings {
     Settings {
         until: Until::Idle,
         ..Settings::default()
     }
 }
 
-fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
+pub(super) fn rounds(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>) -> Rounds {
     let never = Box::pin(std::future::pending());
     rounds_until(store, settings, start, never)
 }
 
-fn rounds_until(
+pub(super) fn rounds_until(
     store: &Arc<FakeStore>,
     settings: Settings,
     start: Arc<Start>,
@@ -59,22 +61,37 @@ fn rounds_until(
 }
 
 /// Runs the loop; a loop that does not end fails the test.
-async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
-    let ended = timeout(secs(86_400.0), rounds.run(arrived)).await;
+pub(super) async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
+    let ended = timeout(secs(86_400.0), watched(rounds.run(arrived))).await;
     ended.expect("it ends within a day")
 }
 
-fn secs(seconds: f64) -> Duration {
+/// Fails if the loop spins: then no time passes.
+pub(super) async fn watched<F: Future>(worker: F) -> F::Output {
+    let mut worker = pin!(worker);
+    let (mut since, mut polls) = (Instant::now(), 0);
+    poll_fn(|context| {
+        if since != Instant::now() {
+            (since, polls) = (Instant::now(), 0);
+        }
+        polls += 1;
+        assert!(polls < 100, "the loop spins");
+        worker.as_mut().poll(context)
+    })
+    .await
+}
+
+pub(super) fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
 /// The times of the turns since the first, in seconds.
-fn times(store: &FakeStore) -> Vec<f64> {
+pub(super) fn times(store: &FakeStore) -> Vec<f64> {
     let turns = store.turns();
-    let first = turns[0].0;
+    let first = turns[0].at;
     turns
         .iter()
-        .map(|(at, _)| (*at - first).as_secs_f64())
+        .map(|turn| (turn.at - first).as_secs_f64())
         .collect()
 }
 
@@ -169,8 +186,8 @@ async fn leases_are_renewed_every_third_of_their_time() {
     let third = settings.lease / 3;
     let rounds = rounds(&store, settings, taking(third * 10));
     run(rounds, &Notify::new()).await;
-    let renewals = store.turns().into_iter().filter(|(_, renew)| *renew > 0);
-    let renewals: Vec<_> = renewals.map(|(at, _)| at).collect();
+    let renewals = store.turns().into_iter().filter(|turn| turn.renew > 0);
+    let renewals: Vec<_> = renewals.map(|turn| turn.at).collect();
     assert!(renewals.len() >= 9, "{renewals:?}");
     for pair in renewals.windows(2) {
         let apart = pair[1] - pair[0];
@@ -178,6 +195,24 @@ async fn leases_are_renewed_every_third_of_their_time() {
     }
     assert_eq!(store.rows()[0].attempts, 1);
     assert_eq!(store.rows()[0].state, EventState::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_repeated_and_one_that_is_slow_delays_no_other() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let faults = async {
+        sleep(secs(5.0)).await;
+        store.will(Fault::Fails);
+        store.will(Fault::Takes(secs(2.0)));
+    };
+    let rounds = rounds(&store, until_idle(), taking(secs(35.0)));
+    let arrived = Notify::new();
+    tokio::join!(run(rounds, &arrived), faults);
+    let (times, turns) = (times(&store), store.turns());
+    let renewals = times.iter().zip(&turns).filter(|(_, turn)| turn.renew > 0);
+    let renewals: Vec<_> = renewals.map(|(at, _)| (at * 10.0).round()).collect();
+    assert_eq!(renewals, [100.0, 105.0, 205.0, 305.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,6 +450,7 @@ async fn a_stop_with_defaults_ends_in_time_whatever_hangs() {
 async fn a_batch_job_that_prunes_at_its_end_stops_on_the_signal() {
     let store = Arc::new(FakeStore::default());
     let (health, keep_done) = (Record::default(), Some(Duration::ZERO));
+    store.never_end_prunes();
     let (arrived, engine) = (Arc::default(), Engine::Fake(store.clone()));
     let worker = Worker::new(engine, arrived, Asked::default(), keep_done, health.clone())
         .graceful_shutdown(sleep(secs(1.0)));
@@ -445,6 +481,20 @@ async fn stopped(settings: Settings, start: Arc<Start>) -> Row {
     let took = begin.elapsed();
     assert!(took < secs(1.0) + limit + secs(2.0), "{took:?}");
     store.rows().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_with_malformed_data_reaches_a_handler_that_accepts_it() {
+    let malformed = r#"{"event_type":"market.created","data":{"name":7}}"#;
+    for (accepts, state) in [(false, EventState::Dead), (true, EventState::Done)] {
+        let store = Arc::new(FakeStore::default());
+        store.add(malformed);
+        let mut settings = until_idle();
+        settings.accepts_malformed = accepts;
+        let rounds = rounds(&store, settings, taking(Duration::ZERO));
+        run(rounds, &Notify::new()).await;
+        assert_eq!(store.rows()[0].state, state);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -239,7 +239,7 @@ async fn nothing_is_taken_beside_suspects() {
         .changes()
         .into_iter()
         .filter_map(|change| match change.what {
-            What::Claimed(_) => Some((change.lease.id, change.lease.token)),
+            What::Claimed { .. } => Some((change.lease.id, change.lease.token)),
             _ => None,
         });
     // The suspects follow one by one, since the half of three is one; the last one waits for them.

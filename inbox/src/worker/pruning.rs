@@ -56,3 +56,72 @@ async fn prune_in_batches(store: &dyn Store, keep_done: Duration) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::store::fake::{FakeStore, Fault};
+    use crate::worker::paused::{EVENT, rounds, run, secs, taking, until_idle};
+
+    /// A store with events that are done.
+    async fn done(events: usize) -> Arc<FakeStore> {
+        let store = Arc::new(FakeStore::default());
+        for _ in 0..events {
+            store.add(EVENT);
+        }
+        let mut settings = until_idle();
+        settings.concurrency = 1_000;
+        let worker = rounds(&store, settings, taking(Duration::ZERO));
+        run(worker, &Notify::new()).await;
+        store
+    }
+
+    fn left(store: &FakeStore) -> usize {
+        store.rows().iter().filter(|row| !row.is_pruned).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_rows_are_removed_now_and_every_hour_in_batches() {
+        let store = done(501).await;
+        let pruning = keep_pruning(store.clone(), Some(secs(10.0)));
+        let looks = async {
+            sleep(secs(1.0)).await;
+            assert_eq!(left(&store), 501, "they are young");
+            sleep(secs(3_590.0)).await;
+            assert_eq!(left(&store), 501, "the hour is not over");
+            sleep(secs(9.05)).await;
+            assert_eq!(left(&store), 1, "there is a pause between two batches");
+            sleep(secs(0.2)).await;
+            assert_eq!(left(&store), 0);
+        };
+        assert!(
+            tokio::join!(timeout(secs(4_000.0), pruning), looks)
+                .0
+                .is_err()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pruning_that_fails_or_hangs_is_taken_up_within_the_hour() {
+        for fault in [Fault::Fails, Fault::Hangs] {
+            let store = done(1).await;
+            store.will(fault);
+            let pruning = keep_pruning(store.clone(), Some(Duration::ZERO));
+            assert!(timeout(secs(3_500.0), pruning).await.is_err());
+            assert_eq!(left(&store), 1);
+            let pruning = keep_pruning(store.clone(), Some(Duration::ZERO));
+            assert!(timeout(secs(1.0), pruning).await.is_err());
+            assert_eq!(left(&store), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_inbox_that_keeps_rows_for_ever_is_not_pruned() {
+        let store = done(1).await;
+        let pruning = keep_pruning(store.clone(), None);
+        assert!(timeout(secs(10_000.0), pruning).await.is_err());
+        assert_eq!(left(&store), 1);
+    }
+}

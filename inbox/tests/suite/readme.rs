@@ -29,6 +29,7 @@ fn every_test_that_the_map_names_exists() {
     let mut functions = HashSet::new();
     for folder in [
         "src",
+        "src/batch",
         "src/store",
         "src/store/postgres",
         "src/store/sqlite",

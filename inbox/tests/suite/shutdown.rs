@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::database::{Database, on_both_engines};
 use crate::delivery;
 use crate::durable::Lock;
-use crate::workers::{Log, Running, quick};
+use crate::workers::{Log, Running, quick, until};
 
 on_both_engines! {
     what_is_taken_while_the_worker_stops_goes_back
@@ -26,15 +26,19 @@ async fn a_stop_lets_what_runs_finish_and_takes_nothing_more(database: &Database
         inbox.accept(&delivery::event(id)).await.unwrap();
     }
     let (log, proceed) = (Log::default(), Arc::new(Notify::new()));
-    let worker = Running::start(
+    let mut worker = Running::start(
         &inbox,
         |worker| worker.concurrency(2),
         log.writer_behind(&proceed),
     );
     log.until(2).await;
+    worker.signal();
     let stop = tokio::spawn(worker.stop());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    proceed.notify_waiters();
+    until("stopped", async || {
+        proceed.notify_waiters();
+        stop.is_finished()
+    })
+    .await;
     stop.await.unwrap();
     assert_eq!(database.states().await, ["done", "done", "waiting"]);
     assert_eq!(log.lines().len(), 2);
@@ -151,7 +155,7 @@ async fn what_is_taken_while_the_worker_stops_goes_back(database: &Database) {
     let lock = Lock::take(database).await;
     let log = Log::default();
     let handled = log.clone();
-    let worker = Running::start(
+    let mut worker = Running::start(
         &inbox,
         |worker| worker,
         move |_, _| {
@@ -159,11 +163,11 @@ async fn what_is_taken_while_the_worker_stops_goes_back(database: &Database) {
             async { Ok(()) }
         },
     );
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let stop = tokio::spawn(worker.stop());
+    // Its first turn waits for the lock.
     tokio::time::sleep(Duration::from_millis(100)).await;
+    worker.signal();
     lock.release().await;
-    stop.await.unwrap();
+    worker.stop().await;
     assert_eq!(database.states().await, ["waiting"]);
     assert_eq!(
         database.number("SELECT attempts FROM ptolemy_inbox").await,
@@ -174,12 +178,13 @@ async fn what_is_taken_while_the_worker_stops_goes_back(database: &Database) {
 
 async fn an_idle_worker_stops_at_once(database: &Database) {
     let inbox = database.inbox().await;
+    inbox.accept(&delivery::event("e")).await.unwrap();
     let worker = Running::start(
         &inbox,
         |worker| worker.poll_interval(Duration::from_secs(3_600)),
         |_, _| async { Ok(()) },
     );
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("done", async || database.states().await == ["done"]).await;
     let begin = Instant::now();
     worker.stop().await;
     assert!(begin.elapsed() < Duration::from_secs(5));

@@ -36,9 +36,14 @@ impl Running {
         }
     }
 
-    /// Tells it to stop, and waits until it has.
-    pub(crate) async fn stop(mut self) {
+    /// Gives the signal to stop, which it sees before anything that happens later.
+    pub(crate) fn signal(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Stops it, and waits until it has stopped.
+    pub(crate) async fn stop(mut self) {
+        self.signal();
         (&mut self.task).await.unwrap();
     }
 

@@ -1,0 +1,189 @@
+//! The log lines of a worker, on paused time.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::paused::{EVENT, run, secs, taking, until_idle, watched};
+use super::rounds::Rounds;
+use super::{Settings, Start};
+use crate::asked::Asked;
+use crate::event_order::EventOrder;
+use crate::failure::Failure;
+use crate::health::Record;
+use crate::outcome::Outcome;
+use crate::store::fake::{FakeStore, Fault};
+
+const DEAD: &str = "ERROR an event is dead: look at its last_error, then replay or discard it \
+                    id=0 event_type=\"-\" attempts=1 key=\"0\"";
+
+/// Collects the log of this thread as long as the guard lives.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logs {
+    fn take() -> (Self, DefaultGuard) {
+        let logs = Self::default();
+        let writer = logs.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::WARN)
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (logs, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The lines, without the spans in which they were logged.
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+fn one_event(body: &'static str) -> Arc<FakeStore> {
+    let store = Arc::new(FakeStore::default());
+    store.add(body);
+    store
+}
+
+fn worker(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>, asked: &Asked) -> Rounds {
+    let never = Box::pin(std::future::pending());
+    let (asked, health) = (asked.clone(), Record::default());
+    Rounds::new(store.clone(), settings, start, asked, health, never)
+}
+
+/// Returns the log of one event whose attempt ends like this.
+async fn logged_of(body: &'static str, outcome: fn() -> Outcome) -> Vec<String> {
+    let (logs, _guard) = Logs::take();
+    let start: Arc<Start> = Arc::new(move |_, _, _| Box::pin(async move { outcome() }));
+    let worker = worker(&one_event(body), until_idle(), start, &Asked::default());
+    run(worker, &Notify::new()).await;
+    logs.lines()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_is_logged_with_its_delay_and_without_its_error() {
+    let minute = Duration::from_secs(60);
+    assert!(logged_of(EVENT, || Outcome::Done).await.is_empty());
+    let postponed = || Outcome::failed(Failure::postpone(Duration::from_secs(60), "xyzzy"));
+    assert!(logged_of(EVENT, postponed).await.is_empty());
+    let again = || Outcome::failed(Failure::retry_in(Duration::from_secs(60), "xyzzy"));
+    let line = format!("WARN an attempt failed id=0 attempt=1 again_in={minute:?}");
+    assert_eq!(logged_of(EVENT, again).await, [line]);
+    let dead = || Outcome::failed(Failure::permanent("xyzzy"));
+    assert_eq!(logged_of(EVENT, dead).await, [DEAD]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_is_logged_with_the_path() {
+    let malformed = r#"{"event_type":"market.created","data":{"name":7}}"#;
+    for (body, error) in [
+        ("[]", "not an object at line 1, column 1"),
+        (malformed, "data.name: expected a string, found a number"),
+    ] {
+        let lines = logged_of(body, || Outcome::Done).await;
+        let [unread, dead] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        let what = "WARN the event cannot be read; replay it after an upgrade id=0 error=";
+        assert!(
+            unread.starts_with(what) && unread.ends_with(error),
+            "{unread}"
+        );
+        assert_eq!(dead, DEAD);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
+    let lines = logged_of(EVENT, || Outcome::NotBegun("down".into())).await;
+    let line = "WARN a handler's transaction could not begin; retrying id=0 error=\"down\"";
+    assert_eq!(lines, [line]);
+
+    let (logs, _guard) = Logs::take();
+    let store = one_event(EVENT);
+    let start: Arc<Start> = Arc::new(|_, _, _| Box::pin(async { Outcome::Lost }));
+    let settings = Settings {
+        lease: secs(1e5),
+        ..Settings::default()
+    };
+    let mut worker = worker(&store, settings, start, &Asked::default());
+    let _ = tokio::time::timeout(secs(5.0), watched(worker.run(&Notify::new()))).await;
+    let lost = "WARN lease lost: another worker has this event; the result of this attempt is \
+                ignored id=0";
+    assert_eq!(logs.lines(), [lost]);
+}
+
+/// Another worker takes the event while its handler runs.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
+    let (logs, _guard) = Logs::take();
+    let store = one_event(EVENT);
+    let settings = until_idle();
+    let renewal = settings.lease / 3;
+    let mut worker = worker(&store, settings, taking(secs(3_600.0)), &Asked::default());
+    let expires = async {
+        sleep(renewal / 2).await;
+        store.take_over(0);
+    };
+    let arrived = Notify::new();
+    let _ = tokio::join!(
+        tokio::time::timeout(renewal * 2, watched(worker.run(&arrived))),
+        expires
+    );
+    let lines = logs.lines();
+    let lost = lines.iter().filter(|line| line.contains("lease lost"));
+    assert_eq!(lost.count(), 1, "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_fails_is_logged() {
+    let (logs, _guard) = Logs::take();
+    let store = one_event(EVENT);
+    store.will(Fault::Fails);
+    let worker = worker(&store, until_idle(), taking(secs(1.0)), &Asked::default());
+    run(worker, &Notify::new()).await;
+    let line = "WARN the worker cannot reach the database; retrying cause=it fails";
+    assert_eq!(logs.lines(), [line]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_this_process_did_not_ask_for_is_logged_once() {
+    let (logs, _guard) = Logs::take();
+    let store = one_event(EVENT);
+    let asked = Asked::default();
+    asked.set(EventOrder::ByResource);
+    let mut worker = worker(&store, Settings::default(), taking(secs(1.0)), &asked);
+    let changes = async {
+        sleep(secs(10.0)).await;
+        store.write_order(EventOrder::ByResource);
+        sleep(secs(10.0)).await;
+        store.write_order(EventOrder::AsDue);
+    };
+    let arrived = Notify::new();
+    let _ = tokio::join!(
+        tokio::time::timeout(secs(30.0), watched(worker.run(&arrived))),
+        changes
+    );
+    let line = "WARN another process has set another order than this one asked for; it is obeyed \
+                asked=by_resource order=as_due";
+    assert_eq!(logs.lines(), [line, line]);
+}
