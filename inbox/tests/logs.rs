@@ -128,7 +128,7 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     let text = logs.text();
     for (id, event_type, attempts) in [(1, "a.fails", 1), (2, "a.panics", 2)] {
         let dead = format!(
-            "ERROR ptolemy_webhooks_inbox::worker::rounds: an event is dead: look at its last_error, \
+            "ERROR ptolemy_webhooks_inbox::worker::report: an event is dead: look at its last_error, \
              then replay or discard it id={id} event_type=\"{event_type}\" attempts={attempts} key=\""
         );
         assert_eq!(text.matches(&dead).count(), 1, "{dead} in\n{text}");
