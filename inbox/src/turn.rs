@@ -288,6 +288,8 @@ pub(crate) struct Upkeep<'a> {
     pub(crate) held: &'a [Lease],
     /// The leases that this worker has seen unchanged for so long that their workers must be gone.
     pub(crate) silent: &'a [Stamped],
+    /// Whether to mend times too.
+    pub(crate) mends: bool,
 }
 
 /// A lease, and when it was renewed last.
@@ -307,6 +309,7 @@ pub(crate) struct Running {
     pub(crate) attempts: u32,
     /// Beside how many suspects it runs, if it is one.
     pub(crate) group: Option<u32>,
+    pub(crate) started_at: OffsetDateTime,
     /// By the database's clock.
     pub(crate) is_expired: bool,
     pub(crate) key: String,

@@ -150,7 +150,7 @@ impl Store for Line {
         let (worker, take, lease, retry) = (turn.worker, turn.take, turn.lease, *turn.retry);
         let upkeep = turn
             .upkeep
-            .map(|Upkeep { held, silent }| (held.to_vec(), silent.to_vec()));
+            .map(|upkeep| (upkeep.held.to_vec(), upkeep.silent.to_vec(), upkeep.mends));
         let kept_out = !self.world.is_quiet() && self.world.chance(5);
         let carry_out = move |store: &FakeStore| {
             let upkeep = upkeep.as_ref();
@@ -159,7 +159,11 @@ impl Store for Line {
                 settle: &settle,
                 renew: &renew,
                 take,
-                upkeep: upkeep.map(|(held, silent)| Upkeep { held, silent }),
+                upkeep: upkeep.map(|(held, silent, mends)| Upkeep {
+                    held,
+                    silent,
+                    mends: *mends,
+                }),
                 lease,
                 retry: &retry,
             };

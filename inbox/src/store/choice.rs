@@ -76,7 +76,9 @@ impl<Time> Pages<Time> {
 /// Goes through what is due, and takes what need not wait for an earlier event of its resource.
 #[derive(Default)]
 pub(super) struct Choice {
-    /// Resources of events that were taken.
+    /// Events that cannot be had now.
+    skipped: HashSet<i64>,
+    /// Resources of events that were taken or skipped.
     busy: HashSet<Resource>,
     pub(super) taken: Vec<i64>,
     /// Events that must wait, and the earlier event of the resource that each waits for. Its id is
@@ -85,6 +87,13 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    pub(super) fn without(skipped: &HashSet<i64>) -> Self {
+        Self {
+            skipped: skipped.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Looks at what was read of a queue, until it has taken so many events in all; returns whether
     /// it has.
     pub(super) fn look<Time>(&mut self, pages: &mut Pages<Time>, up_to: usize) -> bool {
@@ -109,7 +118,8 @@ impl Choice {
         // If a later event of the resource runs or was taken just now, this one was replayed, or came
         // into view late. It stays in the queue as it is, and its turn comes.
         let is_free = |resource| self.busy.insert(resource);
-        if !later_runs && kind.zip(name).is_none_or(is_free) {
+        let may_run = kind.zip(name).is_none_or(is_free) && !later_runs;
+        if may_run && !self.skipped.contains(&id) {
             self.taken.push(id);
         }
         (at, id)

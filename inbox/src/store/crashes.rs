@@ -5,9 +5,9 @@
 //! without other events beside them, at most half as many together as at the crash; each further
 //! crash halves those that were there again, until the one that is the reason runs alone. From
 //! then on each crash is an attempt of it, and after the last one it is dead. Those that did not
-//! crash again have ended, and are no suspects any more.
+//! crash again have ended, and are not suspects any more.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::retry::Retry;
@@ -20,24 +20,28 @@ pub(super) fn crashes(
     worker: WorkerId,
     retry: &Retry,
 ) -> Vec<(Running, Verdict)> {
-    let silent = running
+    let is_silent = |one: &Running| upkeep.silent.contains(&one.stamped);
+    let (own, others): (Vec<_>, Vec<_>) =
+        running.iter().partition(|one| one.worker == Some(worker));
+    // A worker is gone as a whole: its leases end at different times, and those that end first must not
+    // look as if they had been alone.
+    let lives = others
         .iter()
-        .filter(|one| upkeep.silent.contains(&one.stamped));
-    let (own, others): (Vec<_>, Vec<_>) = silent.partition(|one| one.worker == Some(worker));
-    let gone: Vec<_> = others.into_iter().filter(|one| one.is_expired).collect();
-    let mut together = HashMap::<_, u32>::new();
-    for one in &gone {
-        *together.entry(process(one)).or_default() += 1;
-    }
-    let crashed = gone.into_iter().map(|one| {
-        let together = together.get(&process(one)).copied().unwrap_or(1);
-        (one.clone(), verdict(one, together, retry))
+        .filter(|one| !(one.is_expired && is_silent(one)));
+    let living: HashSet<_> = lives.filter_map(|one| one.worker).collect();
+    let is_gone = |one: &&Running| match one.worker {
+        Some(worker) => !living.contains(&worker),
+        None => one.is_expired && is_silent(one),
+    };
+    let crashed = others.iter().copied().filter(is_gone).map(|one| {
+        let beside = others.iter().filter(|other| process(other) == process(one));
+        (one.clone(), verdict(one, beside.copied(), retry))
     });
     // Taken in a turn whose answer was lost: its handler never began. It must be silent too, since this
     // turn may be late, and what it says of the tasks outdated.
     let never_begun = own
         .into_iter()
-        .filter(|one| !upkeep.held.contains(&one.stamped.lease));
+        .filter(|one| is_silent(one) && !upkeep.held.contains(&one.stamped.lease));
     let delay = Duration::ZERO;
     let returned = never_begun.map(|one| (one.clone(), Verdict::Returned { delay }));
     crashed.chain(returned).collect()
@@ -47,9 +51,21 @@ fn process(one: &Running) -> Option<i64> {
     one.worker.map(WorkerId::process)
 }
 
-/// What becomes of an event whose worker died with so many events.
-fn verdict(one: &Running, together: u32, retry: &Retry) -> Verdict {
-    if together == 1 || one.group == Some(1) {
+/// What becomes of an event whose worker died, with all events of its process, itself included.
+fn verdict<'r>(
+    one: &Running,
+    process: impl Iterator<Item = &'r Running>,
+    retry: &Retry,
+) -> Verdict {
+    let (mut together, mut latest) = (0, None);
+    for other in process {
+        together += 1;
+        latest = latest.max(Some(other.started_at));
+    }
+    // A suspect that ran by itself, and others that had begun before: a group that outlasts its time is
+    // not waited for.
+    let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
+    if together <= 1 || was_alone {
         return match retry.after(one.attempts) {
             Some(delay) => Verdict::Crashed {
                 delay,
@@ -108,6 +124,7 @@ mod tests {
             worker: Some(worker),
             attempts: 1,
             group: None,
+            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: id.to_string(),
             event_type: None,
@@ -123,6 +140,7 @@ mod tests {
         let upkeep = Upkeep {
             held: &[],
             silent: &silent,
+            mends: true,
         };
         let crashed = crashes(running, &upkeep, me(), &RETRY).into_iter();
         crashed
@@ -160,8 +178,9 @@ mod tests {
         let other = WorkerId::of(2, 0);
         let mut set = [0, 1, 2].map(|id| running(id, other));
         set[0].group = Some(2);
-        // It was a group by itself, beside two that had survived theirs.
+        // It was a group by itself, beside two that had begun before.
         set[1].group = Some(1);
+        set[1].started_at += time::Duration::SECOND;
         set[2].group = Some(32);
         assert_eq!(
             all(&set),
@@ -171,6 +190,9 @@ mod tests {
                 (2, crashed(1, false)),
             ]
         );
+        // Others began since, so one of them may be the reason.
+        set[0].started_at += time::Duration::MINUTE;
+        assert_eq!(all(&set)[1], (1, crashed(1, false)));
         let mut last = running(0, other);
         last.attempts = 3;
         assert_eq!(all(&[last])[0].1.error(), Some(LEASE_EXPIRED));
@@ -190,8 +212,24 @@ mod tests {
         let upkeep = Upkeep {
             held: &[],
             silent: &[seen],
+            mends: true,
         };
         assert!(crashes(&[renewed], &upkeep, me(), &RETRY).is_empty());
+    }
+
+    /// One was taken after the others were renewed, so its lease ends later.
+    #[test]
+    fn a_worker_is_gone_as_a_whole() {
+        let other = WorkerId::of(2, 0);
+        let mut set = [0, 1, 2].map(|id| running(id, other));
+        set[2].is_expired = false;
+        assert_eq!(all(&set), []);
+        // Another worker of its process lives, and may have been the reason.
+        set[2].worker = Some(WorkerId::of(2, 1));
+        assert_eq!(all(&set), [0, 1].map(|id| (id, crashed(1, false))));
+        set[2].worker = Some(other);
+        set[2].is_expired = true;
+        assert_eq!(all(&set), [0, 1, 2].map(|id| (id, crashed(1, false))));
     }
 
     #[test]
@@ -202,6 +240,7 @@ mod tests {
         let upkeep = Upkeep {
             held: &[held.stamped.lease],
             silent: &silent,
+            mends: true,
         };
         let crashed = crashes(&[held, forgotten, begun_since], &upkeep, me(), &RETRY);
         assert_eq!(crashed.len(), 1);

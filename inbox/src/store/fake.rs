@@ -73,6 +73,7 @@ pub(crate) struct Row {
     pub(crate) run_at: i64,
     written_at: i64,
     renewed_at: i64,
+    started_at: i64,
     pub(crate) lease_until: i64,
     pub(crate) queue: Queue,
     pub(crate) group: Option<u32>,
@@ -118,6 +119,8 @@ pub(crate) struct FakeStore {
     /// Everything that was changed after it was inserted.
     changes: Mutex<Vec<Change>>,
     faults: Mutex<VecDeque<Fault>>,
+    /// The processes that do not reach the store.
+    cut_off: Mutex<Vec<i64>>,
     turns: Mutex<Vec<Asked>>,
     /// How many deliveries each insert had.
     inserts: Mutex<Vec<usize>>,
@@ -150,6 +153,7 @@ impl FakeStore {
             rows: Mutex::default(),
             changes: Mutex::default(),
             faults: Mutex::default(),
+            cut_off: Mutex::default(),
             turns: Mutex::default(),
             inserts: Mutex::default(),
             prune_at: Mutex::default(),
@@ -168,6 +172,11 @@ impl FakeStore {
             body: Bytes::from_static(body.as_bytes()),
         };
         self.insert_all(&[arrival]).unwrap();
+    }
+
+    /// Cuts these processes off, and no others.
+    pub(crate) fn cut_off(&self, processes: &[i64]) {
+        *lock(&self.cut_off) = processes.to_vec();
     }
 
     /// Lets the next turn, insert or pruning go wrong.
@@ -235,6 +244,7 @@ impl FakeStore {
                     run_at: now,
                     written_at: now,
                     renewed_at: now,
+                    started_at: now,
                     lease_until: now,
                     queue: Queue::First,
                     group: None,
@@ -308,7 +318,11 @@ impl Store for FakeStore {
             upkeep: turn.upkeep.is_some(),
         });
         drop(turns);
-        let fault = lock(&self.faults).pop_front();
+        let fault = if lock(&self.cut_off).contains(&turn.worker.process()) {
+            Some(Fault::Fails)
+        } else {
+            lock(&self.faults).pop_front()
+        };
         let kept_out = matches!(fault, Some(Fault::KeepsOut));
         Box::pin(with(fault, move || self.take(&turn, kept_out)))
     }

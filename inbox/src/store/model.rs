@@ -253,6 +253,7 @@ impl World {
         let upkeep = random.bool().then_some(Upkeep {
             held: &held,
             silent: &silent,
+            mends: true,
         });
         let turned = self
             .store

@@ -372,7 +372,11 @@ mod tests {
                 settle: &[],
                 renew,
                 take,
-                upkeep: Some(Upkeep { held: &[], silent }),
+                upkeep: Some(Upkeep {
+                    held: &[],
+                    silent,
+                    mends: true,
+                }),
                 // Longer than a few turns take under load.
                 lease: Duration::from_secs(1),
                 retry: &retry,

@@ -1,5 +1,6 @@
 //! The order of the steps of a turn, for both engines.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::choice::{Choice, Due, Pages, shares};
@@ -134,7 +135,7 @@ async fn keep_up<S: Steps>(
     upkeep: &Upkeep<'_>,
     turned: &mut Turned,
 ) -> Result<(), BoxError> {
-    for _ in 0..MAX_MENDS {
+    for _ in 0..if upkeep.mends { MAX_MENDS } else { 0 } {
         if steps.mend_times().await? < MENDED_PER_STEP.unsigned_abs() {
             break;
         }
@@ -182,24 +183,36 @@ async fn take<S: Steps>(
             ([Queue::Suspect; 2], size)
         }
     };
-    let (ids, next) = match order {
-        EventOrder::AsDue => choose(steps, queues, rows).await?,
-        EventOrder::ByResource => choose_in_order(steps, queues, rows).await?,
-    };
-    turned.next = next;
-    if ids.is_empty() {
-        return Ok(());
+    let mut skipped = HashSet::new();
+    // Once more without those that cannot be had, since others have locked them.
+    for _ in 0..2 {
+        let rows = rows - turned.claims.len();
+        let (ids, next) = match order {
+            EventOrder::AsDue => choose(steps, queues, rows).await?,
+            EventOrder::ByResource => choose_in_order(steps, queues, rows, &skipped).await?,
+        };
+        turned.next = next;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let group = match turn.take {
+            Take::Suspects { .. } => Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
+            Take::Due { .. } | Take::Nothing => None,
+        };
+        let terms = Terms {
+            lease: turn.lease,
+            worker: turn.worker,
+            group,
+        };
+        let claims = steps.claim(&ids, terms).await?;
+        let all = claims.len() == ids.len();
+        turned.claims.extend(claims);
+        if all || order == EventOrder::AsDue {
+            return Ok(());
+        }
+        turned.next = Look::Soon;
+        skipped.extend(ids);
     }
-    let group = match turn.take {
-        Take::Suspects { .. } => Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
-        Take::Due { .. } | Take::Nothing => None,
-    };
-    let terms = Terms {
-        lease: turn.lease,
-        worker: turn.worker,
-        group,
-    };
-    turned.claims = steps.claim(&ids, terms).await?;
     Ok(())
 }
 
@@ -227,8 +240,9 @@ async fn choose_in_order<S: Steps>(
     steps: &mut S,
     [first, second]: [Queue; 2],
     take: usize,
+    skipped: &HashSet<i64>,
 ) -> Result<(Vec<i64>, Look), BoxError> {
-    let mut choice = Choice::default();
+    let mut choice = Choice::without(skipped);
     let mut pages = Pages::new(first);
     let mut more = false;
     if first == second {
@@ -297,9 +311,23 @@ mod tests {
             worker: Some(WorkerId::of(2, u32::try_from(id).unwrap())),
             attempts,
             group: Some(1),
+            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: id.to_string(),
             event_type: None,
+        }
+    }
+
+    fn claim(id: i64) -> Claim {
+        Claim {
+            lease: lease(id),
+            key: id.to_string(),
+            source: None,
+            attempts: 1,
+            received_at: OffsetDateTime::UNIX_EPOCH,
+            started_at: OffsetDateTime::UNIX_EPOCH,
+            event_type: None,
+            body: bytes::Bytes::new(),
         }
     }
 
@@ -312,6 +340,8 @@ mod tests {
         /// `None` while another worker keeps this one out.
         order: Option<EventOrder>,
         due: [Vec<i64>; 2],
+        /// Those that cannot be claimed.
+        locked: Vec<i64>,
         /// The pages that are left, with their queues.
         pages: Vec<(Queue, Vec<Due<u32>>)>,
     }
@@ -395,7 +425,8 @@ mod tests {
 
         async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
             self.took.push(format!("claim {ids:?} {:?}", terms.group));
-            Ok(Vec::new())
+            let free = ids.iter().filter(|id| !self.locked.contains(id));
+            Ok(free.map(|id| claim(*id)).collect())
         }
     }
 
@@ -440,6 +471,7 @@ mod tests {
             upkeep: Some(Upkeep {
                 held: &[],
                 silent: &silent,
+                mends: true,
             }),
             ..due(2)
         };
@@ -477,6 +509,7 @@ mod tests {
             upkeep: Some(Upkeep {
                 held: &[],
                 silent: &[],
+                mends: true,
             }),
             ..nothing()
         };
@@ -591,5 +624,33 @@ mod tests {
         };
         turn(&mut fake, due(4)).await;
         assert_eq!(fake.took[3], "claim [4, 5, 10, 11] None");
+    }
+
+    /// The first one is locked by somebody; those behind it are taken, and not those of its resource.
+    #[tokio::test]
+    async fn in_order_an_event_that_cannot_be_had_holds_up_no_other_resource() {
+        let rows = [
+            (1, "a", None, false),
+            (2, "a", None, false),
+            (3, "b", None, false),
+        ];
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            locked: vec![1],
+            pages: vec![page(Queue::First, &rows), page(Queue::First, &rows)],
+            ..Fake::default()
+        };
+        let turned = turn(&mut fake, due(1)).await;
+        let claims: Vec<_> = fake
+            .took
+            .iter()
+            .filter(|step| step.starts_with("claim"))
+            .collect();
+        assert_eq!(claims, ["claim [1] None", "claim [3] None"]);
+        assert_eq!((turned.claims.len(), turned.next), (1, Look::AtOnce));
+        // All of them: another worker has them, and this one does not look again at once.
+        fake.locked = vec![1, 3];
+        fake.pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
+        assert_eq!(turn(&mut fake, due(1)).await.next, Look::Soon);
     }
 }

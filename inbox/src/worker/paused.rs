@@ -544,3 +544,63 @@ async fn a_clock_that_jumps_takes_no_event_from_a_worker_that_lives() {
         (EventState::Done, 1, 1)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_job_takes_over_what_a_killed_one_had() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let process = |number| Settings {
+        worker: WorkerId::of(number, 0),
+        ..until_idle()
+    };
+    let killed = rounds(&store, process(1), taking(secs(100.0)));
+    let arrived = Notify::new();
+    assert!(timeout(secs(5.0), run(killed, &arrived)).await.is_err());
+    // While the lease lasts the event is another worker's.
+    let early = rounds(&store, process(2), taking(secs(1.0)));
+    assert_eq!(run(early, &arrived).await, Until::Idle);
+    assert_eq!(store.rows()[0].state, EventState::Running);
+    sleep(secs(3_600.0)).await;
+    // It is seen to be silent, and then backs off.
+    let late = rounds(&store, process(3), taking(secs(1.0)));
+    assert_eq!(run(late, &arrived).await, Until::Idle);
+    assert_eq!(store.rows()[0].state, EventState::Waiting);
+    sleep(secs(3_600.0)).await;
+    let later = rounds(&store, process(4), taking(secs(1.0)));
+    assert_eq!(run(later, &arrived).await, Until::Idle);
+    assert_eq!(store.rows()[0].state, EventState::Done);
+}
+
+/// Both workers live, and neither reaches the store for longer than a lease.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_seen_during_an_outage_is_not_silent() {
+    let store = Arc::new(FakeStore::default());
+    store.add(EVENT);
+    let process = |number, until| Settings {
+        worker: WorkerId::of(number, 0),
+        until,
+        ..Settings::default()
+    };
+    let start = taking(secs(100.0));
+    let holder = rounds(&store, process(1, Until::Idle), start.clone());
+    let shutdown = Box::pin(sleep(secs(150.0)));
+    let other = process(2, Until::Stopped);
+    let (asked, health) = (Asked::default(), Record::default());
+    let other = Rounds::new(store.clone(), other, start, asked, health, shutdown);
+    let outage = async {
+        sleep(secs(5.0)).await;
+        store.cut_off(&[1, 2]);
+        sleep(secs(60.0)).await;
+        // The holder needs a moment longer.
+        store.cut_off(&[1]);
+        sleep(secs(2.0)).await;
+        store.cut_off(&[]);
+    };
+    let arrived = [Notify::new(), Notify::new()];
+    tokio::join!(run(holder, &arrived[0]), outage, run(other, &arrived[1]));
+    let row = store.rows().remove(0);
+    assert_eq!(
+        (row.state, row.attempts, row.token),
+        (EventState::Done, 1, 1)
+    );
+}

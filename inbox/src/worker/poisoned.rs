@@ -217,6 +217,26 @@ async fn fresh_events_wait_for_suspects_for_a_lease_and_a_half_at_most() {
     assert_eq!(dead[0].arrival.key, "10");
 }
 
+/// One event was taken after the others were renewed, so its lease ends last.
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_lease_ends_last_was_not_alone() {
+    let mut trial = Trial::new(3, &[], 8, 1);
+    trial.settings.lease = Duration::from_secs(3);
+    trial.settings.poll = Duration::from_millis(50);
+    let store = trial.store.clone();
+    let adds = async move {
+        sleep(Duration::from_millis(500)).await;
+        store.add(EVENT);
+    };
+    // The handlers take a second.
+    let process = timeout(Duration::from_millis(990), trial.process());
+    let (died, ()) = tokio::join!(process, adds);
+    assert!(died.is_err());
+    trial.crashes += 1;
+    assert!(!trial.process().await);
+    trial.check();
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_beside_suspects() {
     let mut trial = Trial::new(3, &[], 8, 3);

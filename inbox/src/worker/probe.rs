@@ -4,7 +4,8 @@
 //! *drains*: it takes nothing until what runs has ended. Then it takes a group of suspects and
 //! nothing else, and they *run* alone. If the process dies now, the group is halved (see `crashes` in
 //! the store); otherwise the group has *cleared* when its last event ends, and the next group may be
-//! twice as large. All of this together takes a lease at most, then other events have a turn.
+//! twice as large. All of this together takes a lease and a half at most, and with leases longer than half a
+//! minute as if they were that long; then other events have a turn.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -98,7 +99,8 @@ impl Probe {
         if !leases.is_empty() && now < *until {
             return;
         }
-        self.cleared = *size;
+        // A group that outlasts its time has proved nothing yet.
+        self.cleared = if leases.is_empty() { *size } else { 0 };
         let end = self.since.unwrap_or(now) + lease;
         self.state = if now < end {
             State::Drains { until: now }

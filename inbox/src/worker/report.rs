@@ -37,6 +37,11 @@ impl Report {
         self.unsure = true;
     }
 
+    /// Whether what was settled may have been committed before.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
     /// An event is to be dead.
     pub(super) fn dies(&mut self, event: Died) {
         self.dying.push(event);

@@ -33,13 +33,18 @@ use crate::guarded::Guarded;
 use crate::health::Record;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
-use crate::turn::{Died, Lease, Look, Queue, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
+use crate::turn::{
+    Died, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
+};
 
 /// How many events a turn takes at most: their bodies come with them.
 const MAX_TAKE: usize = 256;
 
 /// How long to wait while another worker chooses.
 const LOOK_SOON: Duration = Duration::from_millis(50);
+
+/// The longest lease by which upkeep and suspects are timed.
+const MAX_WINDOW: Duration = Duration::from_secs(30);
 
 /// How long the loop rests after a turn that failed.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -64,6 +69,8 @@ struct Plan {
     take: Take,
     renew: bool,
     upkeep: bool,
+    /// Whether upkeep is due by itself.
+    mends: bool,
 }
 
 pub(super) struct Rounds {
@@ -144,7 +151,7 @@ impl Rounds {
                 self.end(ended);
                 self.times.look = now;
             }
-            self.probe.advance(now, self.settings.lease);
+            self.probe.advance(now, self.window());
             match self.plan(now) {
                 Some(plan) => match self.turn(&plan).await {
                     Ok(turned) => {
@@ -153,6 +160,7 @@ impl Rounds {
                     }
                     Err(error) => {
                         self.report.lost(&error);
+                        self.silence.forget();
                         self.times.rest = Instant::now() + REST_AFTER_ERROR;
                     }
                 },
@@ -192,6 +200,7 @@ impl Rounds {
             take,
             renew,
             upkeep,
+            mends: self.times.upkeep <= now,
         })
     }
 
@@ -218,10 +227,12 @@ impl Rounds {
         } else {
             Vec::new()
         };
-        let (held, silent) = (self.tasks.leases(), self.silence.silent(Instant::now()));
+        let held = self.tasks.leases();
+        let silent = self.silence.silent(Instant::now(), self.settings.lease);
         let upkeep = plan.upkeep.then_some(Upkeep {
             held: &held,
             silent: &silent,
+            mends: plan.mends,
         });
         let settings = self.settings.clone();
         let turn = Turn {
@@ -266,27 +277,37 @@ impl Rounds {
         if plan.renew {
             self.warn_of_overdue();
         }
-        self.settle.clear();
+        let unsure = self.report.is_unsure();
+        let settled = std::mem::take(&mut self.settle);
         self.report.dead(&turned.lost);
-        let lease = self.settings.lease;
+        let window = self.window();
         for lost in turned.lost {
-            self.tasks.lose(lost);
-            self.probe.ended(lost, planned_at, lease);
+            self.probe.ended(lost, planned_at, window);
+            if unsure && settled.iter().any(|(lease, _)| *lease == lost) {
+                tracing::debug!(
+                    id = lost.id,
+                    "a turn without an answer may have settled this event"
+                );
+            } else {
+                self.tasks.lose(lost);
+            }
         }
         if plan.upkeep {
-            // The answer may be late: nothing is known to be silent for longer than since now.
-            self.silence.note(&turned.running, Instant::now(), lease);
-            let next = planned_at + lease / 3;
-            self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
+            self.keep_up(&turned.running, planned_at);
             self.report.crashed(&turned.crashed);
             if turned.suspects {
-                self.probe.suspects(planned_at, lease);
+                self.probe.suspects(planned_at, window);
             }
         }
         self.report.order(turned.order);
         if let Take::Suspects { .. } = plan.take {
+            if turned.order.is_none() {
+                // Another worker chooses.
+                self.times.rest = planned_at + LOOK_SOON;
+                return;
+            }
             let group = turned.claims.iter().map(|claim| claim.lease).collect();
-            self.probe.began(group, planned_at, lease);
+            self.probe.began(group, planned_at, window);
         }
         for claim in turned.claims {
             if self.deadline.is_none() {
@@ -303,7 +324,9 @@ impl Rounds {
             Take::Nothing => return,
             Take::Due { prefer, .. } => {
                 self.prefer = prefer.other();
-                self.idle = at_rest && plan.upkeep && turned.next == Look::Later;
+                // A worker that is gone may leave events that are due.
+                let found_none = turned.next == Look::Later && self.silence.next().is_none();
+                self.idle = at_rest && plan.upkeep && found_none;
             }
             Take::Suspects { .. } => {
                 // The others have waited meanwhile. Suspects that are left may wait for events that run.
@@ -318,6 +341,23 @@ impl Rounds {
             Look::Soon => self.times.look = planned_at + LOOK_SOON.min(self.settings.poll),
             Look::Later => self.times.look = planned_at + self.settings.poll,
         }
+    }
+
+    /// Notes what ran when a turn had upkeep, and when the next one is due.
+    fn keep_up(&mut self, running: &[Running], planned_at: Instant) {
+        let held = self.tasks.leases();
+        let unheld =
+            |one: &Running| one.worker == Some(self.worker) && !held.contains(&one.stamped.lease);
+        // The answer may be late: nothing is known to be silent for longer than since now.
+        let now = Instant::now();
+        self.silence.note(running, unheld, now, self.settings.lease);
+        let next = planned_at + self.window() / 3;
+        self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
+    }
+
+    /// A lease, or less if leases are long.
+    fn window(&self) -> Duration {
+        self.settings.lease.min(MAX_WINDOW)
     }
 
     /// Logs handlers that should have been cut short at their limit.
@@ -389,7 +429,7 @@ impl Rounds {
         let now = Instant::now();
         for (held, outcome) in ended {
             let (lease, attempts) = (held.lease, held.attempts);
-            self.probe.ended(lease, now, self.settings.lease);
+            self.probe.ended(lease, now, self.window());
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
@@ -433,6 +473,7 @@ impl Rounds {
             take: Take::Nothing,
             renew: false,
             upkeep: false,
+            mends: false,
         };
         match self.turn(&settle).await {
             Ok(turned) => self.report.dead(&turned.lost),

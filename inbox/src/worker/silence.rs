@@ -2,7 +2,9 @@
 //!
 //! A clock can be set, so that a lease has expired by the database's clock is not enough: it must
 //! also have been seen unchanged for half of its length, by the monotonic clock of this process. A
-//! worker renews its leases every third of their length, so one that lives is seen to.
+//! worker renews its leases every third of their length, so one that lives is seen to. While this
+//! worker cannot look, nothing is seen, and what it has seen before counts no more: the others may not
+//! have reached the database either.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,13 +17,24 @@ use crate::turn::{Running, Stamped};
 #[derive(Default)]
 pub(super) struct Silence {
     since: HashMap<Stamped, (Instant, Duration)>,
-    /// When the next one of those that have expired will have been silent for long enough.
+    /// When the next one of those that may be gone will have been silent for long enough.
     next: Option<Instant>,
+    looked_at: Option<Instant>,
 }
 
 impl Silence {
-    /// Notes what runs now.
-    pub(super) fn note(&mut self, running: &[Running], now: Instant, lease: Duration) {
+    /// Notes what runs now; `unheld` says which leases of this worker none of its tasks has.
+    pub(super) fn note(
+        &mut self,
+        running: &[Running],
+        unheld: impl Fn(&Running) -> bool,
+        now: Instant,
+        lease: Duration,
+    ) {
+        if !self.has_looked(now, lease) {
+            self.forget();
+        }
+        self.looked_at = Some(now);
         let before = std::mem::take(&mut self.since);
         let seen = running.iter().map(
             |Running {
@@ -32,10 +45,21 @@ impl Silence {
             },
         );
         self.since = seen.collect();
-        let expired = running.iter().filter(|running| running.is_expired);
-        let ends = expired.filter_map(|running| self.since.get(&running.stamped));
+        let may_be_gone = running.iter().filter(|one| one.is_expired || unheld(one));
+        let ends = may_be_gone.filter_map(|running| self.since.get(&running.stamped));
         let ends = ends.map(|(since, length)| *since + *length / 2);
         self.next = ends.filter(|end| *end > now).min();
+    }
+
+    /// Whether the last look is not longer ago than a lease of this worker lets it be.
+    fn has_looked(&self, now: Instant, lease: Duration) -> bool {
+        let limit = lease * 2 / 3;
+        self.looked_at.is_some_and(|at| now - at <= limit)
+    }
+
+    /// What was seen counts no more.
+    pub(super) fn forget(&mut self) {
+        self.since.clear();
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -43,7 +67,10 @@ impl Silence {
     }
 
     /// The leases that were silent for half of their length.
-    pub(super) fn silent(&self, now: Instant) -> Vec<Stamped> {
+    pub(super) fn silent(&self, now: Instant, lease: Duration) -> Vec<Stamped> {
+        if !self.has_looked(now, lease) {
+            return Vec::new();
+        }
         let silent = self
             .since
             .iter()
@@ -71,37 +98,63 @@ mod tests {
             worker: None,
             attempts: 1,
             group: None,
+            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: String::new(),
             event_type: None,
         }
     }
 
+    fn note(silence: &mut Silence, running: &[Running], now: Instant) {
+        silence.note(running, |_| false, now, LEASE);
+    }
+
     #[test]
     fn a_lease_is_silent_when_it_was_seen_unchanged_for_half_of_its_length() {
         let (mut silence, begin) = (Silence::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        silence.note(&[running(0)], at(0), LEASE);
-        silence.note(&[running(0)], at(10), LEASE);
+        note(&mut silence, &[running(0)], at(0));
+        note(&mut silence, &[running(0)], at(10));
         assert_eq!(silence.next(), Some(at(15)));
-        assert_eq!(silence.silent(at(14)), []);
-        assert_eq!(silence.silent(at(15)), [running(0).stamped]);
+        assert_eq!(silence.silent(at(14), LEASE), []);
+        assert_eq!(silence.silent(at(15), LEASE), [running(0).stamped]);
         // It was renewed.
-        silence.note(&[running(9)], at(20), LEASE);
-        assert_eq!(silence.silent(at(34)), []);
-        assert_eq!(silence.silent(at(35)), [running(9).stamped]);
+        note(&mut silence, &[running(9)], at(20));
+        note(&mut silence, &[running(9)], at(30));
+        assert_eq!(silence.silent(at(34), LEASE), []);
+        assert_eq!(silence.silent(at(35), LEASE), [running(9).stamped]);
         // It has ended.
-        silence.note(&[], at(40), LEASE);
+        note(&mut silence, &[], at(40));
         assert_eq!(silence.next(), None);
-        assert_eq!(silence.silent(at(99)), []);
+        assert_eq!(silence.silent(at(50), LEASE), []);
+    }
+
+    #[test]
+    fn while_nothing_can_be_seen_nothing_is_silent() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut silence = Silence::default();
+        note(&mut silence, &[running(0)], at(0));
+        assert_eq!(silence.silent(at(21), LEASE), []);
+        note(&mut silence, &[running(0)], at(60));
+        assert_eq!(silence.silent(at(74), LEASE), []);
+        assert_eq!(silence.silent(at(75), LEASE), [running(0).stamped]);
+        silence.forget();
+        assert_eq!(silence.silent(at(76), LEASE), []);
     }
 
     #[test]
     fn a_lease_of_a_worker_with_longer_leases_has_its_own_length() {
-        let (mut silence, begin) = (Silence::default(), Instant::now());
-        silence.note(&[running(0)], begin, Duration::from_secs(1));
-        assert_eq!(silence.silent(begin + Duration::from_secs(14)), []);
-        silence.note(&[running(0)], begin, Duration::from_secs(60));
-        assert_eq!(silence.silent(begin + Duration::from_secs(29)), []);
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for (own, silent_at) in [(1, 15), (60, 30)] {
+            let (mut silence, own) = (Silence::default(), Duration::from_secs(own));
+            for tenth in 0..300 {
+                let now = begin + Duration::from_millis(100 * tenth);
+                silence.note(&[running(0)], |_| false, now, own);
+                let is_silent = !silence.silent(now, own).is_empty();
+                assert_eq!(is_silent, now >= at(silent_at), "{tenth}");
+            }
+        }
     }
 }

@@ -219,6 +219,7 @@ impl Steps for Transaction {
             row.attempts += 1;
             row.token += 1;
             (row.renewed_at, row.lease_until) = (now, now + micros(terms.lease));
+            row.started_at = now;
             (row.worker, row.group) = (Some(terms.worker), terms.group);
             let claim = claim(*id, row);
             let attempt = claim.attempts;
@@ -231,18 +232,21 @@ impl Steps for Transaction {
 
 fn running_of(id: i64, row: &Row, now: i64) -> Running {
     let length = u64::try_from(row.lease_until - row.renewed_at).unwrap();
-    let renewed = i128::from(row.renewed_at) * 1_000;
-    let renewed_at = OffsetDateTime::from_unix_timestamp_nanos(renewed).unwrap();
+    let time = |micros: i64| {
+        let nanos = i128::from(micros) * 1_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap()
+    };
     let token = row.token;
     Running {
         stamped: Stamped {
             lease: Lease { id, token },
-            renewed_at,
+            renewed_at: time(row.renewed_at),
         },
         length: Duration::from_micros(length),
         worker: row.worker,
         attempts: row.attempts,
         group: row.group,
+        started_at: time(row.started_at),
         is_expired: row.lease_until < now,
         key: row.arrival.key.clone(),
         event_type: None,

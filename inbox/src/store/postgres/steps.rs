@@ -139,11 +139,15 @@ impl Steps for PostgresSteps<'_> {
         .await?;
         let mended = sqlx::query(
             "UPDATE ptolemy_inbox SET run_at = now(), written_at = now()
-             WHERE id IN (SELECT id FROM ptolemy_inbox
-                          WHERE state = 'waiting' AND waits_for IS NULL
-                            AND queue IN ('first', 'again', 'suspect') AND run_at > now()
-                            AND written_at > now() + make_interval(secs => $1)
-                          LIMIT $2 FOR UPDATE SKIP LOCKED)",
+             WHERE id IN (WITH ahead AS MATERIALIZED (
+                              -- From the index alone, for which the lock is taken apart.
+                              SELECT id FROM ptolemy_inbox
+                              WHERE state = 'waiting' AND waits_for IS NULL
+                                AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                                AND written_at > now() + make_interval(secs => $1)
+                              LIMIT $2)
+                          SELECT id FROM ptolemy_inbox WHERE id IN (SELECT id FROM ahead)
+                          FOR UPDATE SKIP LOCKED)",
         )
         .persistent(self.named)
         .bind(MAX_AHEAD.as_secs_f64())
@@ -162,7 +166,8 @@ impl Steps for PostgresSteps<'_> {
                                    THEN extract(epoch FROM lease_until - renewed_at) ELSE 0 END
                          ELSE 0 END::float8,
                     lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
-                    dedup_key, event_type
+                    dedup_key, event_type,
+                    least(greatest(started_at, 'epoch'), '9999-12-31')
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
@@ -417,6 +422,7 @@ fn running_of(row: &PgRow) -> Result<Running, BoxError> {
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
         attempts: attempts(row.try_get::<i32, _>(5)?.into()),
         group: group.map(|group| u32::try_from(group).unwrap_or(1)),
+        started_at: row.try_get(10)?,
         is_expired: row.try_get(7)?,
         key: row.try_get(8)?,
         event_type: row.try_get(9)?,

@@ -8,6 +8,8 @@ use time::format_description::well_known::Iso8601;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 use tokio::time::Instant;
 
+use crate::store::steps::MAX_AHEAD;
+
 const FORMAT: EncodedConfig = Config::DEFAULT
     .set_year_is_six_digits(false)
     .set_time_precision(TimePrecision::Second {
@@ -91,7 +93,11 @@ impl Clock {
         let host = (self.host)();
         let mut state = self.state();
         let steady = on(state.latest);
-        let believed = [Some(steady), seen.believed].into_iter().flatten();
+        // What the table has is believed at the start. From then on the same clock has written it, and
+        // what is ahead of both was written while that was wrong for a moment.
+        let ahead = |time: &OffsetDateTime| *time > after(steady.max(host), MAX_AHEAD);
+        let table = seen.believed.filter(|time| !(state.begun && ahead(time)));
+        let believed = [Some(steady), table].into_iter().flatten();
         let now = believed
             .filter(|time| *time <= limit(host))
             .fold(host, OffsetDateTime::max);

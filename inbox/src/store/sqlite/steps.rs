@@ -84,7 +84,7 @@ impl Steps for SqliteSteps<'_> {
         let now = self.now;
         sqlx::query(
             "SELECT id, lease_token, renewed_at, lease_until, lease_worker, attempts, crash_group,
-                    dedup_key, event_type
+                    dedup_key, event_type, started_at
              FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT ?",
         )
@@ -336,6 +336,7 @@ fn running_of(row: &SqliteRow, now: OffsetDateTime) -> Result<Running, BoxError>
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
         attempts: attempts(row.try_get(5)?),
         group: group.map(|group| u32::try_from(group).unwrap_or(1)),
+        started_at: time(row.try_get(9)?),
         is_expired: until < now,
         key: row.try_get(7)?,
         event_type: row.try_get(8)?,
