@@ -14,7 +14,9 @@ use crate::accepted::{Accepted, EventState};
 use crate::arrival::{Arrival, Labels};
 use crate::event_order::EventOrder;
 use crate::retry::Retry;
-use crate::turn::{Claim, Lease, Queue, Stamped, Take, Turn, Turned, Upkeep, Verdict, WorkerId};
+use crate::turn::{
+    Claim, Lease, Queue, Running, Stamped, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -329,17 +331,20 @@ impl World {
 
     /// Those whose workers are gone, by the words of the promise.
     fn crashed(&mut self, turned: &Turned, worker: WorkerId, held: &[Lease], silent: &[Stamped]) {
+        let is_silent = |one: &&Running| {
+            silent.contains(&one.stamped) && self.rows[&one.stamped.lease.id].expired
+        };
+        // A worker is gone as a whole.
+        let living = turned.running.iter().filter(|one| !is_silent(one));
+        let living: HashSet<_> = living.map(|one| one.worker).collect();
         let mut expected: Vec<_> = turned.running.iter().collect();
         expected.retain(|one| {
             let Stamped { lease, .. } = one.stamped;
-            let row = &self.rows[&lease.id];
-            let is_own = row.worker == Some(worker);
-            let is_gone = if is_own {
-                !held.contains(&lease)
+            if one.worker == Some(worker) {
+                silent.contains(&one.stamped) && !held.contains(&lease)
             } else {
-                row.expired
-            };
-            silent.contains(&one.stamped) && is_gone
+                !living.contains(&one.worker)
+            }
         });
         let mut expected: Vec<_> = expected.iter().map(|one| one.stamped.lease.id).collect();
         let mut found: Vec<_> = turned

@@ -266,7 +266,12 @@ async fn a_server_that_is_stopped_is_the_cause_in_error_and_log() {
         "cannot reach the database; retrying",
     ] {
         let line = logged.line(lost);
-        assert!(line.contains("WARN") && line.contains(refused), "{line}");
+        // The worker may have been in the middle of a turn.
+        let cut = lost.starts_with("cannot reach") && line.contains("at EOF");
+        assert!(
+            line.contains("WARN") && (line.contains(refused) || cut),
+            "{line}"
+        );
     }
     for back in [
         "deliveries are accepted again",

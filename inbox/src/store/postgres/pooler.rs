@@ -11,8 +11,9 @@ use tokio::time::timeout;
 /// How long it may take to find out.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// How often the first connection is asked again which process it has.
-const ASK_AGAIN: u32 = 5;
+/// How often both connections are asked which process they have: a busy pooler may give each the same
+/// one again by chance.
+const ROUNDS: u32 = 12;
 
 /// Whether there is one. If that cannot be found out, one is assumed: statements without names work
 /// everywhere, and take one more round trip each.
@@ -41,12 +42,15 @@ async fn has_moved(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     let mut first = PgConnection::connect_with(options).await?;
     let mut second = PgConnection::connect_with(options).await?;
     let before = process(&mut first).await?;
-    let mut tx = second.begin().await?;
-    let mut moved = process(&mut tx).await? == before;
-    for _ in 0..ASK_AGAIN {
-        moved = moved || process(&mut first).await? != before;
+    let mut moved = false;
+    for _ in 0..ROUNDS {
+        let mut tx = second.begin().await?;
+        moved = process(&mut tx).await? == before || process(&mut first).await? != before;
+        tx.rollback().await?;
+        if moved {
+            break;
+        }
     }
-    tx.rollback().await?;
     second.close().await?;
     first.close().await?;
     Ok(moved)

@@ -103,7 +103,9 @@ impl Clock {
             .fold(host, OffsetDateTime::max);
         state.latest = (now, Instant::now());
         state.warn(host, seen.latest.map_or(steady, |seen| seen.max(steady)));
-        if !std::mem::replace(&mut state.begun, true)
+        let begun = state.begun;
+        state.begun |= seen.latest.is_some();
+        if !begun
             && let Some(seen) = seen.believed
             && host > after(seen, MAX_PAUSE)
         {
