@@ -23,7 +23,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use self::floors::Floors;
-use self::session::{CommitUnanswered, is_broken};
+use self::session::{commit_once, is_broken};
 use self::settings::Settings;
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
@@ -103,7 +103,7 @@ impl PostgresStore {
         let turned = take_turn(&mut steps, turn).await?;
         let floors = steps.floors;
         // Another try would find the leases settled, and take them for lost.
-        tx.commit().await.map_err(CommitUnanswered)?;
+        commit_once(tx).await?;
         session.end();
         *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
         Ok(turned)

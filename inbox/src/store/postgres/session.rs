@@ -173,4 +173,10 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
 /// A commit without an answer: whether it took place is not known, so it is not repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct CommitUnanswered(pub(super) sqlx::Error);
+pub(super) struct CommitUnanswered(sqlx::Error);
+
+/// Commits what must not be done twice: another try would find it done, and answer as if nothing had
+/// been to do. What only reads, and an insert, whose answer is the same, are tried again instead.
+pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
+    tx.commit().await.map_err(CommitUnanswered)
+}
