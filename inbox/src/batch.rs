@@ -51,7 +51,7 @@ impl Queue {
     }
 }
 
-/// What was logged of batches.
+/// The state of the log about batches.
 struct Log {
     reach: Reach,
     /// Whether the last batch was one delivery that failed by itself, as far as is known.

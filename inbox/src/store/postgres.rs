@@ -15,7 +15,7 @@ mod upkeep;
 mod versions;
 
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,7 +78,7 @@ pub(crate) struct PostgresStore {
     named: bool,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
-    transactions: Semaphore,
+    transactions: Arc<Semaphore>,
     max_transactions: usize,
     /// Where the queues begin, as the last turn of this process found it.
     floors: Mutex<Floors>,

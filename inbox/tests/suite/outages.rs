@@ -318,6 +318,32 @@ async fn connections_of_a_users_pool_that_a_firewall_forgot_cost_one_short_check
     }
 }
 
+/// A rollback on a dead connection takes 5 s, and more than one at a time would take the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn a_handlers_turn_lasts_until_its_transaction_is_rolled_back() {
+    let database = Database::postgres().await;
+    let (proxy, url) = Proxy::before(&database.url()).await;
+    let options = PgPoolOptions::new().max_connections(3);
+    let pool = options.connect(&url).await.unwrap();
+    let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
+    for id in ["a", "b"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let worker = inbox.worker();
+    let worker = tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| {
+        began.send(Instant::now()).unwrap();
+        proxy.forget_connections();
+        Box::pin(async { Err(Failure::permanent("no")) })
+    }));
+    let first = begins.recv().await.unwrap();
+    let second = begins.recv().await.unwrap();
+    let between = second - first;
+    assert!(between > Duration::from_millis(4_500), "{between:?}");
+    worker.abort();
+}
+
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn a_server_that_is_stopped_is_the_cause_in_error_and_log() {
