@@ -51,6 +51,22 @@ impl Queue {
     }
 }
 
+/// The state of the log about batches.
+struct Log {
+    reach: Reach,
+    /// Whether the last batch was one delivery that failed by itself, as far as is known.
+    failed_alone: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            reach: Reach::new(ACCEPTS),
+            failed_alone: false,
+        }
+    }
+}
+
 /// Group commit.
 ///
 /// The first caller spawns a task that inserts until the queue is empty; what arrives during one
@@ -60,7 +76,7 @@ pub(crate) struct Batcher {
     /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
     runtime: Handle,
     queue: Mutex<Queue>,
-    reach: Mutex<Reach>,
+    log: Mutex<Log>,
     /// Tells the workers of this process that something is new.
     arrived: Arc<Notify>,
 }
@@ -71,7 +87,7 @@ impl Batcher {
             store,
             runtime: Handle::current(),
             queue: Mutex::default(),
-            reach: Mutex::new(Reach::new(ACCEPTS)),
+            log: Mutex::default(),
             arrived,
         }
     }
@@ -193,18 +209,26 @@ impl Batcher {
         InboxError::timed_out(limit).because_of(self.store.trouble())
     }
 
-    /// Logs what an operator must know of a batch.
+    /// Logs what an operator must know of a batch. One delivery that the database rejects may be at
+    /// fault itself; two in a row are an outage.
     fn log(&self, inserted: &[Answer]) {
-        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_be_of_one = matches!(inserted, [Err(error)] if self.may_be_of_one(error));
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed_before = std::mem::replace(&mut log.failed_alone, may_be_of_one);
         let mut failed = inserted.iter().filter_map(|one| one.as_ref().err());
         if inserted.iter().any(Result::is_ok) {
-            reach.back();
+            log.reach.back();
             for error in failed {
                 let cause = error.with_source();
                 tracing::warn!(cause, "a delivery was not accepted, and others were");
             }
         } else if let Some(error) = failed.next() {
-            reach.lost(&error.with_source());
+            let cause = error.with_source();
+            if may_be_of_one && !failed_before && !log.reach.is_lost() {
+                tracing::warn!(cause, "a delivery was not accepted");
+            } else {
+                log.reach.lost(&cause);
+            }
         }
     }
 

@@ -9,8 +9,9 @@ use crate::guarded::guard;
 /// Whether the workers of an inbox run, in this process, and how many events died there; returned by
 /// [`Inbox::health`](crate::Inbox::health).
 ///
-/// A worker that starts takes the place of one that has stopped or failed. It serializes as an object
-/// with these names.
+/// A worker that starts takes the place of one that has stopped or failed; one that ends when nothing
+/// is due, such as [`run_until_idle`](crate::Worker::run_until_idle), only of one of its kind, since it
+/// is soon gone again. It serializes as an object with these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -49,55 +50,108 @@ impl Serialize for Health {
     }
 }
 
+/// How long a worker is to work, and so which others it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Until the signal. It replaces any that has ended.
+    Lasting,
+    /// Until nothing is due. It replaces only its like: when it has ended well, a lasting worker that
+    /// is gone is missed as before.
+    UntilIdle,
+}
+
+/// Workers that have ended, and that no other has replaced.
+#[derive(Default)]
+struct Missed {
+    stopped: u32,
+    failed: u32,
+}
+
+impl Missed {
+    /// Returns whether one was missed.
+    fn replace_one(&mut self) -> bool {
+        let one = match self {
+            Self { failed: 1.., .. } => &mut self.failed,
+            Self { stopped: 1.., .. } => &mut self.stopped,
+            _ => return false,
+        };
+        *one -= 1;
+        true
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    running: u32,
+    lasting: Missed,
+    until_idle: Missed,
+    events_died: u64,
+}
+
+impl Counts {
+    fn missed(&mut self, duty: Duty) -> &mut Missed {
+        match duty {
+            Duty::Lasting => &mut self.lasting,
+            Duty::UntilIdle => &mut self.until_idle,
+        }
+    }
+}
+
 /// The health of an inbox, which its clones and workers share.
 #[derive(Clone, Default)]
-pub(crate) struct Record(Arc<Mutex<Health>>);
+pub(crate) struct Record(Arc<Mutex<Counts>>);
 
 impl Record {
     pub(crate) fn read(&self) -> Health {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Health {
+            workers_running: counts.running,
+            workers_stopped: counts.lasting.stopped + counts.until_idle.stopped,
+            workers_failed: counts.lasting.failed + counts.until_idle.failed,
+            events_died: counts.events_died,
+        }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Health)) {
+    fn change(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn count_dead(&self) {
-        self.change(|health| health.events_died += 1);
+        self.change(|counts| counts.events_died += 1);
     }
 
     /// A worker could not begin.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn fail(&self) {
-        self.change(|health| health.workers_failed += 1);
+    pub(crate) fn fail(&self, duty: Duty) {
+        self.change(|counts| counts.missed(duty).failed += 1);
     }
 }
 
 /// A worker while it runs: if this is dropped before the worker has ended by itself, it has failed.
 pub(crate) struct OnDuty {
     record: Record,
+    duty: Duty,
     ended: bool,
 }
 
 impl OnDuty {
-    pub(crate) fn begin(record: Record) -> Self {
-        record.change(|health| {
-            health.workers_running += 1;
-            if health.workers_failed > 0 {
-                health.workers_failed -= 1;
-            } else {
-                health.workers_stopped = health.workers_stopped.saturating_sub(1);
+    pub(crate) fn begin(record: Record, duty: Duty) -> Self {
+        record.change(|counts| {
+            counts.running += 1;
+            if !counts.missed(duty).replace_one() && duty == Duty::Lasting {
+                counts.until_idle.replace_one();
             }
         });
         Self {
             record,
+            duty,
             ended: false,
         }
     }
 
     /// It has ended on the signal to stop.
     pub(crate) fn stop(mut self) {
-        self.end(|health| health.workers_stopped += 1);
+        self.end(|missed| missed.stopped += 1);
         tracing::info!("the worker has stopped");
     }
 
@@ -106,11 +160,11 @@ impl OnDuty {
         self.end(|_| {});
     }
 
-    fn end(&mut self, change: impl FnOnce(&mut Health)) {
+    fn end(&mut self, change: impl FnOnce(&mut Missed)) {
         self.ended = true;
-        self.record.change(|health| {
-            health.workers_running -= 1;
-            change(health);
+        self.record.change(|counts| {
+            counts.running -= 1;
+            change(counts.missed(self.duty));
         });
     }
 }
@@ -120,7 +174,7 @@ impl Drop for OnDuty {
         if self.ended {
             return;
         }
-        self.end(|health| health.workers_failed += 1);
+        self.end(|missed| missed.failed += 1);
         let reason = if panicking() {
             "it panicked"
         } else {
@@ -159,7 +213,7 @@ mod tests {
     fn a_worker_that_stops_or_fails_is_missed_until_another_starts() {
         let (record, told) = record();
         assert_eq!(told(), (0, 0, 0, true));
-        let [first, second, third] = [(); 3].map(|()| OnDuty::begin(record.clone()));
+        let [first, second, third] = [(); 3].map(|()| OnDuty::begin(record.clone(), Duty::Lasting));
         assert_eq!(told(), (3, 0, 0, true));
         first.stop();
         assert_eq!(told(), (2, 1, 0, false));
@@ -167,9 +221,9 @@ mod tests {
         assert_eq!(told(), (1, 1, 1, false));
         third.rest();
         assert_eq!(told(), (0, 1, 1, false));
-        let again = OnDuty::begin(record.clone());
+        let again = OnDuty::begin(record.clone(), Duty::Lasting);
         assert_eq!(told(), (1, 1, 0, false));
-        let more = OnDuty::begin(record);
+        let more = OnDuty::begin(record, Duty::Lasting);
         assert_eq!(told(), (2, 0, 0, true));
         again.rest();
         more.rest();
@@ -177,10 +231,38 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_until_idle_does_not_replace_one_that_was_to_last() {
+        let (record, told) = record();
+        let begin = |duty| OnDuty::begin(record.clone(), duty);
+        let [stopped, failed] = [(); 2].map(|()| begin(Duty::Lasting));
+        stopped.stop();
+        drop(failed);
+        assert_eq!(told(), (0, 1, 1, false));
+        let job = begin(Duty::UntilIdle);
+        assert_eq!(told(), (1, 1, 1, false));
+        let main = begin(Duty::Lasting);
+        job.rest();
+        assert_eq!(told(), (1, 1, 0, false));
+        let second = begin(Duty::Lasting);
+        assert_eq!(told(), (2, 0, 0, true));
+        // A job that fails is missed until the next one begins, or until a worker that lasts.
+        drop(begin(Duty::UntilIdle));
+        assert_eq!(told(), (2, 0, 1, false));
+        begin(Duty::UntilIdle).rest();
+        assert_eq!(told(), (2, 0, 0, true));
+        drop(begin(Duty::UntilIdle));
+        let third = begin(Duty::Lasting);
+        assert_eq!(told(), (3, 0, 0, true));
+        for worker in [main, second, third] {
+            worker.rest();
+        }
+    }
+
+    #[test]
     fn a_worker_that_panics_has_failed() {
         let (record, told) = record();
         let panicked = guard(|| {
-            let _worker = OnDuty::begin(record);
+            let _worker = OnDuty::begin(record, Duty::Lasting);
             std::panic::resume_unwind(Box::new("a panic"));
         });
         assert!(panicked.is_err());

@@ -47,6 +47,11 @@ impl Reach {
         tracing::warn!(%cause, "{}", self.lines.lost);
     }
 
+    /// Whether the last that was noted failed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost_at.is_some()
+    }
+
     /// Notes that something succeeded.
     pub(crate) fn back(&mut self) {
         if let Some(lost_at) = self.lost_at.take() {

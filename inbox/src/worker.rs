@@ -34,7 +34,7 @@ use crate::attempt::Attempt;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guarded::guard;
-use crate::health::{OnDuty, Record};
+use crate::health::{Duty, OnDuty, Record};
 use crate::outcome::Outcome;
 use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
@@ -89,6 +89,15 @@ enum Until {
     Stopped,
     /// On the signal, or when nothing is due and nothing runs.
     Idle,
+}
+
+impl Until {
+    fn duty(self) -> Duty {
+        match self {
+            Self::Stopped => Duty::Lasting,
+            Self::Idle => Duty::UntilIdle,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -315,7 +324,7 @@ impl Worker {
     }
 
     async fn work(self, start: Arc<Start>) {
-        let on_duty = OnDuty::begin(self.health.clone());
+        let on_duty = OnDuty::begin(self.health.clone(), self.settings.until.duty());
         let store = self.engine.store();
         let mut rounds = Rounds::new(
             store.clone(),

@@ -15,7 +15,7 @@ mod upkeep;
 mod versions;
 
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use self::floors::Floors;
-use self::session::{CommitUnanswered, is_broken};
+use self::session::{commit_once, is_broken};
 use self::settings::Settings;
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
@@ -78,7 +78,7 @@ pub(crate) struct PostgresStore {
     named: bool,
     /// As many handlers in transactions as leave accepts a connection; they wait here for each other
     /// and not in the pool.
-    transactions: Semaphore,
+    transactions: Arc<Semaphore>,
     max_transactions: usize,
     /// Where the queues begin, as the last turn of this process found it.
     floors: Mutex<Floors>,
@@ -103,7 +103,7 @@ impl PostgresStore {
         let turned = take_turn(&mut steps, turn).await?;
         let floors = steps.floors;
         // Another try would find the leases settled, and take them for lost.
-        tx.commit().await.map_err(CommitUnanswered)?;
+        commit_once(tx).await?;
         session.end();
         *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
         Ok(turned)

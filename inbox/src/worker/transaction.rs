@@ -240,7 +240,7 @@ impl Worker {
     /// The error is also logged: that of a spawned task reaches nobody.
     fn is_on_another_engine(&self, wanted: &'static str) -> WrongEngine {
         let error = WrongEngine::new(self.engine.name(), wanted);
-        self.health.fail();
+        self.health.fail(self.settings.until.duty());
         tracing::error!(%error, "a worker could not begin");
         error
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ptolemy_webhooks_inbox::sqlx::Executor as _;
 use ptolemy_webhooks_inbox::sqlx::postgres::{PgPool, PgPoolOptions};
-use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, InboxErrorKind};
+use ptolemy_webhooks_inbox::{Accepted, EventOrder, Failure, Inbox, InboxErrorKind};
 use tokio::task::JoinSet;
 
 use crate::database::{Database, on_both_engines};
@@ -63,15 +63,47 @@ async fn deliveries_beside_those_that_a_trigger_rejects_are_accepted(database: &
     assert_eq!(database.states().await.len(), 180);
 }
 
+/// The inbox's tasks run on this runtime's only thread, and so on the thread whose log is taken.
+#[tokio::test]
+async fn one_delivery_that_a_trigger_rejects_is_no_outage_and_two_in_a_row_are() {
+    let (logged, _guard) = Logged::start();
+    let database = Database::sqlite().await;
+    let inbox = database.inbox().await;
+    database
+        .execute(
+            "CREATE TRIGGER reject BEFORE INSERT ON ptolemy_inbox WHEN NEW.event_id LIKE 'a%'
+             BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .await;
+    for id in ["a", "good", "a", "better"] {
+        let accepted = inbox.accept(&delivery::event(id)).await;
+        assert_eq!(accepted.is_ok(), id != "a", "{accepted:?}");
+    }
+    assert_eq!(logged.lines("deliveries are not accepted"), [""; 0]);
+    let lines = logged.lines("a delivery was not accepted");
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("WARN")));
+    for _ in 0..3 {
+        inbox.accept(&delivery::event("a")).await.unwrap_err();
+    }
+    inbox.accept(&delivery::event("best")).await.unwrap();
+    assert_eq!(logged.lines("a delivery was not accepted").len(), 3);
+    logged.line("deliveries are not accepted");
+    logged.line("deliveries are accepted again");
+}
+
 /// The table raises this error, or ends its connection, when it is first written to in this way.
 async fn fails_once(database: &Database, what: &str, on: &str) {
+    let trigger = format!("CREATE OR REPLACE TRIGGER fail BEFORE {on} ON ptolemy_inbox");
+    fails_once_with(database, what, &trigger).await;
+}
+
+async fn fails_once_with(database: &Database, what: &str, trigger: &str) {
     database
         .execute(&format!(
             "CREATE SEQUENCE IF NOT EXISTS writes;
              CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
                  $$BEGIN IF nextval('writes') = 1 THEN {what}; END IF; RETURN NEW; END$$;
-             CREATE OR REPLACE TRIGGER fail BEFORE {on} ON ptolemy_inbox
-                 FOR EACH ROW EXECUTE FUNCTION fail();
+             {trigger} FOR EACH ROW EXECUTE FUNCTION fail();
              SELECT setval('writes', 1, false)"
         ))
         .await;
@@ -119,6 +151,60 @@ async fn a_turn_whose_connection_breaks_is_taken_again_on_a_new_one() {
     assert_eq!(logged.lines("cannot reach the database"), [""; 0]);
     let once = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'done' AND attempts = 1";
     assert_eq!(database.number(once).await, ENDS.len() as i64);
+}
+
+/// The server's answer to the next commit that changes a table in this way is that it ends: whether
+/// the commit took place, its client cannot know.
+async fn commit_is_unanswered(database: &Database, on: &str) {
+    let trigger = format!(
+        "DROP TRIGGER IF EXISTS fail_at_commit ON ptolemy_inbox;
+         CREATE CONSTRAINT TRIGGER fail_at_commit AFTER {on} DEFERRABLE INITIALLY DEFERRED"
+    );
+    fails_once_with(database, ENDS[1], &trigger).await;
+}
+
+/// Waits for the server: it says that a transaction has failed, and then unlocks its rows.
+async fn rows_are_unlocked(database: &Database) {
+    let lock = "SELECT count(*) FROM (SELECT id FROM ptolemy_inbox FOR UPDATE) AS locked";
+    database.number(lock).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_change_whose_commit_has_no_answer_is_an_error_and_not_done_twice() {
+    let database = Database::postgres().await;
+    let inbox = database.inbox().await;
+    for id in ["a", "b"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let fails = |_, _| async { Err::<(), _>(Failure::permanent("no")) };
+    inbox.worker().run_until_idle(fails).await;
+    let letters = inbox.dead_letters();
+    let page = letters.page(None, 10).await.unwrap();
+    let id = page[0].id;
+
+    commit_is_unanswered(&database, "UPDATE ON ptolemy_inbox").await;
+    letters.replay(id).await.unwrap_err();
+    rows_are_unlocked(&database).await;
+    assert!(letters.replay(id).await.unwrap());
+    commit_is_unanswered(&database, "UPDATE ON ptolemy_inbox").await;
+    letters.discard_all().await.unwrap_err();
+    rows_are_unlocked(&database).await;
+    assert_eq!(letters.discard_all().await.unwrap(), 1);
+    commit_is_unanswered(&database, "DELETE ON ptolemy_inbox").await;
+    inbox.prune(Duration::ZERO).await.unwrap_err();
+    rows_are_unlocked(&database).await;
+    assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
+    commit_is_unanswered(&database, "UPDATE ON ptolemy_inbox_settings").await;
+    let order = EventOrder::ByResource;
+    inbox.set_order(order).await.unwrap_err();
+    inbox.set_order(order).await.unwrap();
+    // An accept is the same when it is repeated.
+    commit_is_unanswered(&database, "INSERT ON ptolemy_inbox").await;
+    assert_eq!(
+        inbox.accept(&delivery::event("c")).await.unwrap(),
+        Accepted::New
+    );
 }
 
 /// A pool whose connections are open and idle.
@@ -230,6 +316,32 @@ async fn connections_of_a_users_pool_that_a_firewall_forgot_cost_one_short_check
         proxy.forget_connections();
         accept_ten(&inbox).await;
     }
+}
+
+/// A rollback on a dead connection takes 5 s, and more than one at a time would take the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn a_handlers_turn_lasts_until_its_transaction_is_rolled_back() {
+    let database = Database::postgres().await;
+    let (proxy, url) = Proxy::before(&database.url()).await;
+    let options = PgPoolOptions::new().max_connections(3);
+    let pool = options.connect(&url).await.unwrap();
+    let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
+    for id in ["a", "b"] {
+        inbox.accept(&delivery::event(id)).await.unwrap();
+    }
+    let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let worker = inbox.worker();
+    let worker = tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| {
+        began.send(Instant::now()).unwrap();
+        proxy.forget_connections();
+        Box::pin(async { Err(Failure::permanent("no")) })
+    }));
+    let first = begins.recv().await.unwrap();
+    let second = begins.recv().await.unwrap();
+    let between = second - first;
+    assert!(between > Duration::from_millis(4_500), "{between:?}");
+    worker.abort();
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The transaction of a handler.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,8 +22,8 @@ impl PostgresStore {
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
     {
-        let _turn = match self.transactions.acquire().await {
-            Ok(turn) => turn,
+        let turn = match self.transactions.clone().acquire_owned().await {
+            Ok(turn) => Arc::new(turn),
             Err(closed) => return Outcome::not_begun(closed),
         };
         let give_up = Instant::now() + TURN_TIMEOUT;
@@ -33,6 +35,7 @@ impl PostgresStore {
                 Ok(Err(error)) => return Outcome::not_begun(error),
                 Err(elapsed) => return Outcome::not_begun(elapsed),
             };
+            session.keep_until_its_end(turn.clone());
             let mut tx =
                 match timeout_at(give_up, begin_held(&mut session, lease, self.named)).await {
                     Ok(Ok(Some(tx))) => tx,

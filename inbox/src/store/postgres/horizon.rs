@@ -57,13 +57,15 @@ impl Horizon {
 
     /// Returns the session whose transaction is open for longest, if it is open for long.
     async fn oldest(&self, connection: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
-        // Of a role's own sessions, and of all if it is a member of pg_read_all_stats.
+        // Of a role's own sessions, and of all if it is a member of pg_read_all_stats. One that has
+        // written and is idle has no snapshot, only a number: rows that changed later stay as well.
         let row = sqlx::query(
             "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::bigint,
                     coalesce(usename, '-')::text, coalesce(application_name, '-'),
                     coalesce(state, '-')
              FROM pg_stat_activity
-             WHERE datname = current_database() AND backend_xmin IS NOT NULL
+             WHERE datname = current_database()
+               AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
                AND pid <> pg_backend_pid()
                AND xact_start < clock_timestamp() - make_interval(secs => $1)
              ORDER BY xact_start LIMIT 1",
@@ -99,8 +101,8 @@ impl Horizon {
                 dead_rows = DEAD_ROWS,
                 "the inbox has more dead rows than live ones: something that this role may not see \
                  keeps it from being vacuumed; ask an administrator for `SELECT pid, usename, \
-                 state, xact_start FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY \
-                 xact_start`"
+                 state, xact_start FROM pg_stat_activity WHERE backend_xmin IS NOT NULL OR \
+                 backend_xid IS NOT NULL ORDER BY xact_start`"
             );
         }
         *self.lock() = held_back_by;
@@ -162,20 +164,25 @@ mod tests {
         let url = format!("{base}/{name}");
         let mut own = PgConnection::connect(&url).await.unwrap();
         let mut other = PgConnection::connect(&url).await.unwrap();
-        let mut horizon = Horizon::default();
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
-        other.execute(begin).await.unwrap();
+        own.execute("CREATE TABLE written (id INT)").await.unwrap();
         let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
             .fetch_one(&mut other)
             .await
             .unwrap();
-        horizon.check(&mut own).await.unwrap();
-        assert_eq!(horizon.warned_of(), None);
-        horizon.max_age = Duration::ZERO;
-        horizon.check(&mut own).await.unwrap();
-        assert_eq!(horizon.warned_of(), Some(pid));
-        other.execute("COMMIT").await.unwrap();
-        horizon.check(&mut own).await.unwrap();
-        assert_eq!(horizon.warned_of(), None);
+        for begin in [
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1",
+            "BEGIN ISOLATION LEVEL READ COMMITTED; INSERT INTO written VALUES (1)",
+        ] {
+            let mut horizon = Horizon::default();
+            other.execute(begin).await.unwrap();
+            horizon.check(&mut own).await.unwrap();
+            assert_eq!(horizon.warned_of(), None, "{begin}");
+            horizon.max_age = Duration::ZERO;
+            horizon.check(&mut own).await.unwrap();
+            assert_eq!(horizon.warned_of(), Some(pid), "{begin}");
+            other.execute("COMMIT").await.unwrap();
+            horizon.check(&mut own).await.unwrap();
+            assert_eq!(horizon.warned_of(), None, "{begin}");
+        }
     }
 }

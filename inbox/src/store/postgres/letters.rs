@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::session::commit_once;
 use super::{BEGIN_SHORT, PostgresStore};
 use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::BoxError;
@@ -89,7 +90,7 @@ impl PostgresStore {
             .bind(ROWS_PER_CALL)
             .fetch_all(&mut *tx)
             .await?;
-        tx.commit().await?;
+        commit_once(tx).await?;
         session.end();
         Ok(changed)
     }

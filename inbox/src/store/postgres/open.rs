@@ -1,6 +1,7 @@
 //! Connects to the database and opens its tables, and checks that a commit survives a crash.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -75,7 +76,7 @@ impl PostgresStore {
             trouble: Trouble::default(),
             settings: Settings::default(),
             named,
-            transactions: Semaphore::new(transactions.min(Semaphore::MAX_PERMITS)),
+            transactions: Arc::new(Semaphore::new(transactions.min(Semaphore::MAX_PERMITS))),
             max_transactions: transactions,
             floors: std::sync::Mutex::new(super::floors::Floors::NONE),
         }

@@ -8,11 +8,13 @@
 //! connection goes back to the pool only if it answers and may write.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Postgres, Row as _, Transaction};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::PostgresStore;
@@ -46,7 +48,12 @@ pub(super) struct Session {
     /// There until the drop.
     connection: Option<PoolConnection<Postgres>>,
     fate: Fate,
+    turn: Option<HandlersTurn>,
 }
+
+/// The turn of a handler's transaction, which lasts until its connection is free: also while it is
+/// rolled back, or handlers would take the connections that are left to accepts.
+pub(super) type HandlersTurn = Arc<OwnedSemaphorePermit>;
 
 impl PostgresStore {
     /// Returns a connection that has given a sign of life, or a new one.
@@ -66,6 +73,7 @@ impl PostgresStore {
         let mut session = Session {
             connection: Some(self.trouble.acquire(&self.pool).await?),
             fate: Fate::Unproved,
+            turn: None,
         };
         // A pool of the user's may have asked for it itself.
         if !self.pool.options().get_test_before_acquire() {
@@ -119,6 +127,11 @@ impl Session {
         self.connection()?.begin_with(begin).await
     }
 
+    /// Keeps the turn until the connection is free again.
+    pub(super) fn keep_until_its_end(&mut self, turn: HandlersTurn) {
+        self.turn = Some(turn);
+    }
+
     /// Notes that what it was used for has ended well.
     pub(super) fn end(mut self) {
         self.fate = Fate::Ended;
@@ -132,14 +145,16 @@ impl Drop for Session {
         };
         match (self.fate, Handle::try_current()) {
             (Fate::Ended, _) => drop(connection),
-            (Fate::Left, Ok(runtime)) => drop(runtime.spawn(roll_back(connection))),
+            (Fate::Left, Ok(runtime)) => {
+                drop(runtime.spawn(roll_back(connection, self.turn.take())))
+            }
             (Fate::Unproved, _) | (Fate::Left, Err(_)) => drop(connection.detach()),
         }
     }
 }
 
 /// Rolls back what was left, and closes the connection unless it is as good as a new one.
-async fn roll_back(mut connection: PoolConnection<Postgres>) {
+async fn roll_back(mut connection: PoolConnection<Postgres>, _turn: Option<HandlersTurn>) {
     // sqlx has queued the rollback, and sends it first.
     let check = async {
         let row = sqlx::raw_sql("SHOW transaction_read_only")
@@ -173,4 +188,10 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
 /// A commit without an answer: whether it took place is not known, so it is not repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct CommitUnanswered(pub(super) sqlx::Error);
+pub(super) struct CommitUnanswered(sqlx::Error);
+
+/// Commits what must not be done twice: another try would find it done, and answer as if nothing had
+/// been to do. What only reads, and an insert, whose answer is the same, are tried again instead.
+pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
+    tx.commit().await.map_err(CommitUnanswered)
+}

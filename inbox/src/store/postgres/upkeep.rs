@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 
+use super::session::commit_once;
 use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
@@ -62,7 +63,7 @@ impl PostgresStore {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let pruned = prune(&mut tx, older_than, OffsetDateTime::now_utc(), self.named).await?;
-        tx.commit().await?;
+        commit_once(tx).await?;
         session.end();
         Ok(pruned)
     }
@@ -98,7 +99,7 @@ impl PostgresStore {
         .bind(Pruning::pause_after(pruned).as_secs_f64())
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
+        commit_once(tx).await?;
         session.end();
         Ok(Some(pruned))
     }
@@ -139,7 +140,7 @@ impl PostgresStore {
                 .execute(&mut *tx)
                 .await?;
         }
-        tx.commit().await?;
+        commit_once(tx).await?;
         session.end();
         Ok(before)
     }
