@@ -436,14 +436,18 @@ impl World {
             0..6 => self.accept(random).await,
             6..14 => self.turn(random).await,
             14 => {
+                // All that a worker has, as when it dies.
                 if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Running)) {
-                    let past = self.past();
-                    self.execute(format!(
-                        "UPDATE ptolemy_inbox SET lease_until = {past} WHERE id = {id}"
-                    ))
-                    .await;
-                    self.rows.get_mut(&id).unwrap().expired = true;
-                    self.did("expired");
+                    let (past, worker) = (self.past(), self.rows[&id].worker);
+                    let its = |row: &Row| row.state == EventState::Running && row.worker == worker;
+                    for id in self.ids(its) {
+                        self.execute(format!(
+                            "UPDATE ptolemy_inbox SET lease_until = {past} WHERE id = {id}"
+                        ))
+                        .await;
+                        self.rows.get_mut(&id).unwrap().expired = true;
+                        self.did("expired");
+                    }
                 }
             }
             15 | 16 => {
