@@ -16,11 +16,11 @@ Environment:
   PTOLEMY_LISTEN                   address and port [default: 127.0.0.1:3000]
   DATABASE_URL                     sqlite://FILE, or postgres://USER:PASSWORD@HOST/DATABASE
                                    [default: sqlite://inbox.db]
-  RUST_LOG                         what the inbox tells on standard error [default: warn]
+  RUST_LOG                         what the inbox logs on standard error [default: warn]
 
 A delivery is answered with 202 when it is on disk, and then handled: one line on standard output
-for each, `handled <event_type> <id or -> <typed|unknown> attempt <n>`. What is refused is
-told on standard error. When the database does not take it the answer is 503, and Ptolemy sends the
+for each, `handled <event_type> <id or -> <typed|unknown> attempt <n>`. Rejected requests are
+logged on standard error. If the database fails the answer is 503, and Ptolemy sends the
 delivery again. A request that takes longer than 10 s is given up.
 
 A crash at any moment loses nothing that was acknowledged. What was being handled is handled again

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use crate::turn::{Running, Stamped};
 
+/// A worker with short leases on a busy machine may look less often than it should.
+const MIN_GAP: Duration = Duration::from_secs(2);
+
 /// Since when each lease is known as it is, and its length.
 #[derive(Default)]
 pub(super) struct Silence {
@@ -53,7 +56,7 @@ impl Silence {
 
     /// Whether the last look is not longer ago than a lease of this worker lets it be.
     fn has_looked(&self, now: Instant, lease: Duration) -> bool {
-        let limit = lease * 2 / 3;
+        let limit = (lease * 2 / 3).max(MIN_GAP);
         self.looked_at.is_some_and(|at| now - at <= limit)
     }
 
