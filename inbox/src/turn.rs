@@ -380,4 +380,16 @@ mod tests {
             assert_eq!(verdict.is_malformed(), *verdict == unread);
         }
     }
+
+    #[test]
+    fn a_worker_is_read_back_by_its_number_with_its_process() {
+        let worker = WorkerId::of(3, 7);
+        assert_eq!(worker.number(), 12_884_901_895);
+        assert_eq!(worker.process(), 3);
+        assert_eq!(WorkerId::read(worker.number()), worker);
+        let (one, other) = (WorkerId::new(), WorkerId::new());
+        assert_ne!(one, other);
+        assert_eq!(one.process(), other.process());
+        assert!(one.number() >= 0);
+    }
 }
