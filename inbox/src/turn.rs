@@ -382,6 +382,53 @@ mod tests {
     }
 
     #[test]
+    fn an_event_waits_where_its_verdict_puts_it() {
+        let delay = Duration::from_secs(60);
+        let crashed = |alone| Verdict::Crashed {
+            delay,
+            group: 3,
+            alone,
+        };
+        let reason = "e".to_owned();
+        let postponed = Verdict::Postponed { delay, reason };
+        let again = Verdict::after(Some(delay), "e".to_owned());
+        for (verdict, queue, group) in [
+            (&Verdict::Done, Some(Queue::Again), None),
+            (&again, Some(Queue::Again), None),
+            (&postponed, Some(Queue::Again), None),
+            // It stays where it was.
+            (&Verdict::Returned { delay }, None, None),
+            (&crashed(false), Some(Queue::Suspect), Some(3)),
+            (&crashed(true), Some(Queue::Suspect), Some(3)),
+        ] {
+            assert_eq!((verdict.queue(), verdict.group()), (queue, group));
+            assert_eq!(verdict.is_postponed(), *verdict == postponed);
+        }
+        assert!(crashed(true).counts() && !crashed(false).counts());
+        assert_eq!(crashed(true).state(), EventState::Waiting);
+        assert_eq!(crashed(true).delay(), Some(delay));
+        assert_eq!(crashed(true).error(), Some(LEASE_EXPIRED));
+        assert!(!crashed(true).is_end());
+        let names = [Queue::First, Queue::Again, Queue::Suspect].map(Queue::as_str);
+        assert_eq!(names, ["first", "again", "suspect"]);
+        let others = [Queue::First, Queue::Again].map(Queue::other);
+        assert_eq!(others, [Queue::Again, Queue::First]);
+    }
+
+    #[test]
+    fn what_a_turn_takes_is_counted() {
+        let (rows, prefer, cleared) = (3, Queue::First, 1);
+        for (take, count) in [
+            (Take::Nothing, 0),
+            (Take::Due { rows, prefer }, 3),
+            (Take::Suspects { rows, cleared }, 3),
+        ] {
+            assert_eq!(take.rows(), count);
+            assert_eq!(take.is_nothing(), count == 0);
+        }
+    }
+
+    #[test]
     fn a_worker_is_read_back_by_its_number_with_its_process() {
         let worker = WorkerId::of(3, 7);
         assert_eq!(worker.number(), 12_884_901_895);
