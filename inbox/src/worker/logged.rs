@@ -48,7 +48,10 @@ impl Logs {
             .with_target(false)
             .with_writer(move || writer.clone())
             .finish();
-        (logs, tracing::subscriber::set_default(subscriber))
+        let guard = tracing::subscriber::set_default(subscriber);
+        // Lines that were logged first in a thread without a subscriber count too.
+        tracing::callsite::rebuild_interest_cache();
+        (logs, guard)
     }
 
     /// The lines, without the spans in which they were logged.

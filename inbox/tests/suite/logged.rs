@@ -35,7 +35,10 @@ impl Logged {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        (logged, tracing::subscriber::set_default(subscriber))
+        let guard = tracing::subscriber::set_default(subscriber);
+        // Lines that were logged first in a thread without a subscriber count too.
+        tracing::callsite::rebuild_interest_cache();
+        (logged, guard)
     }
 
     /// All that was logged, by other crates too.

@@ -17,7 +17,10 @@ impl Logged {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        (logged, set_default(subscriber))
+        let guard = set_default(subscriber);
+        // Lines that were logged first in a thread without a subscriber count too.
+        tracing::callsite::rebuild_interest_cache();
+        (logged, guard)
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
