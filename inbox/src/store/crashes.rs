@@ -214,7 +214,14 @@ mod tests {
             silent: &[seen],
             mends: true,
         };
+        let mut unnamed = renewed.clone();
+        unnamed.worker = None;
         assert!(crashes(&[renewed], &upkeep, me(), &RETRY).is_empty());
+        // The same without a name of its worker.
+        assert!(crashes(&[unnamed.clone()], &upkeep, me(), &RETRY).is_empty());
+        assert_eq!(all(&[unnamed.clone()]), [(1, crashed(1, true))]);
+        unnamed.is_expired = false;
+        assert_eq!(all(&[unnamed]), []);
     }
 
     /// One was taken after the others were renewed, so its lease ends later.
