@@ -59,7 +59,12 @@ impl Floors {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection as _;
+    use sqlx::postgres::PgConnection;
+
+    use super::super::steps::PostgresSteps;
     use super::*;
+    use crate::store::steps::Steps as _;
 
     #[test]
     fn a_queue_begins_at_its_front_and_what_comes_late_is_still_seen() {
@@ -81,5 +86,39 @@ mod tests {
         floors.raise(Queue::Suspect, Some((now, 1)), now);
         assert_eq!(floors.of(Queue::Again), (late, 0));
         assert_eq!(floors.of(Queue::Suspect), BEGIN);
+    }
+
+    /// Among rows that are due from the same time too, and of both queues.
+    #[tokio::test]
+    #[ignore = "needs postgres"]
+    async fn a_queue_is_read_from_its_floor() {
+        let url = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TEMPORARY TABLE ptolemy_inbox AS
+             SELECT id, now() - interval '1 hour' AS run_at, 'waiting' AS state,
+                    NULL::bigint AS waits_for,
+                    CASE WHEN id <= 5 THEN 'first' ELSE 'again' END AS queue
+             FROM generate_series(1::bigint, 10) AS id",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let run_at: OffsetDateTime = sqlx::query_scalar("SELECT min(run_at) FROM ptolemy_inbox")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        let queues = [Queue::First, Queue::Again];
+        let floors = Floors {
+            first: (run_at, 4),
+            again: (run_at, 9),
+        };
+        for (floors, expected) in [
+            (Floors::NONE, [vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]]),
+            (floors, [vec![4, 5], vec![9, 10]]),
+        ] {
+            let mut steps = PostgresSteps::new(&mut connection, true, floors);
+            assert_eq!(steps.due(queues, 9).await.unwrap(), expected);
+        }
     }
 }

@@ -224,12 +224,12 @@ impl Steps for PostgresSteps<'_> {
             "WITH first AS MATERIALIZED (
                  SELECT id, run_at FROM ptolemy_inbox
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = $1
-                   AND run_at <= now() AND run_at >= $2
+                   AND run_at <= now() AND (run_at, id) >= ($2, $6)
                  ORDER BY run_at, id LIMIT $5 FOR UPDATE SKIP LOCKED),
              second AS MATERIALIZED (
                  SELECT id, run_at FROM ptolemy_inbox
                  WHERE $1 <> $3 AND state = 'waiting' AND waits_for IS NULL AND queue = $3
-                   AND run_at <= now() AND run_at >= $4
+                   AND run_at <= now() AND (run_at, id) >= ($4, $7)
                  ORDER BY run_at, id LIMIT $5 FOR UPDATE SKIP LOCKED)
              SELECT id, run_at, 0 AS of FROM first
              UNION ALL SELECT id, run_at, 1 FROM second
