@@ -213,6 +213,8 @@ mod worker;
 mod inbox;
 
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
 mod simulation;
 
 #[cfg(any(feature = "actix-web", feature = "axum"))]

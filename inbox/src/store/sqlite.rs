@@ -5,8 +5,6 @@ mod file;
 mod handle;
 mod insert;
 mod letters;
-#[cfg(test)]
-mod logged;
 mod open;
 mod steps;
 mod upkeep;

@@ -1,12 +1,10 @@
 //! The log lines of a worker, on paused time.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::paused::{EVENT, run, secs, taking, until_idle, watched};
@@ -16,50 +14,12 @@ use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::failure::Failure;
 use crate::health::Record;
+use crate::logged::Logged;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
 const DEAD: &str = "ERROR an event is dead: look at its last_error, then replay or discard it \
                     id=0 event_type=\"-\" attempts=1 key=\"0\"";
-
-/// Collects the log of this thread as long as the guard lives.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logs {
-    fn take() -> (Self, DefaultGuard) {
-        let logs = Self::default();
-        let writer = logs.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::WARN)
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        // Lines that were logged first in a thread without a subscriber count too.
-        tracing::callsite::rebuild_interest_cache();
-        (logs, guard)
-    }
-
-    /// The lines, without the spans in which they were logged.
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
-}
 
 fn one_event(body: &'static str) -> Arc<FakeStore> {
     let store = Arc::new(FakeStore::default());
@@ -75,7 +35,7 @@ fn worker(store: &Arc<FakeStore>, settings: Settings, start: Arc<Start>, asked: 
 
 /// Returns the log of one event whose attempt ends like this.
 async fn logged_of(body: &'static str, outcome: fn() -> Outcome) -> Vec<String> {
-    let (logs, _guard) = Logs::take();
+    let (logs, _guard) = Logged::take(LevelFilter::WARN);
     let start: Arc<Start> = Arc::new(move |_, _, _| Box::pin(async move { outcome() }));
     let worker = worker(&one_event(body), until_idle(), start, &Asked::default());
     run(worker, &Notify::new()).await;
@@ -121,7 +81,7 @@ async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
     let line = "WARN a handler's transaction could not begin; retrying id=0 error=\"down\"";
     assert_eq!(lines, [line]);
 
-    let (logs, _guard) = Logs::take();
+    let (logs, _guard) = Logged::take(LevelFilter::WARN);
     let store = one_event(EVENT);
     let start: Arc<Start> = Arc::new(|_, _, _| Box::pin(async { Outcome::Lost }));
     let settings = Settings {
@@ -138,7 +98,7 @@ async fn a_transaction_that_could_not_begin_and_a_lost_lease_are_logged() {
 /// Another worker takes the event while its handler runs.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
-    let (logs, _guard) = Logs::take();
+    let (logs, _guard) = Logged::take(LevelFilter::WARN);
     let store = one_event(EVENT);
     let settings = until_idle();
     let renewal = settings.lease / 3;
@@ -159,7 +119,7 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_fails_is_logged() {
-    let (logs, _guard) = Logs::take();
+    let (logs, _guard) = Logged::take(LevelFilter::WARN);
     let store = one_event(EVENT);
     store.will(Fault::Fails);
     let worker = worker(&store, until_idle(), taking(secs(1.0)), &Asked::default());
@@ -170,7 +130,7 @@ async fn a_database_that_fails_is_logged() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_this_process_did_not_ask_for_is_logged_once() {
-    let (logs, _guard) = Logs::take();
+    let (logs, _guard) = Logged::take(LevelFilter::WARN);
     let store = one_event(EVENT);
     let asked = Asked::default();
     asked.set(EventOrder::ByResource);

@@ -215,11 +215,12 @@ pub(crate) fn before(time: OffsetDateTime, age: Duration) -> OffsetDateTime {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
+    use tracing_subscriber::filter::LevelFilter;
 
     use tokio::time::advance;
 
     use super::*;
-    use crate::store::sqlite::logged::Logged;
+    use crate::logged::Logged;
 
     /// A host's clock for one test.
     macro_rules! host {
@@ -260,7 +261,7 @@ mod tests {
         };
         // A line that is logged for the first time while another test takes its log may be missed.
         sets_and_looks();
-        let (logged, guard) = Logged::take();
+        let (logged, guard) = Logged::take(LevelFilter::INFO);
         sets_and_looks();
         drop(guard);
         let lines = logged.lines();

@@ -150,7 +150,8 @@ fn id(_: &Path) -> io::Result<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::logged::Logged;
+    use crate::logged::Logged;
+    use tracing_subscriber::filter::LevelFilter;
 
     #[test]
     fn a_log_that_grows_is_a_warning_with_its_size_at_each_doubling() {
@@ -161,7 +162,7 @@ mod tests {
             warn_at: 100,
             ..Watch::default()
         };
-        let (logged, guard) = Logged::take();
+        let (logged, guard) = Logged::take(LevelFilter::INFO);
         for bytes in [99, 120, 150, 239, 240, 300, 99, 100, 100] {
             std::fs::write(&log, vec![0; bytes]).unwrap();
             watch.check().unwrap();

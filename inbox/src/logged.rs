@@ -4,17 +4,22 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use tracing::subscriber::{DefaultGuard, set_default};
+use tracing_subscriber::filter::LevelFilter;
 
-#[derive(Clone)]
-pub(super) struct Logged(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone, Default)]
+pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
 
 impl Logged {
-    /// Takes what is logged until the guard is dropped.
-    pub(super) fn take() -> (Self, DefaultGuard) {
-        let logged = Self(Arc::default());
+    /// Takes what is logged from this level on until the guard is dropped, as level, message and
+    /// fields.
+    pub(crate) fn take(level: LevelFilter) -> (Self, DefaultGuard) {
+        let logged = Self::default();
         let writer = logged.clone();
         let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
             .with_ansi(false)
+            .without_time()
+            .with_target(false)
             .with_writer(move || writer.clone())
             .finish();
         let guard = set_default(subscriber);
@@ -23,9 +28,10 @@ impl Logged {
         (logged, guard)
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// The lines, without the spaces around them.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
+        text.lines().map(|line| line.trim().to_owned()).collect()
     }
 }
 
