@@ -186,6 +186,36 @@ impl Verifier {
         drop(replaced);
     }
 
+    /// Makes `current` the current secret of this verifier and of all clones that share its
+    /// secrets, and keeps accepting the one that was current until now.
+    ///
+    /// For a rotation while requests run: deliveries that were signed before it still verify.
+    /// Secrets that were accepted besides the current one are dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ptolemy_webhooks::{Secret, Signer, Verifier};
+    ///
+    /// let (old, new) = ("whsec_a3f9b2c1d4e5f6a7b8c9d0e1", "whsec_1e0d9c8b7a6f5e4d1c2b9f3a");
+    /// let before = Signer::new(&Secret::new(old)?).sign(b"body");
+    /// let after = Signer::new(&Secret::new(new)?).sign(b"body");
+    ///
+    /// let verifier = Verifier::new(Secret::new(old)?);
+    /// verifier.rotate_secret(Secret::new(new)?);
+    /// assert_eq!(verifier.verify(after, b"body")?.secret_index(), 0);
+    /// assert_eq!(verifier.verify(before, b"body")?.secret_index(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rotate_secret(&self, current: Secret) {
+        let new = Key::new(&current);
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        let keys: Arc<[Key]> = [new].into_iter().chain(keyring.first().cloned()).collect();
+        let replaced = mem::replace(&mut *keyring, keys);
+        drop(keyring);
+        drop(replaced);
+    }
+
     /// Verifies a body that is in memory, using the verifier's clock, without allocating.
     ///
     /// `header` is the value of the one `Ptolemy-Signature` header (see

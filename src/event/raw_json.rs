@@ -2,6 +2,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// A JSON value as it was sent: a slice of the delivery's own bytes, neither copied nor changed.
 ///
@@ -35,6 +36,38 @@ impl RawJson {
     /// `json` is one JSON value in UTF-8, possibly with white space around it.
     pub(super) fn new(json: Bytes) -> Self {
         Self(json)
+    }
+
+    /// Takes one JSON value in UTF-8, such as the answer of an API, without a copy.
+    ///
+    /// White space around the value is kept. Nothing is decoded, so any depth is accepted and every
+    /// digit is kept.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error with the position at which the text stops being UTF-8 or JSON. The error
+    /// does not quote the text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ptolemy_webhooks::RawJson;
+    ///
+    /// let json = RawJson::parse(r#"{"price": 45.820}"#)?;
+    /// assert_eq!(json.as_str(), r#"{"price": 45.820}"#);
+    ///
+    /// let error = RawJson::parse(r#"{"price": }"#).unwrap_err();
+    /// assert_eq!((error.line(), error.column()), (1, 11));
+    /// # Ok::<(), ptolemy_webhooks::RawJsonError>(())
+    /// ```
+    pub fn parse(json: impl Into<Bytes>) -> Result<Self, RawJsonError> {
+        let json = json.into();
+        if let Err(error) = std::str::from_utf8(&json) {
+            let valid = json.get(..error.valid_up_to()).unwrap_or_default();
+            return Err(RawJsonError::after(valid));
+        }
+        serde_json::from_slice::<IgnoredAny>(&json).map_err(|error| RawJsonError::at(&error))?;
+        Ok(Self(json))
     }
 
     /// The JSON text.
@@ -75,10 +108,7 @@ impl RawJson {
     /// Returns an error with the position at which the JSON does not fit the type, or at which an
     /// object ends that lacks a field. The error does not quote the text.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RawJsonError> {
-        serde_json::from_slice(&self.0).map_err(|error| RawJsonError {
-            line: error.line(),
-            column: error.column(),
-        })
+        serde_json::from_slice(&self.0).map_err(|error| RawJsonError::at(&error))
     }
 }
 
@@ -100,15 +130,32 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// The text of a [`RawJson`] does not fit the type that it was to be read as.
+/// The text of a [`RawJson`] does not fit the type that it was to be read as, or is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("json does not fit the type at line {line}, column {column}")]
+#[error("json cannot be read at line {line}, column {column}")]
 pub struct RawJsonError {
     line: usize,
     column: usize,
 }
 
 impl RawJsonError {
+    fn at(error: &serde_json::Error) -> Self {
+        Self {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+
+    /// The position of the first byte after `valid`.
+    fn after(valid: &[u8]) -> Self {
+        let mut lines = valid.split(|&byte| byte == b'\n');
+        let column = lines.next_back().map_or(0, <[u8]>::len) + 1;
+        Self {
+            line: lines.count() + 1,
+            column,
+        }
+    }
+
     /// The line within the [`RawJson`], counted from 1.
     #[must_use]
     pub fn line(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The envelope: what is an event, what is not, and what is kept.
 
-use ptolemy_webhooks::{DecodeError, DecodeErrorKind as Kind, Event, Payload};
+use ptolemy_webhooks::{DecodeError, DecodeErrorKind as Kind, Event, Payload, RawJson};
 use time::macros::datetime;
 
 fn event(json: impl Into<bytes::Bytes>) -> Event {
@@ -392,13 +392,35 @@ fn raw_json_is_a_slice_of_the_body_and_prints_its_length() {
 }
 
 #[test]
+fn raw_json_is_parsed_to_the_letter_or_not_at_all() {
+    for json in [" {\"a\": 1.50 }\n", "[]", "1e400", "null", r#""\ud800""#] {
+        assert_eq!(RawJson::parse(json).unwrap().as_str(), json);
+    }
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    assert!(RawJson::parse(deep).is_ok());
+
+    let wrong: [(&[u8], usize, usize); 6] = [
+        (b"", 1, 0),
+        (b"{} {}", 1, 4),
+        (b"\xef\xbb\xbf{}", 1, 1),
+        (b"{\n\"a\": \"b\xff\"}", 2, 8),
+        (b"\n\xff", 2, 1),
+        (b"{\"a\":", 1, 5),
+    ];
+    for (json, line, column) in wrong {
+        let error = RawJson::parse(json).unwrap_err();
+        assert_eq!((error.line(), error.column()), (line, column), "{json:?}");
+    }
+}
+
+#[test]
 fn raw_json_that_does_not_fit_is_told_with_its_place_and_not_quoted() {
     let event = event("{\"event_type\":\"a.b\",\n\"data\":\"SENTINEL\"}");
     let error = event.data.unwrap().decode::<u32>().unwrap_err();
     assert_eq!((error.line(), error.column()), (1, 10));
     assert_eq!(
         error.to_string(),
-        "json does not fit the type at line 1, column 10"
+        "json cannot be read at line 1, column 10"
     );
     assert!(!format!("{error:?}").contains("SENTINEL"));
 }

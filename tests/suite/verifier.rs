@@ -146,6 +146,18 @@ fn replaced_secrets_reach_every_clone() {
 }
 
 #[test]
+fn a_rotated_secret_reaches_every_clone_and_the_old_one_stays_accepted() {
+    let verifier = verifier().with_previous(secret("whsec_before"));
+    let clone = verifier.clone();
+    clone.rotate_secret(secret(OTHER));
+    for verifier in [&verifier, &clone] {
+        assert_eq!(index(verifier, OTHER), Some(0));
+        assert_eq!(index(verifier, SECRET), Some(1));
+        assert_eq!(index(verifier, "whsec_before"), None);
+    }
+}
+
+#[test]
 fn with_previous_changes_the_returned_verifier_alone() {
     let verifier = verifier();
     let both = verifier.clone().with_previous(secret(OTHER));
