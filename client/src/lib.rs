@@ -1,0 +1,2 @@
+//! A client for the management API of Ptolemy.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! A local stand-in for Ptolemy.
+#![forbid(unsafe_code)]
