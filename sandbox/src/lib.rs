@@ -33,13 +33,25 @@ mod route;
 
 mod call_fault;
 
+mod delivery_fault;
+
 mod state;
 
-mod plan;
+mod call_plan;
+
+mod delivery_plan;
 
 mod api;
 
 mod connection;
+
+mod envelope;
+
+mod signature;
+
+mod steps;
+
+mod sender;
 
 mod courier;
 
@@ -57,7 +69,9 @@ pub use builder::Builder;
 
 pub use log::{Call, CallEnd, Log, LoggedAttempt, LoggedDelivery, Outcome, Status, WebhookState};
 
-pub use plan::NextCalls;
+pub use call_plan::NextCalls;
+
+pub use delivery_plan::Deliveries;
 
 pub use registration::Registration;
 
