@@ -27,6 +27,10 @@ mod clock;
 
 mod log;
 
+mod call;
+
+mod webhook_state;
+
 mod record;
 
 mod route;
@@ -63,11 +67,23 @@ mod registration;
 
 mod sandbox;
 
+mod register;
+
+mod emit;
+
 mod builder;
+
+mod every_shape;
 
 pub use builder::Builder;
 
-pub use log::{Call, CallEnd, Log, LoggedAttempt, LoggedDelivery, Outcome, Status, WebhookState};
+pub use call::{Call, CallEnd};
+
+pub use every_shape::every_shape;
+
+pub use log::{Log, LoggedAttempt, LoggedDelivery, Outcome, Status};
+
+pub use webhook_state::WebhookState;
 
 pub use call_plan::NextCalls;
 

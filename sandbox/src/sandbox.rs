@@ -5,30 +5,18 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request, Uri};
-use http_body_util::{BodyExt as _, Full};
-use ptolemy_webhooks::samples::{self, Sample};
-use serde_json::{Value, json};
-use time::OffsetDateTime;
 
 use crate::api;
+use crate::call::Call;
 use crate::call_plan::NextCalls;
-use crate::connection;
-use crate::courier;
 use crate::delivery_fault::{Order, When};
 use crate::delivery_plan::Deliveries;
 use crate::engine::Engine;
-use crate::envelope::Envelope;
-use crate::log::{Call, Log, LoggedDelivery, WebhookState};
-use crate::registration::Registration;
 use crate::role::Role;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::state::{Shared, State};
+use crate::webhook_state::WebhookState;
 
 /// A local stand-in for Ptolemy, on its own port of 127.0.0.1, with one workspace.
 ///
@@ -41,9 +29,9 @@ pub struct Sandbox {
     pub(crate) engine: Engine,
     seed: u64,
     shapes: Vec<Shape>,
-    url: String,
-    workspace: String,
-    token: String,
+    pub(crate) url: String,
+    pub(crate) workspace: String,
+    pub(crate) token: String,
 }
 
 impl Sandbox {
@@ -110,101 +98,6 @@ impl Sandbox {
     #[must_use]
     pub fn shapes(&self) -> &[Shape] {
         &self.shapes
-    }
-
-    /// Registers a receiver for all event types, through the API: `POST /webhooks`, then
-    /// `PUT /webhooks/{id}/subscriptions` with `["*"]`.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a call fails, for example because a fault is planned for it or the URL is invalid.
-    #[expect(clippy::panic, reason = "documented, for tests")]
-    pub async fn register(&self, receiver_url: impl AsRef<str>) -> Registration {
-        let body = json!({ "url": receiver_url.as_ref(), "active": true });
-        let created = self.call(Method::POST, "/webhooks", &body).await;
-        let text = |name: &str| created.get(name)?.as_str().map(str::to_owned);
-        let (Some(id), Some(secret)) = (text("id"), text("secret")) else {
-            panic!("the webhook was created, and the answer lacks its id or secret");
-        };
-        let path = format!("/webhooks/{id}/subscriptions");
-        self.call(Method::PUT, &path, &json!(["*"])).await;
-        Registration { id, secret }
-    }
-
-    /// Emits an event: sends it to the webhooks that are subscribed to its type, at once and
-    /// concurrently, and returns its id when the first attempts have ended.
-    ///
-    /// An event has an id of its own, so a sample with its default id gets a new one;
-    /// [`Sample::with_id`] sets one that stays.
-    pub async fn emit(&self, sample: Sample) -> String {
-        let envelope = {
-            let mut state = self.shared.lock();
-            let is_default = samples::of(sample.event_type()).is_some_and(|known| known == sample);
-            let sample = match is_default {
-                true => sample.with_id(state.random.uuid()),
-                false => sample,
-            };
-            Envelope::of_sample(&sample, &state.settings)
-        };
-        self.engine
-            .run(courier::emit(Arc::clone(&self.shared), envelope))
-            .await
-    }
-
-    /// Emits an event whose deliveries have exactly this body, and returns its id: the `id` of the
-    /// JSON, or a new one.
-    ///
-    /// The event type is the string `event_type`, else `type`. A body without one, or one that is
-    /// not JSON, is sent to the webhooks that are subscribed to `*`.
-    pub async fn emit_json(&self, body: impl Into<Bytes>) -> String {
-        let envelope = Envelope::of_json(body.into());
-        self.engine
-            .run(courier::emit(Arc::clone(&self.shared), envelope))
-            .await
-    }
-
-    /// Makes all attempts that are due at any time, moving the virtual clock from one to the next,
-    /// and returns the delivery log.
-    ///
-    /// It ends even if a receiver always fails, because the number of attempts is limited.
-    pub async fn settle(&self) -> Log {
-        self.engine
-            .run(courier::settle(Arc::clone(&self.shared)))
-            .await;
-        self.log()
-    }
-
-    /// Moves the virtual clock forward, making the attempts that are due on the way.
-    pub async fn advance(&self, time: Duration) {
-        self.engine
-            .run(courier::advance(Arc::clone(&self.shared), time))
-            .await;
-    }
-
-    /// Returns the time of the virtual clock.
-    #[must_use]
-    pub fn now(&self) -> OffsetDateTime {
-        self.shared.lock().clock.now()
-    }
-
-    /// Returns the delivery log as it stands.
-    #[must_use]
-    pub fn log(&self) -> Log {
-        let state = self.shared.lock();
-        let deliveries = state.deliveries.iter();
-        Log {
-            attempts: state.attempts,
-            deliveries: deliveries
-                .map(|delivery| LoggedDelivery {
-                    id: delivery.id.clone(),
-                    webhook_id: delivery.webhook_id.clone(),
-                    event_id: delivery.event_id.clone(),
-                    event_type: delivery.event_type.clone(),
-                    status: delivery.status,
-                    attempts: delivery.attempts.iter().cloned().collect(),
-                })
-                .collect(),
-        }
     }
 
     /// Plans a fault for the next delivery.
@@ -302,54 +195,6 @@ impl Sandbox {
     pub fn expire_cursors(&self) {
         self.shared.lock().cursors.expire();
     }
-
-    /// Makes a call of the sandbox's own, and returns the JSON of its answer.
-    #[expect(clippy::panic, reason = "the caller documents it")]
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
-        let what = format!("{method} {path}");
-        let url = format!("{}/workspaces/{}{path}", self.url, self.workspace);
-        let request = Request::builder()
-            .method(method)
-            .uri(url)
-            .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.to_string())));
-        let answer = match request {
-            Ok(request) => self.engine.run(exchange(request)).await,
-            Err(error) => Err(error.to_string()),
-        };
-        match answer {
-            Ok((status @ 200..=299, body)) => {
-                let _ = status;
-                serde_json::from_slice(&body).unwrap_or_default()
-            }
-            Ok((status, body)) => panic!("{what}: {status} {}", String::from_utf8_lossy(&body)),
-            Err(error) => panic!("{what}: {error}"),
-        }
-    }
-}
-
-/// Sends one request to the API and reads the whole answer.
-async fn exchange(mut request: Request<Full<Bytes>>) -> Result<(u16, Bytes), String> {
-    let url = request.uri().clone();
-    if let Some(host) = url.authority() {
-        let host = host.as_str().parse().map_err(|_| "host".to_owned())?;
-        request.headers_mut().insert(http::header::HOST, host);
-    }
-    *request.uri_mut() = Uri::builder()
-        .path_and_query(url.path())
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut sender = connection::connect(&url)
-        .await
-        .map_err(|error| error.to_string())?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await;
-    Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
 }
 
 impl fmt::Debug for Sandbox {

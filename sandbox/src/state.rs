@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 
+use crate::call::Call;
 use crate::call_fault::CallFaults;
 use crate::clock::Clock;
 use crate::delivery_fault::DeliveryFaults;
-use crate::log::{Call, Status};
+use crate::log::Status;
 use crate::random::Random;
 use crate::record::{Delivery, Event, Webhook};
 use crate::role::Role;

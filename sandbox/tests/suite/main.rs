@@ -6,3 +6,4 @@ mod client;
 mod deliveries;
 mod delivery_faults;
 mod receiver;
+mod shapes;
