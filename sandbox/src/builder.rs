@@ -86,8 +86,9 @@ impl Builder {
 
     /// Sets how many events, deliveries and calls are kept, each. The default is 10,000.
     ///
-    /// The oldest one is dropped first; of the deliveries, the oldest one that is not pending.
-    /// While more deliveries than this are pending, more are kept.
+    /// The oldest one is dropped first; of the deliveries, the oldest one that is not pending, if
+    /// there is one. A pending delivery that is dropped is not attempted again. Of the attempts of
+    /// one delivery, the last 100 are kept.
     pub fn keep(mut self, records: usize) -> Self {
         self.settings.keep = records.max(1);
         self

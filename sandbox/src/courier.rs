@@ -244,7 +244,10 @@ fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
         Reason::Redelivery => envelope::again(&delivery.body, &settings, state.random.uuid()),
         _ => delivery.body.clone(),
     };
-    if let Some(DeliveryFault::DuplicateLater(delay)) = fault {
+    if let Some(DeliveryFault::DuplicateLater(delay)) = fault
+        // A clock that never moves must not fill the memory.
+        && state.copies.len() < settings.keep
+    {
         let at = clock::later(state.clock.now(), delay);
         state.copies.push((at, due.delivery.clone()));
     }

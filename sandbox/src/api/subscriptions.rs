@@ -9,6 +9,9 @@ use crate::record::{EVERYTHING, Subscription, Webhook};
 use crate::shape::Shape;
 use crate::state::State;
 
+/// More than there are event types, and an end for a client that never stops.
+const MAX_SUBSCRIPTIONS: usize = 1_000;
+
 pub(crate) fn items(state: &State, id: &str) -> Result<Vec<Item>, Reply> {
     let webhook = state.webhook(id).ok_or_else(no_webhook)?;
     let subscriptions = webhook.subscriptions.iter();
@@ -35,6 +38,9 @@ pub(crate) fn add(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, Rep
         // 409 is documented as "conflict"; that a second subscription is one is assumed.
         return Err(Reply::conflict("the webhook is subscribed to this already"));
     }
+    if webhook.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+        return Err(too_many());
+    }
     webhook.subscriptions.push(subscription);
     Ok(Reply::created(shown))
 }
@@ -44,6 +50,9 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
     let Ok(Value::Array(list)) = serde_json::from_slice(body) else {
         return Err(Reply::invalid("the body is not a JSON array"));
     };
+    if list.len() > MAX_SUBSCRIPTIONS {
+        return Err(too_many());
+    }
     let mut wanted: Vec<Subscription> = Vec::new();
     for value in &list {
         let event_type = event_type(value)?;
@@ -96,6 +105,10 @@ fn find<'a>(webhook: &'a Webhook, event_type: &str) -> Option<&'a Subscription> 
 
 fn no_webhook() -> Reply {
     Reply::not_found("webhook")
+}
+
+fn too_many() -> Reply {
+    Reply::invalid("a webhook has at most 1,000 subscriptions")
 }
 
 /// Reads `*` or `resource.action`. The list of event types is open, so any name in that form will

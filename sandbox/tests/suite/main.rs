@@ -5,5 +5,7 @@ mod call_faults;
 mod client;
 mod deliveries;
 mod delivery_faults;
+mod front_page;
+mod hostile;
 mod receiver;
 mod shapes;
