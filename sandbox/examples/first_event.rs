@@ -27,7 +27,7 @@ struct App {
     received: Arc<Mutex<Received>>,
 }
 
-/// What a real receiver keeps in a database, such as the inbox's.
+/// The keys and the events, which a real receiver keeps in a database, such as the inbox's.
 #[derive(Default)]
 struct Received {
     keys: HashSet<String>,

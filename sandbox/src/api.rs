@@ -4,14 +4,21 @@
 //! come before the call, documented or not (501), role (403), the call itself, and planned faults
 //! that come after it.
 
-mod deliveries;
-mod events;
-mod filter;
-mod page;
 mod reply;
-mod subscriptions;
+
+mod filter;
+
+mod page;
+
 mod view;
+
 mod webhooks;
+
+mod subscriptions;
+
+mod deliveries;
+
+mod events;
 
 use http::Method;
 use http::request::Parts;
@@ -264,7 +271,7 @@ fn edit(value: &mut Value, name: &str, change: &dyn Fn(&Value) -> Option<Value>)
             {
                 map.insert(name.to_owned(), new);
             }
-            // What was put in for a field is not searched for the field again.
+            // The new value of a field is not searched for that field again.
             let rest = map.iter_mut().filter(|(key, _)| *key != name);
             rest.for_each(|(_, inner)| edit(inner, name, change));
         }

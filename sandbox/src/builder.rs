@@ -111,7 +111,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the port is taken, or if there are no threads or sockets left.
+    /// Returns an error if the port is taken, or if the system has run out of threads or sockets.
     pub async fn start(self) -> io::Result<Sandbox> {
         Sandbox::from_settings(self.settings)
     }
@@ -122,7 +122,7 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// Panics if there is no free port; [`Builder::start`] returns an error then.
+    /// Panics if every port is taken; [`Builder::start`] returns an error then.
     #[expect(clippy::expect_used, reason = "documented, for tests")]
     pub async fn start() -> Self {
         Self::builder()

@@ -61,7 +61,7 @@ pub(crate) async fn emit(shared: Arc<Shared>, envelope: Envelope) -> String {
     id
 }
 
-/// Moves the virtual clock from one due attempt to the next, until none is left.
+/// Moves the virtual clock from one due attempt to the next, until no attempt is due any more.
 pub(crate) async fn settle(shared: Arc<Shared>) {
     let _turn = shared.turn.lock().await;
     run_begun_groups(&shared).await;

@@ -44,8 +44,8 @@
 //!
 //! # What it is not
 //!
-//! It is not Ptolemy. It does what Ptolemy's public documentation says, and where the documentation
-//! says nothing, what this project assumes. Calls, operators and parameters that are not documented are
+//! It is not Ptolemy. It follows Ptolemy's public documentation, and this project's assumptions where
+//! the documentation says nothing. Calls, operators and parameters that are not documented are
 //! answered 501. The retry schedule is a setting ([`Retries`]) and says nothing about Ptolemy.
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -413,8 +413,7 @@ async fn only_the_last_records_are_kept() {
 }
 
 #[tokio::test]
-async fn an_event_type_of_a_receiver_that_emits_does_not_block() {
-    // A handler may emit: the first attempts of one event wait for nothing but themselves.
+async fn many_tasks_emit_at_once() {
     let sandbox = std::sync::Arc::new(Sandbox::start().await);
     receiver(&sandbox).await;
     let emits = (0..20).map(|_| {
@@ -425,4 +424,68 @@ async fn an_event_type_of_a_receiver_that_emits_does_not_block() {
         emit.await.unwrap();
     }
     assert_eq!(sandbox.settle().await.attempts(), 20);
+}
+
+#[tokio::test]
+async fn pending_deliveries_are_bounded_too() {
+    let sandbox = Sandbox::builder().keep(3).start().await.unwrap();
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_deliveries(10).hold(Duration::from_secs(60));
+    for _ in 0..10 {
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    assert_eq!(sandbox.log().deliveries().len(), 3);
+    assert_eq!(sandbox.settle().await.attempts(), 3);
+    assert_eq!(receiver.seen.handled(), 3);
+}
+
+#[tokio::test]
+async fn a_deleted_webhook_gets_no_retries_and_no_redelivery() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(9);
+    sandbox.emit(samples::instrument_created()).await;
+    let path = format!("/webhooks/{}", receiver.registration.id());
+    call(&sandbox, "DELETE", &path, "").await;
+    let log = sandbox.settle().await;
+    assert_eq!(
+        (log.attempts(), log.deliveries()[0].status()),
+        (1, Status::Failed)
+    );
+    let path = format!("/webhook-deliveries/{}/redeliver", log.deliveries()[0].id());
+    assert_eq!(call(&sandbox, "POST", &path, "").await.status, 409);
+}
+
+#[tokio::test]
+async fn a_redelivery_that_fails_leaves_a_planned_retry_in_place() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(2);
+    sandbox.emit(samples::instrument_created()).await;
+    let path = format!(
+        "/webhook-deliveries/{}/redeliver",
+        sandbox.log().deliveries()[0].id()
+    );
+    call(&sandbox, "POST", &path, "").await;
+    sandbox.advance(Duration::ZERO).await;
+    let log = sandbox.log();
+    assert_eq!(
+        (log.attempts(), log.deliveries()[0].status()),
+        (2, Status::Pending)
+    );
+    let log = sandbox.settle().await;
+    assert_eq!(
+        (log.attempts(), log.deliveries()[0].status()),
+        (3, Status::Succeeded)
+    );
+}
+
+#[tokio::test]
+async fn a_log_keeps_each_delivery_on_its_line() {
+    let sandbox = Sandbox::start().await;
+    receiver(&sandbox).await;
+    sandbox
+        .emit_json(r#"{"event_type":"a.b\nforged  succeeded"}"#)
+        .await;
+    assert_eq!(sandbox.settle().await.to_string().lines().count(), 2);
 }

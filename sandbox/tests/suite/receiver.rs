@@ -13,7 +13,7 @@ use ptolemy_webhooks_sandbox::{Registration, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// What a receiver saw.
+/// The requests that a receiver saw.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// The body of every accepted delivery, in order.
@@ -53,7 +53,7 @@ pub(crate) struct Receiver {
 
 #[derive(Clone)]
 struct App {
-    verifier: Arc<Mutex<Verifier>>,
+    verifier: Verifier,
     seen: Arc<Seen>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn receiver(sandbox: &Sandbox) -> Receiver {
 pub(crate) fn serve(listener: TcpListener, secret: Secret) -> Arc<Seen> {
     let seen = Arc::new(Seen::default());
     let app = App {
-        verifier: Arc::new(Mutex::new(Verifier::new(secret))),
+        verifier: Verifier::new(secret),
         seen: Arc::clone(&seen),
     };
     let router = Router::new().route("/hook", post(handle)).with_state(app);
@@ -78,10 +78,9 @@ pub(crate) fn serve(listener: TcpListener, secret: Secret) -> Arc<Seen> {
 }
 
 async fn handle(State(app): State<App>, request: Request) -> Result<StatusCode, Rejection> {
-    let verifier = app.verifier.lock().unwrap().clone();
     let at_once = app.seen.now.fetch_add(1, Ordering::SeqCst) + 1;
     app.seen.most_at_once.fetch_max(at_once, Ordering::SeqCst);
-    let delivery = Delivery::from_request(request, &verifier).await;
+    let delivery = Delivery::from_request(request, &app.verifier).await;
     let result = delivery.map(|delivery| {
         let body = String::from_utf8(delivery.body().to_vec()).unwrap();
         app.seen.bodies.lock().unwrap().push(body);
