@@ -534,3 +534,13 @@ async fn a_webhook_has_a_bounded_number_of_subscriptions() {
     let one = r#"{"event_type":"a.c"}"#;
     assert_eq!(call(&sandbox, "POST", &path, one).await.status, 422);
 }
+
+#[tokio::test]
+async fn the_port_is_free_at_once_each_time() {
+    for _ in 0..200 {
+        let sandbox = Sandbox::start().await;
+        let address = address(&sandbox);
+        drop(sandbox);
+        std::net::TcpListener::bind(&address).unwrap();
+    }
+}

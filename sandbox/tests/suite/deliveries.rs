@@ -489,3 +489,20 @@ async fn a_log_keeps_each_delivery_on_its_line() {
         .await;
     assert_eq!(sandbox.settle().await.to_string().lines().count(), 2);
 }
+
+#[tokio::test]
+async fn one_long_advance_makes_each_attempt_at_its_time() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(2);
+    let begun = sandbox.now();
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.advance(Duration::from_secs(3600)).await;
+    let log = sandbox.log();
+    let attempts = log.deliveries()[0].attempts().iter();
+    let at: Vec<i64> = attempts
+        .map(|attempt| (attempt.at() - begun).whole_seconds())
+        .collect();
+    assert_eq!(at, [0, 60, 300]);
+    assert_eq!((sandbox.now() - begun).whole_seconds(), 3600);
+}

@@ -304,3 +304,33 @@ async fn a_fault_with_a_probability_repeats_with_the_seed() {
     assert_eq!(counts[0], counts[1]);
     assert!((55..110).contains(&counts[0]), "{counts:?}");
 }
+
+#[tokio::test]
+async fn a_copy_uses_up_no_fault() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox
+        .next_delivery()
+        .duplicate_later(Duration::from_secs(60));
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.next_delivery().tampered();
+    sandbox.settle().await;
+    assert_eq!(
+        (receiver.seen.accepted(), receiver.seen.rejections().len()),
+        (2, 0)
+    );
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(receiver.seen.rejections(), ["signature_mismatch"]);
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_changes_nothing() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().duplicate_later(Duration::from_secs(60));
+    sandbox.emit(samples::instrument_created()).await;
+    receiver.seen.fail_next(1);
+    let log = sandbox.settle().await;
+    assert_eq!(log.attempts(), 2);
+    assert_eq!(log.deliveries()[0].status(), Status::Succeeded);
+}
