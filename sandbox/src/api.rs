@@ -64,14 +64,7 @@ pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> En
             return End::Answer(reply, None);
         }
     };
-    let mut request = Request {
-        method: &head.method,
-        path,
-        query: head.uri.query().unwrap_or_default(),
-        body: body.unwrap_or_default(),
-        role,
-        route: Route::of_request(head.method.as_str(), path),
-    };
+    let mut request = Request::new(head, path, body.unwrap_or_default(), role);
     let fault = state
         .call_faults
         .take(request.route(), request.has_cursor());
@@ -229,7 +222,18 @@ fn records(
     })
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn new(head: &'a Parts, path: &'a str, body: &'a [u8], role: Role) -> Self {
+        Self {
+            method: &head.method,
+            path,
+            query: head.uri.query().unwrap_or_default(),
+            body,
+            role,
+            route: Route::of_request(head.method.as_str(), path),
+        }
+    }
+
     fn route(&self) -> Option<Route> {
         self.route.as_ref().map(|(route, _)| *route)
     }

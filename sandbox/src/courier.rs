@@ -16,8 +16,9 @@ use crate::clock;
 use crate::delivery_fault::{DeliveryFault, Group, Order};
 use crate::envelope::{self, Envelope};
 use crate::log::{LoggedAttempt, Outcome, Status};
-use crate::record::{Delivery, Event};
+use crate::record::{Delivery, Event, Webhook};
 use crate::sender::{self, Parcel};
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::signature::{Secrets, Signing};
 use crate::state::{Shared, State};
@@ -255,19 +256,29 @@ fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
     Some(Parcel {
         url: webhook.url.clone(),
         body,
-        signing: Signing {
-            secrets: Secrets {
-                current: webhook.secret.clone(),
-                previous: webhook.previous.clone().unwrap_or_else(|| foreign.clone()),
-                foreign,
-            },
-            fault,
-            upper_case: settings.has(Shape::UpperCaseHex),
-            several: settings.has(Shape::SeveralSignatures),
-        },
+        signing: signing(webhook, fault, foreign, &settings),
         fault,
         timeout: settings.attempt_timeout,
     })
+}
+
+fn signing(
+    webhook: &Webhook,
+    fault: Option<DeliveryFault>,
+    foreign: String,
+    settings: &Settings,
+) -> Signing {
+    let previous = webhook.previous.clone();
+    Signing {
+        secrets: Secrets {
+            current: webhook.secret.clone(),
+            previous: previous.unwrap_or_else(|| foreign.clone()),
+            foreign,
+        },
+        fault,
+        upper_case: settings.has(Shape::UpperCaseHex),
+        several: settings.has(Shape::SeveralSignatures),
+    }
 }
 
 async fn attempt(shared: Arc<Shared>, due: Due, parcel: Parcel) {

@@ -61,7 +61,7 @@ impl Builder {
         Fut: Future<Output = ()>,
     {
         let seed = *self.settings.seed.get_or_insert_with(|| fastrand::u64(..));
-        let alone = Shape::ALL.map(|shape| (shape.name(), vec![shape]));
+        let alone = Shape::ALL.iter().map(|shape| (shape.name(), vec![*shape]));
         let runs = [("default", Vec::new())]
             .into_iter()
             .chain(alone)

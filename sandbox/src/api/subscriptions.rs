@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::filter::{Item, object};
+use super::page;
 use super::reply::Reply;
 use super::view;
 use crate::record::{EVERYTHING, Subscription, Webhook};
@@ -71,17 +72,14 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
     if state.settings.has(Shape::ReplaceAnswersNothing) {
         return Ok(Reply::no_content());
     }
-    let shown: Vec<Value> = items(state, id)?
+    let shown: Value = items(state, id)?
         .into_iter()
         .map(|item| item.shown)
         .collect();
     if state.settings.has(Shape::BareArrays) {
-        return Ok(Reply::ok(shown.into()));
+        return Ok(Reply::ok(shown));
     }
-    Ok(Reply::ok(serde_json::json!({
-        "data": shown,
-        "meta": { "next_cursor": null, "has_more": false },
-    })))
+    Ok(page::envelope(shown, None))
 }
 
 pub(crate) fn remove(state: &mut State, id: &str, subscription: &str) -> Result<Reply, Reply> {

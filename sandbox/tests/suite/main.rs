@@ -7,5 +7,7 @@ mod deliveries;
 mod delivery_faults;
 mod front_page;
 mod hostile;
+mod many;
 mod receiver;
+mod redeliveries;
 mod shapes;

@@ -1,8 +1,9 @@
 //! Receivers: one made with the extractor of the core, one that reads bytes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequest as _, Request, State};
@@ -24,6 +25,7 @@ pub(crate) struct Seen {
     failures: AtomicUsize,
     pub(crate) most_at_once: AtomicUsize,
     now: AtomicUsize,
+    pause: AtomicU64,
 }
 
 impl Seen {
@@ -38,6 +40,11 @@ impl Seen {
 
     pub(crate) fn rejections(&self) -> Vec<String> {
         self.rejections.lock().unwrap().clone()
+    }
+
+    /// Makes every request take a while, so that those that are sent together are here together.
+    pub(crate) fn take_a_while(&self) {
+        self.pause.store(300, Ordering::SeqCst);
     }
 
     pub(crate) fn fail_next(&self, times: usize) {
@@ -100,8 +107,8 @@ async fn handle(State(app): State<App>, request: Request) -> Result<StatusCode, 
         let code = rejection.reason().as_str().to_owned();
         app.seen.rejections.lock().unwrap().push(code);
     }
-    // Gives requests that arrive together the time to be here together.
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let pause = app.seen.pause.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
     app.seen.now.fetch_sub(1, Ordering::SeqCst);
     result
 }
