@@ -338,3 +338,29 @@ async fn a_copy_that_fails_changes_nothing() {
     assert_eq!(log.attempts(), 2);
     assert_eq!(log.deliveries()[0].status(), Status::Succeeded);
 }
+
+#[tokio::test]
+async fn milliseconds_are_signed_as_they_are_sent() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let registration = sandbox.register(&url).await;
+    sandbox.next_delivery().milliseconds();
+    sandbox.emit_json("{}").await;
+    let request = String::from_utf8(requests.lock().unwrap()[0].clone()).unwrap();
+    let header = request.lines().find(|line| line.contains(",v1=")).unwrap();
+    let (t, tag) = header
+        .split_once("t=")
+        .unwrap()
+        .1
+        .split_once(",v1=")
+        .unwrap();
+    assert_eq!(t.len(), 13, "{header}");
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(registration.secret_text().as_bytes()).unwrap();
+    mac.update(format!("{t}.{{}}").as_bytes());
+    let tag = (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&tag[at..at + 2], 16).unwrap());
+    mac.verify_slice(&tag.collect::<Vec<u8>>()).unwrap();
+}
