@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 100;
 enum Reason {
     /// The first attempt, or a retry.
     Schedule,
-    /// A call of the API. If it fails, no retry follows.
+    /// A call of the API. If it fails, nothing changes, and no retry follows.
     Redelivery,
     /// A fault sent the delivery once more; how that ends changes nothing.
     Copy,
@@ -48,6 +48,16 @@ impl Due {
         let reason = Reason::Schedule;
         Self { delivery, reason }
     }
+}
+
+/// What an attempt takes in its turn, before it waits for a connection.
+#[derive(Clone)]
+struct Plan {
+    fault: Option<DeliveryFault>,
+    /// The id of the event, if a redelivery has another one.
+    new_id: String,
+    /// A secret that nobody has.
+    foreign: String,
 }
 
 /// Records an event, and makes the first attempts of its deliveries. Returns the event's id.
@@ -133,6 +143,7 @@ fn record(state: &mut State, envelope: Envelope) -> (String, Vec<Due>) {
     let mut due = Vec::new();
     for webhook_id in receivers {
         let mut delivery = Delivery {
+            number: state.number(),
             id: state.random.uuid(),
             webhook_id,
             event_id: id.clone(),
@@ -151,7 +162,9 @@ fn record(state: &mut State, envelope: Envelope) -> (String, Vec<Due>) {
         }
         state.keep_delivery(delivery);
     }
+    let number = state.number();
     state.keep_event(Event {
+        number,
         id: id.clone(),
         event_type,
         created_at: envelope.created_at.unwrap_or_else(|| clock::to_text(now)),
@@ -210,55 +223,94 @@ async fn run(shared: &Arc<Shared>, due: Vec<Due>) {
     let _under_way = shared.under_way();
     let mut attempts = JoinSet::new();
     for due in due {
-        // Prepared in order, so that planned faults meet the attempts in order.
-        let Some(parcel) = prepare(&mut shared.lock(), &due) else {
+        // In order, so that planned faults meet the attempts in order.
+        let Some(plan) = plan(&mut shared.lock(), &due) else {
             continue;
         };
-        if parcel.fault == Some(DeliveryFault::Duplicate) {
+        if plan.fault == Some(DeliveryFault::Duplicate) {
             let copy = Due {
                 delivery: due.delivery.clone(),
                 reason: Reason::Copy,
             };
-            attempts.spawn(attempt(Arc::clone(shared), copy, parcel.clone()));
+            attempts.spawn(attempt(Arc::clone(shared), copy, plan.clone()));
         }
-        attempts.spawn(attempt(Arc::clone(shared), due, parcel));
+        attempts.spawn(attempt(Arc::clone(shared), due, plan));
     }
-    while attempts.join_next().await.is_some() {}
+    while let Some(ended) = attempts.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
 }
 
-/// Gathers what an attempt needs; `None` if its webhook is gone or inactive by now.
-fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
-    let settings = state.settings.clone();
-    let place = state.place_of(&due.delivery)?;
-    let delivery = state.deliveries.get_mut(place)?;
-    let mut webhooks = state.webhooks.iter();
-    let webhook = webhooks.find(|webhook| webhook.id == delivery.webhook_id && webhook.active);
-    let Some(webhook) = webhook else {
-        delivery.status = Status::Failed;
-        return None;
+/// Whether an attempt is still to be made. Ends a delivery whose next attempt of the schedule has no
+/// webhook to go to.
+fn is_wanted(state: &mut State, due: &Due) -> bool {
+    let Some(place) = state.place_of(&due.delivery) else {
+        return false;
     };
+    let Some(delivery) = state.deliveries.get_mut(place) else {
+        return false;
+    };
+    let mut webhooks = state.webhooks.iter();
+    let is_active = webhooks.any(|webhook| webhook.id == delivery.webhook_id && webhook.active);
+    match due.reason {
+        // Acknowledged meanwhile: a redelivery came first.
+        Reason::Schedule if delivery.status == Status::Succeeded => false,
+        Reason::Schedule if !is_active => {
+            delivery.status = Status::Failed;
+            delivery.next_at = None;
+            false
+        }
+        _ => is_active,
+    }
+}
+
+/// Takes what an attempt needs from the plans and the random numbers; `None` if it is not made.
+fn plan(state: &mut State, due: &Due) -> Option<Plan> {
+    if !is_wanted(state, due) {
+        return None;
+    }
     let fault = match due.reason {
         Reason::Copy => None,
         _ => state.delivery_faults.take(&mut state.random),
     };
-    let body = match due.reason {
-        Reason::Redelivery => envelope::again(&delivery.body, &settings, state.random.uuid()),
-        _ => delivery.body.clone(),
-    };
     if let Some(DeliveryFault::DuplicateLater(delay)) = fault
         // A clock that never moves must not fill the memory.
-        && state.copies.len() < settings.keep
+        && state.copies.len() < state.settings.keep
     {
         let at = clock::later(state.clock.now(), delay);
         state.copies.push((at, due.delivery.clone()));
     }
-    let foreign = state.random.secret();
+    Some(Plan {
+        fault,
+        new_id: state.random.uuid(),
+        foreign: state.random.secret(),
+    })
+}
+
+/// Gathers the rest when the attempt is made, so that it has the webhook's URL and secret of that
+/// time; `None` if the attempt is not to be made any more.
+fn prepare(state: &mut State, due: &Due, plan: Plan) -> Option<Parcel> {
+    if !is_wanted(state, due) {
+        return None;
+    }
+    let delivery = state.deliveries.get(state.place_of(&due.delivery)?)?;
+    let webhook = state.webhook(&delivery.webhook_id)?;
+    let settings = &state.settings;
+    let body = match due.reason {
+        Reason::Redelivery => envelope::again(&delivery.body, settings, plan.new_id),
+        _ => delivery.body.clone(),
+    };
     Some(Parcel {
         url: webhook.url.clone(),
         body,
-        signing: signing(webhook, fault, foreign, &settings),
-        fault,
+        signing: signing(webhook, plan.fault, plan.foreign, settings),
+        fault: plan.fault,
         timeout: settings.attempt_timeout,
+        hosts: settings.hosts,
     })
 }
 
@@ -277,13 +329,17 @@ fn signing(
         },
         fault,
         upper_case: settings.has(Shape::UpperCaseHex),
+        unknown_keys: settings.has(Shape::UnknownSignatureKeys),
         several: settings.has(Shape::SeveralSignatures),
     }
 }
 
-async fn attempt(shared: Arc<Shared>, due: Due, parcel: Parcel) {
+async fn attempt(shared: Arc<Shared>, due: Due, plan: Plan) {
     // The semaphore is never closed.
     let _permit = shared.connections.acquire().await;
+    let Some(parcel) = prepare(&mut shared.lock(), &due, plan) else {
+        return;
+    };
     let fault = parcel.fault.map(DeliveryFault::name);
     let begun = Instant::now();
     let outcome = sender::send(parcel).await;
@@ -319,6 +375,8 @@ fn end(state: &mut State, due: &Due, attempt: LoggedAttempt) {
             delivery.status = Status::Succeeded;
             delivery.next_at = None;
         }
+        // A redelivery was acknowledged meanwhile.
+        _ if delivery.status == Status::Succeeded => {}
         Reason::Schedule => {
             delivery.tried += 1;
             let delay = state.settings.retries.delay_after(delivery.tried);
@@ -329,7 +387,6 @@ fn end(state: &mut State, due: &Due, attempt: LoggedAttempt) {
             };
         }
         // A retry may still be planned.
-        Reason::Redelivery if delivery.next_at.is_some() => delivery.status = Status::Pending,
-        Reason::Redelivery => delivery.status = Status::Failed,
+        Reason::Redelivery => {}
     }
 }

@@ -69,6 +69,8 @@ mod retries;
 
 mod shape;
 
+mod hosts;
+
 mod settings;
 
 mod clock;

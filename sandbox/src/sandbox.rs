@@ -31,6 +31,7 @@ pub struct Sandbox {
     shapes: Vec<Shape>,
     pub(crate) url: String,
     pub(crate) workspace: String,
+    workspace_id: String,
     pub(crate) token: String,
 }
 
@@ -43,6 +44,7 @@ impl Sandbox {
         let shapes = settings.shapes.clone();
         let state = State::new(settings, seed);
         let workspace = state.workspace.clone();
+        let workspace_id = state.workspace_id.clone();
         let token = state.tokens.first().map(|(token, _)| token.clone());
         let shared = Arc::new(Shared::new(state));
         Ok(Self {
@@ -52,6 +54,7 @@ impl Sandbox {
             shapes,
             url,
             workspace,
+            workspace_id,
             token: token.unwrap_or_default(),
         })
     }
@@ -73,6 +76,12 @@ impl Sandbox {
         &self.workspace
     }
 
+    /// Returns the id of the workspace, which paths can name instead of the slug.
+    #[must_use]
+    pub fn workspace_id(&self) -> &str {
+        &self.workspace_id
+    }
+
     /// Returns a token with the role Admin.
     #[must_use]
     pub fn token(&self) -> &str {
@@ -86,6 +95,14 @@ impl Sandbox {
         let token = state.random.token();
         state.tokens.push((token.clone(), role));
         token
+    }
+
+    /// Makes a token invalid: calls with it are answered 401 from then on. Tokens do not expire by
+    /// themselves. Without its own [`token`](Self::token), the sandbox cannot
+    /// [`register`](Self::register) receivers.
+    pub fn revoke(&self, token: &str) {
+        let mut state = self.shared.lock();
+        state.tokens.retain(|(known, _)| known != token);
     }
 
     /// Returns the seed of all ids, secrets, tokens and random faults.
@@ -150,8 +167,9 @@ impl Sandbox {
         self.shared.lock().calls.iter().cloned().collect()
     }
 
-    /// Returns how many requests had no token of this sandbox, or named another workspace or no
-    /// documented path. They are not among the [`calls`](Self::calls).
+    /// Returns how many requests were not for this workspace: without a valid token, for another
+    /// workspace, or with a path outside of workspaces. They are not among the
+    /// [`calls`](Self::calls), and use up neither quota nor planned faults.
     #[must_use]
     pub fn strangers(&self) -> usize {
         self.shared.lock().strangers

@@ -271,7 +271,8 @@ async fn writes_need_the_role_admin_and_reads_the_role_viewer() {
             ("POST", "/events/count"),
         ];
         for (method, path) in lists {
-            let answer = call_as(&sandbox, &token, method, path, "").await.unwrap();
+            let body = if method == "POST" { "{}" } else { "" };
+            let answer = call_as(&sandbox, &token, method, path, body).await.unwrap();
             assert_eq!(answer.status, 200, "{method} {path} as {role}");
         }
     }
@@ -542,5 +543,23 @@ async fn the_port_is_free_at_once_each_time() {
         let address = address(&sandbox);
         drop(sandbox);
         std::net::TcpListener::bind(&address).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_answer_to_a_known_token_has_the_quota() {
+    let sandbox = Sandbox::start().await;
+    let own = format!("/v1/workspaces/{}", sandbox.workspace());
+    for (path, status) in [
+        ("/v1/workspaces/other/webhooks", 404),
+        ("/v1/instruments", 501),
+        (&*format!("{own}/webhooks/x"), 404),
+        (&*format!("{own}/webhooks?limit=0"), 422),
+        (&*own, 501),
+    ] {
+        let answer = raw(&address(&sandbox), sandbox.token(), "GET", path, b"").await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.header("x-ratelimit-remaining").is_some(), "{path}");
     }
 }

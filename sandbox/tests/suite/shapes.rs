@@ -110,6 +110,73 @@ async fn other_bytes_and_another_id_on_redelivery() {
     }
 }
 
+/// Emits a sample, sends it again, and returns both bodies.
+async fn redelivered(shapes: &[Shape], sample: samples::Sample) -> [String; 2] {
+    let builder = Sandbox::builder().shapes(shapes.iter().copied());
+    let sandbox = builder.start().await.unwrap();
+    let (url, requests) = raw_receiver(OK).await;
+    sandbox.register(&url).await;
+    sandbox.emit(sample).await;
+    let id = sandbox.log().deliveries()[0].id().to_owned();
+    let path = format!("/webhook-deliveries/{id}/redeliver");
+    call(&sandbox, "POST", &path, "").await;
+    sandbox.settle().await;
+    let requests = requests.lock().unwrap();
+    [0, 1].map(|place| {
+        let request = String::from_utf8(requests[place].clone()).unwrap();
+        request.split_once("\r\n\r\n").unwrap().1.to_owned()
+    })
+}
+
+#[tokio::test]
+async fn a_redelivery_keeps_the_digits_of_numbers() {
+    let sample = samples::composite_time_series_value_created();
+    for shape in [Shape::ReserialisedRedelivery, Shape::NewIdOnRedelivery] {
+        let [first, again] = redelivered(&[Shape::Numbers, shape], sample.clone()).await;
+        assert!(first.contains(":45.10"), "{first}");
+        assert!(again.replace(' ', "").contains(":45.10"), "{again}");
+        assert_ne!(first, again);
+    }
+}
+
+#[tokio::test]
+async fn a_resource_without_an_envelope_keeps_its_id_on_redelivery() {
+    let shapes = [Shape::BareResource, Shape::NewIdOnRedelivery];
+    let [first, again] = redelivered(&shapes, samples::instrument_created()).await;
+    assert!(first.contains("\"id\""));
+    assert_eq!(first, again);
+}
+
+#[tokio::test]
+async fn a_list_whose_envelope_is_documented_keeps_it() {
+    let sandbox = with(Shape::BareArrays).await;
+    sandbox.register("http://127.0.0.1:9/").await;
+    for (method, path, body) in [
+        ("POST", "/webhooks/filter", "{}"),
+        ("GET", "/events", ""),
+        ("POST", "/events/filter", "{}"),
+    ] {
+        let answer = call(&sandbox, method, path, body).await.json();
+        assert!(answer["data"].is_array(), "{method} {path}");
+    }
+    for (method, path) in [("GET", "/webhooks"), ("POST", "/webhook-deliveries/filter")] {
+        let answer = call(&sandbox, method, path, "{}").await.json();
+        assert!(answer.is_array(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_the_api_keeps_its_documented_event_type() {
+    let sandbox = with(Shape::TypeName).await;
+    let id = sandbox.emit(samples::instrument_created()).await;
+    let path = format!("/events/{id}");
+    let event = call(&sandbox, "GET", &path, "").await.json();
+    assert_eq!(event["event_type"], "instrument.created");
+    assert_eq!(event.get("type"), None);
+    let list = call(&sandbox, "GET", "/events", "").await.json();
+    assert_eq!(list["data"], json!([event]));
+}
+
 #[tokio::test]
 async fn upper_case_hex_and_several_signatures() {
     for shape in [Shape::UpperCaseHex, Shape::SeveralSignatures] {
