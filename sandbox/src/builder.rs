@@ -67,7 +67,9 @@ impl Builder {
         self
     }
 
-    /// Sets how long an attempt may take, on the host's clock. The default is the documented 10 s.
+    /// Sets how long an attempt may take on the host's clock, from connecting until the head of the
+    /// answer; waiting for one of the 64 connections does not count. The default is the documented
+    /// 10 s.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.settings.attempt_timeout = limit;
         self

@@ -10,7 +10,7 @@ use crate::api;
 use crate::call::Call;
 use crate::call_plan::NextCalls;
 use crate::delivery_fault::{Order, When};
-use crate::delivery_plan::Deliveries;
+use crate::delivery_plan::NextDeliveries;
 use crate::engine::Engine;
 use crate::role::Role;
 use crate::settings::Settings;
@@ -118,19 +118,27 @@ impl Sandbox {
     }
 
     /// Plans a fault for the next delivery.
-    pub fn next_delivery(&self) -> Deliveries<'_> {
+    pub fn next_delivery(&self) -> NextDeliveries<'_> {
         self.next_deliveries(1)
     }
 
     /// Plans a fault for the next `deliveries` deliveries.
-    pub fn next_deliveries(&self, deliveries: usize) -> Deliveries<'_> {
-        Deliveries::new(&self.shared, When::Next(deliveries))
+    pub fn next_deliveries(&self, deliveries: usize) -> NextDeliveries<'_> {
+        NextDeliveries::new(&self.shared, When::Next(deliveries))
     }
 
-    /// Plans a fault that any delivery can have, with this probability between 0 and 1. Planned
-    /// faults come first.
-    pub fn every_delivery(&self, probability: f64) -> Deliveries<'_> {
-        Deliveries::new(&self.shared, When::Chance(probability))
+    /// Plans a fault that any delivery can have, with this probability from 0 to 1. Planned faults
+    /// come first.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the probability is not a number from 0 to 1.
+    pub fn random_deliveries(&self, probability: f64) -> NextDeliveries<'_> {
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "probability {probability} is not a number from 0 to 1",
+        );
+        NextDeliveries::new(&self.shared, When::Chance(probability))
     }
 
     /// Keeps back the next `deliveries` new deliveries, and sends them in reverse order, one after

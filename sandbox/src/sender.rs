@@ -15,7 +15,7 @@ use crate::signature::Signing;
 use crate::steps::Steps;
 
 /// How far a fault makes a body longer.
-const MAX_LARGE_BODY: usize = 64 * 1024 * 1024;
+const MAX_LARGE_BODY: usize = 16 * 1024 * 1024;
 
 /// Everything that one attempt needs.
 #[derive(Clone)]

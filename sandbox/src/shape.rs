@@ -8,8 +8,8 @@ use std::fmt;
 /// it shows nothing, the sandbox answers as the project assumes. Each shape turns one of these
 /// assumptions into something else that fits the documentation as well, except [`Shape::Numbers`],
 /// which contradicts it. There are more assumptions than shapes: code that passes its tests under
-/// [`every_shape`](crate::every_shape()) does not depend on the ones named here. What is documented
-/// stays under every shape, such as the envelope of `POST /webhooks/filter` and the `event_type` of
+/// [`every_shape`](crate::every_shape()) does not depend on the ones named here. Documented answers
+/// stay under every shape, such as the envelope of `POST /webhooks/filter` and the `event_type` of
 /// `GET /events`.
 ///
 /// Shapes of events apply to [`emit`](crate::Sandbox::emit), and never to the bytes that

@@ -203,7 +203,7 @@ fn equals(field: Option<&Value>, wanted: &Value) -> bool {
     })
 }
 
-/// What a field is sorted by.
+/// The value of a field, as lists are sorted by it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Nothing,

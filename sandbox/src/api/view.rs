@@ -55,7 +55,7 @@ pub(crate) fn subscription(settings: &Settings, subscription: &Subscription) -> 
 }
 
 /// Returns an event as the API shows it: always with an envelope, an id and an `event_type`, and with
-/// numbers as strings, whatever the shape of its deliveries.
+/// numbers as strings. The shapes of deliveries change neither.
 pub(crate) fn event(settings: &Settings, event: &Event) -> Item {
     Item {
         number: event.number,

@@ -120,7 +120,7 @@ async fn a_delivery_is_a_post_of_json_with_one_signature() {
 async fn failures_are_retried_on_the_virtual_clock_as_the_setting_says() {
     let retries = Retries::new()
         .attempts(4)
-        .first(Duration::from_secs(60))
+        .first_delay(Duration::from_secs(60))
         .factor(3);
     let sandbox = Sandbox::builder().retries(retries).start().await.unwrap();
     let receiver = receiver(&sandbox).await;
@@ -397,4 +397,42 @@ async fn deliveries_in_flight_during_a_rotation_are_signed_with_one_of_the_secre
     // The receiver knows only the secret from before.
     assert_eq!(receiver.seen.accepted(), 64);
     assert_eq!(receiver.seen.rejections(), ["signature_mismatch"; 16]);
+}
+
+#[tokio::test]
+async fn deliveries_leave_the_host_only_if_the_settings_say_so() {
+    for (is_allowed, expected) in [(false, Outcome::NotLoopback), (true, Outcome::NotConnected)] {
+        let mut builder = Sandbox::builder().retries(Retries::new().attempts(1));
+        if is_allowed {
+            builder = builder.deliver_to_any_host();
+        }
+        let sandbox = builder.start().await.unwrap();
+        // A name that never resolves, by RFC 6761.
+        sandbox.register("http://receiver.invalid/").await;
+        sandbox.emit(samples::market_created()).await;
+        let log = sandbox.log();
+        let outcome = log.deliveries()[0].attempts()[0].outcome();
+        assert_eq!(outcome, expected);
+        assert_eq!(
+            outcome.to_string().contains("Builder::deliver_to_any_host"),
+            !is_allowed
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_name_of_loopback_is_delivered_to() {
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver(OK).await;
+    sandbox.register(&url).await;
+    sandbox
+        .register(url.replace("127.0.0.1", "LocalHost"))
+        .await;
+    let mapped = url.replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    sandbox.register(mapped).await;
+    sandbox.register("http://127.0.0.1.example.com/").await;
+    sandbox.emit(samples::market_created()).await;
+    assert_eq!(requests.lock().unwrap().len(), 3);
+    let outcome = sandbox.log().deliveries()[3].attempts()[0].outcome();
+    assert_eq!(outcome, Outcome::NotLoopback);
 }
