@@ -8,6 +8,8 @@ mod reply;
 
 mod filter;
 
+mod request;
+
 mod page;
 
 mod field;
@@ -22,22 +24,18 @@ mod deliveries;
 
 mod events;
 
-use http::Method;
 use http::request::Parts;
-use serde_json::Value;
 
 pub(crate) use reply::Reply;
 
 use crate::call::{Call, CallEnd};
 use crate::call_fault::{CallFault, Taker};
 use crate::role::Role;
-use crate::route::{self, Route};
+use crate::route::Route;
 use crate::shape::Shape;
 use crate::state::State;
 use filter::{Item, Query};
-
-/// The base of all paths.
-pub(crate) const BASE: &str = "/v1";
+use request::{Request, identify};
 
 /// How a call ends.
 pub(crate) enum End {
@@ -45,17 +43,6 @@ pub(crate) enum End {
     Answer(Reply, Option<u64>),
     Hang,
     Reset,
-}
-
-/// One call, after its body has arrived.
-struct Request<'a> {
-    method: &'a Method,
-    /// Relative to the workspace.
-    path: &'a str,
-    query: &'a str,
-    body: &'a [u8],
-    role: Role,
-    route: Option<(Route, Vec<String>)>,
 }
 
 /// Carries out one call, and logs it unless it is a stranger's. A body of `None` was too large.
@@ -69,7 +56,7 @@ pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> En
         }
     };
     let mut request = Request::new(head, path, body.unwrap_or_default(), role);
-    let (end, applied) = carry_out(state, &mut request, body.is_some());
+    let (end, applied) = carry_out(state, &mut request, body);
     let end = match end {
         End::Answer(reply, remaining) => End::Answer(shaped(state, reply), remaining),
         other => other,
@@ -89,7 +76,7 @@ pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> En
 }
 
 /// Returns how a call ends, and whether it was carried out successfully.
-fn carry_out(state: &mut State, request: &mut Request<'_>, is_whole: bool) -> (End, bool) {
+fn carry_out(state: &mut State, request: &mut Request<'_>, body: Option<&[u8]>) -> (End, bool) {
     if state.quota == 0 {
         let reply = Reply::too_many_requests("the quota of the month is used up", None);
         return (End::Answer(reply, Some(0)), false);
@@ -107,10 +94,9 @@ fn carry_out(state: &mut State, request: &mut Request<'_>, is_whole: bool) -> (E
     if let Some(end) = before(state, fault.as_ref()) {
         return (end, false);
     }
-    let mut reply = if is_whole {
-        dispatch(state, request, fault.as_ref()).unwrap_or_else(|reply| reply)
-    } else {
-        Reply::too_large()
+    let mut reply = match body {
+        Some(_) => dispatch(state, request, fault.as_ref()).unwrap_or_else(|reply| reply),
+        None => Reply::too_large(),
     };
     let applied = reply.is_success();
     if fault.is_none()
@@ -120,40 +106,6 @@ fn carry_out(state: &mut State, request: &mut Request<'_>, is_whole: bool) -> (E
         fault = state.call_faults.take_field(request.route(), has);
     }
     (after(state, fault.as_ref(), reply), applied)
-}
-
-/// A request that is not the workspace's own.
-struct Stranger {
-    reply: Reply,
-    is_token_known: bool,
-}
-
-/// Returns the role of the token and the path relative to the workspace.
-fn identify<'a>(state: &State, head: &'a Parts) -> Result<(Role, &'a str), Stranger> {
-    let stranger = |reply, is_token_known| Stranger {
-        reply,
-        is_token_known,
-    };
-    let token = head
-        .headers
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    let mut tokens = state.tokens.iter();
-    let (_, role) = tokens
-        .find(|(known, _)| Some(&**known) == token)
-        .ok_or_else(|| stranger(Reply::unauthorized(), false))?;
-    let path = head.uri.path();
-    let rest = path
-        .strip_prefix(BASE)
-        .and_then(|rest| rest.strip_prefix("/workspaces/"))
-        .ok_or_else(|| stranger(Reply::not_documented("this path"), true))?;
-    let (workspace, _) = rest.split_once('/').unwrap_or((rest, ""));
-    // Documented: by id or by slug.
-    if ![&state.workspace, &state.workspace_id].contains(&&route::decoded(workspace)) {
-        return Err(stranger(Reply::not_found("workspace"), true));
-    }
-    Ok((*role, rest.get(workspace.len()..).unwrap_or_default()))
 }
 
 /// Returns an answer in the shapes that are on.
@@ -270,48 +222,4 @@ fn records(
         Route::ListEvents | Route::FilterEvents => (events::items(state), &view::EVENT_FIELDS),
         _ => (webhooks::items(state), &view::WEBHOOK_FIELDS),
     })
-}
-
-impl<'a> Request<'a> {
-    fn new(head: &'a Parts, path: &'a str, body: &'a [u8], role: Role) -> Self {
-        Self {
-            method: &head.method,
-            path,
-            query: head.uri.query().unwrap_or_default(),
-            body,
-            role,
-            route: Route::of_request(head.method.as_str(), path),
-        }
-    }
-
-    fn route(&self) -> Option<Route> {
-        self.route.as_ref().map(|(route, _)| *route)
-    }
-
-    fn list_query(&self, route: Route, fields: &[&str]) -> Result<Query, Reply> {
-        if route.has_query() {
-            return Query::from_query(self.query);
-        }
-        if !self.query.is_empty() {
-            return Err(Reply::not_documented("this query parameter"));
-        }
-        Query::from_body(self.body, fields)
-    }
-
-    /// Whether the call asks for a page after the first one.
-    fn has_cursor(&self) -> bool {
-        let in_query = || {
-            let mut pairs = self.query.split('&');
-            pairs.any(|pair| pair.starts_with("after="))
-        };
-        let in_body = || {
-            let body: Option<Value> = serde_json::from_slice(self.body).ok();
-            body.is_some_and(|body| body.get("after").is_some_and(Value::is_string))
-        };
-        match self.route() {
-            Some(route) if route.has_query() => in_query(),
-            Some(route) => route.is_list() && in_body(),
-            None => false,
-        }
-    }
 }

@@ -107,6 +107,8 @@ mod steps;
 
 mod sender;
 
+mod attempt;
+
 mod courier;
 
 mod server;

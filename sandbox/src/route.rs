@@ -2,6 +2,9 @@
 
 use crate::role::Role;
 
+/// The base of all paths.
+pub(crate) const BASE: &str = "/v1";
+
 /// One documented call, relative to the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {

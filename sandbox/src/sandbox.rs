@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use crate::api;
 use crate::call::Call;
 use crate::call_plan::NextCalls;
 use crate::delivery_fault::{Order, When};
 use crate::delivery_plan::NextDeliveries;
 use crate::engine::Engine;
 use crate::role::Role;
+use crate::route;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::state::{Shared, State};
@@ -39,7 +39,7 @@ impl Sandbox {
     pub(crate) fn from_settings(settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port))?;
         listener.set_nonblocking(true)?;
-        let url = format!("http://{}{}", listener.local_addr()?, api::BASE);
+        let url = format!("http://{}{}", listener.local_addr()?, route::BASE);
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
         let shapes = settings.shapes.clone();
         let state = State::new(settings, seed);
