@@ -1,2 +1,84 @@
-//! A client for the management API of Ptolemy.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::unwrap_used
+    )
+)]
+#![cfg_attr(ptolemy_webhooks_docs, feature(doc_cfg))]
+
+mod token;
+
+mod id;
+
+mod issued_secret;
+
+mod config_error;
+
+mod environment;
+
+mod server_text;
+
+mod error;
+
+mod retry;
+
+mod call;
+
+mod exchange;
+
+mod client;
+
+mod attempts;
+
+mod records;
+
+mod filter;
+
+mod page;
+
+mod pages;
+
+mod webhooks;
+
+mod subscription_set;
+
+mod subscriptions;
+
+mod deliveries;
+
+mod events;
+
+pub use id::{DeliveryId, EventId, SubscriptionId, WebhookId};
+
+pub use issued_secret::IssuedSecret;
+
+pub use config_error::ConfigError;
+
+pub use error::{ApiError, ApiErrorKind, Outcome, Role};
+
+pub use client::{Builder, Client};
+
+pub use records::{
+    CreatedWebhook, DeliveryStatus, EventRecord, Subscription, Webhook, WebhookDelivery,
+};
+
+pub use filter::{Filter, FilterValue};
+
+pub use pages::Pages;
+
+pub use webhooks::{NewWebhook, WebhookChanges, Webhooks};
+
+pub use subscription_set::Subscriptions;
+
+pub use subscriptions::WebhookSubscriptions;
+
+pub use deliveries::{Deliveries, FailedDeliveries};
+
+pub use events::Events;
