@@ -1,0 +1,89 @@
+//! The thread on which a sandbox runs.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
+
+use crate::server;
+use crate::state::Shared;
+
+/// A thread with a tokio runtime, on which all tasks of one sandbox run.
+///
+/// The sandbox works while the runtime of a test is blocked, its timers do not follow a test's
+/// paused clock, and dropping the runtime ends every task and closes every socket before `drop`
+/// returns. The thread never waits for anything outside itself, so joining it ends at once.
+pub(crate) struct Engine {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    stopped: Option<oneshot::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let listener = {
+            let _guard = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (stop, stopping) = oneshot::channel();
+        let (finished, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("ptolemy-sandbox".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    tokio::select! {
+                        // An error means that the sender was dropped: stop too.
+                        _ = stopping => {}
+                        never = server::serve(listener, shared) => match never {},
+                    }
+                });
+                // Ends all tasks; does not wait for a name that is being resolved.
+                runtime.shutdown_background();
+                let _ = finished.send(());
+            })?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            stopped: Some(stopped),
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs a future on the thread, and returns what it returns.
+    #[expect(clippy::panic, reason = "passes a panic on, or reports one of ours")]
+    pub(crate) async fn run<F>(&self, future: F) -> F::Output
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        match self.handle.spawn(future).await {
+            Ok(output) => output,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => panic!("the sandbox's thread has ended"),
+        }
+    }
+
+    /// Ends all tasks and closes all sockets.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(stopped) = self.stopped.take() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

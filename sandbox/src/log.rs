@@ -1,0 +1,300 @@
+//! What happened, for tests to read: deliveries with their attempts, and calls of the API.
+
+use std::fmt;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::clock;
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// An attempt is due or under way.
+    Pending,
+    /// An attempt was answered with a 2xx.
+    Succeeded,
+    /// All attempts failed.
+    Failed,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// How one attempt ended, as the sender sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The receiver answered with this status. A 2xx is a success; a redirect is not followed and
+    /// is a failure.
+    Answered(u16),
+    /// The receiver answered with this status, and the sender never saw it: the fault `lose_answer`.
+    AnswerLost(u16),
+    /// No answer came within the limit.
+    TimedOut,
+    /// There was no connection. The sandbox has no TLS, so this is the outcome of every `https` URL.
+    NotConnected,
+    /// The connection ended before an answer.
+    BrokenOff,
+}
+
+impl Outcome {
+    /// Whether the attempt was acknowledged.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Answered(200..=299))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(status) => write!(f, "answered {status}"),
+            Self::AnswerLost(status) => write!(f, "answered {status}, answer lost"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::NotConnected => f.write_str("not connected"),
+            Self::BrokenOff => f.write_str("broken off"),
+        }
+    }
+}
+
+/// One POST of a delivery.
+#[derive(Clone, Debug)]
+pub struct LoggedAttempt {
+    pub(crate) at: OffsetDateTime,
+    pub(crate) outcome: Outcome,
+    pub(crate) fault: Option<&'static str>,
+    pub(crate) took: Duration,
+}
+
+impl LoggedAttempt {
+    /// Returns when the attempt was made, on the virtual clock.
+    #[must_use]
+    pub fn at(&self) -> OffsetDateTime {
+        self.at
+    }
+
+    /// Returns how the attempt ended.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Returns the status that the receiver answered with, if it answered.
+    #[must_use]
+    pub fn response_status(&self) -> Option<u16> {
+        match self.outcome {
+            Outcome::Answered(status) | Outcome::AnswerLost(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the fault that the attempt was made with.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+
+    /// Returns how long the attempt took, on the host's clock.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+/// One event on its way to one webhook.
+#[derive(Clone, Debug)]
+pub struct LoggedDelivery {
+    pub(crate) id: String,
+    pub(crate) webhook_id: String,
+    pub(crate) event_id: String,
+    pub(crate) event_type: String,
+    pub(crate) status: Status,
+    pub(crate) attempts: Vec<LoggedAttempt>,
+}
+
+impl LoggedDelivery {
+    /// Returns the id of the delivery, with which the API can send it again.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the id of the webhook.
+    #[must_use]
+    pub fn webhook_id(&self) -> &str {
+        &self.webhook_id
+    }
+
+    /// Returns the id of the event.
+    #[must_use]
+    pub fn event_id(&self) -> &str {
+        &self.event_id
+    }
+
+    /// Returns the type of the event; empty if the emitted JSON has none.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Returns how the delivery stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Returns the attempts, the oldest first: the last 100 of them.
+    #[must_use]
+    pub fn attempts(&self) -> &[LoggedAttempt] {
+        &self.attempts
+    }
+}
+
+/// The delivery log. `Display` prints a table.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub(crate) attempts: usize,
+    pub(crate) deliveries: Vec<LoggedDelivery>,
+}
+
+impl Log {
+    /// Returns how many attempts were made since the sandbox was started.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.attempts
+    }
+
+    /// Returns the deliveries, the oldest first: as many as the sandbox keeps.
+    #[must_use]
+    pub fn deliveries(&self) -> &[LoggedDelivery] {
+        &self.deliveries
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widest = |width: usize, delivery: &LoggedDelivery| width.max(delivery.event_type.len());
+        let width = self.deliveries.iter().fold("event type".len(), widest);
+        writeln!(f, "{:width$}  {:9}  attempts", "event type", "status")?;
+        for delivery in &self.deliveries {
+            write!(f, "{:width$}  {:9}", delivery.event_type, delivery.status)?;
+            for (place, attempt) in delivery.attempts.iter().enumerate() {
+                let separator = if place == 0 { "  " } else { "; " };
+                let at = clock::to_text(attempt.at);
+                write!(f, "{separator}{at} {}", attempt.outcome)?;
+                if let Some(fault) = attempt.fault {
+                    write!(f, " ({fault})")?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a call of the API ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallEnd {
+    /// With an answer of this status.
+    Answered(u16),
+    /// Without an answer: the connection was left open.
+    Hung,
+    /// Without an answer: the connection was reset.
+    Reset,
+}
+
+/// One call of the API, with a token of the sandbox.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) end: CallEnd,
+    pub(crate) applied: bool,
+}
+
+impl Call {
+    /// Returns the method, such as `POST`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Returns the path relative to the workspace, such as `/webhooks`, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns how the call ended.
+    #[must_use]
+    pub fn end(&self) -> CallEnd {
+        self.end
+    }
+
+    /// Returns the status of the answer, if there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self.end {
+            CallEnd::Answered(status) => Some(status),
+            CallEnd::Hung | CallEnd::Reset => None,
+        }
+    }
+
+    /// Whether the call was carried out, whatever was answered.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        self.applied
+    }
+}
+
+/// A webhook as it stands in the sandbox.
+#[derive(Clone, Debug)]
+pub struct WebhookState {
+    pub(crate) id: String,
+    pub(crate) url: String,
+    pub(crate) label: Option<String>,
+    pub(crate) active: bool,
+    pub(crate) subscriptions: Vec<String>,
+}
+
+impl WebhookState {
+    /// Returns the id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the URL to which deliveries are sent.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the label.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// Whether deliveries are sent.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Returns the event types to which the webhook is subscribed; `*` is every type.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[String] {
+        &self.subscriptions
+    }
+}

@@ -1,0 +1,150 @@
+//! The documented calls of the API.
+
+use crate::role::Role;
+
+/// One documented call, relative to the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    ListWebhooks,
+    CreateWebhook,
+    ShowWebhook,
+    UpdateWebhook,
+    DeleteWebhook,
+    RotateSecret,
+    FilterWebhooks,
+    ListSubscriptions,
+    AddSubscription,
+    ReplaceSubscriptions,
+    RemoveSubscription,
+    FilterDeliveries,
+    Redeliver,
+    ListEvents,
+    ShowEvent,
+    FilterEvents,
+    CountEvents,
+}
+
+/// Method, path and route of every call; `{…}` stands for one segment. `filter` and `count` come
+/// before the `{id}` that would match them too.
+const ROUTES: [(&str, &str, Route); 17] = [
+    ("GET", "/webhooks", Route::ListWebhooks),
+    ("POST", "/webhooks", Route::CreateWebhook),
+    ("POST", "/webhooks/filter", Route::FilterWebhooks),
+    ("GET", "/webhooks/{id}", Route::ShowWebhook),
+    ("PATCH", "/webhooks/{id}", Route::UpdateWebhook),
+    ("DELETE", "/webhooks/{id}", Route::DeleteWebhook),
+    ("POST", "/webhooks/{id}/rotate-secret", Route::RotateSecret),
+    (
+        "GET",
+        "/webhooks/{id}/subscriptions",
+        Route::ListSubscriptions,
+    ),
+    (
+        "POST",
+        "/webhooks/{id}/subscriptions",
+        Route::AddSubscription,
+    ),
+    (
+        "PUT",
+        "/webhooks/{id}/subscriptions",
+        Route::ReplaceSubscriptions,
+    ),
+    (
+        "DELETE",
+        "/webhooks/{id}/subscriptions/{subscriptionId}",
+        Route::RemoveSubscription,
+    ),
+    (
+        "POST",
+        "/webhook-deliveries/filter",
+        Route::FilterDeliveries,
+    ),
+    (
+        "POST",
+        "/webhook-deliveries/{id}/redeliver",
+        Route::Redeliver,
+    ),
+    ("GET", "/events", Route::ListEvents),
+    ("POST", "/events/filter", Route::FilterEvents),
+    ("POST", "/events/count", Route::CountEvents),
+    ("GET", "/events/{id}", Route::ShowEvent),
+];
+
+impl Route {
+    /// Returns the documented call of a request, and the values of the placeholders in its path.
+    pub(crate) fn of_request<'a>(method: &str, path: &'a str) -> Option<(Self, Vec<&'a str>)> {
+        ROUTES.iter().find_map(|(verb, template, route)| {
+            let values = (*verb == method).then(|| placeholders(template, path))??;
+            Some((*route, values))
+        })
+    }
+
+    /// Returns the call that the documentation writes as `method` and `path`, with whatever name
+    /// its placeholders have.
+    pub(crate) fn of_template(method: &str, path: &str) -> Option<Self> {
+        let named = |segment: &str| segment.starts_with('{');
+        let same = |template: &str| {
+            template.split('/').count() == path.split('/').count()
+                && template
+                    .split('/')
+                    .zip(path.split('/'))
+                    .all(|(ours, theirs)| ours == theirs || (named(ours) && named(theirs)))
+        };
+        ROUTES
+            .iter()
+            .find(|(verb, template, _)| *verb == method && same(template))
+            .map(|(_, _, route)| *route)
+    }
+
+    /// Returns the role that the call needs. For deliveries it is assumed.
+    pub(crate) fn role(self) -> Role {
+        match self {
+            Self::CreateWebhook
+            | Self::UpdateWebhook
+            | Self::DeleteWebhook
+            | Self::RotateSecret
+            | Self::AddSubscription
+            | Self::ReplaceSubscriptions
+            | Self::RemoveSubscription
+            | Self::Redeliver => Role::Admin,
+            _ => Role::Viewer,
+        }
+    }
+
+    /// Whether the call answers with a list.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::ListWebhooks
+                | Self::FilterWebhooks
+                | Self::ListSubscriptions
+                | Self::FilterDeliveries
+                | Self::ListEvents
+                | Self::FilterEvents
+        )
+    }
+
+    /// Whether the parameters of the list are in the query, not in the body.
+    pub(crate) fn has_query(self) -> bool {
+        matches!(
+            self,
+            Self::ListWebhooks | Self::ListSubscriptions | Self::ListEvents
+        )
+    }
+}
+
+/// Returns the segments of `path` that stand where `template` has placeholders.
+fn placeholders<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let mut values = Vec::new();
+    let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return Some(values),
+            (Some(name), Some(value)) if name.starts_with('{') && !value.is_empty() => {
+                values.push(value);
+            }
+            (Some(name), Some(value)) if name == value => {}
+            _ => return None,
+        }
+    }
+}

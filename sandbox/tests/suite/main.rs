@@ -1,0 +1,5 @@
+//! Tests of the sandbox, in one binary.
+
+mod api;
+mod call_faults;
+mod client;
