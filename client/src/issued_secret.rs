@@ -24,7 +24,6 @@ use zeroize::Zeroizing;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "this secret is shown once; a webhook whose secret is lost has to be rotated"]
 pub struct IssuedSecret(Zeroizing<String>);
 
 impl IssuedSecret {

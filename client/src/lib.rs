@@ -55,6 +55,22 @@ mod deliveries;
 
 mod events;
 
+mod registration_error;
+
+mod place;
+
+mod secret_file;
+
+mod keeper;
+
+mod rotate;
+
+mod setup_label;
+
+mod matching;
+
+mod ensure;
+
 pub use id::{DeliveryId, EventId, SubscriptionId, WebhookId};
 
 pub use issued_secret::IssuedSecret;
@@ -82,3 +98,13 @@ pub use subscriptions::WebhookSubscriptions;
 pub use deliveries::{Deliveries, FailedDeliveries};
 
 pub use events::Events;
+
+pub use registration_error::{RegistrationError, RegistrationErrorKind};
+
+pub use place::{NoPlace, SecretTo};
+
+pub use secret_file::SecretFile;
+
+pub use rotate::RotateSecret;
+
+pub use ensure::Ensure;
