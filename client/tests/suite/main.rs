@@ -1,0 +1,4 @@
+//! The client against servers: raw ones, and the stand-in for Ptolemy.
+
+mod hostile;
+mod raw_server;
