@@ -19,8 +19,8 @@ use serde_json::Value;
 
 pub(crate) use reply::Reply;
 
+use crate::call::{Call, CallEnd};
 use crate::call_fault::CallFault;
-use crate::log::{Call, CallEnd};
 use crate::role::Role;
 use crate::route::Route;
 use crate::state::State;

@@ -31,7 +31,7 @@ use crate::shape::Shape;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl Builder {

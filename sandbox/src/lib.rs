@@ -27,19 +27,35 @@ mod clock;
 
 mod log;
 
+mod call;
+
+mod webhook_state;
+
 mod record;
 
 mod route;
 
 mod call_fault;
 
+mod delivery_fault;
+
 mod state;
 
-mod plan;
+mod call_plan;
+
+mod delivery_plan;
 
 mod api;
 
 mod connection;
+
+mod envelope;
+
+mod signature;
+
+mod steps;
+
+mod sender;
 
 mod courier;
 
@@ -51,13 +67,27 @@ mod registration;
 
 mod sandbox;
 
+mod register;
+
+mod emit;
+
 mod builder;
+
+mod every_shape;
 
 pub use builder::Builder;
 
-pub use log::{Call, CallEnd, Log, LoggedAttempt, LoggedDelivery, Outcome, Status, WebhookState};
+pub use call::{Call, CallEnd};
 
-pub use plan::NextCalls;
+pub use every_shape::every_shape;
+
+pub use log::{Log, LoggedAttempt, LoggedDelivery, Outcome, Status};
+
+pub use webhook_state::WebhookState;
+
+pub use call_plan::NextCalls;
+
+pub use delivery_plan::Deliveries;
 
 pub use registration::Registration;
 

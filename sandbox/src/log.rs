@@ -1,4 +1,4 @@
-//! What happened, for tests to read: deliveries with their attempts, and calls of the API.
+//! The delivery log, for tests to read.
 
 use std::fmt;
 use std::time::Duration;
@@ -198,103 +198,5 @@ impl fmt::Display for Log {
             writeln!(f)?;
         }
         Ok(())
-    }
-}
-
-/// How a call of the API ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CallEnd {
-    /// With an answer of this status.
-    Answered(u16),
-    /// Without an answer: the connection was left open.
-    Hung,
-    /// Without an answer: the connection was reset.
-    Reset,
-}
-
-/// One call of the API, with a token of the sandbox.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) end: CallEnd,
-    pub(crate) applied: bool,
-}
-
-impl Call {
-    /// Returns the method, such as `POST`.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// Returns the path relative to the workspace, such as `/webhooks`, without the query.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Returns how the call ended.
-    #[must_use]
-    pub fn end(&self) -> CallEnd {
-        self.end
-    }
-
-    /// Returns the status of the answer, if there was one.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self.end {
-            CallEnd::Answered(status) => Some(status),
-            CallEnd::Hung | CallEnd::Reset => None,
-        }
-    }
-
-    /// Whether the call was carried out, whatever was answered.
-    #[must_use]
-    pub fn is_applied(&self) -> bool {
-        self.applied
-    }
-}
-
-/// A webhook as it stands in the sandbox.
-#[derive(Clone, Debug)]
-pub struct WebhookState {
-    pub(crate) id: String,
-    pub(crate) url: String,
-    pub(crate) label: Option<String>,
-    pub(crate) active: bool,
-    pub(crate) subscriptions: Vec<String>,
-}
-
-impl WebhookState {
-    /// Returns the id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Returns the URL to which deliveries are sent.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Returns the label.
-    #[must_use]
-    pub fn label(&self) -> Option<&str> {
-        self.label.as_deref()
-    }
-
-    /// Whether deliveries are sent.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
-        self.active
-    }
-
-    /// Returns the event types to which the webhook is subscribed; `*` is every type.
-    #[must_use]
-    pub fn subscriptions(&self) -> &[String] {
-        &self.subscriptions
     }
 }

@@ -41,9 +41,4 @@ impl Random {
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.0.f64() < probability
     }
-
-    /// Returns a number below `end`, which must not be 0.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0.usize(..end)
-    }
 }

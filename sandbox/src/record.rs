@@ -46,7 +46,7 @@ pub(crate) struct Subscription {
 pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) event_type: String,
-    pub(crate) created_at: OffsetDateTime,
+    pub(crate) created_at: String,
     pub(crate) shown: Value,
 }
 
@@ -61,5 +61,7 @@ pub(crate) struct Delivery {
     /// The last attempts; `made` counts all of them.
     pub(crate) attempts: VecDeque<LoggedAttempt>,
     pub(crate) made: u32,
+    /// The scheduled attempts that failed, redeliveries and copies left out.
+    pub(crate) tried: u32,
     pub(crate) next_at: Option<OffsetDateTime>,
 }

@@ -6,22 +6,17 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request, Uri};
-use http_body_util::{BodyExt as _, Full};
-use serde_json::{Value, json};
-
 use crate::api;
-use crate::connection;
+use crate::call::Call;
+use crate::call_plan::NextCalls;
+use crate::delivery_fault::{Order, When};
+use crate::delivery_plan::Deliveries;
 use crate::engine::Engine;
-use crate::log::{Call, WebhookState};
-use crate::plan::NextCalls;
-use crate::registration::Registration;
 use crate::role::Role;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::state::{Shared, State};
+use crate::webhook_state::WebhookState;
 
 /// A local stand-in for Ptolemy, on its own port of 127.0.0.1, with one workspace.
 ///
@@ -34,9 +29,9 @@ pub struct Sandbox {
     pub(crate) engine: Engine,
     seed: u64,
     shapes: Vec<Shape>,
-    url: String,
-    workspace: String,
-    token: String,
+    pub(crate) url: String,
+    pub(crate) workspace: String,
+    pub(crate) token: String,
 }
 
 impl Sandbox {
@@ -105,23 +100,38 @@ impl Sandbox {
         &self.shapes
     }
 
-    /// Registers a receiver for all event types, through the API: `POST /webhooks`, then
-    /// `PUT /webhooks/{id}/subscriptions` with `["*"]`.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a call fails, for example because a fault is planned for it or the URL is invalid.
-    #[expect(clippy::panic, reason = "documented, for tests")]
-    pub async fn register(&self, receiver_url: impl AsRef<str>) -> Registration {
-        let body = json!({ "url": receiver_url.as_ref(), "active": true });
-        let created = self.call(Method::POST, "/webhooks", &body).await;
-        let text = |name: &str| created.get(name)?.as_str().map(str::to_owned);
-        let (Some(id), Some(secret)) = (text("id"), text("secret")) else {
-            panic!("the webhook was created, and the answer lacks its id or secret");
-        };
-        let path = format!("/webhooks/{id}/subscriptions");
-        self.call(Method::PUT, &path, &json!(["*"])).await;
-        Registration { id, secret }
+    /// Plans a fault for the next delivery.
+    pub fn next_delivery(&self) -> Deliveries<'_> {
+        self.next_deliveries(1)
+    }
+
+    /// Plans a fault for the next `deliveries` deliveries.
+    pub fn next_deliveries(&self, deliveries: usize) -> Deliveries<'_> {
+        Deliveries::new(&self.shared, When::Next(deliveries))
+    }
+
+    /// Plans a fault that any delivery can have, with this probability between 0 and 1. Planned
+    /// faults come first.
+    pub fn every_delivery(&self, probability: f64) -> Deliveries<'_> {
+        Deliveries::new(&self.shared, When::Chance(probability))
+    }
+
+    /// Keeps back the next `deliveries` new deliveries, and sends them in reverse order, one after
+    /// another, when the last one of them was emitted, or at the next [`settle`](Self::settle) or
+    /// [`advance`](Self::advance).
+    pub fn reorder_deliveries(&self, deliveries: usize) {
+        let mut state = self.shared.lock();
+        state
+            .delivery_faults
+            .plan_group(Order::Reversed, deliveries);
+    }
+
+    /// Keeps back the next `deliveries` new deliveries, and sends them at the same time when the
+    /// last one of them was emitted, or at the next [`settle`](Self::settle) or
+    /// [`advance`](Self::advance). At most 64 connections are open at once.
+    pub fn burst_deliveries(&self, deliveries: usize) {
+        let mut state = self.shared.lock();
+        state.delivery_faults.plan_group(Order::AtOnce, deliveries);
     }
 
     /// Plans a fault for the next call of the API.
@@ -185,54 +195,6 @@ impl Sandbox {
     pub fn expire_cursors(&self) {
         self.shared.lock().cursors.expire();
     }
-
-    /// Makes a call of the sandbox's own, and returns the JSON of its answer.
-    #[expect(clippy::panic, reason = "the caller documents it")]
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
-        let what = format!("{method} {path}");
-        let url = format!("{}/workspaces/{}{path}", self.url, self.workspace);
-        let request = Request::builder()
-            .method(method)
-            .uri(url)
-            .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.to_string())));
-        let answer = match request {
-            Ok(request) => self.engine.run(exchange(request)).await,
-            Err(error) => Err(error.to_string()),
-        };
-        match answer {
-            Ok((status @ 200..=299, body)) => {
-                let _ = status;
-                serde_json::from_slice(&body).unwrap_or_default()
-            }
-            Ok((status, body)) => panic!("{what}: {status} {}", String::from_utf8_lossy(&body)),
-            Err(error) => panic!("{what}: {error}"),
-        }
-    }
-}
-
-/// Sends one request to the API and reads the whole answer.
-async fn exchange(mut request: Request<Full<Bytes>>) -> Result<(u16, Bytes), String> {
-    let url = request.uri().clone();
-    if let Some(host) = url.authority() {
-        let host = host.as_str().parse().map_err(|_| "host".to_owned())?;
-        request.headers_mut().insert(http::header::HOST, host);
-    }
-    *request.uri_mut() = Uri::builder()
-        .path_and_query(url.path())
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut sender = connection::connect(&url)
-        .await
-        .map_err(|error| error.to_string())?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await;
-    Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
 }
 
 impl fmt::Debug for Sandbox {

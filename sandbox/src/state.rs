@@ -1,11 +1,16 @@
 //! The state of a sandbox, behind one lock.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, watch};
+
+use crate::call::Call;
 use crate::call_fault::CallFaults;
 use crate::clock::Clock;
-use crate::log::Call;
+use crate::delivery_fault::DeliveryFaults;
+use crate::log::Status;
 use crate::random::Random;
 use crate::record::{Delivery, Event, Webhook};
 use crate::role::Role;
@@ -27,6 +32,11 @@ pub(crate) struct State {
     pub(crate) deliveries: VecDeque<Delivery>,
     pub(crate) cursors: Cursors,
     pub(crate) call_faults: CallFaults,
+    pub(crate) delivery_faults: DeliveryFaults,
+    /// Copies of deliveries that are due later.
+    pub(crate) copies: Vec<(OffsetDateTime, String)>,
+    /// All attempts since the start.
+    pub(crate) attempts: usize,
     pub(crate) calls: VecDeque<Call>,
     pub(crate) strangers: usize,
     /// Ids of the deliveries that a call asked to send again.
@@ -53,6 +63,9 @@ impl State {
             deliveries: VecDeque::new(),
             cursors: Cursors::default(),
             call_faults: CallFaults::default(),
+            delivery_faults: DeliveryFaults::default(),
+            copies: Vec::new(),
+            attempts: 0,
             calls: VecDeque::new(),
             strangers: 0,
             redeliveries: Vec::new(),
@@ -65,6 +78,33 @@ impl State {
 
     pub(crate) fn webhook_mut(&mut self, id: &str) -> Option<&mut Webhook> {
         self.webhooks.iter_mut().find(|webhook| webhook.id == id)
+    }
+
+    /// Keeps an event, and drops the oldest one if there are too many.
+    pub(crate) fn keep_event(&mut self, event: Event) {
+        self.events.push_back(event);
+        while self.events.len() > self.settings.keep {
+            self.events.pop_front();
+        }
+    }
+
+    /// Keeps a delivery, and drops the oldest one that is not pending if there are too many.
+    pub(crate) fn keep_delivery(&mut self, delivery: Delivery) {
+        self.deliveries.push_back(delivery);
+        while self.deliveries.len() > self.settings.keep {
+            let mut deliveries = self.deliveries.iter();
+            match deliveries.position(|delivery| delivery.status != Status::Pending) {
+                Some(place) => self.deliveries.remove(place),
+                None => return,
+            };
+        }
+    }
+
+    /// Returns where a delivery is, looking at the latest ones first.
+    pub(crate) fn place_of(&self, delivery_id: &str) -> Option<usize> {
+        self.deliveries
+            .iter()
+            .rposition(|delivery| delivery.id == delivery_id)
     }
 
     /// Keeps a call, and drops the oldest one if there are too many.
@@ -114,17 +154,53 @@ impl Cursors {
     }
 }
 
-/// The state and its lock. The lock is never kept across an `await`.
-pub(crate) struct Shared(Mutex<State>);
+/// How many attempts are made at the same time.
+const CONNECTIONS: usize = 64;
+
+/// The state and its lock, and what tasks wait for. The lock is never kept across an `await`.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Whose turn it is to move the clock.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    pub(crate) connections: Semaphore,
+    /// How many runs of attempts are under way.
+    runs: watch::Sender<usize>,
+}
 
 impl Shared {
     pub(crate) fn new(state: State) -> Self {
-        Self(Mutex::new(state))
+        Self {
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::new(()),
+            connections: Semaphore::new(CONNECTIONS),
+            runs: watch::Sender::new(0),
+        }
     }
 
     /// Locks the state. A panic elsewhere does not make it unusable: every change is complete when
     /// the lock is released.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that attempts are under way until the guard is dropped.
+    pub(crate) fn under_way(self: &Arc<Self>) -> UnderWay {
+        self.runs.send_modify(|runs| *runs += 1);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Waits until no attempt is under way.
+    pub(crate) async fn idle(&self) {
+        // Fails only without a sender, which is `self`.
+        let _ = self.runs.subscribe().wait_for(|runs| *runs == 0).await;
+    }
+}
+
+/// Attempts are under way.
+pub(crate) struct UnderWay(Arc<Shared>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.runs.send_modify(|runs| *runs -= 1);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn event(settings: &Settings, event: &Event) -> Item {
         fields: json!({
             "id": event.id,
             "event_type": event.event_type,
-            "created_at": clock::to_text(event.created_at),
+            "created_at": event.created_at,
         }),
         shown: with_extras(settings, event.shown.clone()),
     }

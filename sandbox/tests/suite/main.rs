@@ -3,3 +3,7 @@
 mod api;
 mod call_faults;
 mod client;
+mod deliveries;
+mod delivery_faults;
+mod receiver;
+mod shapes;

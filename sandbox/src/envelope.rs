@@ -1,0 +1,159 @@
+//! The JSON of an event, in the assumed shape or in another one.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use ptolemy_webhooks::samples::Sample;
+use serde_json::{Map, Value, json};
+
+use crate::settings::Settings;
+use crate::shape::Shape;
+
+/// The shapes that change the body of an event.
+const OF_EVENTS: [Shape; 7] = [
+    Shape::TypeName,
+    Shape::OccurredAtName,
+    Shape::PayloadName,
+    Shape::ResourceName,
+    Shape::BareResource,
+    Shape::Numbers,
+    Shape::ExtraFields,
+];
+
+/// An event, as it is delivered and as the API shows it.
+pub(crate) struct Envelope {
+    pub(crate) id: Option<String>,
+    pub(crate) event_type: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) body: Bytes,
+    pub(crate) shown: Value,
+}
+
+impl Envelope {
+    /// Takes a sample, in the shapes that are on.
+    pub(crate) fn of_sample(sample: &Sample, settings: &Settings) -> Self {
+        let plain = Self::of_json(sample.to_json().into());
+        if !OF_EVENTS.iter().any(|shape| settings.has(*shape)) {
+            return plain;
+        }
+        let mut shown = plain.shown;
+        if let Some(map) = shown.as_object_mut() {
+            reshape(map, settings);
+        }
+        let data = ["data", "payload", "resource"]
+            .iter()
+            .find_map(|name| shown.get(name));
+        let sent = match data {
+            Some(data) if settings.has(Shape::BareResource) => data,
+            _ => &shown,
+        };
+        let mut text = String::new();
+        write(sent, settings.has(Shape::Numbers), &mut text);
+        Self {
+            body: text.into(),
+            shown,
+            ..plain
+        }
+    }
+
+    /// Takes a body as it is. Names are tried in the order of the contract.
+    pub(crate) fn of_json(body: Bytes) -> Self {
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = |names: [&str; 2]| {
+            let mut texts = names.iter().filter_map(|name| value.get(name)?.as_str());
+            texts.find(|text| !text.is_empty()).map(str::to_owned)
+        };
+        Self {
+            id: text(["id", "id"]),
+            event_type: text(["event_type", "type"]).unwrap_or_default(),
+            created_at: text(["created_at", "occurred_at"]),
+            body,
+            shown: value,
+        }
+    }
+}
+
+fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
+    if settings.has(Shape::ExtraFields) {
+        if let Some(Value::Object(data)) = map.get_mut("data") {
+            data.insert(
+                "sandbox_note".to_owned(),
+                json!("a field that nobody knows"),
+            );
+            data.insert("sandbox_list".to_owned(), json!([1, null, { "a": [] }]));
+        }
+        map.insert("sandbox_revision".to_owned(), json!(3));
+    }
+    let names = [
+        (Shape::TypeName, "event_type", "type"),
+        (Shape::OccurredAtName, "created_at", "occurred_at"),
+        (Shape::PayloadName, "data", "payload"),
+        // With both shapes on, the first one has taken the data.
+        (Shape::ResourceName, "data", "resource"),
+    ];
+    for (shape, old, new) in names {
+        if settings.has(shape)
+            && let Some(value) = map.remove(old)
+        {
+            map.insert(new.to_owned(), value);
+        }
+    }
+}
+
+/// Returns the body of a redelivery, in the shapes that are on. A body that is not a JSON object
+/// stays as it is.
+pub(crate) fn again(body: &Bytes, settings: &Settings, new_id: String) -> Bytes {
+    let reserialised = settings.has(Shape::ReserialisedRedelivery);
+    let new = settings.has(Shape::NewIdOnRedelivery);
+    if !reserialised && !new {
+        return body.clone();
+    }
+    let Ok(Value::Object(mut map)) = serde_json::from_slice(body) else {
+        return body.clone();
+    };
+    if new && map.contains_key("id") {
+        map.insert("id".to_owned(), new_id.into());
+    }
+    let value = Value::Object(map);
+    if reserialised {
+        // Pretty, so that it differs even from a body whose keys are sorted.
+        return format!("{value:#}").into();
+    }
+    value.to_string().into()
+}
+
+/// Writes JSON; if `numbers`, text that is a number as a number, digit for digit.
+fn write(value: &Value, numbers: bool, out: &mut String) {
+    match value {
+        Value::String(text) if numbers && is_number(text) => out.push_str(text),
+        Value::Object(map) => {
+            out.push('{');
+            for (place, (name, value)) in map.iter().enumerate() {
+                let comma = if place == 0 { "" } else { "," };
+                let _ = write!(out, "{comma}{}:", Value::from(&**name));
+                write(value, numbers, out);
+            }
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('[');
+            for (place, value) in list.iter().enumerate() {
+                if place > 0 {
+                    out.push(',');
+                }
+                write(value, numbers, out);
+            }
+            out.push(']');
+        }
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+}
+
+/// Whether a text is a number as JSON writes it.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && serde_json::from_str::<&serde_json::value::RawValue>(text)
+            .is_ok_and(|raw| raw.get() == text)
+}

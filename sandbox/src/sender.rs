@@ -1,0 +1,90 @@
+//! One attempt: sign, POST, wait for the answer.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::{Request, Uri};
+use ptolemy_webhooks::SIGNATURE_HEADER;
+
+use crate::connection;
+use crate::delivery_fault::DeliveryFault;
+use crate::log::Outcome;
+use crate::signature::Signing;
+use crate::steps::Steps;
+
+/// Everything that one attempt needs.
+#[derive(Clone)]
+pub(crate) struct Parcel {
+    pub(crate) url: String,
+    pub(crate) body: Bytes,
+    pub(crate) signing: Signing,
+    pub(crate) fault: Option<DeliveryFault>,
+    pub(crate) timeout: Duration,
+}
+
+/// Makes one attempt. Redirects are not followed.
+pub(crate) async fn send(parcel: Parcel) -> Outcome {
+    match tokio::time::timeout(parcel.timeout, exchange(parcel)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::TimedOut,
+    }
+}
+
+async fn exchange(parcel: Parcel) -> Outcome {
+    let lost = parcel.fault == Some(DeliveryFault::LoseAnswer);
+    let Ok(url) = parcel.url.parse::<Uri>() else {
+        return Outcome::NotConnected;
+    };
+    let Ok(mut connection) = connection::connect(&url).await else {
+        return Outcome::NotConnected;
+    };
+    let Some(request) = request(&url, parcel) else {
+        return Outcome::NotConnected;
+    };
+    match connection.send_request(request).await {
+        Ok(response) if lost => Outcome::AnswerLost(response.status().as_u16()),
+        Ok(response) => Outcome::Answered(response.status().as_u16()),
+        Err(_) => Outcome::BrokenOff,
+    }
+}
+
+fn request(url: &Uri, parcel: Parcel) -> Option<Request<Steps>> {
+    let mut body = parcel.body;
+    if let Some(DeliveryFault::LargeBody(bytes)) = parcel.fault {
+        body = padded(&body, bytes);
+    }
+    let signatures = parcel.signing.headers(&body);
+    if parcel.fault == Some(DeliveryFault::Tampered) {
+        body = tampered(&body);
+    }
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::post(path)
+        .header(HOST, url.authority()?.as_str())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(
+            USER_AGENT,
+            concat!("ptolemy-webhooks-sandbox/", env!("CARGO_PKG_VERSION")),
+        );
+    for signature in signatures {
+        request = request.header(SIGNATURE_HEADER, signature);
+    }
+    request.body(Steps::new(body, parcel.fault)).ok()
+}
+
+/// Appends spaces, which JSON allows, until the body has `bytes` bytes.
+fn padded(body: &[u8], bytes: usize) -> Bytes {
+    let mut padded = BytesMut::from(body);
+    padded.resize(bytes.max(body.len()), b' ');
+    padded.freeze()
+}
+
+/// Changes one byte in the middle.
+fn tampered(body: &[u8]) -> Bytes {
+    let mut changed = BytesMut::from(body);
+    match changed.get_mut(body.len() / 2) {
+        Some(byte) => *byte ^= 1,
+        None => changed.extend_from_slice(b" "),
+    }
+    changed.freeze()
+}

@@ -1,0 +1,428 @@
+//! Deliveries without faults: who gets them, when they are repeated, and what the log says.
+
+use std::time::{Duration, Instant};
+
+use ptolemy_webhooks::samples;
+use ptolemy_webhooks_sandbox::{Outcome, Retries, Sandbox, Status};
+use serde_json::{Value, json};
+
+use crate::client::{call, create};
+use crate::receiver::{raw_receiver, receiver};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn an_event_is_delivered_once() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    let id = sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.settle().await;
+    assert_eq!((log.attempts(), receiver.seen.handled()), (1, 1));
+    let delivery = &log.deliveries()[0];
+    assert_eq!(delivery.status(), Status::Succeeded);
+    assert_eq!(delivery.event_type(), "instrument.created");
+    assert_eq!(delivery.event_id(), id);
+    assert_eq!(delivery.webhook_id(), receiver.registration.id());
+    assert_eq!(delivery.attempts()[0].outcome(), Outcome::Answered(204));
+    assert_eq!(delivery.attempts()[0].fault(), None);
+    let expected = samples::instrument_created().with_id(id).to_json();
+    assert_eq!(*receiver.seen.bodies.lock().unwrap(), [expected]);
+}
+
+#[tokio::test]
+async fn each_emitted_sample_is_an_event_unless_its_id_is_set() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    for _ in 0..2 {
+        sandbox.emit(samples::instrument_created()).await;
+        sandbox
+            .emit(samples::instrument_created().with_id("evt_1"))
+            .await;
+    }
+    assert_eq!(sandbox.settle().await.attempts(), 4);
+    assert_eq!(receiver.seen.handled(), 3);
+}
+
+#[tokio::test]
+async fn emitted_json_arrives_byte_for_byte() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    let bodies = ["{ \"type\" : \"a.b\", \"id\": \"x\" }", "not json", ""];
+    for body in bodies {
+        sandbox.emit_json(body).await;
+    }
+    let log = sandbox.settle().await;
+    assert_eq!(*receiver.seen.bodies.lock().unwrap(), bodies);
+    assert_eq!(log.deliveries()[0].event_type(), "a.b");
+    assert_eq!(log.deliveries()[0].event_id(), "x");
+    assert_eq!(log.deliveries()[1].event_type(), "");
+}
+
+#[tokio::test]
+async fn only_active_and_subscribed_webhooks_get_a_delivery() {
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver(OK).await;
+    let (id, _) = create(&sandbox, &url).await;
+    let webhook = format!("/webhooks/{id}");
+    let subscriptions = format!("{webhook}/subscriptions");
+    let emitted = async || {
+        sandbox.emit(samples::market_created()).await;
+        sandbox.settle().await;
+        requests.lock().unwrap().len()
+    };
+    assert_eq!(emitted().await, 0, "a new webhook has no subscriptions");
+    call(&sandbox, "PUT", &subscriptions, r#"["instrument.created"]"#).await;
+    assert_eq!(emitted().await, 0);
+    call(&sandbox, "PUT", &subscriptions, r#"["market.created"]"#).await;
+    assert_eq!(emitted().await, 1);
+    call(&sandbox, "PATCH", &webhook, r#"{"active":false}"#).await;
+    assert_eq!(emitted().await, 1);
+    call(&sandbox, "PATCH", &webhook, r#"{"active":true}"#).await;
+    call(&sandbox, "PUT", &subscriptions, r#"["*"]"#).await;
+    assert_eq!(emitted().await, 2);
+    call(&sandbox, "DELETE", &webhook, "").await;
+    assert_eq!(emitted().await, 2);
+}
+
+#[tokio::test]
+async fn a_delivery_is_a_post_of_json_with_one_signature() {
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver(OK).await;
+    sandbox.register(&url).await;
+    sandbox.emit_json("{}").await;
+    let request = String::from_utf8(requests.lock().unwrap()[0].clone()).unwrap();
+    let head = request.to_ascii_lowercase();
+    assert!(
+        request.starts_with("POST /hook?x=1 HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        head.contains("\r\ncontent-type: application/json\r\n"),
+        "{request}"
+    );
+    assert!(head.contains("\r\ncontent-length: 2\r\n"), "{request}");
+    assert_eq!(
+        head.matches("ptolemy-signature: t=").count(),
+        1,
+        "{request}"
+    );
+    assert!(request.ends_with("\r\n\r\n{}"), "{request}");
+}
+
+#[tokio::test]
+async fn failures_are_retried_on_the_virtual_clock_as_the_setting_says() {
+    let retries = Retries::new()
+        .attempts(4)
+        .first(Duration::from_secs(60))
+        .factor(3);
+    let sandbox = Sandbox::builder().retries(retries).start().await.unwrap();
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(3);
+    let begun = sandbox.now();
+    sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.settle().await;
+    let attempts = log.deliveries()[0].attempts();
+    let at: Vec<i64> = attempts
+        .iter()
+        .map(|attempt| (attempt.at() - begun).whole_seconds())
+        .collect();
+    assert_eq!(at, [0, 60, 240, 780]);
+    let status: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt.response_status().unwrap())
+        .collect();
+    assert_eq!(status, [500, 500, 500, 204]);
+    assert_eq!(receiver.seen.handled(), 1);
+}
+
+#[tokio::test]
+async fn settle_ends_although_a_receiver_always_fails() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(usize::MAX);
+    sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.settle().await;
+    assert_eq!(log.attempts(), 6);
+    assert_eq!(log.deliveries()[0].status(), Status::Failed);
+}
+
+#[tokio::test]
+async fn advance_makes_the_attempts_on_the_way_and_no_others() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(2);
+    let begun = sandbox.now();
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.advance(Duration::from_secs(59)).await;
+    assert_eq!(sandbox.log().attempts(), 1);
+    assert_eq!(sandbox.log().deliveries()[0].status(), Status::Pending);
+    sandbox.advance(Duration::from_secs(1)).await;
+    assert_eq!(sandbox.log().attempts(), 2);
+    sandbox.advance(Duration::from_secs(240)).await;
+    assert_eq!(sandbox.log().attempts(), 3);
+    assert_eq!((sandbox.now() - begun).whole_seconds(), 300);
+    assert_eq!(receiver.seen.handled(), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let sandbox = Sandbox::start().await;
+    let target = receiver(&sandbox).await;
+    let (url, requests) =
+        raw_receiver("HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n")
+            .await;
+    sandbox.register(&url).await;
+    sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.settle().await;
+    assert_eq!(requests.lock().unwrap().len(), 6);
+    assert!(
+        requests
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|request| request.starts_with(b"POST /hook"))
+    );
+    assert_eq!(
+        log.deliveries()[1].attempts()[0].outcome(),
+        Outcome::Answered(307)
+    );
+    assert_eq!(target.seen.accepted(), 1);
+}
+
+#[tokio::test]
+async fn no_answer_within_the_limit_is_a_failure() {
+    let sandbox = Sandbox::builder()
+        .attempt_timeout(Duration::from_millis(50))
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    sandbox
+        .register(format!("http://{}/", listener.local_addr().unwrap()))
+        .await;
+    let begun = Instant::now();
+    sandbox.emit(samples::instrument_created()).await;
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(
+        sandbox.log().deliveries()[0].attempts()[0].outcome(),
+        Outcome::TimedOut
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_cannot_be_reached_is_a_failure() {
+    let sandbox = Sandbox::builder()
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    let closed = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    sandbox.register(format!("http://{closed}/")).await;
+    // There is no TLS, so nothing is sent to a host that a test names.
+    sandbox.register("https://your-app.example.com/").await;
+    let (garbage, _) = raw_receiver("garbage\r\n\r\n").await;
+    sandbox.register(&garbage).await;
+    sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.log();
+    let outcomes: Vec<_> = log
+        .deliveries()
+        .iter()
+        .map(|delivery| delivery.attempts()[0].outcome())
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::NotConnected,
+            Outcome::NotConnected,
+            Outcome::BrokenOff
+        ]
+    );
+}
+
+#[tokio::test]
+async fn failed_deliveries_are_listed_and_sent_again() {
+    let sandbox = Sandbox::builder()
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(2);
+    for _ in 0..3 {
+        sandbox.emit(samples::instrument_created()).await;
+        sandbox.advance(Duration::from_secs(1)).await;
+    }
+    let filter = json!({
+        "filter": { "and": [
+            { "field": "webhook_id", "op": "eq", "value": receiver.registration.id() },
+            { "field": "status", "op": "eq", "value": "failed" },
+        ] },
+        "sort": [{ "field": "delivered_at", "direction": "desc" }],
+    })
+    .to_string();
+    let failed = call(&sandbox, "POST", "/webhook-deliveries/filter", &filter)
+        .await
+        .json();
+    let failed = failed["data"].as_array().unwrap();
+    assert_eq!(failed.len(), 2);
+    assert!(failed[0]["delivered_at"].as_str() > failed[1]["delivered_at"].as_str());
+    assert_eq!(failed[0]["response_status"], 500);
+    assert_eq!(failed[0]["attempt"], 1);
+    assert_eq!(failed[0]["next_attempt_at"], Value::Null);
+    for delivery in failed {
+        let path = format!(
+            "/webhook-deliveries/{}/redeliver",
+            delivery["id"].as_str().unwrap()
+        );
+        assert_eq!(call(&sandbox, "POST", &path, "").await.status, 202);
+    }
+    let log = sandbox.settle().await;
+    assert_eq!(log.attempts(), 5);
+    assert!(
+        log.deliveries()
+            .iter()
+            .all(|delivery| delivery.status() == Status::Succeeded)
+    );
+    assert_eq!(
+        log.deliveries().len(),
+        3,
+        "a redelivery is an attempt of the same delivery"
+    );
+    assert_eq!(receiver.seen.handled(), 3);
+    let missing = call(&sandbox, "POST", "/webhook-deliveries/x/redeliver", "").await;
+    assert_eq!(missing.status, 404);
+}
+
+#[tokio::test]
+async fn a_failed_redelivery_is_not_retried() {
+    let sandbox = Sandbox::builder()
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(usize::MAX);
+    sandbox.emit(samples::instrument_created()).await;
+    let path = format!(
+        "/webhook-deliveries/{}/redeliver",
+        sandbox.log().deliveries()[0].id()
+    );
+    call(&sandbox, "POST", &path, "").await;
+    let log = sandbox.settle().await;
+    assert_eq!(
+        (log.attempts(), log.deliveries()[0].status()),
+        (2, Status::Failed)
+    );
+}
+
+#[tokio::test]
+async fn events_are_listed_shown_filtered_and_counted() {
+    let sandbox = Sandbox::start().await;
+    let id = sandbox.emit(samples::instrument_created()).await;
+    sandbox.emit(samples::market_created()).await;
+    let list = call(&sandbox, "GET", "/events", "").await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    let shown = call(&sandbox, "GET", &format!("/events/{id}"), "")
+        .await
+        .json();
+    let expected: Value =
+        serde_json::from_str(&samples::instrument_created().with_id(id).to_json()).unwrap();
+    assert_eq!(shown, expected);
+    assert_eq!(call(&sandbox, "GET", "/events/x", "").await.status, 404);
+    let filter =
+        r#"{"filter":{"and":[{"field":"event_type","op":"eq","value":"market.created"}]}}"#;
+    let found = call(&sandbox, "POST", "/events/filter", filter)
+        .await
+        .json();
+    assert_eq!(found["data"][0]["event_type"], "market.created");
+    let count = call(&sandbox, "POST", "/events/count", filter).await.json();
+    assert_eq!(count, json!({ "count": 1 }));
+}
+
+#[tokio::test]
+async fn the_log_prints_as_a_table() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.fail_next(1);
+    sandbox.next_delivery().duplicate();
+    sandbox.emit(samples::instrument_created()).await;
+    let log = sandbox.settle().await.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines[0], "event type          status     attempts");
+    assert!(
+        lines[1].starts_with("instrument.created  succeeded  20"),
+        "{log}"
+    );
+    assert!(log.contains("Z answered 500"), "{log}");
+    assert!(log.contains("Z answered 204"), "{log}");
+    assert!(log.contains("(duplicate)"), "{log}");
+}
+
+#[tokio::test]
+async fn two_sandboxes_do_not_meet() {
+    let one = Sandbox::start().await;
+    let other = Sandbox::start().await;
+    let receiver = receiver(&one).await;
+    other.emit(samples::instrument_created()).await;
+    other.settle().await;
+    assert_eq!(receiver.seen.accepted(), 0);
+    assert_eq!((one.strangers(), other.strangers()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_thousand_deliveries_settle_in_seconds() {
+    let sandbox = Sandbox::builder()
+        .retries(Retries::new().attempts(3))
+        .start()
+        .await
+        .unwrap();
+    let (url, requests) = raw_receiver("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
+    sandbox.register(&url).await;
+    let begun = Instant::now();
+    sandbox.burst_deliveries(1_000);
+    for _ in 0..1_000 {
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    let log = sandbox.settle().await;
+    let took = begun.elapsed();
+    assert_eq!(
+        (log.attempts(), requests.lock().unwrap().len()),
+        (3_000, 3_000)
+    );
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    eprintln!("1,000 deliveries, 3,000 attempts: {took:?}");
+}
+
+#[tokio::test]
+async fn only_the_last_records_are_kept() {
+    let sandbox = Sandbox::builder().keep(3).start().await.unwrap();
+    receiver(&sandbox).await;
+    for _ in 0..9 {
+        sandbox.emit(samples::instrument_created()).await;
+        call(&sandbox, "GET", "/webhooks", "").await;
+    }
+    let log = sandbox.settle().await;
+    assert_eq!((log.attempts(), log.deliveries().len()), (9, 3));
+    assert_eq!(sandbox.calls().len(), 3);
+    let list = call(&sandbox, "GET", "/events", "").await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_event_type_of_a_receiver_that_emits_does_not_block() {
+    // A handler may emit: the first attempts of one event wait for nothing but themselves.
+    let sandbox = std::sync::Arc::new(Sandbox::start().await);
+    receiver(&sandbox).await;
+    let emits = (0..20).map(|_| {
+        let sandbox = std::sync::Arc::clone(&sandbox);
+        tokio::spawn(async move { sandbox.emit(samples::market_created()).await })
+    });
+    for emit in emits.collect::<Vec<_>>() {
+        emit.await.unwrap();
+    }
+    assert_eq!(sandbox.settle().await.attempts(), 20);
+}

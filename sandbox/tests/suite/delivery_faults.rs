@@ -1,0 +1,306 @@
+//! Every fault of a delivery, by name.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ptolemy_webhooks::samples;
+use ptolemy_webhooks_sandbox::{Log, Outcome, Retries, Sandbox, Status};
+
+use crate::client::call;
+use crate::receiver::{Receiver, raw_receiver, receiver};
+
+/// Emits one event and settles.
+async fn emitted(sandbox: &Sandbox) -> Log {
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.settle().await
+}
+
+fn outcomes(log: &Log) -> Vec<Outcome> {
+    let attempts = log.deliveries()[0].attempts();
+    attempts.iter().map(|attempt| attempt.outcome()).collect()
+}
+
+/// Asserts that the first attempt was rejected with a code, and that the retry was accepted.
+fn assert_rejected_once(log: &Log, receiver: &Receiver, code: &str) {
+    assert_eq!(receiver.seen.rejections(), [code]);
+    assert_eq!(
+        outcomes(log),
+        [Outcome::Answered(401), Outcome::Answered(204)]
+    );
+    assert_eq!((log.attempts(), receiver.seen.handled()), (2, 1));
+}
+
+#[tokio::test]
+async fn lose_answer() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().lose_answer();
+    let log = emitted(&sandbox).await;
+    assert_eq!((log.attempts(), receiver.seen.handled()), (2, 1));
+    assert_eq!(receiver.seen.accepted(), 2);
+    assert_eq!(
+        outcomes(&log),
+        [Outcome::AnswerLost(204), Outcome::Answered(204)]
+    );
+    assert_eq!(
+        log.deliveries()[0].attempts()[0].fault(),
+        Some("lose_answer")
+    );
+}
+
+#[tokio::test]
+async fn slow_and_drip() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    for drip in [false, true] {
+        let time = Duration::from_millis(200);
+        if drip {
+            sandbox.next_delivery().drip(time);
+        } else {
+            sandbox.next_delivery().slow(time);
+        }
+        let begun = Instant::now();
+        emitted(&sandbox).await;
+        assert!(begun.elapsed() >= time, "{:?}", begun.elapsed());
+    }
+    assert_eq!(receiver.seen.handled(), 2);
+    let sandbox = Sandbox::builder()
+        .attempt_timeout(Duration::from_millis(100))
+        .start()
+        .await
+        .unwrap();
+    let receiver = crate::receiver::receiver(&sandbox).await;
+    sandbox.next_delivery().slow(Duration::from_secs(5));
+    let log = emitted(&sandbox).await;
+    assert_eq!(outcomes(&log), [Outcome::TimedOut, Outcome::Answered(204)]);
+    assert_eq!(receiver.seen.handled(), 1);
+}
+
+#[tokio::test]
+async fn break_off() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().break_off();
+    let log = emitted(&sandbox).await;
+    assert_eq!(outcomes(&log), [Outcome::BrokenOff, Outcome::Answered(204)]);
+    assert_eq!((receiver.seen.accepted(), receiver.seen.handled()), (1, 1));
+    let (url, requests) = raw_receiver("").await;
+    sandbox.register(&url).await;
+    sandbox.next_deliveries(2).break_off();
+    sandbox.emit_json("0123456789").await;
+    let request = loop {
+        if let Some(request) = requests.lock().unwrap().first() {
+            break String::from_utf8(request.clone()).unwrap();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(request.ends_with("\r\n\r\n01234"), "{request}");
+}
+
+#[tokio::test]
+async fn duplicate_now() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().duplicate();
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(receiver.seen.most_at_once.load(Ordering::SeqCst), 2);
+    let log = sandbox.settle().await;
+    assert_eq!(
+        (
+            log.attempts(),
+            receiver.seen.accepted(),
+            receiver.seen.handled()
+        ),
+        (2, 2, 1)
+    );
+    assert_eq!(log.deliveries().len(), 1);
+}
+
+#[tokio::test]
+async fn duplicate_later() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox
+        .next_delivery()
+        .duplicate_later(Duration::from_secs(3600));
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(sandbox.log().deliveries()[0].status(), Status::Succeeded);
+    sandbox.advance(Duration::from_secs(3599)).await;
+    assert_eq!(receiver.seen.accepted(), 1);
+    sandbox.advance(Duration::from_secs(1)).await;
+    assert_eq!((receiver.seen.accepted(), receiver.seen.handled()), (2, 1));
+}
+
+#[tokio::test]
+async fn hold() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().hold(Duration::from_secs(3600));
+    sandbox
+        .emit(samples::instrument_created().with_id("first"))
+        .await;
+    sandbox
+        .emit(samples::instrument_updated().with_id("second"))
+        .await;
+    sandbox.settle().await;
+    let bodies = receiver.seen.bodies.lock().unwrap();
+    assert!(
+        bodies[0].contains("second") && bodies[1].contains("first"),
+        "{bodies:?}"
+    );
+}
+
+#[tokio::test]
+async fn reorder() {
+    for complete in [true, false] {
+        let sandbox = Sandbox::start().await;
+        let receiver = receiver(&sandbox).await;
+        sandbox.reorder_deliveries(if complete { 3 } else { 4 });
+        for id in ["1", "2", "3"] {
+            sandbox
+                .emit(samples::instrument_created().with_id(id))
+                .await;
+        }
+        assert_eq!(receiver.seen.accepted(), if complete { 3 } else { 0 });
+        sandbox.settle().await;
+        let bodies = receiver.seen.bodies.lock().unwrap();
+        let ids: String = bodies.iter().map(|body| &body[7..8]).collect();
+        assert_eq!(ids, "321");
+    }
+}
+
+#[tokio::test]
+async fn burst() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.burst_deliveries(20);
+    for _ in 0..20 {
+        assert_eq!(receiver.seen.accepted(), 0);
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    assert_eq!(receiver.seen.handled(), 20);
+    assert!(receiver.seen.most_at_once.load(Ordering::SeqCst) > 1);
+}
+
+#[tokio::test]
+async fn wrong_secret() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().wrong_secret();
+    let log = emitted(&sandbox).await;
+    assert_rejected_once(&log, &receiver, "signature_mismatch");
+}
+
+#[tokio::test]
+async fn previous_secret_and_both_secrets() {
+    let sandbox = Sandbox::builder()
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    let receiver = receiver(&sandbox).await;
+    let path = format!("/webhooks/{}/rotate-secret", receiver.registration.id());
+    call(&sandbox, "POST", &path, "").await;
+    // The receiver knows only the secret from before the rotation.
+    emitted(&sandbox).await;
+    assert_eq!(receiver.seen.rejections(), ["signature_mismatch"]);
+    sandbox.next_delivery().previous_secret();
+    emitted(&sandbox).await;
+    sandbox.next_delivery().both_secrets();
+    emitted(&sandbox).await;
+    assert_eq!(receiver.seen.rejections().len(), 1);
+    assert_eq!(receiver.seen.accepted(), 2);
+    let (url, requests) = raw_receiver("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    sandbox.register(&url).await;
+    sandbox.next_deliveries(2).both_secrets();
+    emitted(&sandbox).await;
+    let request = String::from_utf8(requests.lock().unwrap()[0].clone()).unwrap();
+    assert_eq!(request.matches(",v1=").count(), 2, "{request}");
+    assert_eq!(request.matches("t=").count(), 1, "{request}");
+}
+
+#[tokio::test]
+async fn tampered() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().tampered();
+    let log = emitted(&sandbox).await;
+    assert_rejected_once(&log, &receiver, "signature_mismatch");
+}
+
+#[tokio::test]
+async fn stale_future_and_milliseconds() {
+    for (fault, code) in [
+        ("stale", "timestamp_too_old"),
+        ("future", "timestamp_too_far_ahead"),
+        ("milliseconds", "timestamp_too_far_ahead"),
+    ] {
+        let sandbox = Sandbox::start().await;
+        let receiver = receiver(&sandbox).await;
+        match fault {
+            "stale" => sandbox.next_delivery().stale(),
+            "future" => sandbox.next_delivery().future(),
+            _ => sandbox.next_delivery().milliseconds(),
+        }
+        let log = emitted(&sandbox).await;
+        assert_rejected_once(&log, &receiver, code);
+    }
+}
+
+#[tokio::test]
+async fn no_header_and_header_twice() {
+    for (twice, code) in [(false, "missing_header"), (true, "repeated_header")] {
+        let sandbox = Sandbox::start().await;
+        let receiver = receiver(&sandbox).await;
+        if twice {
+            sandbox.next_delivery().header_twice();
+        } else {
+            sandbox.next_delivery().no_header();
+        }
+        let log = emitted(&sandbox).await;
+        assert_rejected_once(&log, &receiver, code);
+    }
+}
+
+#[tokio::test]
+async fn large_body() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().large_body(1024 * 1024);
+    let log = emitted(&sandbox).await;
+    assert_eq!(outcomes(&log), [Outcome::Answered(204)]);
+    assert_eq!(receiver.seen.bodies.lock().unwrap()[0].len(), 1024 * 1024);
+    sandbox.next_delivery().large_body(1024 * 1024 + 1);
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(receiver.seen.rejections(), ["body_too_large"]);
+}
+
+#[tokio::test]
+async fn planned_faults_are_used_up_in_order() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().no_header();
+    sandbox.next_deliveries(2).tampered();
+    let log = emitted(&sandbox).await;
+    assert_eq!(log.attempts(), 4);
+    let expected = ["missing_header", "signature_mismatch", "signature_mismatch"];
+    assert_eq!(receiver.seen.rejections(), expected);
+}
+
+#[tokio::test]
+async fn a_fault_with_a_probability_repeats_with_the_seed() {
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let sandbox = Sandbox::builder().seed(7).start().await.unwrap();
+        let receiver = receiver(&sandbox).await;
+        sandbox.every_delivery(0.3).lose_answer();
+        for _ in 0..50 {
+            sandbox.emit(samples::instrument_created()).await;
+        }
+        let log = sandbox.settle().await;
+        assert_eq!(receiver.seen.handled(), 50);
+        counts.push(log.attempts());
+    }
+    assert_eq!(counts[0], counts[1]);
+    assert!((55..110).contains(&counts[0]), "{counts:?}");
+}
