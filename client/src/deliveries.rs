@@ -52,6 +52,7 @@ impl Deliveries {
             since: None,
             last: None,
             is_descending: true,
+            has_descended: false,
             ended: false,
         }
     }
@@ -98,6 +99,8 @@ pub struct FailedDeliveries {
     /// The time of the record before, to see whether the server sorts as it was asked to.
     last: Option<OffsetDateTime>,
     is_descending: bool,
+    /// Equal times show no order.
+    has_descended: bool,
     ended: bool,
 }
 
@@ -156,6 +159,7 @@ impl FailedDeliveries {
             match delivery.delivered_at {
                 Some(time) => {
                     self.is_descending &= self.last.is_none_or(|last| time <= last);
+                    self.has_descended |= self.last.is_some_and(|last| time < last);
                     self.last = Some(time);
                     if time < since {
                         continue;
@@ -167,7 +171,7 @@ impl FailedDeliveries {
             is_all_older = false;
             self.ready.push_back(delivery);
         }
-        self.ended = is_all_older && self.is_descending;
+        self.ended = is_all_older && self.is_descending && self.has_descended;
     }
 }
 

@@ -1,4 +1,12 @@
 //! The client against servers: raw ones, and the stand-in for Ptolemy.
 
+mod calls;
+mod ensure;
+mod faults;
+mod front_page;
 mod hostile;
+mod lists;
 mod raw_server;
+mod rotation;
+mod secret_folder;
+mod stand_in;
