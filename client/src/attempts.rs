@@ -13,8 +13,9 @@ use crate::client::Client;
 use crate::error::{ApiError, ApiErrorKind, Outcome, Parts, Stop};
 use crate::exchange::{Exchange, Failure, Request};
 use crate::retry::{Delays, decide};
+use crate::server_text::blank;
 
-/// What is left of a call's attempts and time. One budget may serve several requests, such as a
+/// The attempts and the time that a call has left. One budget may serve several requests, such as a
 /// creation and the list that looks for what it created.
 pub(crate) struct Budget {
     deadline: Instant,
@@ -123,7 +124,8 @@ impl Client {
             .map_err(|error| invalid_argument(call, error.to_string()))?;
         Ok(Request {
             call,
-            path,
+            // A token that was passed as an id by mistake is not shown either.
+            path: blank(&path),
             url,
             body: body.map(|body| Bytes::from(body.to_string())),
         })

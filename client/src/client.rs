@@ -195,11 +195,11 @@ impl Builder {
         }
     }
 
-    /// Sets up HTTP yourself: a CA of your own, a client certificate, a proxy, a user agent.
+    /// Sets up HTTP yourself: a private CA, a client certificate, a proxy, a user agent.
     ///
-    /// reqwest is part of this crate's public API here. [`build`](Self::build) replaces four of its
-    /// settings: redirects and repetitions are off, the time limit of a connection is a third of an
-    /// attempt's, and plain HTTP, which only loopback addresses may use, has no proxy.
+    /// reqwest is part of this crate's public API here. [`build`](Self::build) replaces some of
+    /// its settings: redirects, repetitions and `Referer` are off, the time limit of a connection is a
+    /// third of an attempt's, and plain HTTP, which only loopback hosts may use, has no proxy.
     pub fn http(self, http: reqwest::ClientBuilder) -> Self {
         Self {
             http: Some(http),

@@ -76,8 +76,8 @@ impl Deliveries {
     ///
     /// # Errors
     ///
-    /// Returns an error of the kind [`NotFound`](crate::ApiErrorKind::NotFound) if there is no such
-    /// delivery.
+    /// Returns an error of the kind [`NotFound`](crate::ApiErrorKind::NotFound) if the delivery
+    /// does not exist.
     pub async fn redeliver(&self, id: impl Into<DeliveryId>) -> Result<(), ApiError> {
         let id = id.into();
         self.client

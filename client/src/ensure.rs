@@ -104,7 +104,7 @@ impl Ensure<NoPlace> {
 }
 
 impl<P> Ensure<P> {
-    /// Sets the label, a name for people. It also tells webhooks with the same URL apart.
+    /// Sets the label, a name for people. It also decides between webhooks with the same URL.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.wanted.label = Some(label.into());
         self
@@ -278,7 +278,7 @@ impl Wanted {
     ) -> Result<Webhook, RegistrationError> {
         let mut changes = WebhookChanges::new();
         let present = webhook.label.as_deref().unwrap_or_default();
-        // Without a label of its own, only the nonce is removed.
+        // If no label is wanted, only the nonce is removed.
         let wanted = self.label.as_deref().unwrap_or(split(present).0);
         if present != wanted {
             changes = changes.label(wanted);

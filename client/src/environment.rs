@@ -1,4 +1,4 @@
-//! What the client reads from environment variables.
+//! The environment variables that the client reads.
 
 use std::env;
 use std::fs::File;

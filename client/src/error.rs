@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::server_text::{OneLine, blank};
+use crate::server_text::OneLine;
 
 /// A role in a workspace, as Ptolemy documents them. Each includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,8 +200,8 @@ impl ApiError {
         self.0.status
     }
 
-    /// Returns what the server said, at most 64 KiB: whatever the body of its answer is, with invalid
-    /// UTF-8 replaced and secrets and tokens removed.
+    /// Returns what the server said, at most 64 KiB of any body, with invalid UTF-8 replaced and
+    /// secrets and tokens removed.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
@@ -236,7 +236,7 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = &*self.0;
-        write!(f, "{} {}: ", parts.method, blank(&parts.path))?;
+        write!(f, "{} {}: ", parts.method, parts.path)?;
         if let Some(status) = parts.status {
             write!(f, "status {status}, ")?;
         }

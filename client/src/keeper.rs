@@ -86,7 +86,7 @@ impl<P: Place> Keeper<P> {
     /// Rotates the secret of a webhook and stores the new one.
     ///
     /// That it was begun is noted before the call: from then on the stored secret may be dead, and
-    /// whoever continues has to rotate again. The note is taken back only if no attempt can have been
+    /// the next run has to rotate again. The note is taken back only if no attempt can have been
     /// carried out.
     pub(crate) async fn rotate(
         &mut self,

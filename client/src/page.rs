@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// The longest cursor that is sent back, in bytes.
 const MAX_CURSOR_BYTES: usize = 64 * 1024;
 
-/// The records of one page as JSON, and how the list goes on.
+/// The records of one page as JSON, and the cursor of the next page.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) items: Vec<RawJson>,
@@ -23,8 +23,8 @@ impl Page {
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with a page that is neither, or that says that the list goes on but not
-    /// where.
+    /// Returns what is wrong with a page that is neither, or that announces more pages without a
+    /// cursor.
     pub(crate) fn parse(json: &RawJson) -> Result<Self, PageFault> {
         if let Ok(items) = json.decode::<Vec<&RawValue>>() {
             let items = slices(json, &items)?;

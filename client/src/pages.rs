@@ -68,7 +68,7 @@ impl<T: 'static> Pages<T> {
 
     /// Returns the next record, or `None` after the last one.
     ///
-    /// It can be dropped before it is done: the next call goes on with the same page.
+    /// It can be dropped before it is done: the next call continues with the same page.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::issued_secret::IssuedSecret;
 
 pub(crate) type PlaceError = Box<dyn Error + Send + Sync>;
 
-/// What is noted beside a secret, so that a run that was killed can be continued.
+/// Notes beside a secret, from which the next run continues a run that was killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// The webhook whose secret is in the place.
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// What a place contains when a run begins.
+/// The contents of a place when a run begins.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) state: State,

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
 
 use ptolemy_webhooks::LogText;
 
@@ -84,10 +83,9 @@ impl RegistrationError {
         error
     }
 
-    pub(crate) fn other_webhook(path: &Path, wanted: &WebhookId, owner: &WebhookId) -> Self {
+    pub(crate) fn other_webhook(wanted: &WebhookId, owner: &WebhookId) -> Self {
         let detail = format!(
-            "file {} is for webhook {owner}, not for {wanted}; use one file for each webhook",
-            path.display()
+            "the file has the secret of webhook {owner}, not of {wanted}; use one file for each webhook"
         );
         Self::new(RegistrationErrorKind::OtherWebhook, detail).of(wanted)
     }
@@ -112,7 +110,7 @@ impl RegistrationError {
             })
             .collect();
         let detail = format!(
-            "several webhooks have this URL, and the label does not tell them apart: {}; delete those that are not used",
+            "several webhooks have this URL, and the label does not decide between them: {}; delete those that are not used",
             listed.join(", ")
         );
         Self::new(RegistrationErrorKind::SeveralMatch, detail)

@@ -1,6 +1,6 @@
 //! Which calls are repeated after which faults, and how long the client waits before.
 //!
-//! What a call does decides, not its method: `POST …/filter` is a read.
+//! The effect of a call decides, not its method: `POST …/filter` is a read.
 
 use std::time::Duration;
 

@@ -82,6 +82,11 @@ impl<P> RotateSecret<P> {
         P: Place,
     {
         let mut keeper = Keeper::open(self.client, self.place).await?;
+        if let Some(owner) = &keeper.state().webhook
+            && *owner != self.webhook
+        {
+            return Err(RegistrationError::other_webhook(&self.webhook, owner));
+        }
         let secret = keeper.rotate(&self.webhook).await?;
         if let Some(verifier) = self.verifier {
             match secret.to_secret() {
@@ -127,16 +132,7 @@ impl IntoFuture for RotateSecret<SecretFile> {
     type IntoFuture = Rotating;
 
     fn into_future(self) -> Rotating {
-        Box::pin(async move {
-            let noted = Keeper::open(self.client.clone(), self.place.clone()).await?;
-            match &noted.state().webhook {
-                Some(owner) if *owner != self.webhook => {
-                    let path = self.place.path();
-                    Err(RegistrationError::other_webhook(path, &self.webhook, owner))
-                }
-                _ => self.run().await,
-            }
-        })
+        Box::pin(self.run())
     }
 }
 

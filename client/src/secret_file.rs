@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::issued_secret::IssuedSecret;
 use crate::place::{Contents, Place, PlaceError, State};
 
-/// The longest file that is read, in bytes: what the core reads of a secret.
+/// The longest file that is read, in bytes; the core has the same limit for a secret.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// A file as the place of a secret.
@@ -30,10 +30,6 @@ pub struct SecretFile {
 impl SecretFile {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -87,8 +83,7 @@ impl Place for SecretFile {
             if Secret::from_file(&file.path).is_ok() {
                 return replace(&previous, &read(&file.path)?);
             }
-            // An empty file says that there is no previous secret. A receiver that is given its name
-            // can start with it.
+            // The core reads an empty file as "none", so that a receiver can start with its name.
             match fs::symlink_metadata(&previous) {
                 Ok(_) => Ok(()),
                 Err(_) => replace(&previous, b""),

@@ -13,7 +13,7 @@ const MAX_SHOWN_CHARS: usize = 300;
 const PREFIXES: [&str; 2] = ["whsec_", "ptk_"];
 
 /// Returns at most 64 KiB of what a server sent, as text: invalid UTF-8 is replaced, and everything
-/// that looks like a secret or a token is removed, and so is `token` whatever it looks like.
+/// that looks like a secret or a token is removed, and so is `token` in any form.
 pub(crate) fn keep(bytes: &[u8], token: &str) -> String {
     let kept = bytes.get(..MAX_KEPT_BYTES).unwrap_or(bytes);
     let mut text = String::from_utf8_lossy(kept).into_owned();

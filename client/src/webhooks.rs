@@ -102,7 +102,7 @@ impl Webhooks {
             .client
             .call(&UPDATE_WEBHOOK, &[id.as_str()], Some(&body))
             .await?;
-        // What the answer contains is assumed. It says success, so the changes are made.
+        // The body is assumed. The status says success, so the changes are made.
         match answer.json().map(Webhook::parse) {
             Ok(Ok(webhook)) => Ok(webhook),
             Ok(Err(_)) | Err(_) => self.get(id).await,
@@ -179,7 +179,7 @@ impl NewWebhook {
     }
 }
 
-/// Changes of a webhook. What is not set stays as it is.
+/// Changes of a webhook. Fields that are not set stay as they are.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct WebhookChanges(Map<String, Value>);

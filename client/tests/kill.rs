@@ -38,7 +38,7 @@ const REPAIR: &[(&str, &str)] = &[
 ];
 const ROTATION: &[(&str, &str)] = &[("POST", "/webhooks/{id}/rotate-secret")];
 
-/// What the child process does. It is a test so that the binary can be asked to run it alone.
+/// Runs a task in the child process. It is a test so that the binary can be asked to run it alone.
 #[test]
 fn child() {
     let Ok(task) = env::var(TASK) else { return };

@@ -1,9 +1,10 @@
-//! Registration: what it does, what it leaves alone, and what it survives.
+//! Registration: new endpoints, existing ones, and repair under every fault.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ptolemy_webhooks_client::{
     Client, Ensure, IssuedSecret, NewWebhook, Outcome, RegistrationError, RegistrationErrorKind,
     SecretFile, Subscriptions, Webhook,
@@ -362,34 +363,35 @@ async fn ensure_at_last(client: &Client, folder: &SecretFolder, what: &str) -> u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_every_fault_of_every_call_it_ends_with_one_webhook_and_its_live_secret() {
     for (name, plan) in faults() {
-        for (method, path) in CALLS {
-            for calls in [1, 2, 4] {
-                let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
-                let client = client(&sandbox);
-                plan(sandbox.next_calls(calls).of(method, path));
-                // A second fault, so that the way of repair is walked under faults too.
-                plan(
-                    sandbox
-                        .next_call()
-                        .of("POST", "/webhooks/{id}/rotate-secret"),
-                );
-                let what = format!(
-                    "{calls} x {name} of {method} {path}, seed {}",
-                    sandbox.seed()
-                );
-                ensure_at_last(&client, &folder, &what).await;
-                assert_registered(&sandbox, &folder);
-                // Uses up the faults that are left.
-                for _ in 0..3 {
-                    ensure_at_last(&client, &folder, &what).await;
-                }
-                let before = writes(&sandbox);
-                assert_eq!(ensure_at_last(&client, &folder, &what).await, 1, "{what}");
-                assert_eq!(writes(&sandbox), before, "{what}");
-                assert_registered(&sandbox, &folder);
-            }
-        }
+        let cases = CALLS.into_iter().flat_map(|call| [(call, 1), (call, 4)]);
+        join_all(cases.map(|(call, calls)| ends_well(name, plan, call, calls))).await;
     }
+}
+
+async fn ends_well(name: &str, plan: Plan, (method, path): (&str, &str), calls: usize) {
+    let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
+    let client = client(&sandbox);
+    plan(sandbox.next_calls(calls).of(method, path));
+    // A second fault, so that the way of repair is walked under faults too.
+    plan(
+        sandbox
+            .next_call()
+            .of("POST", "/webhooks/{id}/rotate-secret"),
+    );
+    let what = format!(
+        "{calls} x {name} of {method} {path}, seed {}",
+        sandbox.seed()
+    );
+    ensure_at_last(&client, &folder, &what).await;
+    assert_registered(&sandbox, &folder);
+    // Uses up the faults that are left.
+    for _ in 0..3 {
+        ensure_at_last(&client, &folder, &what).await;
+    }
+    let before = writes(&sandbox);
+    assert_eq!(ensure_at_last(&client, &folder, &what).await, 1, "{what}");
+    assert_eq!(writes(&sandbox), before, "{what}");
+    assert_registered(&sandbox, &folder);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::secret_folder::SecretFolder;
 use crate::stand_in::received;
 
 mod program {
-    include!("../../examples/front_page.rs");
+    include!("front_page_program.rs");
 
     pub(super) fn run() -> Result<(), Box<dyn std::error::Error>> {
         main()
@@ -29,7 +29,7 @@ fn child() {
 
 #[test]
 fn the_readme_shows_the_program_that_is_tested() {
-    let program = include_str!("../../examples/front_page.rs");
+    let program = include_str!("front_page_program.rs");
     assert!(include_str!("../../README.md").contains(program));
 }
 

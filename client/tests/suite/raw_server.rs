@@ -1,4 +1,4 @@
-//! A server of raw TCP, which answers whatever a test writes.
+//! A server of raw TCP, which answers with the bytes of a test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -89,8 +89,8 @@ pub(crate) fn builder(sandbox: &Sandbox) -> Builder {
         .url(sandbox.url())
         .attempts(3)
         .delays(Duration::from_millis(1), Duration::from_millis(5))
-        .attempt_timeout(Duration::from_millis(200))
-        .call_timeout(Duration::from_secs(5))
+        .attempt_timeout(Duration::from_secs(1))
+        .call_timeout(Duration::from_secs(20))
 }
 
 /// A client with short delays and limits.
