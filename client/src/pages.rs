@@ -40,7 +40,7 @@ pub(crate) type Parse<T> = fn(RawJson) -> Result<T, &'static str>;
 /// # async fn print(client: ptolemy_webhooks_client::Client) -> Result<(), ptolemy_webhooks_client::ApiError> {
 /// let mut webhooks = client.webhooks().list().page_size(200);
 /// while let Some(webhook) = webhooks.try_next().await? {
-///     println!("{} {:?}", webhook.id, webhook.url);
+///     assert!(!webhook.id.as_str().is_empty());
 /// }
 /// # Ok(())
 /// # }

@@ -28,9 +28,16 @@ fn child() {
 }
 
 #[test]
-fn the_readme_shows_the_program_that_is_tested() {
+fn the_front_pages_show_the_program_that_is_tested() {
     let program = include_str!("front_page_program.rs");
     assert!(include_str!("../../README.md").contains(program));
+    let docs = include_str!("../../src/lib.rs")
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"));
+    let docs: Vec<&str> = docs
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    assert!(docs.join("\n").contains(program));
 }
 
 fn run(sandbox: &Sandbox, folder: &SecretFolder) {
