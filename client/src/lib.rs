@@ -160,7 +160,11 @@ mod call;
 
 mod exchange;
 
+mod base_url;
+
 mod client;
+
+mod builder;
 
 mod attempts;
 
@@ -206,7 +210,9 @@ pub use config_error::ConfigError;
 
 pub use error::{ApiError, ApiErrorKind, Outcome, Role};
 
-pub use client::{Builder, Client};
+pub use client::Client;
+
+pub use builder::Builder;
 
 pub use records::{
     CreatedWebhook, DeliveryStatus, EventRecord, Subscription, Webhook, WebhookDelivery,

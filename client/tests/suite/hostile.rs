@@ -368,3 +368,22 @@ async fn an_argument_that_cannot_be_sent_is_not_sent() {
     }
     assert_eq!(server.requests(), 0);
 }
+
+/// TLS is set up without a default provider of the process, and what fails before it is not sent.
+#[tokio::test]
+async fn a_server_without_tls_is_not_connected() {
+    let server = RawServer::answering(answer("200 OK", "", "[]")).await;
+    let client = Client::builder(TOKEN, "acme")
+        .url(server.url.replace("http:", "https:"))
+        .attempts(1)
+        .attempt_timeout(Duration::from_secs(9))
+        .build()
+        .unwrap();
+    let error = list(&client).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ApiErrorKind::NotConnected, Outcome::NotSent),
+        "{error:?}"
+    );
+    assert_eq!(server.requests(), 0);
+}

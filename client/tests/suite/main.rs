@@ -2,6 +2,7 @@
 
 mod calls;
 mod ensure;
+mod ensure_faults;
 mod faults;
 mod front_page;
 mod hostile;
