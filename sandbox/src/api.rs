@@ -4,14 +4,21 @@
 //! come before the call, documented or not (501), role (403), the call itself, and planned faults
 //! that come after it.
 
-mod deliveries;
-mod events;
-mod filter;
-mod page;
 mod reply;
-mod subscriptions;
+
+mod filter;
+
+mod page;
+
 mod view;
+
 mod webhooks;
+
+mod subscriptions;
+
+mod deliveries;
+
+mod events;
 
 use http::Method;
 use http::request::Parts;
@@ -57,14 +64,7 @@ pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> En
             return End::Answer(reply, None);
         }
     };
-    let mut request = Request {
-        method: &head.method,
-        path,
-        query: head.uri.query().unwrap_or_default(),
-        body: body.unwrap_or_default(),
-        role,
-        route: Route::of_request(head.method.as_str(), path),
-    };
+    let mut request = Request::new(head, path, body.unwrap_or_default(), role);
     let fault = state
         .call_faults
         .take(request.route(), request.has_cursor());
@@ -222,7 +222,18 @@ fn records(
     })
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn new(head: &'a Parts, path: &'a str, body: &'a [u8], role: Role) -> Self {
+        Self {
+            method: &head.method,
+            path,
+            query: head.uri.query().unwrap_or_default(),
+            body,
+            role,
+            route: Route::of_request(head.method.as_str(), path),
+        }
+    }
+
     fn route(&self) -> Option<Route> {
         self.route.as_ref().map(|(route, _)| *route)
     }
@@ -264,7 +275,7 @@ fn edit(value: &mut Value, name: &str, change: &dyn Fn(&Value) -> Option<Value>)
             {
                 map.insert(name.to_owned(), new);
             }
-            // What was put in for a field is not searched for the field again.
+            // The new value of a field is not searched for that field again.
             let rest = map.iter_mut().filter(|(key, _)| *key != name);
             rest.for_each(|(_, inner)| edit(inner, name, change));
         }

@@ -86,8 +86,9 @@ impl Builder {
 
     /// Sets how many events, deliveries and calls are kept, each. The default is 10,000.
     ///
-    /// The oldest one is dropped first; of the deliveries, the oldest one that is not pending.
-    /// While more deliveries than this are pending, more are kept.
+    /// The oldest one is dropped first; of the deliveries, the oldest one that is not pending, if
+    /// there is one. A pending delivery that is dropped is not attempted again. Of the attempts of
+    /// one delivery, the last 100 are kept.
     pub fn keep(mut self, records: usize) -> Self {
         self.settings.keep = records.max(1);
         self
@@ -110,7 +111,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the port is taken, or if there are no threads or sockets left.
+    /// Returns an error if the port is taken, or if the system has run out of threads or sockets.
     pub async fn start(self) -> io::Result<Sandbox> {
         Sandbox::from_settings(self.settings)
     }
@@ -121,7 +122,7 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// Panics if there is no free port; [`Builder::start`] returns an error then.
+    /// Panics if every port is taken; [`Builder::start`] returns an error then.
     #[expect(clippy::expect_used, reason = "documented, for tests")]
     pub async fn start() -> Self {
         Self::builder()

@@ -49,7 +49,7 @@ impl Call {
         }
     }
 
-    /// Whether the call was carried out, whatever was answered.
+    /// Whether the call was carried out successfully, even if the answer was an error or got lost.
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.applied

@@ -45,7 +45,7 @@ impl<'a> NextCalls<'a> {
     ///
     /// # Panics
     ///
-    /// Panics if there is no such call.
+    /// Panics if the API does not have such a call.
     #[expect(
         clippy::panic,
         reason = "a mistake in a test, which must not pass unseen"

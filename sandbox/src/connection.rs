@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 ///
 /// # Errors
 ///
-/// Returns an error if the URL is not plain HTTP, and if there is no connection.
+/// Returns an error if the URL is not plain HTTP, and if the server does not accept the connection.
 pub(crate) async fn connect<B>(url: &Uri) -> io::Result<SendRequest<B>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,

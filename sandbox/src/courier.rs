@@ -16,8 +16,9 @@ use crate::clock;
 use crate::delivery_fault::{DeliveryFault, Group, Order};
 use crate::envelope::{self, Envelope};
 use crate::log::{LoggedAttempt, Outcome, Status};
-use crate::record::{Delivery, Event};
+use crate::record::{Delivery, Event, Webhook};
 use crate::sender::{self, Parcel};
+use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::signature::{Secrets, Signing};
 use crate::state::{Shared, State};
@@ -61,7 +62,7 @@ pub(crate) async fn emit(shared: Arc<Shared>, envelope: Envelope) -> String {
     id
 }
 
-/// Moves the virtual clock from one due attempt to the next, until none is left.
+/// Moves the virtual clock from one due attempt to the next, until no attempt is due any more.
 pub(crate) async fn settle(shared: Arc<Shared>) {
     let _turn = shared.turn.lock().await;
     run_begun_groups(&shared).await;
@@ -244,7 +245,10 @@ fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
         Reason::Redelivery => envelope::again(&delivery.body, &settings, state.random.uuid()),
         _ => delivery.body.clone(),
     };
-    if let Some(DeliveryFault::DuplicateLater(delay)) = fault {
+    if let Some(DeliveryFault::DuplicateLater(delay)) = fault
+        // A clock that never moves must not fill the memory.
+        && state.copies.len() < settings.keep
+    {
         let at = clock::later(state.clock.now(), delay);
         state.copies.push((at, due.delivery.clone()));
     }
@@ -252,19 +256,29 @@ fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
     Some(Parcel {
         url: webhook.url.clone(),
         body,
-        signing: Signing {
-            secrets: Secrets {
-                current: webhook.secret.clone(),
-                previous: webhook.previous.clone().unwrap_or_else(|| foreign.clone()),
-                foreign,
-            },
-            fault,
-            upper_case: settings.has(Shape::UpperCaseHex),
-            several: settings.has(Shape::SeveralSignatures),
-        },
+        signing: signing(webhook, fault, foreign, &settings),
         fault,
         timeout: settings.attempt_timeout,
     })
+}
+
+fn signing(
+    webhook: &Webhook,
+    fault: Option<DeliveryFault>,
+    foreign: String,
+    settings: &Settings,
+) -> Signing {
+    let previous = webhook.previous.clone();
+    Signing {
+        secrets: Secrets {
+            current: webhook.secret.clone(),
+            previous: previous.unwrap_or_else(|| foreign.clone()),
+            foreign,
+        },
+        fault,
+        upper_case: settings.has(Shape::UpperCaseHex),
+        several: settings.has(Shape::SeveralSignatures),
+    }
 }
 
 async fn attempt(shared: Arc<Shared>, due: Due, parcel: Parcel) {

@@ -16,8 +16,8 @@ impl Sandbox {
     /// Emits an event: sends it to the webhooks that are subscribed to its type, at once and
     /// concurrently, and returns its id when the first attempts have ended.
     ///
-    /// An event has an id of its own, so a sample with its default id gets a new one;
-    /// [`Sample::with_id`] sets one that stays.
+    /// Each call emits another event, so a sample with its default id gets a new id. An id that was
+    /// set with [`Sample::with_id`] stays.
     pub async fn emit(&self, sample: Sample) -> String {
         let envelope = {
             let mut state = self.shared.lock();

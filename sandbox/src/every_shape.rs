@@ -15,7 +15,8 @@ use crate::shape::Shape;
 ///
 /// A receiver passes it if it does not depend on what is only assumed about Ptolemy: it extracts a
 /// `Delivery`, stores it, and does not fail for an event that it cannot decode. A receiver that
-/// extracts an `Event` answers 422 under [`Shape::BareResource`], whose bodies name no event type.
+/// extracts an `Event` answers 422 under [`Shape::BareResource`], whose bodies do not name their event
+/// type. The same bodies have no event id, so a receiver may handle a repetition twice.
 ///
 /// # Panics
 ///
@@ -60,7 +61,7 @@ impl Builder {
         Fut: Future<Output = ()>,
     {
         let seed = *self.settings.seed.get_or_insert_with(|| fastrand::u64(..));
-        let alone = Shape::ALL.map(|shape| (shape.name(), vec![shape]));
+        let alone = Shape::ALL.iter().map(|shape| (shape.name(), vec![*shape]));
         let runs = [("default", Vec::new())]
             .into_iter()
             .chain(alone)

@@ -1,4 +1,52 @@
-//! A local stand-in for Ptolemy.
+//! A local stand-in for [Ptolemy](https://www.ptolemy.cloud/docs), for tests of webhook receivers and
+//! of API clients.
+//!
+//! ```
+//! use ptolemy_webhooks::samples;
+//! use ptolemy_webhooks_sandbox::{Outcome, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # use axum::{Router, http::StatusCode, routing::post};
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! # let my_receiver_url = format!("http://{}/", listener.local_addr().unwrap());
+//! # let app = Router::new().route("/", post(async || StatusCode::NO_CONTENT));
+//! # tokio::spawn(async move { axum::serve(listener, app).await });
+//! let sandbox = Sandbox::start().await; // 127.0.0.1, a free port, a workspace and a token
+//! let webhook = sandbox.register(my_receiver_url).await; // through the API
+//! let secret = webhook.secret(); // for the receiver's `Verifier`
+//!
+//! sandbox.next_delivery().lose_answer();
+//! sandbox.emit(samples::instrument_created()).await; // or emit_json(bytes)
+//! let log = sandbox.settle().await; // retries run on the sandbox's clock, at once
+//!
+//! assert_eq!(log.attempts(), 2);
+//! let attempts = log.deliveries()[0].attempts();
+//! assert_eq!(attempts[0].outcome(), Outcome::AnswerLost(204));
+//! assert_eq!(attempts[1].outcome(), Outcome::Answered(204));
+//! # }
+//! ```
+//!
+//! # Three types to know
+//!
+//! - [`Sandbox`] is the stand-in. It serves Ptolemy's management API with state
+//!   ([`url`](Sandbox::url), [`workspace`](Sandbox::workspace), [`token`](Sandbox::token)), and delivers
+//!   the events that a test [emits](Sandbox::emit). [`Sandbox::builder`] has its settings.
+//! - [`Deliveries`] and [`NextCalls`] plan faults: of the next deliveries
+//!   ([`Sandbox::next_delivery`]), and of the next calls of the API ([`Sandbox::next_call`]), before or
+//!   after they are carried out.
+//! - [`Shape`] turns an assumption about Ptolemy into another one, and [`every_shape()`] runs a test
+//!   under all of them.
+//!
+//! What happened is in [`Log`], which [`Sandbox::settle`] returns, and in [`Sandbox::calls`]. The
+//! [README](https://docs.rs/crate/ptolemy-webhooks-sandbox/latest) has a whole program, tables of the
+//! calls and of all faults, and the limits.
+//!
+//! # What it is not
+//!
+//! It is not Ptolemy. It follows Ptolemy's public documentation, and this project's assumptions where
+//! the documentation says nothing. Calls, operators and parameters that are not documented are
+//! answered 501. The retry schedule is a setting ([`Retries`]) and says nothing about Ptolemy.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -98,3 +146,7 @@ pub use role::Role;
 pub use sandbox::Sandbox;
 
 pub use shape::Shape;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ptolemy_webhooks::LogText;
 use time::OffsetDateTime;
 
 use crate::clock;
@@ -40,7 +41,8 @@ pub enum Outcome {
     AnswerLost(u16),
     /// No answer came within the limit.
     TimedOut,
-    /// There was no connection. The sandbox has no TLS, so this is the outcome of every `https` URL.
+    /// The receiver did not accept a connection. The sandbox has no TLS, so every attempt to an
+    /// `https` URL ends like this.
     NotConnected,
     /// The connection ended before an answer.
     BrokenOff,
@@ -182,11 +184,13 @@ impl Log {
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widest = |width: usize, delivery: &LoggedDelivery| width.max(delivery.event_type.len());
-        let width = self.deliveries.iter().fold("event type".len(), widest);
+        // The type may come from a body that is not Ptolemy's: it stays on its line.
+        let shown = |delivery: &LoggedDelivery| LogText::new(&delivery.event_type).to_string();
+        let widths = self.deliveries.iter().map(|delivery| shown(delivery).len());
+        let width = widths.fold("event type".len(), usize::max);
         writeln!(f, "{:width$}  {:9}  attempts", "event type", "status")?;
         for delivery in &self.deliveries {
-            write!(f, "{:width$}  {:9}", delivery.event_type, delivery.status)?;
+            write!(f, "{:width$}  {:9}", shown(delivery), delivery.status)?;
             for (place, attempt) in delivery.attempts.iter().enumerate() {
                 let separator = if place == 0 { "  " } else { "; " };
                 let at = clock::to_text(attempt.at);

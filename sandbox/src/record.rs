@@ -1,4 +1,4 @@
-//! What the sandbox remembers.
+//! The records of the sandbox: webhooks, subscriptions, events, deliveries.
 
 use std::collections::VecDeque;
 

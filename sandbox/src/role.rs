@@ -1,4 +1,4 @@
-//! What the holder of a token may do.
+//! The roles of tokens.
 
 use std::fmt;
 

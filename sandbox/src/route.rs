@@ -79,8 +79,8 @@ impl Route {
         })
     }
 
-    /// Returns the call that the documentation writes as `method` and `path`, with whatever name
-    /// its placeholders have.
+    /// Returns the call that the documentation writes as `method` and `path`. The names of the
+    /// placeholders do not matter.
     pub(crate) fn of_template(method: &str, path: &str) -> Option<Self> {
         let named = |segment: &str| segment.starts_with('{');
         let same = |template: &str| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::retries::Retries;
 use crate::shape::Shape;
 
-/// What a sandbox is started with. The public setters are those of the builder.
+/// The settings with which a sandbox is started. The builder has the public setters.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) port: u16,

@@ -56,7 +56,7 @@ pub enum Shape {
 
 impl Shape {
     /// All shapes.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: &'static [Self] = &[
         Self::TypeName,
         Self::OccurredAtName,
         Self::PayloadName,

@@ -88,15 +88,14 @@ impl State {
         }
     }
 
-    /// Keeps a delivery, and drops the oldest one that is not pending if there are too many.
+    /// Keeps a delivery, and drops one if there are too many: the oldest one that is not pending, or
+    /// the oldest one if all are.
     pub(crate) fn keep_delivery(&mut self, delivery: Delivery) {
         self.deliveries.push_back(delivery);
         while self.deliveries.len() > self.settings.keep {
             let mut deliveries = self.deliveries.iter();
-            match deliveries.position(|delivery| delivery.status != Status::Pending) {
-                Some(place) => self.deliveries.remove(place),
-                None => return,
-            };
+            let finished = deliveries.position(|delivery| delivery.status != Status::Pending);
+            self.deliveries.remove(finished.unwrap_or(0));
         }
     }
 

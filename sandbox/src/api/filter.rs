@@ -16,7 +16,7 @@ pub(crate) struct Item {
     pub(crate) shown: Value,
 }
 
-/// What a list call asks for.
+/// The parameters of a list call.
 pub(crate) struct Query {
     conditions: Vec<(String, Value)>,
     sort: Vec<(String, bool)>,
@@ -84,7 +84,7 @@ impl Query {
         items
     }
 
-    /// Returns the same text for the same list, whatever the page.
+    /// Returns a text that is the same for all pages of one list, and differs for another list.
     pub(crate) fn list(&self) -> String {
         format!("{:?} {:?}", self.conditions, self.sort)
     }

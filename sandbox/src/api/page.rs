@@ -37,31 +37,32 @@ pub(crate) fn page(
         _ => query.limit,
     };
     let end = start.saturating_add(limit).min(items.len());
-    let has_more = end < items.len() || limit == 0;
     let next = match (&query.after, fault) {
         (Some(after), Some(CallFault::RepeatedCursor)) => Some(after.clone()),
-        _ if has_more => {
-            let last = end
-                .checked_sub(1)
-                .and_then(|last| items.get(last))
-                .map(|item| item.id.clone());
-            let text = state.random.hex(32);
-            let offset = end;
-            state
-                .cursors
-                .give(text.clone(), Place { list, last, offset });
-            Some(text)
-        }
+        _ if end < items.len() || limit == 0 => Some(cursor(state, list, &items, end)),
         _ => None,
     };
-    let shown: Vec<Value> = items
-        .into_iter()
-        .skip(start)
-        .take(limit)
-        .map(|item| item.shown)
-        .collect();
-    let has_more = next.is_some();
-    Reply::ok(json!({ "data": shown, "meta": { "next_cursor": next, "has_more": has_more } }))
+    let page = items.into_iter().skip(start).take(limit);
+    envelope(page.map(|item| item.shown).collect(), next)
+}
+
+/// Answers the documented envelope of a list.
+pub(crate) fn envelope(data: Value, next_cursor: Option<String>) -> Reply {
+    let has_more = next_cursor.is_some();
+    Reply::ok(json!({
+        "data": data,
+        "meta": { "next_cursor": next_cursor, "has_more": has_more },
+    }))
+}
+
+/// Gives out a cursor that continues a list at `offset`.
+fn cursor(state: &mut State, list: String, items: &[Item], offset: usize) -> String {
+    let last = offset.checked_sub(1).and_then(|last| items.get(last));
+    let last = last.map(|item| item.id.clone());
+    let text = state.random.hex(32);
+    let place = Place { list, last, offset };
+    state.cursors.give(text.clone(), place);
+    text
 }
 
 /// Returns where a page begins: behind the last item that was shown, so that a new item in front

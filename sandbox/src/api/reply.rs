@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// How many calls are left this month, on every answer.
 const REMAINING: &str = "x-ratelimit-remaining";
 
-/// What a reply contains.
+/// The body of a reply.
 enum Content {
     Nothing,
     Json(Value),
@@ -68,7 +68,7 @@ impl Reply {
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::error(StatusCode::NOT_FOUND, format!("there is no such {what}"))
+        Self::error(StatusCode::NOT_FOUND, format!("{what} not found"))
     }
 
     pub(crate) fn conflict(message: &str) -> Self {

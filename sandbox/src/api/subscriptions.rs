@@ -3,11 +3,15 @@
 use serde_json::Value;
 
 use super::filter::{Item, object};
+use super::page;
 use super::reply::Reply;
 use super::view;
 use crate::record::{EVERYTHING, Subscription, Webhook};
 use crate::shape::Shape;
 use crate::state::State;
+
+/// More than there are event types, and an end for a client that never stops.
+const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 pub(crate) fn items(state: &State, id: &str) -> Result<Vec<Item>, Reply> {
     let webhook = state.webhook(id).ok_or_else(no_webhook)?;
@@ -35,6 +39,9 @@ pub(crate) fn add(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, Rep
         // 409 is documented as "conflict"; that a second subscription is one is assumed.
         return Err(Reply::conflict("the webhook is subscribed to this already"));
     }
+    if webhook.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+        return Err(too_many());
+    }
     webhook.subscriptions.push(subscription);
     Ok(Reply::created(shown))
 }
@@ -44,6 +51,9 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
     let Ok(Value::Array(list)) = serde_json::from_slice(body) else {
         return Err(Reply::invalid("the body is not a JSON array"));
     };
+    if list.len() > MAX_SUBSCRIPTIONS {
+        return Err(too_many());
+    }
     let mut wanted: Vec<Subscription> = Vec::new();
     for value in &list {
         let event_type = event_type(value)?;
@@ -62,17 +72,14 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
     if state.settings.has(Shape::ReplaceAnswersNothing) {
         return Ok(Reply::no_content());
     }
-    let shown: Vec<Value> = items(state, id)?
+    let shown: Value = items(state, id)?
         .into_iter()
         .map(|item| item.shown)
         .collect();
     if state.settings.has(Shape::BareArrays) {
-        return Ok(Reply::ok(shown.into()));
+        return Ok(Reply::ok(shown));
     }
-    Ok(Reply::ok(serde_json::json!({
-        "data": shown,
-        "meta": { "next_cursor": null, "has_more": false },
-    })))
+    Ok(page::envelope(shown, None))
 }
 
 pub(crate) fn remove(state: &mut State, id: &str, subscription: &str) -> Result<Reply, Reply> {
@@ -96,6 +103,10 @@ fn find<'a>(webhook: &'a Webhook, event_type: &str) -> Option<&'a Subscription> 
 
 fn no_webhook() -> Reply {
     Reply::not_found("webhook")
+}
+
+fn too_many() -> Reply {
+    Reply::invalid("a webhook has at most 1,000 subscriptions")
 }
 
 /// Reads `*` or `resource.action`. The list of event types is open, so any name in that form will

@@ -10,7 +10,7 @@ use crate::record::Webhook;
 use crate::shape::Shape;
 use crate::state::State;
 
-/// What a body says about a webhook; `None` for what it does not mention.
+/// The fields of a webhook that a body sets; `None` for those that it does not mention.
 struct Changes {
     url: Option<String>,
     label: Option<Option<String>>,

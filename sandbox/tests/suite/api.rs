@@ -472,3 +472,75 @@ async fn every_shape_of_the_api_is_a_switch() {
         .json();
     assert!(answer["sandbox_links"].is_object());
 }
+
+#[tokio::test]
+#[should_panic = "PUT /webhooks/"]
+async fn a_fault_of_a_call_of_register_is_a_panic_that_names_the_call() {
+    let sandbox = Sandbox::start().await;
+    sandbox
+        .next_call()
+        .of("PUT", "/webhooks/{id}/subscriptions")
+        .bad_gateway();
+    sandbox.register("http://127.0.0.1:9/").await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error() {
+    let sandbox = Sandbox::start().await;
+    let port = address(&sandbox)
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let error = Sandbox::builder().port(port).start().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn the_sandbox_answers_while_the_runtime_of_the_test_is_blocked() {
+    use std::io::{Read as _, Write as _};
+    let sandbox = Sandbox::start().await;
+    let mut stream = std::net::TcpStream::connect(address(&sandbox)).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_workspace_can_be_named() {
+    let sandbox = Sandbox::builder()
+        .workspace("acme-capital")
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(sandbox.workspace(), "acme-capital");
+    assert_eq!(call(&sandbox, "GET", "/webhooks", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_webhook_has_a_bounded_number_of_subscriptions() {
+    let sandbox = Sandbox::start().await;
+    let (id, _) = create(&sandbox, URL).await;
+    let path = format!("/webhooks/{id}/subscriptions");
+    let types = |count: usize| -> Vec<String> { (0..count).map(|n| format!("a.b{n}")).collect() };
+    let most = json!(types(1_000)).to_string();
+    assert_eq!(call(&sandbox, "PUT", &path, &most).await.status, 200);
+    let more = json!(types(1_001)).to_string();
+    assert_eq!(call(&sandbox, "PUT", &path, &more).await.status, 422);
+    let one = r#"{"event_type":"a.c"}"#;
+    assert_eq!(call(&sandbox, "POST", &path, one).await.status, 422);
+}
+
+#[tokio::test]
+async fn the_port_is_free_at_once_each_time() {
+    for _ in 0..200 {
+        let sandbox = Sandbox::start().await;
+        let address = address(&sandbox);
+        drop(sandbox);
+        std::net::TcpListener::bind(&address).unwrap();
+    }
+}

@@ -65,7 +65,7 @@ async fn slow_and_drip() {
     }
     assert_eq!(receiver.seen.handled(), 2);
     let sandbox = Sandbox::builder()
-        .attempt_timeout(Duration::from_millis(100))
+        .attempt_timeout(Duration::from_millis(700))
         .start()
         .await
         .unwrap();
@@ -101,6 +101,7 @@ async fn break_off() {
 async fn duplicate_now() {
     let sandbox = Sandbox::start().await;
     let receiver = receiver(&sandbox).await;
+    receiver.seen.take_a_while();
     sandbox.next_delivery().duplicate();
     sandbox.emit(samples::instrument_created()).await;
     assert_eq!(receiver.seen.most_at_once.load(Ordering::SeqCst), 2);
@@ -173,13 +174,14 @@ async fn reorder() {
 async fn burst() {
     let sandbox = Sandbox::start().await;
     let receiver = receiver(&sandbox).await;
+    receiver.seen.take_a_while();
     sandbox.burst_deliveries(20);
     for _ in 0..20 {
         assert_eq!(receiver.seen.accepted(), 0);
         sandbox.emit(samples::instrument_created()).await;
     }
     assert_eq!(receiver.seen.handled(), 20);
-    assert!(receiver.seen.most_at_once.load(Ordering::SeqCst) > 1);
+    assert_eq!(receiver.seen.most_at_once.load(Ordering::SeqCst), 20);
 }
 
 #[tokio::test]
@@ -303,4 +305,62 @@ async fn a_fault_with_a_probability_repeats_with_the_seed() {
     }
     assert_eq!(counts[0], counts[1]);
     assert!((55..110).contains(&counts[0]), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_copy_uses_up_no_fault() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox
+        .next_delivery()
+        .duplicate_later(Duration::from_secs(60));
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.next_delivery().tampered();
+    sandbox.settle().await;
+    assert_eq!(
+        (receiver.seen.accepted(), receiver.seen.rejections().len()),
+        (2, 0)
+    );
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(receiver.seen.rejections(), ["signature_mismatch"]);
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_changes_nothing() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox
+        .next_delivery()
+        .duplicate_later(Duration::from_secs(60));
+    sandbox.emit(samples::instrument_created()).await;
+    receiver.seen.fail_next(1);
+    let log = sandbox.settle().await;
+    assert_eq!(log.attempts(), 2);
+    assert_eq!(log.deliveries()[0].status(), Status::Succeeded);
+}
+
+#[tokio::test]
+async fn milliseconds_are_signed_as_they_are_sent() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let registration = sandbox.register(&url).await;
+    sandbox.next_delivery().milliseconds();
+    sandbox.emit_json("{}").await;
+    let request = String::from_utf8(requests.lock().unwrap()[0].clone()).unwrap();
+    let header = request.lines().find(|line| line.contains(",v1=")).unwrap();
+    let (t, tag) = header
+        .split_once("t=")
+        .unwrap()
+        .1
+        .split_once(",v1=")
+        .unwrap();
+    assert_eq!(t.len(), 13, "{header}");
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(registration.secret_text().as_bytes()).unwrap();
+    mac.update(format!("{t}.{{}}").as_bytes());
+    let tag = (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&tag[at..at + 2], 16).unwrap());
+    mac.verify_slice(&tag.collect::<Vec<u8>>()).unwrap();
 }

@@ -1,8 +1,9 @@
 //! Receivers: one made with the extractor of the core, one that reads bytes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequest as _, Request, State};
@@ -13,7 +14,7 @@ use ptolemy_webhooks_sandbox::{Registration, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// What a receiver saw.
+/// The requests that a receiver saw.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// The body of every accepted delivery, in order.
@@ -24,6 +25,7 @@ pub(crate) struct Seen {
     failures: AtomicUsize,
     pub(crate) most_at_once: AtomicUsize,
     now: AtomicUsize,
+    pause: AtomicU64,
 }
 
 impl Seen {
@@ -40,6 +42,11 @@ impl Seen {
         self.rejections.lock().unwrap().clone()
     }
 
+    /// Makes every request take a while, so that those that are sent together are here together.
+    pub(crate) fn take_a_while(&self) {
+        self.pause.store(300, Ordering::SeqCst);
+    }
+
     pub(crate) fn fail_next(&self, times: usize) {
         self.failures.store(times, Ordering::SeqCst);
     }
@@ -53,7 +60,7 @@ pub(crate) struct Receiver {
 
 #[derive(Clone)]
 struct App {
-    verifier: Arc<Mutex<Verifier>>,
+    verifier: Verifier,
     seen: Arc<Seen>,
 }
 
@@ -69,7 +76,7 @@ pub(crate) async fn receiver(sandbox: &Sandbox) -> Receiver {
 pub(crate) fn serve(listener: TcpListener, secret: Secret) -> Arc<Seen> {
     let seen = Arc::new(Seen::default());
     let app = App {
-        verifier: Arc::new(Mutex::new(Verifier::new(secret))),
+        verifier: Verifier::new(secret),
         seen: Arc::clone(&seen),
     };
     let router = Router::new().route("/hook", post(handle)).with_state(app);
@@ -78,10 +85,9 @@ pub(crate) fn serve(listener: TcpListener, secret: Secret) -> Arc<Seen> {
 }
 
 async fn handle(State(app): State<App>, request: Request) -> Result<StatusCode, Rejection> {
-    let verifier = app.verifier.lock().unwrap().clone();
     let at_once = app.seen.now.fetch_add(1, Ordering::SeqCst) + 1;
     app.seen.most_at_once.fetch_max(at_once, Ordering::SeqCst);
-    let delivery = Delivery::from_request(request, &verifier).await;
+    let delivery = Delivery::from_request(request, &app.verifier).await;
     let result = delivery.map(|delivery| {
         let body = String::from_utf8(delivery.body().to_vec()).unwrap();
         app.seen.bodies.lock().unwrap().push(body);
@@ -101,8 +107,8 @@ async fn handle(State(app): State<App>, request: Request) -> Result<StatusCode, 
         let code = rejection.reason().as_str().to_owned();
         app.seen.rejections.lock().unwrap().push(code);
     }
-    // Gives requests that arrive together the time to be here together.
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let pause = app.seen.pause.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
     app.seen.now.fetch_sub(1, Ordering::SeqCst);
     result
 }
