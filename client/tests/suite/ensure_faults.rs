@@ -124,8 +124,8 @@ async fn a_creation_that_was_not_carried_out_is_an_error_and_the_next_run_create
 #[tokio::test]
 async fn every_shape_of_the_answers_is_survived() {
     for shapes in Shape::ALL
-        .map(|shape| vec![shape])
-        .into_iter()
+        .iter()
+        .map(|&shape| vec![shape])
         .chain([Shape::ALL.to_vec()])
     {
         let sandbox = Sandbox::builder()
