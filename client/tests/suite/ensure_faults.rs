@@ -1,12 +1,12 @@
 //! Registration under every fault of every call, and in every shape of the answers.
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use ptolemy_webhooks_client::{Client, Outcome, RegistrationErrorKind};
 use ptolemy_webhooks_sandbox::{NextCalls, Sandbox, Shape};
 
 use crate::ensure::{assert_registered, ensure};
 use crate::secret_folder::SecretFolder;
-use crate::stand_in::{client, received, writes};
+use crate::stand_in::{AT_ONCE, client, received, writes};
 
 type Plan = fn(NextCalls<'_>);
 
@@ -60,10 +60,12 @@ async fn ensure_at_last(client: &Client, folder: &SecretFolder, what: &str) -> u
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_every_fault_of_every_call_it_ends_with_one_webhook_and_its_live_secret() {
-    for (name, plan) in faults() {
-        let cases = CALLS.into_iter().flat_map(|call| [(call, 1), (call, 4)]);
-        join_all(cases.map(|(call, calls)| ends_well(name, plan, call, calls))).await;
-    }
+    let cases = faults().into_iter().flat_map(|fault| {
+        let calls = CALLS.into_iter().flat_map(|call| [(call, 1), (call, 4)]);
+        calls.map(move |(call, calls)| (fault, call, calls))
+    });
+    let run = |((name, plan), call, calls)| ends_well(name, plan, call, calls);
+    stream::iter(cases).for_each_concurrent(AT_ONCE, run).await;
 }
 
 async fn ends_well(name: &str, plan: Plan, (method, path): (&str, &str), calls: usize) {

@@ -3,13 +3,13 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use ptolemy_webhooks_client::{
     ApiError, Filter, IssuedSecret, NewWebhook, Outcome, RegistrationError, WebhookChanges,
 };
 use ptolemy_webhooks_sandbox::NextCalls;
 
-use crate::stand_in::{DEAD_URL, StandIn};
+use crate::stand_in::{AT_ONCE, DEAD_URL, StandIn};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + 'a>>;
 
@@ -176,7 +176,9 @@ enum Kind {
 
 type Plan = fn(NextCalls<'_>);
 
-fn faults() -> Vec<(&'static str, Kind, Plan)> {
+type Fault = (&'static str, Kind, Plan);
+
+fn faults() -> Vec<Fault> {
     use Kind::{Burst, Permanent, UnknownAfter, UnknownBefore};
     vec![
         ("429", Burst, |next| next.too_many_requests(None)),
@@ -225,42 +227,46 @@ fn expected_always(row: Row, kind: Kind) -> (usize, Outcome) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_under_every_fault_that_passes() {
-    for (name, kind, plan) in faults() {
-        join_all(calls().into_iter().map(|call| async move {
-            let (sent, ended) = under(&call, plan, 1).await;
-            let expected = expected_once(call.row, kind);
-            assert_eq!(
-                (sent, ended),
-                expected,
-                "{} {} under {name}",
-                call.method,
-                call.path
-            );
-        }))
+    let run = async |(call, (name, kind, plan)): Case| {
+        let expected = expected_once(call.row, kind);
+        let found = under(&call, plan, 1).await;
+        assert_eq!(
+            found, expected,
+            "{} {} under {name}",
+            call.method, call.path
+        );
+    };
+    stream::iter(cases())
+        .for_each_concurrent(AT_ONCE, run)
         .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_under_every_fault_that_stays() {
-    for (name, kind, plan) in faults() {
-        let calls = calls().into_iter().filter(|call| {
-            // Read back and found, and deleted and not found, are successes, and covered above.
-            kind != Kind::UnknownAfter || (call.row != Row::ReadBack && call.method != "DELETE")
-        });
-        join_all(calls.map(|call| async move {
-            let (sent, ended) = under(&call, plan, 99).await;
-            let (count, outcome) = expected_always(call.row, kind);
-            assert_eq!(
-                (sent, ended),
-                (count, Err(outcome)),
-                "{} {} under {name}",
-                call.method,
-                call.path
-            );
-        }))
-        .await;
-    }
+    let cases = cases().filter(|(call, (_, kind, _))| {
+        // Read back and found, and deleted and not found, are successes, and covered above.
+        *kind != Kind::UnknownAfter || (call.row != Row::ReadBack && call.method != "DELETE")
+    });
+    let run = async |(call, (name, kind, plan)): Case| {
+        let (sent, outcome) = expected_always(call.row, kind);
+        let found = under(&call, plan, 99).await;
+        assert_eq!(
+            found,
+            (sent, Err(outcome)),
+            "{} {} under {name}",
+            call.method,
+            call.path
+        );
+    };
+    stream::iter(cases).for_each_concurrent(AT_ONCE, run).await;
+}
+
+type Case = (Call, Fault);
+
+fn cases() -> impl Iterator<Item = Case> {
+    faults()
+        .into_iter()
+        .flat_map(|fault| calls().into_iter().map(move |call| (call, fault)))
 }
 
 /// Returns how often the call was received, by the log of the stand-in, and how it ended.

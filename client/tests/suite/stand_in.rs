@@ -9,6 +9,9 @@ use ptolemy_webhooks_sandbox::{Retries, Sandbox, Shape};
 /// Nothing listens there.
 pub(crate) const DEAD_URL: &str = "http://127.0.0.1:9/hook";
 
+/// How many stand-ins run side by side in a test of many cases: most of its time is waiting.
+pub(crate) const AT_ONCE: usize = 48;
+
 pub(crate) struct StandIn {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
@@ -89,7 +92,7 @@ pub(crate) fn builder(sandbox: &Sandbox) -> Builder {
         .url(sandbox.url())
         .attempts(3)
         .delays(Duration::from_millis(1), Duration::from_millis(5))
-        .attempt_timeout(Duration::from_secs(1))
+        .attempt_timeout(Duration::from_secs(2))
         .call_timeout(Duration::from_secs(20))
 }
 
