@@ -103,7 +103,8 @@ impl<P: Place> Keeper<P> {
             Ok(secret) => self.store(webhook, secret).await,
             Err(error) => {
                 if error.outcome() != Outcome::Unknown {
-                    self.note(before).await?;
+                    // If this fails, the next run rotates without need; the error of the call says more.
+                    let _ = self.note(before).await;
                 }
                 Err(error.into())
             }
