@@ -109,9 +109,10 @@
 //! # What is not here
 //!
 //! Storage, queueing and retries of your own work are in the companion crate
-//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox). A client for Ptolemy's API,
-//! an HTTP server, TLS and the signatures of other providers are not here. [`Signer`] is for tests
-//! and tools.
+//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox), a client for Ptolemy's API is
+//! [`ptolemy-webhooks-client`](https://docs.rs/ptolemy-webhooks-client), and a stand-in for Ptolemy to
+//! test against is [`ptolemy-webhooks-sandbox`](https://docs.rs/ptolemy-webhooks-sandbox). An HTTP
+//! server, TLS and the signatures of other providers are not here. [`Signer`] is for tests and tools.
 //!
 //! # Features
 //!

@@ -66,7 +66,7 @@ impl Document {
     }
 }
 
-/// What `cargo package` takes of both packages.
+/// What `cargo package` takes of all packages.
 fn packaged() -> Vec<Document> {
     let names = [
         "README.md",
@@ -74,7 +74,10 @@ fn packaged() -> Vec<Document> {
         "SECURITY.md",
         "docs/recipes.md",
         "docs/rejected.md",
+        "client/README.md",
         "inbox/README.md",
+        "inbox/what-can-go-wrong.md",
+        "sandbox/README.md",
     ];
     let guide = fs::read_dir(root().join("docs")).unwrap().count();
     assert_eq!(guide, 2, "a file of the guide is not in the list");

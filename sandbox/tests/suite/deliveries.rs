@@ -77,6 +77,11 @@ async fn only_active_and_subscribed_webhooks_get_a_delivery() {
     assert_eq!(emitted().await, 1);
     call(&sandbox, "PATCH", &webhook, r#"{"active":false}"#).await;
     assert_eq!(emitted().await, 1);
+    assert_eq!(
+        sandbox.log().deliveries().len(),
+        1,
+        "not even a failed delivery"
+    );
     call(&sandbox, "PATCH", &webhook, r#"{"active":true}"#).await;
     call(&sandbox, "PUT", &subscriptions, r#"["*"]"#).await;
     assert_eq!(emitted().await, 2);
