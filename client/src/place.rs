@@ -67,7 +67,7 @@ pub(crate) struct Contents {
 
 /// A place for one secret.
 pub(crate) trait Place: Send {
-    /// Reads what is there, without a change.
+    /// Reads the contents, and removes what a killed process left half written.
     fn open(&mut self) -> impl Future<Output = Result<Contents, PlaceError>> + Send;
 
     /// Notes a state; it is on disk when this returns.

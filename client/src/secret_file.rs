@@ -46,6 +46,16 @@ impl SecretFile {
         self.beside(".state")
     }
 
+    /// A killed process can leave one of each, with a secret that was live for a moment. In a folder
+    /// that cannot be written there are none.
+    fn remove_temporary_files(&self) {
+        for path in [self.path.clone(), self.previous(), self.state()] {
+            if let Ok((_, temporary)) = target(&path) {
+                let _ = fs::remove_file(temporary);
+            }
+        }
+    }
+
     /// File work waits for disks, so it is kept away from the threads that serve requests.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -62,6 +72,7 @@ impl SecretFile {
 impl Place for SecretFile {
     async fn open(&mut self) -> Result<Contents, PlaceError> {
         self.blocking(|file| {
+            file.remove_temporary_files();
             Ok(Contents {
                 state: read_state(&file.state())?,
                 has_secret: Secret::from_file(&file.path).is_ok(),

@@ -383,3 +383,19 @@ async fn a_registration_runs_in_a_task_of_its_own() {
     webhook.unwrap().unwrap().unwrap();
     assert_registered(&sandbox, &folder);
 }
+
+#[tokio::test]
+async fn temporary_files_of_a_killed_process_are_removed_by_a_run_that_writes_nothing() {
+    let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
+    let client = client(&sandbox);
+    ensure(&client, &folder).await.unwrap();
+    for suffix in ["", ".previous", ".state"] {
+        fs::write(
+            folder.folder().join(format!(".webhook.secret{suffix}.tmp")),
+            "whsec_1",
+        )
+        .unwrap();
+    }
+    ensure(&client, &folder).await.unwrap();
+    assert_registered(&sandbox, &folder);
+}
