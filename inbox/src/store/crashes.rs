@@ -1,7 +1,8 @@
 //! What becomes of events whose workers are gone, and which of them run together next.
 //!
 //! A process that dies takes all of its events with it, and one of them may be the reason. So an
-//! event that ran beside others is not charged with an attempt: it becomes a suspect. Suspects run
+//! event is not charged with an attempt: it becomes a suspect, even if it was the only one, since it may
+//! have been taken ahead and not have begun. Suspects run
 //! without other events beside them, at most half as many together as at the crash; each further
 //! crash halves those that were there again, until the one that is the reason runs alone. From
 //! then on each crash is an attempt of it, and after the last one it is dead. Those that did not
@@ -65,7 +66,7 @@ fn verdict<'r>(
     // A suspect that ran by itself, and others that had begun before: a group that outlasts its time is
     // not waited for.
     let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
-    if together <= 1 || was_alone {
+    if was_alone {
         return match retry.after(one.attempts) {
             Some(delay) => Verdict::Crashed {
                 delay,
@@ -169,7 +170,8 @@ mod tests {
             crashed_so[..6],
             [0, 1, 2, 3, 4, 5].map(|id| (id, crashed(3, false)))
         );
-        assert_eq!(crashed_so[6], (6, crashed(1, true)));
+        // It was the only one, and may not have begun.
+        assert_eq!(crashed_so[6], (6, crashed(1, false)));
         assert!(!crashed(3, false).counts() && crashed(1, true).counts());
     }
 
@@ -194,7 +196,7 @@ mod tests {
         set[0].started_at += time::Duration::MINUTE;
         assert_eq!(all(&set)[1], (1, crashed(1, false)));
         let mut last = running(0, other);
-        last.attempts = 3;
+        (last.attempts, last.group) = (3, Some(1));
         assert_eq!(all(&[last])[0].1.error(), Some(LEASE_EXPIRED));
     }
 
@@ -219,7 +221,7 @@ mod tests {
         assert!(crashes(&[renewed], &upkeep, me(), &RETRY).is_empty());
         // The same without a name of its worker.
         assert!(crashes(&[unnamed.clone()], &upkeep, me(), &RETRY).is_empty());
-        assert_eq!(all(&[unnamed.clone()]), [(1, crashed(1, true))]);
+        assert_eq!(all(&[unnamed.clone()]), [(1, crashed(1, false))]);
         unnamed.is_expired = false;
         assert_eq!(all(&[unnamed]), []);
     }
