@@ -11,6 +11,7 @@
 //! | `claim` | a worker on a table with 1,000 waiting rows, and on large ones |
 //! | `stats` | `Inbox::stats` on the same tables |
 //! | `process` | a worker, and the loop that a user would write instead |
+//! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
 //!
 //! Without a part, all of them. What is compared takes turns, and the ratios are those of one round: the median,
 //! and in brackets the least and the greatest. No time is asserted.
@@ -43,7 +44,16 @@ use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 6] = ["accept", "duplicate", "claim", "process", "stats", "vacuum"];
+const PARTS: [&str; 8] = [
+    "accept",
+    "duplicate",
+    "claim",
+    "process",
+    "process-order",
+    "process-transactions",
+    "stats",
+    "vacuum",
+];
 const SENDERS: usize = 64;
 const ROUNDS: usize = 9;
 /// How many deliveries the senders share in one round.
@@ -96,8 +106,10 @@ async fn main() -> Result<()> {
         if has("vacuum") && matches!(server, Server::Postgres(_)) {
             vacuum(server, rows.min(VACUUM_EVENTS)).await?;
         }
-        if has("process") {
-            process::process(server).await?;
+        for form in process::Form::ALL {
+            if has(form.part()) {
+                process::process(server, form).await?;
+            }
         }
         if has("claim") || has("stats") {
             large(server, rows, has("claim"), has("stats")).await?;

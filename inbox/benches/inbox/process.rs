@@ -16,15 +16,28 @@ use crate::{CONNECTIONS, Database, Handler, ROUNDS, Result, Server, Spread};
 const WAITING: usize = 4_000;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+pub(crate) enum Form {
     Plain,
     InOrder,
     InTransactions,
 }
 
-pub(crate) async fn process(server: &Server) -> Result<()> {
+impl Form {
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::InOrder, Self::InTransactions];
+
+    pub(crate) fn part(self) -> &'static str {
+        match self {
+            Self::Plain => "process",
+            Self::InOrder => "process-order",
+            Self::InTransactions => "process-transactions",
+        }
+    }
+}
+
+pub(crate) async fn process(server: &Server, form: Form) -> Result<()> {
     println!(
-        "\n{server}: events a second of a worker, over those of a loop written by hand; {ROUNDS} rounds"
+        "\n{server}: {}: events/s of a worker over those of a loop written by hand; {ROUNDS} rounds",
+        form.part()
     );
     let database = server.database().await?;
     let inbox = database.inbox().await?;
@@ -48,37 +61,9 @@ pub(crate) async fn process(server: &Server) -> Result<()> {
         }
     };
     database.analyze().await?;
-    for (form, name) in [
-        (Form::Plain, "plain"),
-        (Form::InOrder, "in order"),
-        (Form::InTransactions, "in transactions"),
-    ] {
-        for concurrency in [8, 64] {
-            for handler in [Handler::Nothing, Handler::Takes(Duration::from_millis(5))] {
-                let (mut by_hand, mut by_worker) = (Vec::new(), Vec::new());
-                let events = match handler {
-                    Handler::Nothing => WAITING / 2,
-                    Handler::Takes(_) => WAITING / 8,
-                };
-                for round in 0..=ROUNDS {
-                    let time = by_hand::work(&pool, concurrency, handler, events).await?;
-                    let (other, handled) =
-                        work(&inbox, &database, form, concurrency, handler, events).await?;
-                    database.run(REFILL.to_owned()).await?;
-                    database.fill(handled, "waiting", false).await?;
-                    // The first round fills caches.
-                    if round > 0 {
-                        by_hand.push(time);
-                        by_worker.push(other);
-                    }
-                }
-                println!(
-                    "  {name}, {concurrency} at a time, {handler:?}: {:.2}   ({} and {} events/s)",
-                    Spread::ratios(&by_hand, &by_worker),
-                    Spread::rates(&by_worker),
-                    Spread::rates(&by_hand),
-                );
-            }
+    for concurrency in [8, 64] {
+        for handler in [Handler::Nothing, Handler::Takes(Duration::from_millis(5))] {
+            compare(&pool, &inbox, &database, (form, concurrency, handler)).await?;
         }
     }
     if let Pool::Sqlite(pool) = pool {
@@ -86,6 +71,37 @@ pub(crate) async fn process(server: &Server) -> Result<()> {
     }
     drop(inbox);
     database.drop().await
+}
+
+async fn compare(
+    pool: &Pool,
+    inbox: &Inbox,
+    database: &Database,
+    (form, concurrency, handler): (Form, usize, Handler),
+) -> Result<()> {
+    let (mut by_hand, mut by_worker) = (Vec::new(), Vec::new());
+    let events = match handler {
+        Handler::Nothing => WAITING / 2,
+        Handler::Takes(_) => WAITING / 8,
+    };
+    for round in 0..=ROUNDS {
+        let time = by_hand::work(pool, concurrency, handler, events).await?;
+        let (other, handled) = work(inbox, database, form, concurrency, handler, events).await?;
+        database.run(REFILL.to_owned()).await?;
+        database.fill(handled, "waiting", false).await?;
+        // The first round fills caches.
+        if round > 0 {
+            by_hand.push(time);
+            by_worker.push(other);
+        }
+    }
+    println!(
+        "  {concurrency} at a time, {handler:?}: {:.2}   ({} and {} events/s)",
+        Spread::ratios(&by_hand, &by_worker),
+        Spread::rates(&by_worker),
+        Spread::rates(&by_hand),
+    );
+    Ok(())
 }
 
 /// Lets a worker handle so many events; the time for each, and how many it was in the end.

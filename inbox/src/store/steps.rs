@@ -22,13 +22,25 @@ const MAX_MENDS: usize = 20;
 /// What is further ahead was written before the clock was set back.
 pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);
 
-/// How long a worker has an event, in whose name, and beside how many suspects it runs, if it is
-/// one.
+/// How long a worker has events, in whose name, beside how many suspects they run, if they are
+/// suspects, and how many begin at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) lease: Duration,
     pub(super) worker: WorkerId,
     pub(super) group: Option<u32>,
+    pub(super) begin: usize,
+}
+
+impl Terms {
+    /// The group of the event that is claimed after so many others; 0 if it is taken ahead.
+    pub(super) fn group_after(&self, others: usize) -> Option<u32> {
+        if others < self.begin {
+            self.group
+        } else {
+            Some(0)
+        }
+    }
 }
 
 /// The steps of a turn, within one transaction. Each engine writes them in its own SQL.
@@ -93,7 +105,8 @@ pub(super) trait Steps: Send {
     fn mark(&mut self, waiting: &[(i64, i64)])
     -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes waiting events: from here on the attempt counts.
+    /// Takes waiting events: from here on the attempt counts. Those that do not begin at once, which
+    /// are the last ones, get the group 0.
     fn claim(
         &mut self,
         ids: &[i64],
@@ -176,7 +189,7 @@ async fn take<S: Steps>(
     };
     let (queues, rows) = match turn.take {
         Take::Nothing => return Ok(()),
-        Take::Due { rows, prefer } => ([prefer, prefer.other()], rows),
+        Take::Due { rows, prefer, .. } => ([prefer, prefer.other()], rows),
         Take::Suspects { rows, cleared } => {
             let groups = steps.suspects(rows).await?;
             let size = group_size(&groups, cleared.saturating_mul(2)).min(rows);
@@ -195,14 +208,22 @@ async fn take<S: Steps>(
         if ids.is_empty() {
             return Ok(());
         }
-        let group = match turn.take {
-            Take::Suspects { .. } => Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
-            Take::Due { .. } | Take::Nothing => None,
+        let mut ids = ids;
+        // In the order in which they begin.
+        ids.sort_unstable();
+        let (group, begin) = match turn.take {
+            Take::Suspects { .. } => {
+                let group = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+                (Some(group), ids.len())
+            }
+            Take::Due { begin, .. } => (None, begin.saturating_sub(turned.claims.len())),
+            Take::Nothing => (None, 0),
         };
         let terms = Terms {
             lease: turn.lease,
             worker: turn.worker,
             group,
+            begin,
         };
         let claims = steps.claim(&ids, terms).await?;
         let all = claims.len() == ids.len();
@@ -448,7 +469,12 @@ mod tests {
 
     fn due(rows: usize) -> Turn<'static> {
         let prefer = Queue::First;
-        let take = Take::Due { rows, prefer };
+        let begin = rows;
+        let take = Take::Due {
+            rows,
+            begin,
+            prefer,
+        };
         Turn { take, ..nothing() }
     }
 

@@ -193,9 +193,12 @@ impl Rounds {
             let cleared = self.probe.cleared();
             Take::Suspects { rows, cleared }
         } else if self.takes() && self.times.look <= now {
-            let rows = MAX_TAKE.min(self.room());
-            let prefer = self.prefer;
-            Take::Due { rows, prefer }
+            Take::Due {
+                rows: MAX_TAKE.min(self.room()),
+                // None while there are any that were taken ahead, so these begin before those.
+                begin: self.tasks.free(),
+                prefer: self.prefer,
+            }
         } else {
             Take::Nothing
         };
