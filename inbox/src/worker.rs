@@ -13,6 +13,8 @@ mod rounds;
 mod silence;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod suspects;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;

@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Takes(Duration),
     /// Another worker is choosing.
     KeepsOut,
+    /// An insert has no answer for its last delivery.
+    Omits,
 }
 
 /// A turn, as it was asked for.
@@ -291,7 +293,7 @@ async fn with<T>(
     carry_out: impl FnOnce() -> Result<T, BoxError>,
 ) -> Result<T, BoxError> {
     match fault {
-        None | Some(Fault::KeepsOut) => carry_out(),
+        None | Some(Fault::KeepsOut | Fault::Omits) => carry_out(),
         Some(Fault::Fails) => Err("it fails".into()),
         Some(Fault::Panics) => resume_unwind(Box::new("it panics")),
         Some(Fault::Hangs) => pending().await,
@@ -330,7 +332,12 @@ impl Store for FakeStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
         lock(&self.inserts).push(arrivals.len());
         let fault = lock(&self.faults).pop_front();
-        Box::pin(with(fault, || self.insert_all(arrivals)))
+        let omits = matches!(fault, Some(Fault::Omits));
+        Box::pin(with(fault, move || {
+            let mut accepted = self.insert_all(arrivals)?;
+            accepted.truncate(arrivals.len() - usize::from(omits));
+            Ok(accepted)
+        }))
     }
 
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
