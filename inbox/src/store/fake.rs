@@ -62,6 +62,7 @@ pub(crate) struct Asked {
     pub(crate) renew: usize,
     pub(crate) take: usize,
     pub(crate) upkeep: bool,
+    pub(crate) mends: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -318,6 +319,7 @@ impl Store for FakeStore {
             renew: turn.renew.len(),
             take: turn.take.rows(),
             upkeep: turn.upkeep.is_some(),
+            mends: turn.upkeep.as_ref().is_some_and(|upkeep| upkeep.mends),
         });
         drop(turns);
         let fault = if lock(&self.cut_off).contains(&turn.worker.process()) {

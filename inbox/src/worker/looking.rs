@@ -187,6 +187,26 @@ async fn a_worker_has_upkeep_every_third_of_a_lease() {
     let upkeep: Vec<_> = upkeep.map(|(at, _)| at.round()).collect();
     assert_eq!(upkeep, [0.0, 10.0, 20.0, 30.0]);
     assert!(turns.len() > 30);
+    assert!(turns.iter().all(|turn| turn.mends == turn.upkeep));
+}
+
+/// Each look of a worker that may be idle has upkeep, since what is due may need it.
+#[tokio::test(start_paused = true)]
+async fn times_are_mended_every_third_of_a_lease_even_if_each_look_has_upkeep() {
+    let store = store_of(0);
+    for _ in 0..40 {
+        store.will(Fault::KeepsOut);
+    }
+    let settings = Settings {
+        poll: secs(0.05),
+        ..until_idle()
+    };
+    let rounds = rounds(&store, settings, taking(Duration::ZERO));
+    run(rounds, &Notify::new()).await;
+    // It ends within 3 s.
+    let turns = store.turns();
+    assert!(turns.len() == 41 && turns.iter().all(|turn| turn.upkeep));
+    assert!(turns[0].mends && !turns[1..].iter().any(|turn| turn.mends));
 }
 
 /// The event that ended may be one that another waited for.

@@ -116,3 +116,21 @@ async fn a_worker_is_not_idle_while_suspects_wait() {
         assert!(store.has_all_ended(), "{events} {handlers_take}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_without_room_takes_no_turns_for_suspects() {
+    let store = store_after_a_crash(2).await;
+    store.add(EVENT);
+    let settings = Settings {
+        concurrency: 1,
+        until: Until::Idle,
+        ..settings()
+    };
+    let before = store.turns().len();
+    let rounds = rounds(&store, settings, taking(secs(100.0)));
+    assert_eq!(run(rounds, &Notify::new()).await, Until::Idle);
+    assert!(store.has_all_ended());
+    // Three handlers run one after the other, and their leases are renewed every 10 s.
+    let turns = store.turns().len() - before;
+    assert!(turns < 60, "{turns}");
+}
