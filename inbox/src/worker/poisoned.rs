@@ -23,7 +23,7 @@ const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 const RESTART: Duration = Duration::from_secs(2);
 
 /// How long one process may take to end its events, or to die.
-const LIMIT: Duration = Duration::from_secs(3_600);
+const LIMIT: Duration = Duration::from_secs(600);
 
 struct Trial {
     store: Arc<FakeStore>,

@@ -126,11 +126,16 @@ async fn a_worker_without_room_takes_no_turns_for_suspects() {
         until: Until::Idle,
         ..settings()
     };
-    let before = store.turns().len();
-    let rounds = rounds(&store, settings, taking(secs(100.0)));
+    let (before, began) = (store.turns().len(), Instant::now());
+    // It ends shortly after its lease was renewed.
+    let rounds = rounds(&store, settings, taking(secs(40.01)));
     assert_eq!(run(rounds, &Notify::new()).await, Until::Idle);
     assert!(store.has_all_ended());
     // Three handlers run one after the other, and their leases are renewed every 10 s.
     let turns = store.turns().len() - before;
-    assert!(turns < 60, "{turns}");
+    assert!(turns < 40, "{turns}");
+    let changes = store.changes();
+    let done = changes.iter().filter(|change| change.lease.id == 2);
+    let done = done.last().unwrap().at - began;
+    assert!(done < secs(40.03), "its end is settled at once: {done:?}");
 }
