@@ -102,6 +102,34 @@ async fn suspects_that_are_taken_while_the_worker_stops_go_back() {
     assert_eq!(states(&store), [SUSPECT, SUSPECT]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_turn_for_suspects_that_found_another_worker_or_failed_is_taken_again_after_a_rest() {
+    for (fault, expected) in [
+        (Fault::KeepsOut, [15_100, 15_600]),
+        (Fault::Fails, [16_000, 16_500]),
+    ] {
+        let store = store_after_a_crash(2).await;
+        let faults = async {
+            // The turn at 15 s makes them suspects.
+            sleep(secs(14.5)).await;
+            store.will(Fault::Takes(Duration::ZERO));
+            store.will(fault);
+            store.will(fault);
+        };
+        let before = store.changes().len();
+        let began = Instant::now();
+        tokio::join!(run_until(20.0, &store, 0.5), faults);
+        let changes = store.changes().split_off(before);
+        let claims = changes
+            .iter()
+            .filter(|change| matches!(change.what, What::Claimed { .. }));
+        let times: Vec<_> = claims
+            .map(|change| (change.at - began).as_millis())
+            .collect();
+        assert_eq!(times, expected, "{fault:?}");
+    }
+}
+
 /// Others have a turn after a lease and a half, and then suspects again.
 #[tokio::test(start_paused = true)]
 async fn a_worker_is_not_idle_while_suspects_wait() {
