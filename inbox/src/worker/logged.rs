@@ -168,6 +168,32 @@ async fn a_result_for_a_lost_lease_is_logged_unless_it_may_have_been_written_bef
     }
 }
 
+/// Its limit is kept within its task, unless it blocks its thread.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_exceeds_its_limit_is_logged_once() {
+    for (limit, expected) in [
+        (None, &[][..]),
+        (
+            Some(secs(60.0)),
+            &[
+                "WARN a handler has exceeded its limit of 60s and still runs: it blocks its thread id=0",
+            ],
+        ),
+    ] {
+        let (logs, _guard) = Logged::take(LevelFilter::WARN);
+        let store = one_event(EVENT);
+        let settings = Settings {
+            handler_timeout: limit,
+            ..Settings::default()
+        };
+        let mut worker = worker(&store, settings, taking(secs(1e6)), &Asked::default());
+        let arrived = Notify::new();
+        let run = watched(worker.run(&arrived));
+        let _ = tokio::time::timeout(secs(100.0), run).await;
+        assert_eq!(logs.lines(), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_database_that_fails_is_logged() {
     let (logs, _guard) = Logged::take(LevelFilter::WARN);
