@@ -63,6 +63,17 @@ fn claims(store: &FakeStore, id: i64) -> usize {
         .count()
 }
 
+/// When the events were taken after the first changes, in milliseconds since then.
+fn claimed_at(store: &FakeStore, first: usize, since: Instant) -> Vec<u128> {
+    let changes = store.changes().split_off(first);
+    let claims = changes
+        .iter()
+        .filter(|change| matches!(change.what, What::Claimed { .. }));
+    claims
+        .map(|change| (change.at - since).as_millis())
+        .collect()
+}
+
 const SUSPECT: (EventState, Queue, u32) = (EventState::Waiting, Queue::Suspect, 0);
 
 /// The leases have been silent for long enough after 15 s.
@@ -119,15 +130,23 @@ async fn a_turn_for_suspects_that_found_another_worker_or_failed_is_taken_again_
         let before = store.changes().len();
         let began = Instant::now();
         tokio::join!(run_until(20.0, &store, 0.5), faults);
-        let changes = store.changes().split_off(before);
-        let claims = changes
-            .iter()
-            .filter(|change| matches!(change.what, What::Claimed { .. }));
-        let times: Vec<_> = claims
-            .map(|change| (change.at - began).as_millis())
-            .collect();
+        let times = claimed_at(&store, before, began);
         assert_eq!(times, expected, "{fault:?}");
     }
+}
+
+/// It is waited for until half a lease after the leases of those that died have been silent.
+#[tokio::test(start_paused = true)]
+async fn suspects_run_beside_a_handler_that_takes_long() {
+    let store = store_after_a_crash(2).await;
+    let (before, began) = (store.changes().len(), Instant::now());
+    // It is taken with the next look, so that no lease is renewed at 30 s.
+    let adds = async {
+        sleep(secs(1.5)).await;
+        store.add(EVENT);
+    };
+    tokio::join!(run_until(35.0, &store, 100.0), adds);
+    assert_eq!(claimed_at(&store, before, began), [2_000, 30_000]);
 }
 
 /// Others have a turn after a lease and a half, and then suspects again.
