@@ -15,6 +15,8 @@ mod silence;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
+mod suspects;
+#[cfg(test)]
 mod taking_ahead;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

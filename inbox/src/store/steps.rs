@@ -303,6 +303,8 @@ async fn read<S: Steps>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use time::OffsetDateTime;
 
     use super::*;
@@ -358,6 +360,8 @@ mod tests {
         took: Vec<String>,
         running: Vec<Running>,
         suspects: Vec<u32>,
+        /// How many times each step mends.
+        mended: VecDeque<u64>,
         /// `None` while another worker keeps this one out.
         order: Option<EventOrder>,
         due: [Vec<i64>; 2],
@@ -388,7 +392,7 @@ mod tests {
 
         async fn mend_times(&mut self) -> Result<u64, BoxError> {
             self.took.push("mend".to_owned());
-            Ok(0)
+            Ok(self.mended.pop_front().unwrap_or_default())
         }
 
         async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
@@ -550,6 +554,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn times_are_mended_until_a_step_has_fewer_than_it_may_or_20_are_taken() {
+        for (mended, steps) in [(vec![999], 1), (vec![1_000, 0], 2), (vec![1_000; 30], 20)] {
+            let mut fake = Fake {
+                mended: mended.into(),
+                ..Fake::default()
+            };
+            let upkeep = |mends| Turn {
+                upkeep: Some(Upkeep {
+                    held: &[],
+                    silent: &[],
+                    mends,
+                }),
+                ..nothing()
+            };
+            turn(&mut fake, upkeep(false)).await;
+            assert_eq!(fake.took, ["running", "suspects 1"]);
+            turn(&mut fake, upkeep(true)).await;
+            let mends = fake.took.iter().filter(|step| *step == "mend");
+            assert_eq!(mends.count(), steps);
+        }
+    }
+
+    #[tokio::test]
     async fn nothing_is_chosen_while_another_worker_keeps_this_one_out() {
         let mut fake = Fake {
             due: [vec![5, 6], Vec::new()],
@@ -678,5 +705,48 @@ mod tests {
         fake.locked = vec![1, 3];
         fake.pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
         assert_eq!(turn(&mut fake, due(1)).await.next, Look::Soon);
+        // Some of them: there is room for as many as could not be had.
+        let free = [(4, "c", None, false), (5, "d", None, false)];
+        let rows = [&rows[..], &free].concat();
+        let pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            locked: vec![1],
+            pages,
+            ..Fake::default()
+        };
+        turn(&mut fake, due(2)).await;
+        let claims = fake.took.iter().filter(|step| step.starts_with("claim"));
+        let claims: Vec<_> = claims.collect();
+        assert_eq!(claims, ["claim [1, 3] None", "claim [4] None"]);
+    }
+
+    /// A turn reads 16 pages of a queue at most. Here all that they have must wait.
+    #[tokio::test]
+    async fn in_order_there_is_more_at_once_if_a_queue_was_not_read_to_its_end() {
+        let must_wait = [(9, "a", Some(8), false); 128];
+        for queue in [Queue::First, Queue::Again] {
+            let mut fake = Fake {
+                order: Some(EventOrder::ByResource),
+                pages: vec![page(queue, &must_wait); 16],
+                ..Fake::default()
+            };
+            let turned = turn(&mut fake, due(1)).await;
+            assert_eq!((turned.claims.len(), turned.next), (0, Look::AtOnce));
+            // One page less, and all was read.
+            fake.pages = vec![page(queue, &must_wait); 15];
+            assert_eq!(turn(&mut fake, due(1)).await.next, Look::Later);
+        }
+        // No suspect is due.
+        let take = Take::Suspects {
+            rows: 1,
+            cleared: 0,
+        };
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            ..Fake::default()
+        };
+        let turned = turn(&mut fake, Turn { take, ..nothing() }).await;
+        assert_eq!(turned.next, Look::Later);
     }
 }

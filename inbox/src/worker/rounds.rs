@@ -432,12 +432,19 @@ impl Rounds {
             upkeep,
             rest,
         } = self.times;
+        let now = Instant::now();
+        let suspects = if self.takes_suspects(now) {
+            // The loop rests: another worker chooses, or a turn has failed.
+            Some(now)
+        } else {
+            self.probe
+                .wake()
+                .filter(|_| self.deadline.is_none() && self.tasks.free() > 0)
+        };
         [
             self.takes().then_some(look),
             self.deadline.is_none().then_some(upkeep),
-            self.probe
-                .wake()
-                .filter(|_| self.deadline.is_none() && self.tasks.free() > 0),
+            suspects,
             self.ahead_until(),
             (!self.tasks.is_empty()).then_some(renew),
             (!self.settle.is_empty()).then_some(rest),
