@@ -256,6 +256,8 @@ pub(crate) enum Take {
     /// and this one the odd one.
     Due {
         rows: usize,
+        /// How many of them begin at once; the others are taken ahead.
+        begin: usize,
         prefer: Queue,
     },
     /// A group of suspects: as many as the crashes they have seen allow, or this many if that is
@@ -307,7 +309,7 @@ pub(crate) struct Running {
     pub(crate) length: Duration,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) attempts: u32,
-    /// Beside how many suspects it runs, if it is one.
+    /// Beside how many suspects it runs, if it is one; 0 if it was taken ahead, and may not have begun.
     pub(crate) group: Option<u32>,
     pub(crate) started_at: OffsetDateTime,
     /// By the database's clock.
@@ -420,7 +422,14 @@ mod tests {
         let (rows, prefer, cleared) = (3, Queue::First, 1);
         for (take, count) in [
             (Take::Nothing, 0),
-            (Take::Due { rows, prefer }, 3),
+            (
+                Take::Due {
+                    rows,
+                    begin: 1,
+                    prefer,
+                },
+                3,
+            ),
             (Take::Suspects { rows, cleared }, 3),
         ] {
             assert_eq!(take.rows(), count);

@@ -1,3 +1,4 @@
+mod ahead;
 #[cfg(test)]
 mod logged;
 #[cfg(test)]
@@ -13,6 +14,10 @@ mod rounds;
 mod silence;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod suspects;
+#[cfg(test)]
+mod taking_ahead;
 mod tasks;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
@@ -139,6 +144,10 @@ impl Worker {
     }
 
     /// Sets how many events are handled at the same time, from 1 to 10,000; 1 unless set.
+    ///
+    /// If handlers end sooner than the database answers, the worker takes up to 64 more events ahead,
+    /// as many as end while a few answers arrive. Their bodies are in memory, and until they begin,
+    /// for a second at most, no other worker has them. They are not attempts until they begin.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.settings.concurrency = events.clamp(1, 10_000);
         self
@@ -167,8 +176,8 @@ impl Worker {
     ///
     /// If a process dies, its events become suspects: they run next without other events beside them,
     /// half as many together, and again half as many after each further crash. An attempt counts for
-    /// an event that ran alone when its process died, so an event that kills its process ends up dead,
-    /// and those that ran beside it do not. Other events wait for suspects for a lease and a half at
+    /// a suspect that ran alone when its process died, so an event that kills its process ends up dead,
+    /// and those that ran beside it, or were taken and had not begun, do not. Other events wait for suspects for a lease and a half at
     /// most. If a worker stops, an attempt counts for those whose handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);

@@ -22,7 +22,8 @@ CREATE TABLE ptolemy_inbox (
     queue TEXT NOT NULL DEFAULT 'first' CHECK (queue IN ('first', 'again', 'suspect')),
     -- Its handler asked to be called later: no attempt failed.
     postponed INTEGER NOT NULL DEFAULT 0 CHECK (postponed IN (0, 1)),
-    -- A suspect: its worker was gone before it ended. With how many suspects it may run, or runs.
+    -- A suspect: its worker was gone before it ended. With how many suspects it may run, or runs. Running,
+    -- 0: it was taken ahead, and may not have begun.
     crash_group INTEGER,
     -- How often it was handed to a worker.
     attempts INTEGER NOT NULL DEFAULT 0,

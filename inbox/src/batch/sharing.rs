@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
 use crate::accepted::EventState;
 use crate::arrival::Labels;
 use crate::error::InboxErrorKind;
+use crate::logged::Logged;
 use crate::store::fake::{FakeStore, Fault, REJECTED_KEY};
 
 type Answered = Result<Accepted, InboxErrorKind>;
@@ -170,4 +172,67 @@ async fn the_workers_of_the_process_are_woken_for_what_is_new() {
         Ok(Accepted::Duplicate { .. })
     ));
     assert!(!it.was_notified().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_leaves_a_delivery_without_an_answer_is_an_error_for_all() {
+    let it = Fixture::new();
+    it.store.will(Fault::Omits);
+    let answers = it.accept_all(["a", "b"].map(|key| arrival(key, 2))).await;
+    assert_eq!(answers, [FAILED, FAILED]);
+}
+
+/// More than share a commit, so that some wait.
+#[tokio::test(start_paused = true)]
+async fn an_insert_that_panics_fails_all_that_wait_at_once_and_none_after_them() {
+    let it = Fixture::new();
+    it.store.will(Fault::Panics);
+    let arrivals = (0..300).map(|number| arrival(&number.to_string(), 2));
+    let answers = it.accept_all(arrivals).await;
+    assert!(answers.iter().all(|answer| *answer == FAILED));
+    assert_eq!(it.accept("next").await, Ok(Accepted::New));
+}
+
+/// What is logged while these keys are accepted one after the other, without the causes; the store
+/// fails for an empty key.
+async fn logged(keys: &[&str]) -> Vec<String> {
+    let (logs, _guard) = Logged::take(LevelFilter::INFO);
+    let it = Fixture::new();
+    for key in keys {
+        if key.is_empty() {
+            it.store.will(Fault::Fails);
+        }
+        let _ = it.accept(key).await;
+    }
+    without_causes(&logs)
+}
+
+const ALONE: &str = "WARN a delivery was not accepted";
+const LOST: &str = "WARN deliveries are not accepted";
+const BACK: &str = "INFO deliveries are accepted again after=0ns";
+
+#[tokio::test(start_paused = true)]
+async fn one_delivery_that_is_rejected_is_no_outage_and_two_in_a_row_are() {
+    for (keys, expected) in [
+        (&["a"][..], &[][..]),
+        (&["", "", "a", "b"], &[LOST, BACK]),
+        (&[REJECTED_KEY], &[ALONE]),
+        (&[REJECTED_KEY, "a", REJECTED_KEY], &[ALONE, ALONE]),
+        (&[REJECTED_KEY; 3], &[ALONE, LOST]),
+        (&["", REJECTED_KEY, "a"], &[LOST, BACK]),
+    ] {
+        assert_eq!(logged(keys).await, expected, "{keys:?}");
+    }
+    let (logs, _guard) = Logged::take(LevelFilter::INFO);
+    let it = Fixture::new();
+    let arrivals = ["a", REJECTED_KEY, "b"].map(|key| arrival(key, 2));
+    it.accept_all(arrivals).await;
+    let others_were = "WARN a delivery was not accepted, and others were";
+    assert_eq!(without_causes(&logs), [others_were]);
+}
+
+fn without_causes(logs: &Logged) -> Vec<String> {
+    let lines = logs.lines();
+    let without = |line: &String| line.split(" cause=").next().unwrap().to_owned();
+    lines.iter().map(without).collect()
 }

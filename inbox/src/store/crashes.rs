@@ -1,7 +1,8 @@
 //! What becomes of events whose workers are gone, and which of them run together next.
 //!
 //! A process that dies takes all of its events with it, and one of them may be the reason. So an
-//! event that ran beside others is not charged with an attempt: it becomes a suspect. Suspects run
+//! event that ran beside others is not charged with an attempt: it becomes a suspect. So does one that
+//! was taken ahead, and may not have begun. Suspects run
 //! without other events beside them, at most half as many together as at the crash; each further
 //! crash halves those that were there again, until the one that is the reason runs alone. From
 //! then on each crash is an attempt of it, and after the last one it is dead. Those that did not
@@ -65,7 +66,8 @@ fn verdict<'r>(
     // A suspect that ran by itself, and others that had begun before: a group that outlasts its time is
     // not waited for.
     let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
-    if together <= 1 || was_alone {
+    let was_ahead = one.group == Some(0);
+    if together <= 1 && !was_ahead || was_alone {
         return match retry.after(one.attempts) {
             Some(delay) => Verdict::Crashed {
                 delay,
@@ -75,7 +77,8 @@ fn verdict<'r>(
             None => Verdict::after(None, LEASE_EXPIRED.to_owned()),
         };
     }
-    let group = one.group.unwrap_or(u32::MAX).min(together);
+    let group = one.group.filter(|_| !was_ahead);
+    let group = group.unwrap_or(u32::MAX).min(together);
     Verdict::Crashed {
         delay: Duration::ZERO,
         group: (group / 2).max(1),
@@ -222,6 +225,18 @@ mod tests {
         assert_eq!(all(&[unnamed.clone()]), [(1, crashed(1, true))]);
         unnamed.is_expired = false;
         assert_eq!(all(&[unnamed]), []);
+    }
+
+    #[test]
+    fn one_that_was_taken_ahead_is_not_charged_even_if_it_was_alone() {
+        let other = WorkerId::of(2, 0);
+        let mut set = [0, 1, 2, 3].map(|id| running(id, other));
+        set[3].group = Some(0);
+        assert_eq!(all(&set)[3], (3, crashed(2, false)));
+        assert_eq!(all(&set[3..]), [(3, crashed(1, false))]);
+        // Not more often than once: it is a suspect from then on.
+        set[3].group = Some(1);
+        assert_eq!(all(&set[3..]), [(3, crashed(1, true))]);
     }
 
     /// One was taken after the others were renewed, so its lease ends later.

@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Takes(Duration),
     /// Another worker is choosing.
     KeepsOut,
+    /// An insert has no answer for its last delivery.
+    Omits,
 }
 
 /// A turn, as it was asked for.
@@ -60,6 +62,7 @@ pub(crate) struct Asked {
     pub(crate) renew: usize,
     pub(crate) take: usize,
     pub(crate) upkeep: bool,
+    pub(crate) mends: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -291,7 +294,7 @@ async fn with<T>(
     carry_out: impl FnOnce() -> Result<T, BoxError>,
 ) -> Result<T, BoxError> {
     match fault {
-        None | Some(Fault::KeepsOut) => carry_out(),
+        None | Some(Fault::KeepsOut | Fault::Omits) => carry_out(),
         Some(Fault::Fails) => Err("it fails".into()),
         Some(Fault::Panics) => resume_unwind(Box::new("it panics")),
         Some(Fault::Hangs) => pending().await,
@@ -316,6 +319,7 @@ impl Store for FakeStore {
             renew: turn.renew.len(),
             take: turn.take.rows(),
             upkeep: turn.upkeep.is_some(),
+            mends: turn.upkeep.as_ref().is_some_and(|upkeep| upkeep.mends),
         });
         drop(turns);
         let fault = if lock(&self.cut_off).contains(&turn.worker.process()) {
@@ -330,7 +334,12 @@ impl Store for FakeStore {
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>> {
         lock(&self.inserts).push(arrivals.len());
         let fault = lock(&self.faults).pop_front();
-        Box::pin(with(fault, || self.insert_all(arrivals)))
+        let omits = matches!(fault, Some(Fault::Omits));
+        Box::pin(with(fault, move || {
+            let mut accepted = self.insert_all(arrivals)?;
+            accepted.truncate(arrivals.len() - usize::from(omits));
+            Ok(accepted)
+        }))
     }
 
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {

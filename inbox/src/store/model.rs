@@ -237,6 +237,7 @@ impl World {
             },
             _ => Take::Due {
                 rows,
+                begin: random.usize(0..=rows),
                 prefer: [Queue::First, Queue::Again][random.usize(0..2)],
             },
         };

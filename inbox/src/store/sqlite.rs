@@ -103,29 +103,12 @@ impl SqliteStore {
     /// The time, which follows the latest in the table.
     async fn now(&self, connection: &mut SqliteConnection) -> Result<OffsetDateTime, BoxError> {
         let limit = clock::text(self.clock.limit());
-        let (latest, believed): (Option<String>, Option<String>) = sqlx::query_as(
-            "SELECT max(time), max(time) FILTER (WHERE time <= ?1) FROM (
-                 SELECT * FROM (SELECT received_at AS time FROM ptolemy_inbox ORDER BY id DESC LIMIT 1)
-                 UNION ALL
-                 SELECT * FROM (SELECT finished_at FROM ptolemy_inbox WHERE state = 'done'
-                                ORDER BY finished_at DESC LIMIT 1)
-                 UNION ALL
-                 SELECT * FROM (SELECT finished_at FROM ptolemy_inbox
-                                WHERE state = 'done' AND finished_at <= ?1
-                                ORDER BY finished_at DESC LIMIT 1)
-                 UNION ALL
-                 SELECT renewed_at FROM ptolemy_inbox
-                 WHERE state <> 'done' AND state = 'running')",
-        )
-        .bind(limit)
-        .fetch_one(connection)
-        .await?;
-        // A text that is not a time must not stop whatever needs one.
-        let parse = |time: Option<String>| time.and_then(|time| clock::parse(&time).ok());
-        Ok(self.clock.now(Seen {
-            latest: parse(latest),
-            believed: parse(believed),
-        }))
+        let (latest, believed) = sqlx::query_as(LATEST_TIMES)
+            .bind(&limit)
+            .bind(&limit)
+            .fetch_one(connection)
+            .await?;
+        Ok(self.clock.now(seen(latest, believed)))
     }
 
     async fn turn(&self, turn: Turn<'_>) -> Result<Turned, BoxError> {
@@ -144,6 +127,27 @@ impl Drop for SqliteStore {
         if let Some(connection) = self.writer.get_mut().take() {
             drop(connection.detach());
         }
+    }
+}
+
+/// The latest times in the table: of all, and of those up to a limit, which is bound twice.
+const LATEST_TIMES: &str = "SELECT max(time), max(time) FILTER (WHERE time <= ?) FROM (
+         SELECT * FROM (SELECT received_at AS time FROM ptolemy_inbox ORDER BY id DESC LIMIT 1)
+         UNION ALL
+         SELECT * FROM (SELECT finished_at FROM ptolemy_inbox WHERE state = 'done'
+                        ORDER BY finished_at DESC LIMIT 1)
+         UNION ALL
+         SELECT * FROM (SELECT finished_at FROM ptolemy_inbox WHERE state = 'done' AND finished_at <= ?
+                        ORDER BY finished_at DESC LIMIT 1)
+         UNION ALL
+         SELECT renewed_at FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running')";
+
+/// A text that is not a time must not stop whatever needs one.
+fn seen(latest: Option<String>, believed: Option<String>) -> Seen {
+    let parse = |time: Option<String>| time.and_then(|time| clock::parse(&time).ok());
+    Seen {
+        latest: parse(latest),
+        believed: parse(believed),
     }
 }
 
@@ -388,7 +392,12 @@ mod tests {
             Take::Suspects { rows, cleared }
         } else {
             let (rows, prefer) = (1, Queue::First);
-            Take::Due { rows, prefer }
+            let begin = rows;
+            Take::Due {
+                rows,
+                begin,
+                prefer,
+            }
         };
         turn(&[], &[], take).await.claims
     }

@@ -22,13 +22,25 @@ const MAX_MENDS: usize = 20;
 /// What is further ahead was written before the clock was set back.
 pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);
 
-/// How long a worker has an event, in whose name, and beside how many suspects it runs, if it is
-/// one.
+/// How long a worker has events, in whose name, beside how many suspects they run, if they are
+/// suspects, and how many begin at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) lease: Duration,
     pub(super) worker: WorkerId,
     pub(super) group: Option<u32>,
+    pub(super) begin: usize,
+}
+
+impl Terms {
+    /// The group of the event that is claimed after so many others; 0 if it is taken ahead.
+    pub(super) fn group_after(&self, others: usize) -> Option<u32> {
+        if others < self.begin {
+            self.group
+        } else {
+            Some(0)
+        }
+    }
 }
 
 /// The steps of a turn, within one transaction. Each engine writes them in its own SQL.
@@ -93,7 +105,8 @@ pub(super) trait Steps: Send {
     fn mark(&mut self, waiting: &[(i64, i64)])
     -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes waiting events: from here on the attempt counts.
+    /// Takes waiting events: from here on the attempt counts. Those that do not begin at once, which
+    /// are the last ones, get the group 0.
     fn claim(
         &mut self,
         ids: &[i64],
@@ -176,7 +189,7 @@ async fn take<S: Steps>(
     };
     let (queues, rows) = match turn.take {
         Take::Nothing => return Ok(()),
-        Take::Due { rows, prefer } => ([prefer, prefer.other()], rows),
+        Take::Due { rows, prefer, .. } => ([prefer, prefer.other()], rows),
         Take::Suspects { rows, cleared } => {
             let groups = steps.suspects(rows).await?;
             let size = group_size(&groups, cleared.saturating_mul(2)).min(rows);
@@ -195,14 +208,22 @@ async fn take<S: Steps>(
         if ids.is_empty() {
             return Ok(());
         }
-        let group = match turn.take {
-            Take::Suspects { .. } => Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)),
-            Take::Due { .. } | Take::Nothing => None,
+        let mut ids = ids;
+        // In the order in which they begin.
+        ids.sort_unstable();
+        let (group, begin) = match turn.take {
+            Take::Suspects { .. } => {
+                let group = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+                (Some(group), ids.len())
+            }
+            Take::Due { begin, .. } => (None, begin.saturating_sub(turned.claims.len())),
+            Take::Nothing => (None, 0),
         };
         let terms = Terms {
             lease: turn.lease,
             worker: turn.worker,
             group,
+            begin,
         };
         let claims = steps.claim(&ids, terms).await?;
         let all = claims.len() == ids.len();
@@ -282,6 +303,8 @@ async fn read<S: Steps>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use time::OffsetDateTime;
 
     use super::*;
@@ -337,6 +360,8 @@ mod tests {
         took: Vec<String>,
         running: Vec<Running>,
         suspects: Vec<u32>,
+        /// How many times each step mends.
+        mended: VecDeque<u64>,
         /// `None` while another worker keeps this one out.
         order: Option<EventOrder>,
         due: [Vec<i64>; 2],
@@ -367,7 +392,7 @@ mod tests {
 
         async fn mend_times(&mut self) -> Result<u64, BoxError> {
             self.took.push("mend".to_owned());
-            Ok(0)
+            Ok(self.mended.pop_front().unwrap_or_default())
         }
 
         async fn running(&mut self) -> Result<Vec<Running>, BoxError> {
@@ -448,7 +473,12 @@ mod tests {
 
     fn due(rows: usize) -> Turn<'static> {
         let prefer = Queue::First;
-        let take = Take::Due { rows, prefer };
+        let begin = rows;
+        let take = Take::Due {
+            rows,
+            begin,
+            prefer,
+        };
         Turn { take, ..nothing() }
     }
 
@@ -521,6 +551,29 @@ mod tests {
         };
         assert_eq!(turn(&mut fake, due(3)).await.next, Look::Later);
         assert_eq!(fake.took, ["order", "due first again 3"]);
+    }
+
+    #[tokio::test]
+    async fn times_are_mended_until_a_step_has_fewer_than_it_may_or_20_are_taken() {
+        for (mended, steps) in [(vec![999], 1), (vec![1_000, 0], 2), (vec![1_000; 30], 20)] {
+            let mut fake = Fake {
+                mended: mended.into(),
+                ..Fake::default()
+            };
+            let upkeep = |mends| Turn {
+                upkeep: Some(Upkeep {
+                    held: &[],
+                    silent: &[],
+                    mends,
+                }),
+                ..nothing()
+            };
+            turn(&mut fake, upkeep(false)).await;
+            assert_eq!(fake.took, ["running", "suspects 1"]);
+            turn(&mut fake, upkeep(true)).await;
+            let mends = fake.took.iter().filter(|step| *step == "mend");
+            assert_eq!(mends.count(), steps);
+        }
     }
 
     #[tokio::test]
@@ -652,5 +705,48 @@ mod tests {
         fake.locked = vec![1, 3];
         fake.pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
         assert_eq!(turn(&mut fake, due(1)).await.next, Look::Soon);
+        // Some of them: there is room for as many as could not be had.
+        let free = [(4, "c", None, false), (5, "d", None, false)];
+        let rows = [&rows[..], &free].concat();
+        let pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            locked: vec![1],
+            pages,
+            ..Fake::default()
+        };
+        turn(&mut fake, due(2)).await;
+        let claims = fake.took.iter().filter(|step| step.starts_with("claim"));
+        let claims: Vec<_> = claims.collect();
+        assert_eq!(claims, ["claim [1, 3] None", "claim [4] None"]);
+    }
+
+    /// A turn reads 16 pages of a queue at most. Here all that they have must wait.
+    #[tokio::test]
+    async fn in_order_there_is_more_at_once_if_a_queue_was_not_read_to_its_end() {
+        let must_wait = [(9, "a", Some(8), false); 128];
+        for queue in [Queue::First, Queue::Again] {
+            let mut fake = Fake {
+                order: Some(EventOrder::ByResource),
+                pages: vec![page(queue, &must_wait); 16],
+                ..Fake::default()
+            };
+            let turned = turn(&mut fake, due(1)).await;
+            assert_eq!((turned.claims.len(), turned.next), (0, Look::AtOnce));
+            // One page less, and all was read.
+            fake.pages = vec![page(queue, &must_wait); 15];
+            assert_eq!(turn(&mut fake, due(1)).await.next, Look::Later);
+        }
+        // No suspect is due.
+        let take = Take::Suspects {
+            rows: 1,
+            cleared: 0,
+        };
+        let mut fake = Fake {
+            order: Some(EventOrder::ByResource),
+            ..Fake::default()
+        };
+        let turned = turn(&mut fake, Turn { take, ..nothing() }).await;
+        assert_eq!(turned.next, Look::Later);
     }
 }

@@ -117,6 +117,83 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     assert_eq!(lost.count(), 1, "{lines:?}");
 }
 
+/// After a turn without an answer it may have been this worker that has settled the event.
+#[tokio::test(start_paused = true)]
+async fn a_result_for_a_lost_lease_is_logged_unless_it_may_have_been_written_before() {
+    let unreachable =
+        "WARN the worker cannot reach the database; retrying cause=its answer is lost";
+    let lost = |id| {
+        format!(
+            "WARN lease lost: another worker has this event; the result of this attempt is \
+             ignored id={id}"
+        )
+    };
+    for (forgets, expected) in [
+        (false, vec![lost(0), lost(1)]),
+        (true, vec![unreachable.to_owned(), lost(1)]),
+    ] {
+        let (logs, _guard) = Logged::take(LevelFilter::WARN);
+        let store = one_event(EVENT);
+        store.add(EVENT);
+        // The second is renewed with the turn that settles the first.
+        let start: Arc<Start> = Arc::new(|_, claim, _| {
+            let time = if claim.lease.id == 0 { 1.0 } else { 1e6 };
+            Box::pin(async move {
+                sleep(secs(time)).await;
+                Outcome::Done
+            })
+        });
+        let settings = Settings {
+            concurrency: 2,
+            lease: secs(3.0),
+            ..Settings::default()
+        };
+        let mut worker = worker(&store, settings, start, &Asked::default());
+        let faults = async {
+            sleep(secs(0.5)).await;
+            if forgets {
+                store.will(Fault::Forgets);
+                sleep(secs(0.7)).await;
+            } else {
+                store.take_over(0);
+            }
+            store.take_over(1);
+        };
+        let arrived = Notify::new();
+        let _ = tokio::join!(
+            tokio::time::timeout(secs(2.0), watched(worker.run(&arrived))),
+            faults
+        );
+        assert_eq!(logs.lines(), expected);
+    }
+}
+
+/// Its limit is kept within its task, unless it blocks its thread.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_exceeds_its_limit_is_logged_once() {
+    for (limit, expected) in [
+        (None, &[][..]),
+        (
+            Some(secs(60.0)),
+            &[
+                "WARN a handler has exceeded its limit of 60s and still runs: it blocks its thread id=0",
+            ],
+        ),
+    ] {
+        let (logs, _guard) = Logged::take(LevelFilter::WARN);
+        let store = one_event(EVENT);
+        let settings = Settings {
+            handler_timeout: limit,
+            ..Settings::default()
+        };
+        let mut worker = worker(&store, settings, taking(secs(1e6)), &Asked::default());
+        let arrived = Notify::new();
+        let run = watched(worker.run(&arrived));
+        let _ = tokio::time::timeout(secs(100.0), run).await;
+        assert_eq!(logs.lines(), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_database_that_fails_is_logged() {
     let (logs, _guard) = Logged::take(LevelFilter::WARN);

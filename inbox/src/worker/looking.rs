@@ -11,6 +11,7 @@ use super::{Settings, Start, Until};
 use crate::accepted::EventState;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
+use crate::turn::WorkerId;
 
 fn store_of(events: usize) -> Arc<FakeStore> {
     let store = Arc::new(FakeStore::default());
@@ -177,16 +178,47 @@ async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
 /// Upkeep reads all that runs, so it is not part of each look.
 #[tokio::test(start_paused = true)]
 async fn a_worker_has_upkeep_every_third_of_a_lease() {
-    let store = store_of(0);
+    let store = store_of(1);
+    // That another worker has renewed nothing for half of its lease does not matter before it expires.
+    let settings = Settings {
+        worker: WorkerId::of(1, 0),
+        lease: secs(61.0),
+        ..Settings::default()
+    };
+    let start = taking(secs(1e6));
+    run_for(secs(1.0), &store, settings, start, &Notify::new()).await;
+
+    let others = store.turns().len();
     let settings = Settings::default();
     let third = settings.lease / 3;
     let start = taking(Duration::ZERO);
-    run_for(third * 7 / 2, &store, settings, start, &Notify::new()).await;
-    let (times, turns) = (times(&store), store.turns());
-    let upkeep = times.iter().zip(&turns).filter(|(_, turn)| turn.upkeep);
-    let upkeep: Vec<_> = upkeep.map(|(at, _)| at.round()).collect();
-    assert_eq!(upkeep, [0.0, 10.0, 20.0, 30.0]);
-    assert!(turns.len() > 30);
+    run_for(third * 9 / 2, &store, settings, start, &Notify::new()).await;
+    let turns = store.turns().split_off(others);
+    let times = turns.iter().map(|turn| turn.at - turns[0].at);
+    let upkeep = times.zip(&turns).filter(|(_, turn)| turn.upkeep);
+    let upkeep: Vec<_> = upkeep.map(|(at, _)| at.as_secs_f64().round()).collect();
+    assert_eq!(upkeep, [0.0, 10.0, 20.0, 30.0, 40.0]);
+    assert!(turns.len() > 40);
+    assert!(turns.iter().all(|turn| turn.mends == turn.upkeep));
+}
+
+/// Each look of a worker that may be idle has upkeep, since what is due may need it.
+#[tokio::test(start_paused = true)]
+async fn times_are_mended_every_third_of_a_lease_even_if_each_look_has_upkeep() {
+    let store = store_of(0);
+    for _ in 0..40 {
+        store.will(Fault::KeepsOut);
+    }
+    let settings = Settings {
+        poll: secs(0.05),
+        ..until_idle()
+    };
+    let rounds = rounds(&store, settings, taking(Duration::ZERO));
+    run(rounds, &Notify::new()).await;
+    // It ends within 3 s.
+    let turns = store.turns();
+    assert!(turns.len() == 41 && turns.iter().all(|turn| turn.upkeep));
+    assert!(turns[0].mends && !turns[1..].iter().any(|turn| turn.mends));
 }
 
 /// The event that ended may be one that another waited for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::paused::watched;
 use super::rounds::Rounds;
 use super::{Settings, Start, Until};
 use crate::accepted::EventState;
@@ -20,6 +21,9 @@ use crate::turn::WorkerId;
 const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 const RESTART: Duration = Duration::from_secs(2);
+
+/// How long one process may take to end its events, or to die.
+const LIMIT: Duration = Duration::from_secs(600);
 
 struct Trial {
     store: Arc<FakeStore>,
@@ -88,8 +92,10 @@ impl Trial {
             never,
         );
         let arrived = Notify::new();
+        let begun = Instant::now();
         let ended = async {
             while !self.store.has_all_ended() {
+                assert!(begun.elapsed() < LIMIT, "events are left");
                 sleep(Duration::from_secs(1)).await;
             }
         };
@@ -97,7 +103,7 @@ impl Trial {
         tokio::select! {
             biased;
             () = death.notified() => {}
-            _ = rounds.run(&arrived) => panic!("it was not to stop"),
+            _ = watched(rounds.run(&arrived)) => panic!("it was not to stop"),
             () = ended => return false,
         }
         self.crashes += 1;

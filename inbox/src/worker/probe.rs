@@ -172,9 +172,16 @@ mod tests {
         probe.advance(at(30), LEASE);
         assert!(!probe.is_at_work());
 
+        // A group that is taken late has half a lease.
+        probe.suspects(at(31), LEASE);
+        probe.began(group([1]), at(51), LEASE);
+        assert_eq!(probe.wake(), Some(at(66)));
+        probe.advance(at(66), LEASE);
+        assert!(!probe.is_at_work());
+
         // Group after group: the next upkeep begins again.
-        probe.suspects(at(40), LEASE);
-        for (group_begins, id) in [(40, 1), (55, 2)] {
+        probe.suspects(at(70), LEASE);
+        for (group_begins, id) in [(70, 1), (85, 2)] {
             probe.began(group([id]), at(group_begins), LEASE);
             probe.ended(lease(id), at(group_begins + 15), LEASE);
         }

@@ -8,6 +8,11 @@
 //! lease was lost, and decides when to look again. And if no turn is due, it *waits* until a task
 //! ends, an event arrives in this process, a time comes, or the worker is to stop.
 //!
+//! While a turn is under way tasks end, and others begin that were taken *ahead* (`ahead`): with
+//! handlers that end sooner than the database answers, the work would otherwise be to wait for it.
+//! What was taken ahead has a lease, and is given back when the worker is to stop, when suspects are
+//! to run alone, or when it has waited for too long.
+//!
 //! Every third of a lease a turn has *upkeep* too: it looks for leases of workers that are gone
 //! (`silence`), and for suspects among their events, which then run alone (`probe`).
 //!
@@ -23,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::ahead::Ahead;
 use super::probe::Probe;
 use super::report::Report;
 use super::silence::Silence;
@@ -77,10 +83,14 @@ pub(super) struct Rounds {
     worker: WorkerId,
     store: Arc<dyn Store>,
     settings: Settings,
-    start: Arc<Start>,
     tasks: Tasks,
+    ahead: Ahead,
+    /// What has ended during a turn.
+    ended: Vec<(Held, Outcome)>,
     /// What has ended and is not in the table yet.
     settle: Vec<(Lease, Verdict)>,
+    /// How many of those the turn under way settles.
+    sent: usize,
     report: Report,
     times: Times,
     silence: Silence,
@@ -116,10 +126,12 @@ impl Rounds {
             probe: Probe::default(),
             prefer: Queue::First,
             store,
+            tasks: Tasks::new(start, settings.concurrency, settings.accepts_malformed),
+            ahead: Ahead::new(now),
             settings,
-            start,
-            tasks: Tasks::default(),
+            ended: Vec::new(),
             settle: Vec::new(),
+            sent: 0,
             report: Report::new(health, asked),
             shutdown: Guarded::new(shutdown),
             deadline: None,
@@ -132,6 +144,9 @@ impl Rounds {
     pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
+            // During a turn tasks may end, and the next one is to settle them: until then their leases
+            // run out, and another worker would handle the events again.
+            self.end_all(now);
             if let Some(deadline) = self.deadline {
                 if now >= deadline {
                     self.cut_short().await;
@@ -143,13 +158,6 @@ impl Rounds {
             }
             if self.idle && self.settings.until == Until::Idle {
                 return Until::Idle;
-            }
-            // During a turn tasks may end, and the next one is to settle them: until then their leases
-            // run out, and another worker would handle the events again.
-            let ended = self.tasks.ended_by_now();
-            if !ended.is_empty() {
-                self.end(ended);
-                self.times.look = now;
             }
             self.probe.advance(now, self.window());
             match self.plan(now) {
@@ -180,13 +188,17 @@ impl Rounds {
 
     /// What to do now; `None` if there is nothing, or the loop rests.
     fn plan(&self, now: Instant) -> Option<Plan> {
-        let rows = MAX_TAKE.min(self.free());
         let take = if self.takes_suspects(now) {
+            let rows = MAX_TAKE.min(self.tasks.free());
             let cleared = self.probe.cleared();
             Take::Suspects { rows, cleared }
         } else if self.takes() && self.times.look <= now {
-            let prefer = self.prefer;
-            Take::Due { rows, prefer }
+            Take::Due {
+                rows: MAX_TAKE.min(self.room()),
+                // None while there are any that were taken ahead, so these begin before those.
+                begin: self.tasks.free(),
+                prefer: self.prefer,
+            }
         } else {
             Take::Nothing
         };
@@ -206,28 +218,38 @@ impl Rounds {
 
     /// Whether there is room for events, and the worker is not to stop.
     fn takes(&self) -> bool {
-        self.deadline.is_none() && self.free() > 0 && !self.probe.is_at_work()
+        let is_low = self.tasks.free() > 0 || self.ahead.is_low(self.tasks.ahead());
+        self.deadline.is_none() && is_low && self.room() > 0 && !self.probe.is_at_work()
     }
 
     /// Whether a group of suspects is to be taken.
     fn takes_suspects(&self, now: Instant) -> bool {
         let is_due = self.probe.is_due(now, self.tasks.is_empty());
-        self.deadline.is_none() && self.free() > 0 && is_due
+        self.deadline.is_none() && self.tasks.free() > 0 && is_due
     }
 
-    fn free(&self) -> usize {
-        self.settings.concurrency.saturating_sub(self.tasks.len())
+    /// For how many more events there is room, with those that are taken ahead.
+    fn room(&self) -> usize {
+        let room = self.settings.concurrency + self.ahead.target();
+        room.saturating_sub(self.tasks.running() + self.tasks.ahead())
+    }
+
+    /// The leases of what runs, of what is taken ahead, and of what has ended and is not settled.
+    fn held(&self) -> Vec<Lease> {
+        let ended = self.ended.iter().map(|(held, _)| held.lease);
+        self.tasks.leases().into_iter().chain(ended).collect()
     }
 
     async fn turn(&mut self, plan: &Plan) -> Result<Turned, String> {
         let store = self.store.clone();
         let settle = self.settle.clone();
+        self.sent = settle.len();
         let renew = if plan.renew {
             self.tasks.leases()
         } else {
             Vec::new()
         };
-        let held = self.tasks.leases();
+        let held = self.held();
         let silent = self.silence.silent(Instant::now(), self.settings.lease);
         let upkeep = plan.upkeep.then_some(Upkeep {
             held: &held,
@@ -250,6 +272,8 @@ impl Rounds {
             turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
+        // The signal first, so that no handler is called after it; an answer before the deadline, since
+        // it says what has to be given back.
         loop {
             tokio::select! {
                 biased;
@@ -262,6 +286,8 @@ impl Rounds {
                         None => format!("no answer within {TURN_TIMEOUT:?}"),
                     }),
                 },
+                // What was taken ahead begins meanwhile.
+                Some(ended) = self.tasks.ended() => self.ended.extend(ended),
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());
                 }
@@ -278,7 +304,8 @@ impl Rounds {
             self.warn_of_overdue();
         }
         let unsure = self.report.is_unsure();
-        let settled = std::mem::take(&mut self.settle);
+        // A signal during the turn has added to them.
+        let settled: Vec<_> = self.settle.drain(..self.sent).collect();
         self.report.dead(&turned.lost);
         let window = self.window();
         for lost in turned.lost {
@@ -289,6 +316,7 @@ impl Rounds {
                     "a turn without an answer may have settled this event"
                 );
             } else {
+                self.ended.retain(|(held, _)| held.lease != lost);
                 self.tasks.lose(lost);
             }
         }
@@ -311,19 +339,25 @@ impl Rounds {
         }
         for claim in turned.claims {
             if self.deadline.is_none() {
-                let accepts_malformed = self.settings.accepts_malformed;
-                self.tasks.begin(claim, &self.start, accepts_malformed);
+                self.tasks.take(claim);
             } else {
                 // The signal came while the turn was on its way.
                 let delay = Duration::ZERO;
                 self.settle.push((claim.lease, Verdict::Returned { delay }));
             }
         }
-        let at_rest = self.tasks.is_empty() && self.settle.is_empty() && !self.probe.is_at_work();
+        if self.probe.is_at_work() {
+            self.give_back();
+        }
+        let at_rest = self.tasks.is_empty()
+            && self.ended.is_empty()
+            && self.settle.is_empty()
+            && !self.probe.is_at_work();
         match plan.take {
             Take::Nothing => return,
             Take::Due { prefer, .. } => {
                 self.prefer = prefer.other();
+                self.ahead.turned(planned_at, Instant::now());
                 // A worker that is gone may leave events that are due.
                 let found_none = turned.next == Look::Later && self.silence.next().is_none();
                 self.idle = at_rest && plan.upkeep && found_none;
@@ -336,7 +370,7 @@ impl Rounds {
         }
         match turned.next {
             // What this worker has no room for may be for another one of this process.
-            Look::AtOnce if self.free() == 0 => arrived.notify_one(),
+            Look::AtOnce if !self.takes() => arrived.notify_one(),
             Look::AtOnce => {}
             Look::Soon => self.times.look = planned_at + LOOK_SOON.min(self.settings.poll),
             Look::Later => self.times.look = planned_at + self.settings.poll,
@@ -345,7 +379,7 @@ impl Rounds {
 
     /// Notes what ran when a turn had upkeep, and when the next one is due.
     fn keep_up(&mut self, running: &[Running], planned_at: Instant) {
-        let held = self.tasks.leases();
+        let held = self.held();
         let unheld =
             |one: &Running| one.worker == Some(self.worker) && !held.contains(&one.stamped.lease);
         // The answer may be late: nothing is known to be silent for longer than since now.
@@ -400,12 +434,20 @@ impl Rounds {
             upkeep,
             rest,
         } = self.times;
+        let now = Instant::now();
+        let suspects = if self.takes_suspects(now) {
+            // The loop rests: another worker chooses, or a turn has failed.
+            Some(now)
+        } else {
+            self.probe
+                .wake()
+                .filter(|_| self.deadline.is_none() && self.tasks.free() > 0)
+        };
         [
             self.takes().then_some(look),
             self.deadline.is_none().then_some(upkeep),
-            self.probe
-                .wake()
-                .filter(|_| self.deadline.is_none() && self.free() > 0),
+            suspects,
+            self.ahead_until(),
             (!self.tasks.is_empty()).then_some(renew),
             (!self.settle.is_empty()).then_some(rest),
             self.deadline,
@@ -416,17 +458,47 @@ impl Rounds {
         .min()
     }
 
+    /// When those are given back that were taken ahead and have not begun.
+    fn ahead_until(&self) -> Option<Instant> {
+        let since = self.tasks.ahead_since()?;
+        Some(Ahead::end(since, self.settings.lease))
+    }
+
+    /// Gives back what was taken ahead, to be settled with the next turn.
+    fn give_back(&mut self) {
+        let delay = Duration::ZERO;
+        let ahead = self.tasks.give_back().into_iter();
+        self.settle
+            .extend(ahead.map(|lease| (lease, Verdict::Returned { delay })));
+    }
+
     fn stop(&mut self, signal: &Result<(), String>) {
         if signal.is_err() {
             tracing::error!("the future of graceful_shutdown panicked: the worker stops");
         }
-        tracing::debug!(running = self.tasks.len(), "the worker is stopping");
+        tracing::debug!(running = self.tasks.running(), "the worker is stopping");
+        self.give_back();
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
+    }
+
+    /// Notes how those tasks ended that have ended by now, and gives back what waits for too long.
+    fn end_all(&mut self, now: Instant) {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.extend(self.tasks.ended_by_now());
+        if !ended.is_empty() {
+            self.end(ended);
+            self.times.look = now;
+        }
+        if self.ahead_until().is_some_and(|until| until <= now) {
+            self.ahead.stalled();
+            self.give_back();
+        }
     }
 
     /// Notes how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
         let now = Instant::now();
+        self.ahead.ended(ended.len());
         for (held, outcome) in ended {
             let (lease, attempts) = (held.lease, held.attempts);
             self.probe.ended(lease, now, self.window());
@@ -455,7 +527,7 @@ impl Rounds {
     /// Cuts short what still runs, and gives back the events whose tasks end in time.
     async fn cut_short(&mut self) {
         tracing::warn!(
-            running = self.tasks.len(),
+            running = self.tasks.running(),
             "shutdown timeout: running handlers are aborted and their events returned"
         );
         self.tasks.abort_all();

@@ -121,6 +121,9 @@ mod tests {
         assert_eq!(silence.next(), Some(at(15)));
         assert_eq!(silence.silent(at(14), LEASE), []);
         assert_eq!(silence.silent(at(15), LEASE), [running(0).stamped]);
+        // The turn that found it silent has seen to it.
+        note(&mut silence, &[running(0)], at(15));
+        assert_eq!(silence.next(), None);
         // It was renewed.
         note(&mut silence, &[running(9)], at(20));
         note(&mut silence, &[running(9)], at(30));

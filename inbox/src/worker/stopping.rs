@@ -89,6 +89,76 @@ async fn events_that_are_taken_while_the_worker_stops_go_back() {
     assert_eq!(it.row(), RETURNED);
 }
 
+/// What becomes due together with the signal is left alone.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_once_the_signal_has_come() {
+    // What arrives at the same instant.
+    let it = Stopped::new(0.0, 20.0);
+    let arrived = Notify::new();
+    let signal = Arc::new(Notify::new());
+    let settings = Settings {
+        poll: secs(3_600.0),
+        ..Settings::default()
+    };
+    let shutdown = Box::pin(signal.clone().notified_owned());
+    let worker = rounds_until(&it.store, settings.clone(), taking(secs(1.0)), shutdown);
+    let arrives = async {
+        sleep(secs(5.0)).await;
+        it.store.add(EVENT);
+        arrived.notify_one();
+        signal.notify_one();
+    };
+    tokio::join!(run(worker, &arrived), arrives);
+    assert_eq!(it.store.rows()[0].state, EventState::Done);
+    assert_eq!(it.store.rows()[1].token, 0);
+
+    // Another event, when the one that runs ends at the same instant.
+    let it = Stopped::new(0.0, 20.0);
+    it.store.add(EVENT);
+    let shutdown = Box::pin(signal.clone().notified_owned());
+    let start: Arc<Start> = Arc::new(move |_, _, _| {
+        let signal = signal.clone();
+        Box::pin(async move {
+            sleep(secs(5.0)).await;
+            signal.notify_one();
+            Outcome::Done
+        })
+    });
+    let worker = rounds_until(&it.store, settings.clone(), start, shutdown);
+    run(worker, &Notify::new()).await;
+    assert_eq!(it.row(), (EventState::Done, 1));
+    assert_eq!(it.store.rows()[1].token, 0);
+
+    // A look that is due at the same instant.
+    let store = Arc::new(FakeStore::default());
+    let settings = Settings {
+        poll: secs(5.0),
+        ..settings
+    };
+    let shutdown = Box::pin(sleep(secs(5.0)));
+    let worker = rounds_until(&store, settings, taking(secs(1.0)), shutdown);
+    run(worker, &Notify::new()).await;
+    assert_eq!(store.turns().len(), 1);
+
+    // The handler of an event whose turn has its answer at the same instant.
+    let it = Stopped::new(3.0, 20.0);
+    it.store.will(Fault::Takes(secs(3.0)));
+    let start: Arc<Start> = Arc::new(|_, _, _| unreachable!("its handler is not called"));
+    assert_eq!(it.run(start).await, 30.0);
+    assert_eq!(it.row(), RETURNED);
+}
+
+/// What such a turn has taken is known, and goes back.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_with_the_deadline_counts() {
+    let it = Stopped::new(3.0, 0.0);
+    it.store.will(Fault::Takes(secs(3.0)));
+    let start: Arc<Start> = Arc::new(|_, _, _| unreachable!("its handler is not called"));
+    assert_eq!(it.run(start).await, 30.0);
+    assert_eq!(it.row(), RETURNED);
+    assert_eq!(it.store.rows()[0].token, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_turn_without_an_answer_is_given_up_at_the_deadline() {
     let it = Stopped::new(1.0, 5.0);

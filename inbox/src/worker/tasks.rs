@@ -1,6 +1,7 @@
-//! The tasks of a worker: a handler at work in each, for an event that the worker has taken.
+//! The tasks of a worker: a handler at work in each, for an event that the worker has taken; and the
+//! events that it has taken ahead, each of which begins when another one ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -48,31 +49,77 @@ pub(super) struct Held {
     lost: bool,
 }
 
-#[derive(Default)]
 pub(super) struct Tasks {
+    start: Arc<Start>,
+    accepts_malformed: bool,
+    /// How many run at the same time.
+    concurrency: usize,
     running: JoinSet<Outcome>,
     held: HashMap<Id, Held>,
+    /// Taken and not begun, and since when. While there are any, as many run as may.
+    ahead: VecDeque<(Instant, Claim)>,
 }
 
 impl Tasks {
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn new(start: Arc<Start>, concurrency: usize, accepts_malformed: bool) -> Self {
+        Self {
+            start,
+            accepts_malformed,
+            concurrency,
+            running: JoinSet::new(),
+            held: HashMap::new(),
+            ahead: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn running(&self) -> usize {
         self.running.len()
     }
 
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.is_empty() && self.ahead.is_empty()
+    }
+
+    /// How many more may begin at once.
+    pub(super) fn free(&self) -> usize {
+        self.concurrency.saturating_sub(self.running.len())
     }
 
     /// The leases of all events, in one order for all workers, so that no two of them wait for each
     /// other's rows.
     pub(super) fn leases(&self) -> Vec<Lease> {
-        let mut leases: Vec<_> = self.held.values().map(|held| held.lease).collect();
+        let held = self.held.values().map(|held| held.lease);
+        let ahead = self.ahead.iter().map(|(_, claim)| claim.lease);
+        let mut leases: Vec<_> = held.chain(ahead).collect();
         leases.sort_unstable_by_key(|lease| lease.id);
         leases
     }
 
-    /// Starts the task of an event.
-    pub(super) fn begin(&mut self, claim: Claim, start: &Arc<Start>, accepts_malformed: bool) {
+    /// Starts the task of an event, or keeps the event until another one ends.
+    pub(super) fn take(&mut self, claim: Claim) {
+        if self.free() > 0 {
+            self.begin(claim);
+        } else {
+            self.ahead.push_back((Instant::now(), claim));
+        }
+    }
+
+    /// When the first of those was taken that have not begun.
+    pub(super) fn ahead_since(&self) -> Option<Instant> {
+        self.ahead.front().map(|(since, _)| *since)
+    }
+
+    /// Lets go of what has not begun.
+    pub(super) fn give_back(&mut self) -> Vec<Lease> {
+        let ahead = self.ahead.drain(..);
+        ahead.map(|(_, claim)| claim.lease).collect()
+    }
+
+    fn begin(&mut self, claim: Claim) {
         let (lease, attempts) = (claim.lease, claim.attempts);
         let (key, event_type) = (claim.key.clone(), claim.event_type.clone());
         let span = tracing::info_span!(
@@ -81,8 +128,8 @@ impl Tasks {
             event_type = event_type.as_deref().unwrap_or("-"),
             attempt = attempts
         );
-        let (start, begun) = (start.clone(), Begun::default());
-        let noted = begun.clone();
+        let (start, begun) = (self.start.clone(), Begun::default());
+        let (noted, accepts_malformed) = (begun.clone(), self.accepts_malformed);
         // The handler is called within the task, and what it returns is read and dropped there, so
         // that a panic of any of it is an outcome and nothing else.
         let work = Guarded::new(async move {
@@ -135,7 +182,13 @@ impl Tasks {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let held = self.held.remove(&id).filter(|held| !held.lost)?;
+        let held = self.held.remove(&id);
+        if self.free() > 0
+            && let Some((_, next)) = self.ahead.pop_front()
+        {
+            self.begin(next);
+        }
+        let held = held.filter(|held| !held.lost)?;
         let outcome = match ended.map_err(JoinError::try_into_panic) {
             Ok((_, outcome)) => outcome,
             Err(Ok(panic)) => Outcome::panicked(&text_of(panic)),
@@ -149,6 +202,7 @@ impl Tasks {
     /// Cuts the task short whose event another worker has taken over.
     pub(super) fn lose(&mut self, lease: Lease) {
         log_lost(lease);
+        self.ahead.retain(|(_, claim)| claim.lease != lease);
         for held in self.held.values_mut().filter(|held| held.lease == lease) {
             held.lost = true;
             held.task.abort();
@@ -210,9 +264,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_that_cannot_be_cut_short_at_its_limit_is_found_once() {
-        let claim = |id| Claim {
+    fn claim(id: i64) -> Claim {
+        Claim {
             lease: Lease { id, token: 1 },
             key: "k".to_owned(),
             source: None,
@@ -221,19 +274,57 @@ mod tests {
             started_at: OffsetDateTime::UNIX_EPOCH,
             event_type: None,
             body: Bytes::from_static(br#"{"event_type":"market.created","data":{}}"#),
-        };
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_beyond_the_concurrency_begins_when_others_end() {
+        let starts: Arc<Start> = Arc::new(|_, _, begun| {
+            begun.note();
+            Box::pin(async {
+                sleep(Duration::from_secs(1)).await;
+                Outcome::Done
+            })
+        });
+        let mut tasks = Tasks::new(starts, 1, false);
+        for id in [3, 1, 2] {
+            tasks.take(claim(id));
+        }
+        let ids = |leases: Vec<Lease>| leases.iter().map(|lease| lease.id).collect::<Vec<_>>();
+        assert_eq!((tasks.running(), tasks.ahead(), tasks.free()), (1, 2, 0));
+        assert_eq!(ids(tasks.leases()), [1, 2, 3]);
+        // One that was lost does not begin.
+        tasks.lose(Lease { id: 1, token: 1 });
+        let ended = tasks.ended().await.unwrap();
+        assert_eq!(ended[0].0.lease.id, 3);
+        assert_eq!((tasks.running(), tasks.ahead()), (1, 0));
+        tasks.take(claim(4));
+        assert!(tasks.ahead_since().is_some());
+        assert_eq!(ids(tasks.give_back()), [4]);
+        assert_eq!(ids(tasks.leases()), [2]);
+        assert!(!tasks.is_empty() && tasks.ahead_since().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_cannot_be_cut_short_at_its_limit_is_found_once() {
         let begins: Arc<Start> = Arc::new(|_, _, begun| {
             begun.note();
             Box::pin(std::future::pending())
         });
         let waits: Arc<Start> = Arc::new(|_, _, _| Box::pin(std::future::pending()));
-        let mut tasks = Tasks::default();
-        tasks.begin(claim(1), &begins, false);
-        tasks.begin(claim(2), &waits, false);
+        let starts: Arc<Start> = Arc::new(move |event, claim: Claim, begun| {
+            let start = if claim.lease.id == 1 { &begins } else { &waits };
+            start(event, claim, begun)
+        });
+        let mut tasks = Tasks::new(starts, 2, false);
+        tasks.take(claim(1));
+        tasks.take(claim(2));
         let limit = Duration::from_secs(60);
         sleep(limit).await;
         assert_eq!(tasks.overdue(limit), []);
-        sleep(2 * OVERDUE).await;
+        sleep(OVERDUE).await;
+        assert_eq!(tasks.overdue(limit), []);
+        sleep(Duration::from_millis(1)).await;
         assert_eq!(tasks.overdue(limit), [Lease { id: 1, token: 1 }]);
         assert_eq!(tasks.overdue(limit), []);
     }

@@ -23,6 +23,7 @@ mod poolers;
 mod readme;
 mod responses;
 mod retries;
+mod round_trips;
 mod shutdown;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,11 +1,13 @@
-//! A TCP proxy in front of a server, which can forget its connections as a firewall does, lead to another
-//! server, and stop.
+//! A TCP proxy in front of a server, which counts round trips, and can forget its connections as a
+//! firewall does, lead to another server, and stop.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -15,6 +17,7 @@ pub(crate) struct Proxy {
     server: Arc<Mutex<String>>,
     /// How often its connections were forgotten.
     forgot: watch::Sender<u32>,
+    round_trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -27,12 +30,19 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (forgot, _) = watch::channel(0);
         let server = Arc::new(Mutex::new(server.to_owned()));
-        let task = tokio::spawn(serve(listener, server.clone(), forgot.clone()));
+        let round_trips = Arc::default();
+        let serve = serve(
+            listener,
+            server.clone(),
+            forgot.clone(),
+            Arc::clone(&round_trips),
+        );
         let proxy = Self {
             address,
             server,
             forgot,
-            task,
+            round_trips,
+            task: tokio::spawn(serve),
         };
         (proxy, format!("{start}@{address}/{database}"))
     }
@@ -40,6 +50,11 @@ impl Proxy {
     /// Forwards nothing more on the connections that are open, and tells neither side; new ones work.
     pub(crate) fn forget_connections(&self) {
         self.forgot.send_modify(|forgot| *forgot += 1);
+    }
+
+    /// How often a client has sent something since the server's last answer.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.round_trips.load(Ordering::Relaxed)
     }
 
     /// Lets new connections lead to the server of this URL.
@@ -58,7 +73,8 @@ impl Proxy {
     /// Starts it again, at the same address.
     pub(crate) async fn start(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        let serve = serve(listener, self.server.clone(), self.forgot.clone());
+        let (server, forgot) = (self.server.clone(), self.forgot.clone());
+        let serve = serve(listener, server, forgot, self.round_trips.clone());
         self.task = tokio::spawn(serve);
     }
 }
@@ -69,22 +85,62 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: Arc<Mutex<String>>, forgot: watch::Sender<u32>) {
+async fn serve(
+    listener: TcpListener,
+    server: Arc<Mutex<String>>,
+    forgot: watch::Sender<u32>,
+    round_trips: Arc<AtomicUsize>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let server = server.lock().unwrap().clone();
-        connections.spawn(forward(client, server, forgot.subscribe()));
+        let round_trips = round_trips.clone();
+        connections.spawn(forward(client, server, forgot.subscribe(), round_trips));
     }
 }
 
-async fn forward(mut client: TcpStream, server: String, mut forgot: watch::Receiver<u32>) {
+async fn forward(
+    mut client: TcpStream,
+    server: String,
+    mut forgot: watch::Receiver<u32>,
+    round_trips: Arc<AtomicUsize>,
+) {
     let Ok(mut server) = TcpStream::connect(&server).await else {
         return;
     };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
+        _ = copy(&mut client, &mut server, &round_trips) => {}
         // Both sides stay open, for longer than any test.
         _ = forgot.changed() => tokio::time::sleep(Duration::from_secs(600)).await,
+    }
+}
+
+/// Copies in both directions until one side closes, and counts how often the client begins to send.
+async fn copy(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    round_trips: &AtomicUsize,
+) -> io::Result<()> {
+    let (mut asks, mut answers) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let mut answered = true;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asks) => match read? {
+                0 => return server.shutdown().await,
+                read => {
+                    round_trips.fetch_add(usize::from(answered), Ordering::Relaxed);
+                    answered = false;
+                    server.write_all(&asks[..read]).await?;
+                }
+            },
+            read = server.read(&mut answers) => match read? {
+                0 => return client.shutdown().await,
+                read => {
+                    answered = true;
+                    client.write_all(&answers[..read]).await?;
+                }
+            },
+        }
     }
 }

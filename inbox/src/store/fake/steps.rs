@@ -213,14 +213,14 @@ impl Steps for Transaction {
     async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
         let (now, mut claims) = (self.now, Vec::new());
         let order = self.order.unwrap_or_default();
-        for id in ids {
+        for (others, id) in ids.iter().enumerate() {
             let row = self.row(*id);
             row.state = EventState::Running;
             row.attempts += 1;
             row.token += 1;
             (row.renewed_at, row.lease_until) = (now, now + micros(terms.lease));
             row.started_at = now;
-            (row.worker, row.group) = (Some(terms.worker), terms.group);
+            (row.worker, row.group) = (Some(terms.worker), terms.group_after(others));
             let claim = claim(*id, row);
             let attempt = claim.attempts;
             self.change(claim.lease, What::Claimed { attempt, order });

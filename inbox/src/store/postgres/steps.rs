@@ -354,7 +354,8 @@ impl Steps for PostgresSteps<'_> {
              SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_worker = $3, crash_group = $4,
+                 lease_worker = $3,
+                 crash_group = CASE WHEN inbox.id = ANY($5) THEN $4::int ELSE 0 END,
                  -- Whatever the row holds, it must not fail the statement, which is for all rows.
                  attempts = least(greatest(attempts, 0), 2147483646) + 1,
                  lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
@@ -368,6 +369,7 @@ impl Steps for PostgresSteps<'_> {
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
         .bind(terms.group.map(|group| i32::try_from(group).unwrap_or(i32::MAX)))
+        .bind(ids.get(..terms.begin).unwrap_or(ids))
         .fetch_all(&mut *self.tx)
         .await?
         .iter()

@@ -1,15 +1,16 @@
 //! The transaction of a handler.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
+use time::OffsetDateTime;
 
-use super::{SqliteSteps, SqliteStore, Writer};
+use super::clock::{self, Seen};
+use super::{LATEST_TIMES, SqliteStore, Writer, seen};
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::store::BoxFuture;
-use crate::store::steps::Steps as _;
-use crate::turn::{Lease, Verdict};
+use crate::turn::Lease;
 
 impl SqliteStore {
     /// Handles an event, and marks it as done, in one transaction.
@@ -26,21 +27,16 @@ impl SqliteStore {
         if let Err(lost) = self.watch.check() {
             return Outcome::not_begun(lost);
         }
-        let mut tx = match begin_held(&mut writer, lease).await {
-            Ok(Some(tx)) => tx,
+        let limit = clock::text(self.clock.limit());
+        let (mut tx, seen) = match begin_held(&mut writer, lease, &limit).await {
+            Ok(Some(begun)) => begun,
             Ok(None) => return Outcome::Lost,
             Err(error) => return Outcome::not_begun(error),
         };
         let handled = async {
             handler(&mut tx).await?;
-            // It fails if the handler's transaction is no more: SQLite may have ended it by itself.
-            sqlx::query("RELEASE ptolemy_inbox")
-                .execute(&mut *tx)
-                .await?;
-            let now = self.now(&mut tx).await.map_err(Failure::retry)?;
-            let done = [(lease, Verdict::Done)];
-            let lost = SqliteSteps::new(&mut tx, now).settle(&done).await;
-            if !lost.map_err(Failure::retry)?.is_empty() {
+            // No other writer has added a later time meanwhile.
+            if !settle_held(&mut tx, lease, self.clock.now(seen)).await? {
                 return Ok(Outcome::Lost);
             }
             tx.commit().await?;
@@ -50,22 +46,59 @@ impl SqliteStore {
     }
 }
 
-/// Begins the transaction of a handler, if its lease was not lost.
+/// Begins the transaction of a handler, if its lease was not lost; with the latest times in the table.
+///
+/// A call for each statement would cost more than the statements do, since SQLite runs in a thread of
+/// its own.
 async fn begin_held<'a>(
     writer: &'a mut Writer<'_>,
     Lease { id, token }: Lease,
-) -> Result<Option<Transaction<'a, Sqlite>>, BoxError> {
+    limit: &str,
+) -> Result<Option<(Transaction<'a, Sqlite>, Seen)>, BoxError> {
     let mut tx = writer.begin().await?;
-    let held: bool = sqlx::query_scalar(
+    let begin = format!(
         "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
-                        WHERE id = ? AND lease_token = ? AND state = 'running')",
+                        WHERE id = ? AND lease_token = ? AND state = 'running'), latest.*
+         FROM ({LATEST_TIMES}) AS latest;
+         SAVEPOINT ptolemy_inbox"
+    );
+    let rows = sqlx::query(AssertSqlSafe(begin))
+        .bind(id)
+        .bind(token)
+        .bind(limit)
+        .bind(limit)
+        .fetch_all(&mut *tx)
+        .await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let held: bool = row.try_get(0)?;
+    let seen = seen(row.try_get(1)?, row.try_get(2)?);
+    Ok(held.then_some((tx, seen)))
+}
+
+/// Marks the event as done; `false` if its lease was lost. The same as in a turn, in one call, which
+/// fails if the handler's transaction is no more: SQLite may have ended it by itself.
+async fn settle_held(
+    tx: &mut SqliteConnection,
+    Lease { id, token }: Lease,
+    now: OffsetDateTime,
+) -> Result<bool, sqlx::Error> {
+    let now = clock::text(now);
+    let settled = sqlx::query(
+        "RELEASE ptolemy_inbox;
+         UPDATE ptolemy_inbox
+         SET state = 'done', finished_at = ?, lease_until = NULL, last_error = NULL,
+             malformed = FALSE, written_at = ?, crash_group = NULL, queue = 'again',
+             postponed = FALSE
+         WHERE id = ? AND lease_token = ? AND state = 'running'
+         RETURNING id;
+         UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ?",
     )
+    .bind(&now)
+    .bind(&now)
     .bind(id)
     .bind(token)
-    .fetch_one(&mut *tx)
+    .bind(id)
+    .fetch_all(tx)
     .await?;
-    sqlx::query("SAVEPOINT ptolemy_inbox")
-        .execute(&mut *tx)
-        .await?;
-    Ok(held.then_some(tx))
+    Ok(!settled.is_empty())
 }

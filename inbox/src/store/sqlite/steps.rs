@@ -187,8 +187,9 @@ impl Steps for SqliteSteps<'_> {
 
     async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
         let mut claims = Vec::new();
-        for id in ids {
-            claims.push(self.claim_one(*id, terms).await?);
+        for (others, id) in ids.iter().enumerate() {
+            let group = terms.group_after(others);
+            claims.push(self.claim_one(*id, terms, group).await?);
         }
         Ok(claims)
     }
@@ -281,7 +282,12 @@ impl SqliteSteps<'_> {
         .await?)
     }
 
-    async fn claim_one(&mut self, id: i64, terms: Terms) -> Result<Claim, BoxError> {
+    async fn claim_one(
+        &mut self,
+        id: i64,
+        terms: Terms,
+        group: Option<u32>,
+    ) -> Result<Claim, BoxError> {
         let row = sqlx::query(
             "UPDATE ptolemy_inbox
              SET state = 'running', started_at = ?1, renewed_at = ?1, lease_until = ?2,
@@ -297,7 +303,7 @@ impl SqliteSteps<'_> {
         .bind(clock::text(self.now))
         .bind(clock::text(clock::after(self.now, terms.lease)))
         .bind(terms.worker.number())
-        .bind(terms.group)
+        .bind(group)
         .bind(id)
         .fetch_one(&mut *self.tx)
         .await?;

@@ -149,9 +149,29 @@ fn id(_: &Path) -> io::Result<Id> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SqliteStore;
     use super::*;
     use crate::logged::Logged;
     use tracing_subscriber::filter::LevelFilter;
+
+    #[tokio::test]
+    async fn the_log_that_is_watched_is_that_of_the_database() {
+        let name = format!("ptolemy-watch-{}.db", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let url = format!("sqlite://{}", file.display());
+        let store = SqliteStore::connect(&url).await.unwrap();
+        let watch = Watch::open(&store.pool).await.unwrap();
+        let beside = |end| PathBuf::from(format!("{}{end}", file.display()));
+        assert_eq!(
+            watch.log.canonicalize().unwrap(),
+            beside("-wal").canonicalize().unwrap()
+        );
+        assert_eq!(watch.warn_at, WARN_AT_LOG_BYTES);
+        drop(watch);
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(beside(end));
+        }
+    }
 
     #[test]
     fn a_log_that_grows_is_a_warning_with_its_size_at_each_doubling() {

@@ -10,6 +10,8 @@
 //! | `duplicate` | deliveries that are there already, and new ones |
 //! | `claim` | a worker on a table with 1,000 waiting rows, and on large ones |
 //! | `stats` | `Inbox::stats` on the same tables |
+//! | `process` | a worker, and the loop that a user would write instead |
+//! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
 //!
 //! Without a part, all of them. What is compared takes turns, and the ratios are those of one round: the median,
 //! and in brackets the least and the greatest. No time is asserted.
@@ -19,6 +21,10 @@
 //! `PTOLEMY_INBOX_POSTGRES_URL`, and dropped at the end. `PTOLEMY_INBOX_BENCH_ROWS` sets how large the
 //! large tables are: 1,000,000 rows unless set.
 
+mod by_hand;
+mod process;
+
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
@@ -27,7 +33,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{env, process};
 
 use ptolemy_webhooks::{Delivery, Secret, Signer, Verifier};
 use ptolemy_webhooks_inbox::{Accepted, EventOrder, Failure, Inbox, sqlx};
@@ -39,7 +44,16 @@ use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const PARTS: [&str; 5] = ["accept", "duplicate", "claim", "stats", "vacuum"];
+const PARTS: [&str; 8] = [
+    "accept",
+    "duplicate",
+    "claim",
+    "process",
+    "process-order",
+    "process-transactions",
+    "stats",
+    "vacuum",
+];
 const SENDERS: usize = 64;
 const ROUNDS: usize = 9;
 /// How many deliveries the senders share in one round.
@@ -55,7 +69,7 @@ async fn main() -> Result<()> {
     let mut parts: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     if parts.iter().any(|part| !PARTS.contains(&part.as_str())) {
         eprintln!("usage: cargo bench --bench inbox [-- PART…], with PART one of {PARTS:?}");
-        process::exit(2);
+        std::process::exit(2);
     }
     if parts.is_empty() {
         parts.extend(PARTS.map(str::to_owned));
@@ -91,6 +105,11 @@ async fn main() -> Result<()> {
         }
         if has("vacuum") && matches!(server, Server::Postgres(_)) {
             vacuum(server, rows.min(VACUUM_EVENTS)).await?;
+        }
+        for form in process::Form::ALL {
+            if has(form.part()) {
+                process::process(server, form).await?;
+            }
         }
         if has("claim") || has("stats") {
             large(server, rows, has("claim"), has("stats")).await?;
@@ -500,6 +519,21 @@ async fn work(
     Ok((begin.elapsed().as_secs_f64() / handled as f64, handled))
 }
 
+/// What a handler does.
+#[derive(Clone, Copy, Debug)]
+enum Handler {
+    Nothing,
+    Takes(Duration),
+}
+
+impl Handler {
+    async fn handle(self) {
+        if let Self::Takes(time) = self {
+            tokio::time::sleep(time).await;
+        }
+    }
+}
+
 /// Where databases are created.
 enum Server {
     Sqlite(PathBuf),
@@ -533,7 +567,7 @@ impl Server {
 
     async fn database(&self) -> Result<Database> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let name = format!("ptolemy_bench_{}_{}", process::id(), since.as_nanos());
+        let name = format!("ptolemy_bench_{}_{}", std::process::id(), since.as_nanos());
         match self {
             Self::Sqlite(folder) => Ok(Database::Sqlite(folder.join(format!("{name}.db")))),
             Self::Postgres(server) => {
@@ -706,7 +740,7 @@ impl Folder {
     fn create() -> Result<Self> {
         let base = env::var_os("PTOLEMY_INBOX_BENCH_DIR")
             .map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
-        let folder = base.join(format!("inbox-bench-{}", process::id()));
+        let folder = base.join(format!("inbox-bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         Ok(Self(folder.canonicalize()?))
     }

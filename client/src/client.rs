@@ -1,0 +1,106 @@
+//! The client.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::token::Token;
+
+/// Stands for "no answer has had this header yet".
+const NOT_SEEN: u64 = u64::MAX;
+
+/// A client for one workspace.
+///
+/// A clone is cheap and shares everything: connections, token and the last quota that was seen.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks_client::Client;
+///
+/// let client = Client::builder("ptk_live_0123456789abcdef", "acme-capital").build()?;
+/// assert_eq!(client.remaining(), None);
+/// assert!(!format!("{client:?}").contains("ptk_live"));
+///
+/// let error = Client::builder("whsec_0123456789abcdef", "acme-capital").build().unwrap_err();
+/// assert!(error.to_string().contains("is the secret of a webhook"));
+/// # Ok::<(), ptolemy_webhooks_client::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    http: reqwest::Client,
+    token: Token,
+    /// Base and workspace, without a slash at the end.
+    root: String,
+    settings: Settings,
+    remaining: AtomicU64,
+}
+
+/// Limits of calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) attempts: u32,
+    pub(crate) first_delay: Duration,
+    pub(crate) longest_delay: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) max_answer: usize,
+}
+
+impl Client {
+    pub(crate) fn new(
+        http: reqwest::Client,
+        token: Token,
+        root: String,
+        settings: Settings,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            http,
+            token,
+            root,
+            settings,
+            remaining: AtomicU64::new(NOT_SEEN),
+        }))
+    }
+
+    /// Returns how many calls were left in the month's quota according to the last answer that said
+    /// so (`X-RateLimit-Remaining`); `None` before the first one.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        Some(self.0.remaining.load(Ordering::Relaxed)).filter(|&calls| calls != NOT_SEEN)
+    }
+
+    pub(crate) fn note_remaining(&self, calls: Option<u64>) {
+        if let Some(calls) = calls {
+            self.0.remaining.store(calls, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.0.token
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        &self.0.root
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("url", &self.0.root)
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}

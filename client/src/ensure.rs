@@ -1,0 +1,329 @@
+//! Registration of an endpoint, which can be run again at any time.
+//!
+//! The order of the steps is what survives a lost answer and a killed process. Each step leaves a state
+//! from which the next run continues:
+//!
+//! 1. A nonce is noted beside the secret. Nothing is known at Ptolemy yet.
+//! 2. The webhook is created with the nonce in its label. From here on the next run finds it, adopts it
+//!    and rotates its secret, because nobody has the one that was issued.
+//! 3. The secret is stored, and the nonce replaced by the id. From here on the next run reuses both.
+//! 4. The label is made plain.
+//! 5. The subscriptions are replaced. Only now events are sent, and the receiver has the secret.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use reqwest::Url;
+
+use crate::client::Client;
+use crate::error::{ApiError, Outcome};
+use crate::issued_secret::IssuedSecret;
+use crate::keeper::Keeper;
+use crate::matching::{Match, find};
+use crate::place::{NoPlace, Place, PlaceError, SecretTo, State};
+use crate::records::{Subscription, Webhook};
+use crate::registration_error::RegistrationError;
+use crate::secret_file::SecretFile;
+use crate::setup_label::{new_nonce, split, with_nonce};
+use crate::subscription_set::Subscriptions;
+use crate::webhooks::{NewWebhook, WebhookChanges, Webhooks};
+
+impl Webhooks {
+    /// Registers an endpoint, or makes sure that it is registered as it should be.
+    ///
+    /// It returns a builder that has to be given a place for the secret,
+    /// [`secret_file`](Ensure::secret_file) or [`secret_to`](Ensure::secret_to), and is then awaited.
+    /// Running it twice changes nothing. The README has the guarantees.
+    pub fn ensure(&self, url: impl Into<String>) -> Ensure<NoPlace> {
+        Ensure {
+            client: self.client().clone(),
+            wanted: Wanted {
+                url: url.into(),
+                label: None,
+                subscriptions: None,
+                may_rotate: false,
+            },
+            place: NoPlace,
+        }
+    }
+}
+
+/// A registration that is not begun until it is awaited.
+///
+/// # Errors
+///
+/// Awaiting it returns a [`RegistrationError`]. After most of them, running it again continues what was
+/// begun; [`RegistrationErrorKind`](crate::RegistrationErrorKind) has the others.
+#[must_use = "a registration does nothing until it is awaited"]
+pub struct Ensure<P> {
+    client: Client,
+    wanted: Wanted,
+    place: P,
+}
+
+struct Wanted {
+    url: String,
+    label: Option<String>,
+    subscriptions: Option<Subscriptions>,
+    may_rotate: bool,
+}
+
+impl Ensure<NoPlace> {
+    /// Keeps the secret in a file. See [`SecretFile`] for the files beside it.
+    ///
+    /// Use one file for each webhook. Two runs at once with one file are not kept apart: they can end
+    /// with two webhooks, or with a secret that is not live. Run it in one place, such as a step of the
+    /// deployment.
+    pub fn secret_file(self, path: impl Into<PathBuf>) -> Ensure<SecretFile> {
+        self.at(SecretFile::new(path.into()))
+    }
+
+    /// Gives each new secret to a callback, such as one that writes to a secret manager.
+    ///
+    /// A callback remembers nothing between runs. So a webhook that exists is an error, unless
+    /// [`secret_already_stored`](Ensure::secret_already_stored) or
+    /// [`rotate_lost_secret`](Self::rotate_lost_secret) is set; and after a killed process only the
+    /// latter continues.
+    pub fn secret_to<F, Fut, E>(self, store: F) -> Ensure<SecretTo<F>>
+    where
+        F: FnMut(IssuedSecret) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<PlaceError>,
+    {
+        self.at(SecretTo::new(store))
+    }
+
+    fn at<P>(self, place: P) -> Ensure<P> {
+        Ensure {
+            client: self.client,
+            wanted: self.wanted,
+            place,
+        }
+    }
+}
+
+impl<P> Ensure<P> {
+    /// Sets the label, a name for people. It also decides between webhooks with the same URL.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.wanted.label = Some(label.into());
+        self
+    }
+
+    /// Sets the exact set of event types. Without it, subscriptions stay as they are, and a new webhook
+    /// has none.
+    pub fn subscriptions(mut self, subscriptions: impl Into<Subscriptions>) -> Self {
+        self.wanted.subscriptions = Some(subscriptions.into());
+        self
+    }
+
+    /// Allows a rotation if the webhook exists and its secret is not at hand. Receivers that still have
+    /// the old secret reject deliveries from then on.
+    pub fn rotate_lost_secret(mut self) -> Self {
+        self.wanted.may_rotate = true;
+        self
+    }
+}
+
+impl<F> Ensure<SecretTo<F>> {
+    /// Says that the secret of the webhook, if it exists, is where the callback stores it.
+    pub fn secret_already_stored(mut self) -> Self {
+        self.place = self.place.already_stored();
+        self
+    }
+}
+
+impl<P> Ensure<P> {
+    async fn run(self) -> Result<Webhook, RegistrationError>
+    where
+        P: Place,
+    {
+        let url = Url::parse(&self.wanted.url).map_err(RegistrationError::invalid_url)?;
+        let mut keeper = Keeper::open(self.client, self.place).await?;
+        self.wanted.run(&url, &mut keeper).await
+    }
+}
+
+impl Wanted {
+    async fn run<P: Place>(
+        &self,
+        url: &Url,
+        keeper: &mut Keeper<P>,
+    ) -> Result<Webhook, RegistrationError> {
+        let nonce = keeper.state().creating.clone();
+        match self.find(url, keeper.client(), nonce.as_deref()).await? {
+            Match::Begun(webhook) => {
+                keeper.rotate(&webhook.id).await?;
+                self.finish(keeper.client(), webhook).await
+            }
+            Match::Existing(webhook) => {
+                self.take_over(keeper, &webhook).await?;
+                self.finish(keeper.client(), webhook).await
+            }
+            Match::None => self.create(url, keeper).await,
+        }
+    }
+
+    async fn find(
+        &self,
+        url: &Url,
+        client: &Client,
+        nonce: Option<&str>,
+    ) -> Result<Match, RegistrationError> {
+        find(client, url, self.label.as_deref(), nonce).await
+    }
+
+    /// Makes sure that the secret of a webhook that exists is at hand.
+    async fn take_over<P: Place>(
+        &self,
+        keeper: &mut Keeper<P>,
+        webhook: &Webhook,
+    ) -> Result<(), RegistrationError> {
+        let is_rotating = keeper.state().rotating.as_ref() == Some(&webhook.id);
+        if !is_rotating && keeper.has_secret_of(&webhook.id) {
+            // The secret is right without the note, also in a folder that cannot be written.
+            let _ = keeper.note(State::stored(&webhook.id)).await;
+            return Ok(());
+        }
+        if is_rotating || self.may_rotate {
+            return keeper.rotate(&webhook.id).await.map(drop);
+        }
+        Err(RegistrationError::secret_lost(&webhook.id))
+    }
+
+    async fn create<P: Place>(
+        &self,
+        url: &Url,
+        keeper: &mut Keeper<P>,
+    ) -> Result<Webhook, RegistrationError> {
+        keeper.prepare().await?;
+        let begun = keeper.state().clone();
+        let nonce = begun.creating.clone().unwrap_or_else(new_nonce);
+        keeper
+            .note(State {
+                creating: Some(nonce.clone()),
+                ..begun
+            })
+            .await?;
+        let label = with_nonce(self.label.as_deref(), &nonce);
+        let webhook = NewWebhook::new(self.url.as_str()).label(label);
+        let created = match keeper.client().webhooks().create(webhook).await {
+            Ok(created) => created,
+            Err(error) if error.outcome() == Outcome::Unknown => {
+                return self.adopt(url, keeper, &nonce, error).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        keeper.store(&created.webhook.id, created.secret).await?;
+        self.relabel_and_subscribe(keeper.client(), created.webhook)
+            .await
+    }
+
+    /// Looks for a webhook that may have been created although no answer said so.
+    async fn adopt<P: Place>(
+        &self,
+        url: &Url,
+        keeper: &mut Keeper<P>,
+        nonce: &str,
+        error: ApiError,
+    ) -> Result<Webhook, RegistrationError> {
+        match self.find(url, keeper.client(), Some(nonce)).await {
+            Ok(Match::Begun(webhook)) => {
+                keeper.rotate(&webhook.id).await?;
+                self.finish(keeper.client(), webhook).await
+            }
+            // The first error says more than one of the list.
+            _ => Err(error.into()),
+        }
+    }
+
+    async fn relabel_and_subscribe(
+        &self,
+        client: &Client,
+        webhook: Webhook,
+    ) -> Result<Webhook, RegistrationError> {
+        let webhook = self.update(client, webhook).await?;
+        if let Some(wanted) = &self.subscriptions {
+            let subscriptions = client.webhooks().subscriptions(&webhook.id);
+            subscriptions.replace(wanted.clone()).await?;
+        }
+        Ok(webhook)
+    }
+
+    /// Changes only what differs.
+    async fn finish(
+        &self,
+        client: &Client,
+        webhook: Webhook,
+    ) -> Result<Webhook, RegistrationError> {
+        let webhook = self.update(client, webhook).await?;
+        if let Some(wanted) = &self.subscriptions {
+            let subscriptions = client.webhooks().subscriptions(&webhook.id);
+            let mut present: Vec<Subscription> = Vec::new();
+            let mut list = subscriptions.list();
+            while let Some(subscription) = list.try_next().await? {
+                present.push(subscription);
+            }
+            if !wanted.equals(&present) {
+                subscriptions.replace(wanted.clone()).await?;
+            }
+        }
+        Ok(webhook)
+    }
+
+    async fn update(
+        &self,
+        client: &Client,
+        webhook: Webhook,
+    ) -> Result<Webhook, RegistrationError> {
+        let mut changes = WebhookChanges::new();
+        let present = webhook.label.as_deref().unwrap_or_default();
+        // If no label is wanted, only the nonce is removed.
+        let wanted = self.label.as_deref().unwrap_or(split(present).0);
+        if present != wanted {
+            changes = changes.label(wanted);
+        }
+        if webhook.active == Some(false) {
+            changes = changes.activate();
+        }
+        if changes.is_empty() {
+            return Ok(webhook);
+        }
+        Ok(client.webhooks().update(&webhook.id, changes).await?)
+    }
+}
+
+type Ensuring = Pin<Box<dyn Future<Output = Result<Webhook, RegistrationError>> + Send>>;
+
+impl IntoFuture for Ensure<SecretFile> {
+    type Output = Result<Webhook, RegistrationError>;
+    type IntoFuture = Ensuring;
+
+    fn into_future(self) -> Ensuring {
+        Box::pin(self.run())
+    }
+}
+
+impl<F, Fut, E> IntoFuture for Ensure<SecretTo<F>>
+where
+    F: FnMut(IssuedSecret) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<PlaceError>,
+{
+    type Output = Result<Webhook, RegistrationError>;
+    type IntoFuture = Ensuring;
+
+    fn into_future(self) -> Ensuring {
+        Box::pin(self.run())
+    }
+}
+
+impl<P> fmt::Debug for Ensure<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ensure")
+            .field("url", &self.wanted.url)
+            .field("label", &self.wanted.label)
+            .field("subscriptions", &self.wanted.subscriptions)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! How often a worker asks PostgreSQL for each event: what processing costs, and what must not creep back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ptolemy_webhooks_inbox::{BoxFuture, Failure, Inbox};
+
+use crate::database::Database;
+use crate::delivery;
+use crate::proxy::Proxy;
+
+const EVENTS: usize = 400;
+
+/// An inbox with events, through a proxy that counts.
+async fn inbox() -> (Database, Proxy, Inbox) {
+    let database = Database::postgres().await;
+    let (proxy, url) = Proxy::before(&database.url()).await;
+    let inbox = Inbox::connect(&url).await.unwrap();
+    let mut accepts = tokio::task::JoinSet::new();
+    for number in 0..EVENTS {
+        let inbox = inbox.clone();
+        accepts.spawn(async move {
+            let delivery = delivery::event(&number.to_string());
+            inbox.accept(&delivery).await.unwrap();
+        });
+    }
+    accepts.join_all().await;
+    (database, proxy, inbox)
+}
+
+/// A turn has eight round trips, and takes ahead what ends meanwhile: one event costs a part of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn an_event_costs_less_than_one_round_trip() {
+    let (_database, proxy, inbox) = inbox().await;
+    let before = proxy.round_trips();
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = handled.clone();
+    let handler = move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok::<(), Failure>(()))
+    };
+    inbox.worker().concurrency(8).run_until_idle(handler).await;
+    let round_trips = proxy.round_trips() - before;
+    assert_eq!(handled.load(Ordering::Relaxed), EVENTS);
+    assert!(round_trips < EVENTS, "{round_trips}");
+}
+
+/// The begin, the look at the lease, the end and the commit; two signs of life of the connection, for
+/// which the pool asks; and a part of a turn. A loop written by hand with the same pool has six.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn an_event_in_a_transaction_costs_seven_round_trips_at_most() {
+    let (_database, proxy, inbox) = inbox().await;
+    let before = proxy.round_trips();
+    let worker = inbox.worker().concurrency(4);
+    let run = worker.run_in_postgres_transaction_until_idle(|_, _, _| {
+        let handled: BoxFuture<'_, Result<(), Failure>> = Box::pin(std::future::ready(Ok(())));
+        handled
+    });
+    run.await.unwrap();
+    let round_trips = proxy.round_trips() - before;
+    assert_eq!(inbox.stats().await.unwrap().waiting(), 0);
+    assert!(round_trips >= 3 * EVENTS, "{round_trips}");
+    assert!(round_trips <= 7 * EVENTS, "{round_trips}");
+}
