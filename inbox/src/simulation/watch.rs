@@ -88,11 +88,17 @@ fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
     }
 }
 
-/// Whether it waits and is due, with nothing before it, or its lease has expired.
+/// Whether it waits and is due, with nothing before it, or all leases of its worker have expired: a
+/// worker is gone as a whole, and one of its leases may end later, by a clock that was set meanwhile.
 fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
     let (now, row) = (world.store.now(), &rows[id]);
     match row.state {
-        EventState::Running => row.lease_until < now,
+        EventState::Running => {
+            let of_worker =
+                |other: &&Row| other.state == EventState::Running && other.worker == row.worker;
+            let mut of_worker = rows.iter().filter(of_worker);
+            of_worker.all(|other| other.lease_until < now)
+        }
         EventState::Waiting => {
             let of = &row.arrival.labels.resource;
             let in_order = world.store.order() == EventOrder::ByResource && of.is_some();

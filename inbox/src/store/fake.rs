@@ -80,7 +80,7 @@ pub(crate) struct Row {
     pub(crate) lease_until: i64,
     pub(crate) queue: Queue,
     pub(crate) group: Option<u32>,
-    worker: Option<WorkerId>,
+    pub(crate) worker: Option<WorkerId>,
     pub(crate) finished_at: Option<i64>,
     pub(crate) is_pruned: bool,
     waits_for: Option<i64>,
