@@ -190,13 +190,15 @@ mod registration_error;
 
 mod place;
 
+mod atomic_file;
+
 mod secret_file;
+
+mod setup_label;
 
 mod keeper;
 
 mod rotate;
-
-mod setup_label;
 
 mod matching;
 

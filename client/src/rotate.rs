@@ -13,6 +13,7 @@ use crate::keeper::Keeper;
 use crate::place::{NoPlace, Place, PlaceError, SecretTo};
 use crate::registration_error::RegistrationError;
 use crate::secret_file::SecretFile;
+use crate::server_text::blank;
 use crate::webhooks::Webhooks;
 
 impl Webhooks {
@@ -82,25 +83,30 @@ impl<P> RotateSecret<P> {
         P: Place,
     {
         let mut keeper = Keeper::open(self.client, self.place).await?;
-        if let Some(owner) = &keeper.state().webhook
-            && *owner != self.webhook
+        // A slug, or an id in another case, names the same webhook; only the id as the server writes it
+        // can be compared and noted.
+        let webhook = keeper.client().webhooks().get(&self.webhook).await?.id;
+        let state = keeper.state();
+        if let Some(owner) = state.webhook.as_ref().or(state.rotating.as_ref())
+            && *owner != webhook
         {
-            return Err(RegistrationError::other_webhook(&self.webhook, owner));
+            return Err(RegistrationError::other_webhook(&webhook, owner));
         }
-        let secret = keeper.rotate(&self.webhook).await?;
+        let stored = keeper.rotate(&webhook).await?;
+        // It is swapped whatever became of the note: the secret is live and stored.
         if let Some(verifier) = self.verifier {
-            match secret.to_secret() {
+            match stored.secret.to_secret() {
                 Ok(current) => verifier.rotate_secret(current),
                 Err(error) => {
                     return Err(RegistrationError::not_a_secret(
-                        &self.webhook,
-                        secret,
+                        &webhook,
+                        stored.secret,
                         error.into(),
                     ));
                 }
             }
         }
-        Ok(self.webhook)
+        stored.noted.map(|()| webhook)
     }
 
     fn swap_in(mut self, verifier: &Verifier) -> Self {
@@ -153,7 +159,7 @@ where
 impl<P> fmt::Debug for RotateSecret<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotateSecret")
-            .field("webhook", &self.webhook)
+            .field("webhook", &blank(self.webhook.as_str()))
             .finish_non_exhaustive()
     }
 }
