@@ -54,7 +54,7 @@ impl Ahead {
         let turn = now.saturating_duration_since(planned_at);
         let turns = turn.as_secs_f64() / period.as_secs_f64();
         // None if the period is none: the cast of what is not a number is 0.
-        let target = (f64::from(self.ended) * turns * TURNS_AHEAD) as usize;
+        let target = (f64::from(self.ended) * turns * TURNS_AHEAD).round() as usize;
         self.target = target.min(MAX_AHEAD_EVENTS);
         self.ended = 0;
         self.since = planned_at;
@@ -68,5 +68,59 @@ impl Ahead {
     /// Until when an event that was taken ahead at this time may wait, with this lease.
     pub(super) fn end(since: Instant, lease: Duration) -> Instant {
         since + MAX_WAIT.min(lease / 3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TURN: Duration = Duration::from_millis(10);
+
+    /// After so many events have ended while ten turns took place.
+    fn after(events: usize) -> Ahead {
+        let begin = Instant::now();
+        let mut ahead = Ahead::new(begin);
+        ahead.ended(events);
+        ahead.turned(begin + 10 * TURN, begin + 11 * TURN);
+        ahead
+    }
+
+    #[test]
+    fn as_many_are_taken_ahead_as_end_during_eight_turns_up_to_64() {
+        for (ended, target) in [(0, 0), (1, 1), (2, 2), (20, 16), (80, 64), (1_000, 64)] {
+            assert_eq!(after(ended).target(), target, "{ended}");
+        }
+        let mut ahead = after(20);
+        ahead.stalled();
+        assert_eq!(ahead.target(), 0);
+        // What was counted before counts once.
+        let later = Instant::now() + 100 * TURN;
+        let mut ahead = after(80);
+        ahead.turned(later, later + TURN);
+        assert_eq!(ahead.target(), 0);
+        // Where no time passes, nothing is known.
+        let begin = Instant::now();
+        let mut ahead = Ahead::new(begin);
+        ahead.ended(9);
+        ahead.turned(begin, begin);
+        assert_eq!(ahead.target(), 0);
+    }
+
+    #[test]
+    fn more_are_taken_when_half_of_them_have_begun() {
+        let ahead = after(20);
+        assert!(ahead.is_low(8) && !ahead.is_low(9));
+        let none = after(0);
+        assert!(none.is_low(0) && !none.is_low(1));
+    }
+
+    #[test]
+    fn an_event_waits_for_a_second_or_a_third_of_a_lease() {
+        let since = Instant::now();
+        for (lease, wait) in [(30_000, 1_000), (1_500, 500)] {
+            let end = Ahead::end(since, Duration::from_millis(lease));
+            assert_eq!(end - since, Duration::from_millis(wait));
+        }
     }
 }

@@ -272,6 +272,8 @@ impl Rounds {
             turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
+        // The signal first, so that no handler is called after it; an answer before the deadline, since
+        // it says what has to be given back.
         loop {
             tokio::select! {
                 biased;

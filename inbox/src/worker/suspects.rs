@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::paused::{EVENT, rounds, rounds_until, run, secs, taking};
 use super::{Settings, Until};
 use crate::accepted::EventState;
+use crate::arrival::{Arrival, Labels};
+use crate::event_order::EventOrder;
 use crate::store::fake::{FakeStore, Fault, What};
 use crate::turn::{Queue, WorkerId};
 
@@ -147,6 +150,53 @@ async fn suspects_run_beside_a_handler_that_takes_long() {
     };
     tokio::join!(run_until(35.0, &store, 100.0), adds);
     assert_eq!(claimed_at(&store, before, began), [2_000, 30_000]);
+}
+
+/// It is of a resource whose later event another worker has.
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_must_wait_is_looked_for_every_50_ms() {
+    let store = Arc::new(FakeStore::default());
+    let add = |key: &str, resource: &str| {
+        let arrival = Arrival {
+            key: key.to_owned(),
+            source: None,
+            labels: Labels {
+                resource: Some(("market".to_owned(), resource.to_owned())),
+                ..Labels::default()
+            },
+            body: Bytes::from_static(EVENT.as_bytes()),
+        };
+        store.insert_all(&[arrival]).unwrap();
+    };
+    add("0", "m");
+    add("1", "n");
+    let arrived = Notify::new();
+    let worker = |process, concurrency, handlers_take| {
+        let settings = Settings {
+            worker: WorkerId::of(process, 0),
+            concurrency,
+            ..Settings::default()
+        };
+        rounds(&store, settings, taking(secs(handlers_take)))
+    };
+    let mut dies = worker(1, 2, 1e6);
+    assert!(timeout(secs(1.0), dies.run(&arrived)).await.is_err());
+    add("2", "m");
+    let mut other = worker(3, 1, 100.0);
+    let waits = async {
+        // After its lease has expired.
+        sleep(secs(40.0)).await;
+        store.write_order(EventOrder::ByResource);
+        let settings = Settings {
+            until: Until::Idle,
+            ..settings()
+        };
+        run(rounds(&store, settings, taking(secs(1.0))), &arrived).await
+    };
+    let other = timeout(secs(250.0), other.run(&arrived));
+    let (until, _) = tokio::join!(waits, other);
+    assert_eq!(until, Until::Idle);
+    assert!(store.has_all_ended());
 }
 
 /// Others have a turn after a lease and a half, and then suspects again.

@@ -264,9 +264,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_that_cannot_be_cut_short_at_its_limit_is_found_once() {
-        let claim = |id| Claim {
+    fn claim(id: i64) -> Claim {
+        Claim {
             lease: Lease { id, token: 1 },
             key: "k".to_owned(),
             source: None,
@@ -275,7 +274,39 @@ mod tests {
             started_at: OffsetDateTime::UNIX_EPOCH,
             event_type: None,
             body: Bytes::from_static(br#"{"event_type":"market.created","data":{}}"#),
-        };
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_beyond_the_concurrency_begins_when_others_end() {
+        let starts: Arc<Start> = Arc::new(|_, _, begun| {
+            begun.note();
+            Box::pin(async {
+                sleep(Duration::from_secs(1)).await;
+                Outcome::Done
+            })
+        });
+        let mut tasks = Tasks::new(starts, 1, false);
+        for id in [3, 1, 2] {
+            tasks.take(claim(id));
+        }
+        let ids = |leases: Vec<Lease>| leases.iter().map(|lease| lease.id).collect::<Vec<_>>();
+        assert_eq!((tasks.running(), tasks.ahead(), tasks.free()), (1, 2, 0));
+        assert_eq!(ids(tasks.leases()), [1, 2, 3]);
+        // One that was lost does not begin.
+        tasks.lose(Lease { id: 1, token: 1 });
+        let ended = tasks.ended().await.unwrap();
+        assert_eq!(ended[0].0.lease.id, 3);
+        assert_eq!((tasks.running(), tasks.ahead()), (1, 0));
+        tasks.take(claim(4));
+        assert!(tasks.ahead_since().is_some());
+        assert_eq!(ids(tasks.give_back()), [4]);
+        assert_eq!(ids(tasks.leases()), [2]);
+        assert!(!tasks.is_empty() && tasks.ahead_since().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_cannot_be_cut_short_at_its_limit_is_found_once() {
         let begins: Arc<Start> = Arc::new(|_, _, begun| {
             begun.note();
             Box::pin(std::future::pending())
