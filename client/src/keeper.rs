@@ -39,7 +39,10 @@ pub(crate) struct Stored {
 
 impl<P: Place> Keeper<P> {
     pub(crate) async fn open(client: Client, mut place: P) -> Result<Self, RegistrationError> {
-        let contents = place.open().await.map_err(RegistrationError::place)?;
+        let contents = place
+            .open()
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))?;
         let mut keeper = Self {
             client,
             place,
@@ -90,7 +93,9 @@ impl<P: Place> Keeper<P> {
     }
 
     pub(crate) async fn note(&mut self, state: State) -> Result<(), RegistrationError> {
-        self.try_note(state).await.map_err(RegistrationError::place)
+        self.try_note(state)
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))
     }
 
     async fn try_note(&mut self, state: State) -> Result<(), PlaceError> {
@@ -102,7 +107,10 @@ impl<P: Place> Keeper<P> {
     }
 
     pub(crate) async fn prepare(&mut self) -> Result<(), RegistrationError> {
-        self.place.prepare().await.map_err(RegistrationError::place)
+        self.place
+            .prepare()
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))
     }
 
     /// Stores a secret that was just issued, and notes whose it is.
@@ -115,7 +123,7 @@ impl<P: Place> Keeper<P> {
             return Err(RegistrationError::not_stored(webhook, secret, cause));
         }
         let noted = self.try_note(State::stored(webhook)).await;
-        let noted = noted.map_err(|cause| RegistrationError::not_noted(webhook, cause));
+        let noted = noted.map_err(|cause| RegistrationError::not_noted(webhook, &cause));
         match secret.to_secret() {
             Ok(_) => Ok(Stored { secret, noted }),
             Err(error) => Err(RegistrationError::not_a_secret(

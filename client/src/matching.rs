@@ -17,7 +17,7 @@ pub(crate) enum Match {
     None,
 }
 
-/// What is known of the endpoint before the webhooks are listed.
+/// The endpoint as it is known before the webhooks are listed.
 pub(crate) struct Known<'a> {
     pub(crate) url: &'a Url,
     pub(crate) label: Option<&'a str>,

@@ -81,11 +81,10 @@ impl RegistrationError {
         Self::new(RegistrationErrorKind::InvalidUrl, detail)
     }
 
-    pub(crate) fn place(cause: Cause) -> Self {
-        let detail = "the place of the secret cannot be used";
-        let mut error = Self::new(RegistrationErrorKind::Place, detail);
-        error.0.cause = Some(cause);
-        error
+    /// The line shows the cause, because it names the file.
+    pub(crate) fn place(cause: &Cause) -> Self {
+        let detail = format!("the place of the secret cannot be used: {cause}");
+        Self::new(RegistrationErrorKind::Place, detail)
     }
 
     pub(crate) fn other_webhook(wanted: &WebhookId, owner: &WebhookId) -> Self {
@@ -147,13 +146,11 @@ impl RegistrationError {
         error
     }
 
-    pub(crate) fn not_noted(webhook: &WebhookId, cause: Cause) -> Self {
+    pub(crate) fn not_noted(webhook: &WebhookId, cause: &Cause) -> Self {
         let detail = format!(
-            "the new secret of webhook {webhook} is live and stored, but it could not be noted beside it whose it is; run again when the file can be written"
+            "the new secret of webhook {webhook} is live and stored, but the note beside it was not written: {cause}; run again when it can be"
         );
-        let mut error = Self::new(RegistrationErrorKind::NotNoted, detail).of(webhook);
-        error.0.cause = Some(cause);
-        error
+        Self::new(RegistrationErrorKind::NotNoted, detail).of(webhook)
     }
 
     /// A rotation that was not carried out, and whose note could not be removed.
@@ -229,7 +226,7 @@ impl fmt::Debug for RegistrationError {
 
 impl Error for RegistrationError {
     /// Returns the error of the file or of the callback that did not store the secret; of a failed call,
-    /// the cause of its error, because `Display` shows the call.
+    /// the cause of its error, because `Display` shows the call. Other errors of files are in `Display`.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match (&self.0.api, &self.0.cause) {
             (Some(api), _) => api.source(),

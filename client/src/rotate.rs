@@ -50,14 +50,16 @@ impl RotateSecret<NoPlace> {
     /// Stores the new secret in a file, the same as that of `ensure`, and the old one beside it, in
     /// `PATH.previous`.
     ///
-    /// A run that was killed is repaired by running it again, or by `ensure`: both rotate once more.
+    /// A run that was killed is repaired by running it again, which rotates once more, or by `ensure`,
+    /// which does so only if the new secret was not stored.
     pub fn secret_file(self, path: impl Into<PathBuf>) -> RotateSecret<SecretFile> {
         self.at(SecretFile::new(path.into()))
     }
 
     /// Gives the new secret to a callback, such as one that writes to a secret manager.
     ///
-    /// If the process is killed before the callback is done, the new secret is lost: rotate again.
+    /// If the process is killed, or the future dropped, before the callback is done, the new secret is
+    /// lost: rotate again.
     pub fn secret_to<F, Fut, E>(self, store: F) -> RotateSecret<SecretTo<F>>
     where
         F: FnMut(IssuedSecret) -> Fut + Send + 'static,
@@ -93,7 +95,7 @@ impl<P> RotateSecret<P> {
             return Err(RegistrationError::other_webhook(&webhook, owner));
         }
         let stored = keeper.rotate(&webhook).await?;
-        // It is swapped whatever became of the note: the secret is live and stored.
+        // It is swapped even if the note failed: the secret is live and stored.
         if let Some(verifier) = self.verifier {
             match stored.secret.to_secret() {
                 Ok(current) => verifier.rotate_secret(current),
