@@ -8,7 +8,11 @@ mod reply;
 
 mod filter;
 
+mod request;
+
 mod page;
+
+mod field;
 
 mod view;
 
@@ -20,21 +24,18 @@ mod deliveries;
 
 mod events;
 
-use http::Method;
 use http::request::Parts;
-use serde_json::Value;
 
 pub(crate) use reply::Reply;
 
 use crate::call::{Call, CallEnd};
-use crate::call_fault::CallFault;
+use crate::call_fault::{CallFault, Taker};
 use crate::role::Role;
 use crate::route::Route;
+use crate::shape::Shape;
 use crate::state::State;
 use filter::{Item, Query};
-
-/// The base of all paths.
-pub(crate) const BASE: &str = "/v1";
+use request::{Request, identify};
 
 /// How a call ends.
 pub(crate) enum End {
@@ -44,96 +45,94 @@ pub(crate) enum End {
     Reset,
 }
 
-/// One call, after its body has arrived.
-struct Request<'a> {
-    method: &'a Method,
-    /// Relative to the workspace.
-    path: &'a str,
-    query: &'a str,
-    body: &'a [u8],
-    role: Role,
-    route: Option<(Route, Vec<&'a str>)>,
-}
-
 /// Carries out one call, and logs it unless it is a stranger's. A body of `None` was too large.
 pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> End {
     let (role, path) = match identify(state, head) {
         Ok(known) => known,
-        Err(reply) => {
+        Err(stranger) => {
             state.strangers += 1;
-            return End::Answer(reply, None);
+            let remaining = stranger.is_token_known.then_some(state.quota);
+            return End::Answer(shaped(state, stranger.reply), remaining);
         }
     };
     let mut request = Request::new(head, path, body.unwrap_or_default(), role);
-    let fault = state
-        .call_faults
-        .take(request.route(), request.has_cursor());
-    if fault == Some(CallFault::AsViewer) {
-        request.role = Role::Viewer;
-    }
-    let (end, applied) = match before(state, fault.as_ref()) {
-        Some(end) => (end, false),
-        None => {
-            let reply = match body {
-                Some(_) => dispatch(state, &request, fault.as_ref()).unwrap_or_else(|reply| reply),
-                None => Reply::too_large(),
-            };
-            let applied = reply.is_success();
-            (after(state, fault.as_ref(), reply), applied)
-        }
+    let (end, applied) = carry_out(state, &mut request, body);
+    let end = match end {
+        End::Answer(reply, remaining) => End::Answer(shaped(state, reply), remaining),
+        other => other,
     };
-    state.log_call(Call {
-        method: request.method.to_string(),
-        path: request.path.to_owned(),
-        end: match &end {
-            End::Answer(reply, _) => CallEnd::Answered(reply.status()),
-            End::Hang => CallEnd::Hung,
-            End::Reset => CallEnd::Reset,
-        },
+    let end_of_call = match &end {
+        End::Answer(reply, _) => CallEnd::Answered(reply.status()),
+        End::Hang => CallEnd::Hung,
+        End::Reset => CallEnd::Reset,
+    };
+    state.log_call(Call::new(
+        request.method.as_str(),
+        request.path,
+        end_of_call,
         applied,
-    });
+    ));
     end
 }
 
-/// Returns the role of the token and the path relative to the workspace.
-fn identify<'a>(state: &State, head: &'a Parts) -> Result<(Role, &'a str), Reply> {
-    let token = head
-        .headers
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(Reply::unauthorized)?;
-    let (_, role) = state
-        .tokens
-        .iter()
-        .find(|(known, _)| known == token)
-        .ok_or_else(Reply::unauthorized)?;
-    let path = head.uri.path();
-    let rest = path
-        .strip_prefix(BASE)
-        .and_then(|rest| rest.strip_prefix("/workspaces/"))
-        .ok_or_else(|| Reply::not_documented("this path"))?;
-    let (workspace, _) = rest.split_once('/').unwrap_or((rest, ""));
-    if workspace != state.workspace {
-        return Err(Reply::not_found("workspace"));
+/// Returns how a call ends, and whether it was carried out successfully.
+fn carry_out(state: &mut State, request: &mut Request<'_>, body: Option<&[u8]>) -> (End, bool) {
+    if state.quota == 0 {
+        let reply = Reply::too_many_requests("the quota of the month is used up", None);
+        return (End::Answer(reply, Some(0)), false);
     }
-    Ok((*role, rest.get(workspace.len()..).unwrap_or_default()))
+    let mut fault = state.call_faults.take(&Taker {
+        route: request.route(),
+        has_pages: request
+            .route()
+            .is_some_and(|route| route.is_list() && !is_bare(state, route)),
+        has_cursor: request.has_cursor(),
+    });
+    if fault == Some(CallFault::AsViewer) {
+        request.role = Role::Viewer;
+    }
+    if let Some(end) = before(state, fault.as_ref()) {
+        return (end, false);
+    }
+    let mut reply = match body {
+        Some(_) => dispatch(state, request, fault.as_ref()).unwrap_or_else(|reply| reply),
+        None => Reply::too_large(),
+    };
+    let applied = reply.is_success();
+    if fault.is_none()
+        && let Some(json) = reply.json_mut()
+    {
+        let has = |name: &str| field::is_in(json, name);
+        fault = state.call_faults.take_field(request.route(), has);
+    }
+    (after(state, fault.as_ref(), reply), applied)
+}
+
+/// Returns an answer in the shapes that are on.
+fn shaped(state: &State, mut reply: Reply) -> Reply {
+    if state.settings.has(Shape::ErrorText) {
+        reply.write_error_as_text();
+    }
+    reply
+}
+
+/// Whether a list is answered as a bare array.
+fn is_bare(state: &State, route: Route) -> bool {
+    route.has_assumed_envelope() && state.settings.has(Shape::BareArrays)
 }
 
 /// Returns the end of a call that is not carried out.
 fn before(state: &mut State, fault: Option<&CallFault>) -> Option<End> {
-    let burst = "too many calls in a short time";
     let reply = match fault {
         Some(CallFault::NoQuota) => {
             let reply = Reply::too_many_requests("the quota of the month is used up", None);
             return Some(End::Answer(reply, Some(0)));
         }
-        _ if state.quota == 0 => {
-            Reply::too_many_requests("the quota of the month is used up", None)
-        }
         Some(CallFault::HangBefore) => return Some(End::Hang),
         Some(CallFault::ResetBefore) => return Some(End::Reset),
-        Some(CallFault::TooManyRequests(delay)) => Reply::too_many_requests(burst, *delay),
+        Some(CallFault::TooManyRequests(delay)) => {
+            Reply::too_many_requests("too many calls in a short time", *delay)
+        }
         Some(CallFault::ErrorBefore) => Reply::internal_error(),
         Some(CallFault::BadGateway) => Reply::bad_gateway(),
         _ => {
@@ -152,12 +151,12 @@ fn after(state: &State, fault: Option<&CallFault>, mut reply: Reply) -> End {
         Some(CallFault::ResetAfter) => return End::Reset,
         Some(CallFault::MissingField(name)) => {
             if let Some(value) = reply.json_mut() {
-                edit(value, name, &|_| None);
+                field::remove(value, name);
             }
         }
         Some(CallFault::OtherType(name)) => {
             if let Some(value) = reply.json_mut() {
-                edit(value, name, &|old| Some(other_type(old)));
+                field::retype(value, name);
             }
         }
         _ => {}
@@ -178,11 +177,14 @@ fn dispatch(
         let role = route.role();
         return Err(Reply::forbidden(format!("this call needs the role {role}")));
     }
-    let id = values.first().copied().unwrap_or_default();
-    let part = values.get(1).copied().unwrap_or_default();
+    let id = values.first().map_or("", String::as_str);
+    let part = values.get(1).map_or("", String::as_str);
     if route.is_list() {
         let (items, fields) = records(state, *route, id)?;
         let query = request.list_query(*route, fields)?;
+        if is_bare(state, *route) {
+            return Ok(page::bare(&query, items));
+        }
         return Ok(page::page(state, request.path, &query, fault, items));
     }
     if !request.query.is_empty() {
@@ -200,7 +202,7 @@ fn dispatch(
         Route::Redeliver => Ok(deliveries::redeliver(state, id)),
         Route::ShowEvent => Ok(events::show(state, id)),
         Route::CountEvents => {
-            let query = Query::from_body(request.body, &view::EVENT_FIELDS)?;
+            let query = Query::from_count(request.body, &view::EVENT_FIELDS)?;
             Ok(events::count(state, &query))
         }
         // The lists were answered above.
@@ -220,74 +222,4 @@ fn records(
         Route::ListEvents | Route::FilterEvents => (events::items(state), &view::EVENT_FIELDS),
         _ => (webhooks::items(state), &view::WEBHOOK_FIELDS),
     })
-}
-
-impl<'a> Request<'a> {
-    fn new(head: &'a Parts, path: &'a str, body: &'a [u8], role: Role) -> Self {
-        Self {
-            method: &head.method,
-            path,
-            query: head.uri.query().unwrap_or_default(),
-            body,
-            role,
-            route: Route::of_request(head.method.as_str(), path),
-        }
-    }
-
-    fn route(&self) -> Option<Route> {
-        self.route.as_ref().map(|(route, _)| *route)
-    }
-
-    fn list_query(&self, route: Route, fields: &[&str]) -> Result<Query, Reply> {
-        if route.has_query() {
-            return Query::from_query(self.query);
-        }
-        if !self.query.is_empty() {
-            return Err(Reply::not_documented("this query parameter"));
-        }
-        Query::from_body(self.body, fields)
-    }
-
-    /// Whether the call asks for a page after the first one.
-    fn has_cursor(&self) -> bool {
-        let in_query = || {
-            let mut pairs = self.query.split('&');
-            pairs.any(|pair| pair.starts_with("after="))
-        };
-        let in_body = || {
-            let body: Option<Value> = serde_json::from_slice(self.body).ok();
-            body.is_some_and(|body| body.get("after").is_some_and(Value::is_string))
-        };
-        match self.route() {
-            Some(route) if route.has_query() => in_query(),
-            Some(route) => route.is_list() && in_body(),
-            None => false,
-        }
-    }
-}
-
-/// Replaces the field `name` of every object by what `change` makes of it, or removes it.
-fn edit(value: &mut Value, name: &str, change: &dyn Fn(&Value) -> Option<Value>) {
-    match value {
-        Value::Object(map) => {
-            if let Some(old) = map.remove(name)
-                && let Some(new) = change(&old)
-            {
-                map.insert(name.to_owned(), new);
-            }
-            // The new value of a field is not searched for that field again.
-            let rest = map.iter_mut().filter(|(key, _)| *key != name);
-            rest.for_each(|(_, inner)| edit(inner, name, change));
-        }
-        Value::Array(list) => list.iter_mut().for_each(|inner| edit(inner, name, change)),
-        _ => {}
-    }
-}
-
-fn other_type(value: &Value) -> Value {
-    match value {
-        Value::String(_) => 7.into(),
-        Value::Array(_) | Value::Object(_) => "unexpected".into(),
-        _ => Value::Array(vec!["unexpected".into()]),
-    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::hosts::Hosts;
 use crate::retries::Retries;
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
@@ -66,7 +67,9 @@ impl Builder {
         self
     }
 
-    /// Sets how long an attempt may take, on the host's clock. The default is the documented 10 s.
+    /// Sets how long an attempt may take on the host's clock, from connecting until the head of the
+    /// answer; waiting for one of the 64 connections does not count. The default is the documented
+    /// 10 s.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.settings.attempt_timeout = limit;
         self
@@ -91,6 +94,16 @@ impl Builder {
     /// one delivery, the last 100 are kept.
     pub fn keep(mut self, records: usize) -> Self {
         self.settings.keep = records.max(1);
+        self
+    }
+
+    /// Sends deliveries to any host that a webhook names.
+    ///
+    /// By default they go only to `localhost` and to loopback addresses, and an attempt to another
+    /// host ends as [`Outcome::NotLoopback`](crate::Outcome::NotLoopback): a URL that was copied from
+    /// production gets nothing from a test. A receiver in a container, for example, needs this.
+    pub fn deliver_to_any_host(mut self) -> Self {
+        self.settings.hosts = Hosts::Any;
         self
     }
 

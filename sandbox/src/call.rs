@@ -21,14 +21,27 @@ pub struct Call {
     pub(crate) applied: bool,
 }
 
+/// How much of a path is kept.
+const PATH_BYTES: usize = 1024;
+
 impl Call {
+    pub(crate) fn new(method: &str, path: &str, end: CallEnd, applied: bool) -> Self {
+        Self {
+            method: cut(method),
+            path: cut(path),
+            end,
+            applied,
+        }
+    }
+
     /// Returns the method, such as `POST`.
     #[must_use]
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// Returns the path relative to the workspace, such as `/webhooks`, without the query.
+    /// Returns the path relative to the workspace, such as `/webhooks`, without the query. It is cut
+    /// after 1 KiB.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -54,4 +67,12 @@ impl Call {
     pub fn is_applied(&self) -> bool {
         self.applied
     }
+}
+
+fn cut(text: &str) -> String {
+    let chars = text.char_indices();
+    chars
+        .take_while(|(at, char)| at + char.len_utf8() <= PATH_BYTES)
+        .map(|(_, char)| char)
+        .collect()
 }

@@ -26,15 +26,32 @@ pub(crate) enum CallFault {
 }
 
 impl CallFault {
-    /// Whether a call can have the fault: only a list has cursors.
-    fn fits(&self, route: Option<Route>, has_cursor: bool) -> bool {
+    /// Whether a call can have the fault, as far as that is known before it is carried out.
+    fn fits(&self, call: &Taker) -> bool {
         match self {
-            Self::ExpiredCursor | Self::RepeatedCursor => has_cursor,
-            Self::EmptyPage => route.is_some_and(Route::is_list),
-            Self::AsViewer => route.is_some_and(|route| route.role() > Role::Viewer),
+            Self::ExpiredCursor | Self::RepeatedCursor => call.has_pages && call.has_cursor,
+            Self::EmptyPage => call.has_pages,
+            Self::AsViewer => call.route.is_some_and(|route| route.role() > Role::Viewer),
+            Self::MissingField(_) | Self::OtherType(_) => false,
             _ => true,
         }
     }
+
+    /// Returns the field that the fault is about.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::MissingField(name) | Self::OtherType(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// A call that takes a fault.
+pub(crate) struct Taker {
+    pub(crate) route: Option<Route>,
+    /// Whether it answers with a list that is cut into pages.
+    pub(crate) has_pages: bool,
+    pub(crate) has_cursor: bool,
 }
 
 /// A fault of the next `left` calls that it fits.
@@ -59,11 +76,28 @@ impl CallFaults {
         }
     }
 
-    /// Takes the first fault that fits a call.
-    pub(crate) fn take(&mut self, route: Option<Route>, has_cursor: bool) -> Option<CallFault> {
+    /// Takes the first fault that fits a call. Faults of fields are left: whether an answer has the
+    /// field is not known yet.
+    pub(crate) fn take(&mut self, call: &Taker) -> Option<CallFault> {
+        self.take_if(call.route, |fault| fault.fits(call))
+    }
+
+    /// Takes the first fault of a field that an answer has.
+    pub(crate) fn take_field(
+        &mut self,
+        route: Option<Route>,
+        has: impl Fn(&str) -> bool,
+    ) -> Option<CallFault> {
+        self.take_if(route, |fault| fault.field().is_some_and(&has))
+    }
+
+    fn take_if(
+        &mut self,
+        route: Option<Route>,
+        fits: impl Fn(&CallFault) -> bool,
+    ) -> Option<CallFault> {
         let place = self.0.iter().position(|planned| {
-            (planned.only.is_none() || planned.only == route)
-                && planned.fault.fits(route, has_cursor)
+            (planned.only.is_none() || planned.only == route) && fits(&planned.fault)
         })?;
         let planned = self.0.get_mut(place)?;
         planned.left -= 1;

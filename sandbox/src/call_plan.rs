@@ -9,8 +9,10 @@ use crate::state::Shared;
 /// The next calls of the API, for which a fault can be planned.
 ///
 /// Each method plans one fault. Faults are used up in the order in which they were planned, one a
-/// call; a call takes the first fault that fits it. Calls that are not the sandbox's own (another
-/// token or workspace) take none.
+/// call; a call takes the first fault that fits it. A fault of a field fits an answer that has the
+/// field, so it waits for one, and the faults of other kinds go first. Calls over the quota and calls
+/// with another token or for another workspace take none. [`register`](crate::Sandbox::register)
+/// makes calls like any client, so its calls take faults.
 ///
 /// # Examples
 ///

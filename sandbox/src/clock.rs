@@ -25,13 +25,15 @@ impl Clock {
     }
 }
 
-/// Returns the time after `delay`, or `time` itself if no date can express it.
+/// The last second of 9999: RFC 3339 cannot write a later year.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Returns the time after `delay`, at most the last second of 9999.
 pub(crate) fn later(time: OffsetDateTime, delay: Duration) -> OffsetDateTime {
+    let last = OffsetDateTime::from_unix_timestamp(LAST_SECOND).unwrap_or(time);
     let delay = time::Duration::try_from(delay).unwrap_or(time::Duration::MAX);
-    // RFC 3339 cannot write a year after 9999.
     time.checked_add(delay)
-        .filter(|later| later.year() <= 9999)
-        .unwrap_or(time)
+        .map_or(last, |later| later.min(last))
 }
 
 /// Returns the time as JSON shows it.

@@ -1,4 +1,4 @@
-//! Which attempts are due, and what follows from how they end.
+//! Which attempts are due, and when.
 //!
 //! A delivery begins with [`emit`]. Its first attempt is made at once, unless it is held or waits
 //! for a group. If an attempt fails, the delivery gets the time of the next one, on the virtual
@@ -7,48 +7,17 @@
 //! always fails.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
 
+use crate::attempt::{Due, Reason, run};
 use crate::clock;
-use crate::delivery_fault::{DeliveryFault, Group, Order};
-use crate::envelope::{self, Envelope};
-use crate::log::{LoggedAttempt, Outcome, Status};
-use crate::record::{Delivery, Event, Webhook};
-use crate::sender::{self, Parcel};
-use crate::settings::Settings;
-use crate::shape::Shape;
-use crate::signature::{Secrets, Signing};
+use crate::delivery_fault::{Group, Order};
+use crate::envelope::Envelope;
+use crate::log::Status;
+use crate::record::{Delivery, Event};
 use crate::state::{Shared, State};
-
-/// How many attempts of a delivery are kept.
-const ATTEMPTS: usize = 100;
-
-/// Why an attempt is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// The first attempt, or a retry.
-    Schedule,
-    /// A call of the API. If it fails, no retry follows.
-    Redelivery,
-    /// A fault sent the delivery once more; how that ends changes nothing.
-    Copy,
-}
-
-/// An attempt to be made.
-struct Due {
-    delivery: String,
-    reason: Reason,
-}
-
-impl Due {
-    fn schedule(delivery: String) -> Self {
-        let reason = Reason::Schedule;
-        Self { delivery, reason }
-    }
-}
 
 /// Records an event, and makes the first attempts of its deliveries. Returns the event's id.
 pub(crate) async fn emit(shared: Arc<Shared>, envelope: Envelope) -> String {
@@ -133,6 +102,7 @@ fn record(state: &mut State, envelope: Envelope) -> (String, Vec<Due>) {
     let mut due = Vec::new();
     for webhook_id in receivers {
         let mut delivery = Delivery {
+            number: state.number(),
             id: state.random.uuid(),
             webhook_id,
             event_id: id.clone(),
@@ -151,7 +121,9 @@ fn record(state: &mut State, envelope: Envelope) -> (String, Vec<Due>) {
         }
         state.keep_delivery(delivery);
     }
+    let number = state.number();
     state.keep_event(Event {
+        number,
         id: id.clone(),
         event_type,
         created_at: envelope.created_at.unwrap_or_else(|| clock::to_text(now)),
@@ -202,134 +174,5 @@ async fn run_groups(shared: &Arc<Shared>, groups: Vec<Group>) {
                 }
             }
         }
-    }
-}
-
-/// Makes attempts concurrently, and waits until all have ended.
-async fn run(shared: &Arc<Shared>, due: Vec<Due>) {
-    let _under_way = shared.under_way();
-    let mut attempts = JoinSet::new();
-    for due in due {
-        // Prepared in order, so that planned faults meet the attempts in order.
-        let Some(parcel) = prepare(&mut shared.lock(), &due) else {
-            continue;
-        };
-        if parcel.fault == Some(DeliveryFault::Duplicate) {
-            let copy = Due {
-                delivery: due.delivery.clone(),
-                reason: Reason::Copy,
-            };
-            attempts.spawn(attempt(Arc::clone(shared), copy, parcel.clone()));
-        }
-        attempts.spawn(attempt(Arc::clone(shared), due, parcel));
-    }
-    while attempts.join_next().await.is_some() {}
-}
-
-/// Gathers what an attempt needs; `None` if its webhook is gone or inactive by now.
-fn prepare(state: &mut State, due: &Due) -> Option<Parcel> {
-    let settings = state.settings.clone();
-    let place = state.place_of(&due.delivery)?;
-    let delivery = state.deliveries.get_mut(place)?;
-    let mut webhooks = state.webhooks.iter();
-    let webhook = webhooks.find(|webhook| webhook.id == delivery.webhook_id && webhook.active);
-    let Some(webhook) = webhook else {
-        delivery.status = Status::Failed;
-        return None;
-    };
-    let fault = match due.reason {
-        Reason::Copy => None,
-        _ => state.delivery_faults.take(&mut state.random),
-    };
-    let body = match due.reason {
-        Reason::Redelivery => envelope::again(&delivery.body, &settings, state.random.uuid()),
-        _ => delivery.body.clone(),
-    };
-    if let Some(DeliveryFault::DuplicateLater(delay)) = fault
-        // A clock that never moves must not fill the memory.
-        && state.copies.len() < settings.keep
-    {
-        let at = clock::later(state.clock.now(), delay);
-        state.copies.push((at, due.delivery.clone()));
-    }
-    let foreign = state.random.secret();
-    Some(Parcel {
-        url: webhook.url.clone(),
-        body,
-        signing: signing(webhook, fault, foreign, &settings),
-        fault,
-        timeout: settings.attempt_timeout,
-    })
-}
-
-fn signing(
-    webhook: &Webhook,
-    fault: Option<DeliveryFault>,
-    foreign: String,
-    settings: &Settings,
-) -> Signing {
-    let previous = webhook.previous.clone();
-    Signing {
-        secrets: Secrets {
-            current: webhook.secret.clone(),
-            previous: previous.unwrap_or_else(|| foreign.clone()),
-            foreign,
-        },
-        fault,
-        upper_case: settings.has(Shape::UpperCaseHex),
-        several: settings.has(Shape::SeveralSignatures),
-    }
-}
-
-async fn attempt(shared: Arc<Shared>, due: Due, parcel: Parcel) {
-    // The semaphore is never closed.
-    let _permit = shared.connections.acquire().await;
-    let fault = parcel.fault.map(DeliveryFault::name);
-    let begun = Instant::now();
-    let outcome = sender::send(parcel).await;
-    let mut state = shared.lock();
-    let at = state.clock.now();
-    let attempt = LoggedAttempt {
-        at,
-        outcome,
-        fault,
-        took: begun.elapsed(),
-    };
-    end(&mut state, &due, attempt);
-}
-
-/// Logs an attempt, and decides what follows.
-fn end(state: &mut State, due: &Due, attempt: LoggedAttempt) {
-    state.attempts += 1;
-    let Some(place) = state.place_of(&due.delivery) else {
-        return;
-    };
-    let Some(delivery) = state.deliveries.get_mut(place) else {
-        return;
-    };
-    let (at, outcome) = (attempt.at, attempt.outcome);
-    delivery.made = delivery.made.saturating_add(1);
-    delivery.attempts.push_back(attempt);
-    if delivery.attempts.len() > ATTEMPTS {
-        delivery.attempts.pop_front();
-    }
-    match due.reason {
-        Reason::Copy => {}
-        _ if Outcome::is_success(outcome) => {
-            delivery.status = Status::Succeeded;
-            delivery.next_at = None;
-        }
-        Reason::Schedule => {
-            delivery.tried += 1;
-            let delay = state.settings.retries.delay_after(delivery.tried);
-            delivery.next_at = delay.map(|delay| clock::later(at, delay));
-            delivery.status = match delay {
-                Some(_) => Status::Pending,
-                None => Status::Failed,
-            };
-        }
-        // A retry may still be planned.
-        Reason::Redelivery if delivery.next_at.is_some() => delivery.status = Status::Pending,
-        Reason::Redelivery => delivery.status = Status::Failed,
     }
 }

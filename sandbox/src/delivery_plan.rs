@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::delivery_fault::{DeliveryFault, When};
 use crate::state::Shared;
 
-/// The deliveries to come, for which a fault can be planned.
+/// The next deliveries, for which a fault can be planned.
 ///
 /// Each method plans one fault. A fault belongs to one POST: the first attempt of a delivery, a
 /// retry or a redelivery. Planned faults are used up in the order in which they were planned, one a
@@ -21,17 +21,17 @@ use crate::state::Shared;
 /// let sandbox = Sandbox::start().await;
 /// sandbox.next_delivery().lose_answer();
 /// sandbox.next_deliveries(3).slow(Duration::from_millis(200));
-/// sandbox.every_delivery(0.1).duplicate(); // one in ten, from the seed
+/// sandbox.random_deliveries(0.1).duplicate(); // one in ten, from the seed
 /// # }
 /// ```
 #[derive(Clone, Copy)]
 #[must_use = "a plan does nothing until a fault is chosen"]
-pub struct Deliveries<'a> {
+pub struct NextDeliveries<'a> {
     shared: &'a Shared,
     when: When,
 }
 
-impl<'a> Deliveries<'a> {
+impl<'a> NextDeliveries<'a> {
     pub(crate) fn new(shared: &'a Shared, when: When) -> Self {
         Self { shared, when }
     }
@@ -116,7 +116,8 @@ impl<'a> Deliveries<'a> {
         self.plan(DeliveryFault::HeaderTwice);
     }
 
-    /// Sends the same JSON with white space behind it, so that the body has this many bytes.
+    /// Sends the same JSON with white space behind it, so that the body has this many bytes: at most
+    /// 16 MiB.
     pub fn large_body(self, bytes: usize) {
         self.plan(DeliveryFault::LargeBody(bytes));
     }

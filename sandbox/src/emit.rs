@@ -17,7 +17,8 @@ impl Sandbox {
     /// concurrently, and returns its id when the first attempts have ended.
     ///
     /// Each call emits another event, so a sample with its default id gets a new id. An id that was
-    /// set with [`Sample::with_id`] stays.
+    /// set with [`Sample::with_id`] stays, and so does the sample's `created_at`: the virtual clock
+    /// does not change it.
     pub async fn emit(&self, sample: Sample) -> String {
         let envelope = {
             let mut state = self.shared.lock();
@@ -48,7 +49,9 @@ impl Sandbox {
     /// Makes all attempts that are due at any time, moving the virtual clock from one to the next,
     /// and returns the delivery log.
     ///
-    /// It ends even if a receiver always fails, because the number of attempts is limited.
+    /// It ends even if a receiver always fails, because the number of attempts is limited; with
+    /// [`Retries::attempts`](crate::Retries::attempts) set to a huge number, it takes as long as so
+    /// many attempts take. If the future is dropped early, the attempts continue in the background.
     pub async fn settle(&self) -> Log {
         self.engine
             .run(courier::settle(Arc::clone(&self.shared)))
@@ -56,7 +59,9 @@ impl Sandbox {
         self.log()
     }
 
-    /// Moves the virtual clock forward, making the attempts that are due on the way.
+    /// Moves the virtual clock forward, making the attempts that are due on the way. It stops at the
+    /// last second of the year 9999. If the future is dropped early, the attempts continue in the
+    /// background.
     pub async fn advance(&self, time: Duration) {
         self.engine
             .run(courier::advance(Arc::clone(&self.shared), time))

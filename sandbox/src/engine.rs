@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use tokio::runtime::{self, Handle};
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::server;
@@ -25,19 +25,22 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>) -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
-        let listener = {
-            let _guard = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
-        };
+        let (ready, started) = mpsc::sync_channel(1);
         let (stop, stopping) = oneshot::channel();
         let (finished, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("ptolemy-sandbox".to_owned())
             .spawn(move || {
+                // Built on its own thread: a runtime must not be dropped in a task of another one,
+                // which it would be after an error.
+                let (runtime, listener) = match runtime(listener) {
+                    Ok(built) => built,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = ready.send(Ok(runtime.handle().clone()));
                 runtime.block_on(async move {
                     tokio::select! {
                         // An error means that the sender was dropped: stop too.
@@ -49,6 +52,9 @@ impl Engine {
                 runtime.shutdown_background();
                 let _ = finished.send(());
             })?;
+        let handle = started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the sandbox's thread has ended")))?;
         Ok(Self {
             handle,
             stop: Some(stop),
@@ -85,5 +91,37 @@ impl Drop for Engine {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Builds the runtime of a sandbox, and registers its listener there.
+fn runtime(listener: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _guard = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    Ok((runtime, listener))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::settings::Settings;
+    use crate::state::State;
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_be_registered_is_an_error() {
+        // A file cannot be waited for, so that the runtime was built when the error occurs.
+        let file = File::open(env!("CARGO_MANIFEST_PATH")).unwrap();
+        let listener = TcpListener::from(OwnedFd::from(file));
+        listener.set_nonblocking(true).unwrap();
+        let shared = Arc::new(Shared::new(State::new(Settings::new(), 7)));
+        assert!(Engine::start(listener, shared).is_err());
     }
 }

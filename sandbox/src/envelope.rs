@@ -1,16 +1,18 @@
 //! The JSON of an event, in the assumed shape or in another one.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use ptolemy_webhooks::samples::Sample;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
 use crate::shape::Shape;
 
 /// The shapes that change the body of an event.
-const OF_EVENTS: [Shape; 7] = [
+const OF_EVENTS: [Shape; 8] = [
     Shape::TypeName,
     Shape::OccurredAtName,
     Shape::PayloadName,
@@ -18,6 +20,7 @@ const OF_EVENTS: [Shape; 7] = [
     Shape::BareResource,
     Shape::Numbers,
     Shape::ExtraFields,
+    Shape::NoEventId,
 ];
 
 /// An event, as it is delivered and as the API shows it.
@@ -40,15 +43,9 @@ impl Envelope {
         if let Some(map) = shown.as_object_mut() {
             reshape(map, settings);
         }
-        let data = ["data", "payload", "resource"]
-            .iter()
-            .find_map(|name| shown.get(name));
-        let sent = match data {
-            Some(data) if settings.has(Shape::BareResource) => data,
-            _ => &shown,
-        };
+        let sent = delivered(&shown, settings);
         let mut text = String::new();
-        write(sent, settings.has(Shape::Numbers), &mut text);
+        write(&sent, settings.has(Shape::Numbers), &mut text);
         Self {
             body: text.into(),
             shown,
@@ -85,7 +82,6 @@ fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
         map.insert("sandbox_revision".to_owned(), json!(3));
     }
     let names = [
-        (Shape::TypeName, "event_type", "type"),
         (Shape::OccurredAtName, "created_at", "occurred_at"),
         (Shape::PayloadName, "data", "payload"),
         // With both shapes on, the first one has taken the data.
@@ -100,6 +96,29 @@ fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
     }
 }
 
+/// Returns what a delivery carries of an event.
+fn delivered(event: &Value, settings: &Settings) -> Value {
+    let mut data = ["data", "payload", "resource"].iter();
+    if settings.has(Shape::BareResource)
+        && let Some(data) = data.find_map(|name| event.get(name))
+    {
+        return data.clone();
+    }
+    let mut sent = event.clone();
+    if let Some(map) = sent.as_object_mut() {
+        if settings.has(Shape::NoEventId) {
+            map.remove("id");
+        }
+        // Only here: the documentation names the field of an event.
+        if settings.has(Shape::TypeName)
+            && let Some(event_type) = map.remove("event_type")
+        {
+            map.insert("type".to_owned(), event_type);
+        }
+    }
+    sent
+}
+
 /// Returns the body of a redelivery, in the shapes that are on. A body that is not a JSON object
 /// stays as it is.
 pub(crate) fn again(body: &Bytes, settings: &Settings, new_id: String) -> Bytes {
@@ -108,18 +127,56 @@ pub(crate) fn again(body: &Bytes, settings: &Settings, new_id: String) -> Bytes 
     if !reserialised && !new {
         return body.clone();
     }
-    let Ok(Value::Object(mut map)) = serde_json::from_slice(body) else {
+    // Also checks the depth, so that writing cannot overflow the stack.
+    let Ok(Value::Object(known)) = serde_json::from_slice(body) else {
         return body.clone();
     };
-    if new && map.contains_key("id") {
-        map.insert("id".to_owned(), new_id.into());
+    let Ok(mut fields) = serde_json::from_slice::<Fields>(body) else {
+        return body.clone();
+    };
+    // Without an event type it is a resource without an envelope, whose id is not the event's.
+    let is_event = known.contains_key("event_type") || known.contains_key("type");
+    let new = new && is_event && known.contains_key("id");
+    if !new && !reserialised {
+        return body.clone();
     }
-    let value = Value::Object(map);
-    if reserialised {
-        // Pretty, so that it differs even from a body whose keys are sorted.
-        return format!("{value:#}").into();
+    if new && let Ok(id) = serde_json::value::to_raw_value(&new_id) {
+        fields.insert("id".to_owned(), id);
     }
-    value.to_string().into()
+    let mut out = String::new();
+    // With white space, so that it differs even from a body whose keys are sorted.
+    write_fields(&fields, if reserialised { " " } else { "" }, &mut out);
+    out.into()
+}
+
+/// The fields of an object, whose values are kept as text: numbers keep all their digits.
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// Writes an object with its keys sorted, and with `space` around every part of it, at any depth.
+fn write_fields(fields: &Fields, space: &str, out: &mut String) {
+    out.push('{');
+    for (place, (name, value)) in fields.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{space}{}:{space}", Value::from(&**name));
+        write_raw(value, space, out);
+    }
+    let _ = write!(out, "{space}}}");
+}
+
+fn write_raw(value: &RawValue, space: &str, out: &mut String) {
+    let text = value.get();
+    if let Ok(fields) = serde_json::from_str::<Fields>(text) {
+        write_fields(&fields, space, out);
+    } else if let Ok(list) = serde_json::from_str::<Vec<Box<RawValue>>>(text) {
+        out.push('[');
+        for (place, value) in list.iter().enumerate() {
+            out.push_str(if place == 0 { space } else { "," });
+            write_raw(value, space, out);
+        }
+        let _ = write!(out, "{space}]");
+    } else {
+        out.push_str(text);
+    }
 }
 
 /// Writes JSON; if `numbers`, text that is a number as a number, digit for digit.
@@ -154,6 +211,5 @@ fn write(value: &Value, numbers: bool, out: &mut String) {
 /// Whether a text is a number as JSON writes it.
 fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-        && serde_json::from_str::<&serde_json::value::RawValue>(text)
-            .is_ok_and(|raw| raw.get() == text)
+        && serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text)
 }

@@ -13,10 +13,11 @@ use crate::shape::Shape;
 /// Runs a test under the default shape, under each [`Shape`] alone, and under all of them together,
 /// each time with a new sandbox. [`Builder::every_shape`] does the same with other settings.
 ///
-/// A receiver passes it if it does not depend on what is only assumed about Ptolemy: it extracts a
+/// A receiver passes it if it does not depend on the assumptions that the shapes change: it extracts a
 /// `Delivery`, stores it, and does not fail for an event that it cannot decode. A receiver that
 /// extracts an `Event` answers 422 under [`Shape::BareResource`], whose bodies do not name their event
-/// type. The same bodies have no event id, so a receiver may handle a repetition twice.
+/// type. Under [`Shape::NoEventId`] too, a receiver may handle an event twice: if it is sent again in
+/// other bytes, nothing shows that it is the same one.
 ///
 /// # Panics
 ///

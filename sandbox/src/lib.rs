@@ -32,7 +32,7 @@
 //! - [`Sandbox`] is the stand-in. It serves Ptolemy's management API with state
 //!   ([`url`](Sandbox::url), [`workspace`](Sandbox::workspace), [`token`](Sandbox::token)), and delivers
 //!   the events that a test [emits](Sandbox::emit). [`Sandbox::builder`] has its settings.
-//! - [`Deliveries`] and [`NextCalls`] plan faults: of the next deliveries
+//! - [`NextDeliveries`] and [`NextCalls`] plan faults: of the next deliveries
 //!   ([`Sandbox::next_delivery`]), and of the next calls of the API ([`Sandbox::next_call`]), before or
 //!   after they are carried out.
 //! - [`Shape`] turns an assumption about Ptolemy into another one, and [`every_shape()`] runs a test
@@ -68,6 +68,8 @@ mod role;
 mod retries;
 
 mod shape;
+
+mod hosts;
 
 mod settings;
 
@@ -105,6 +107,8 @@ mod steps;
 
 mod sender;
 
+mod attempt;
+
 mod courier;
 
 mod server;
@@ -135,7 +139,7 @@ pub use webhook_state::WebhookState;
 
 pub use call_plan::NextCalls;
 
-pub use delivery_plan::Deliveries;
+pub use delivery_plan::NextDeliveries;
 
 pub use registration::Registration;
 

@@ -12,11 +12,12 @@ use crate::clock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// An attempt is due or under way.
+    /// An attempt of the schedule is due or under way.
     Pending,
-    /// An attempt was answered with a 2xx.
+    /// An attempt was answered with a 2xx. That stays so if a later redelivery fails.
     Succeeded,
-    /// All attempts failed.
+    /// The last attempt of the schedule failed, or the webhook was deleted or inactive when one was
+    /// due. A redelivery can still succeed.
     Failed,
 }
 
@@ -41,6 +42,9 @@ pub enum Outcome {
     AnswerLost(u16),
     /// No answer came within the limit.
     TimedOut,
+    /// Nothing was sent, because the host is not loopback.
+    /// [`Builder::deliver_to_any_host`](crate::Builder::deliver_to_any_host) allows it.
+    NotLoopback,
     /// The receiver did not accept a connection. The sandbox has no TLS, so every attempt to an
     /// `https` URL ends like this.
     NotConnected,
@@ -62,6 +66,9 @@ impl fmt::Display for Outcome {
             Self::Answered(status) => write!(f, "answered {status}"),
             Self::AnswerLost(status) => write!(f, "answered {status}, answer lost"),
             Self::TimedOut => f.write_str("timed out"),
+            Self::NotLoopback => f.write_str(
+                "not sent: host is not loopback, which Builder::deliver_to_any_host would allow",
+            ),
             Self::NotConnected => f.write_str("not connected"),
             Self::BrokenOff => f.write_str("broken off"),
         }
@@ -90,11 +97,12 @@ impl LoggedAttempt {
         self.outcome
     }
 
-    /// Returns the status that the receiver answered with, if it answered.
+    /// Returns the status of the answer that reached the sender, if one did. The status of a lost
+    /// answer is in [`Outcome::AnswerLost`].
     #[must_use]
     pub fn response_status(&self) -> Option<u16> {
         match self.outcome {
-            Outcome::Answered(status) | Outcome::AnswerLost(status) => Some(status),
+            Outcome::Answered(status) => Some(status),
             _ => None,
         }
     }

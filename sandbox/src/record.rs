@@ -13,6 +13,8 @@ pub(crate) const EVERYTHING: &str = "*";
 
 /// One registered endpoint.
 pub(crate) struct Webhook {
+    /// Differs from that of every other record, also if an id repeats.
+    pub(crate) number: u64,
     pub(crate) id: String,
     pub(crate) url: String,
     pub(crate) label: Option<String>,
@@ -38,12 +40,14 @@ impl Webhook {
 /// One event type of a webhook.
 #[derive(Clone)]
 pub(crate) struct Subscription {
+    pub(crate) number: u64,
     pub(crate) id: String,
     pub(crate) event_type: String,
 }
 
 /// One event, as the API shows it.
 pub(crate) struct Event {
+    pub(crate) number: u64,
     pub(crate) id: String,
     pub(crate) event_type: String,
     pub(crate) created_at: String,
@@ -52,6 +56,7 @@ pub(crate) struct Event {
 
 /// One event on its way to one webhook.
 pub(crate) struct Delivery {
+    pub(crate) number: u64,
     pub(crate) id: String,
     pub(crate) webhook_id: String,
     pub(crate) event_id: String,

@@ -1,5 +1,7 @@
 //! Registering a receiver, through the API.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Uri};
@@ -10,13 +12,19 @@ use crate::connection;
 use crate::registration::Registration;
 use crate::sandbox::Sandbox;
 
+/// How long the sandbox waits for its own answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Sandbox {
     /// Registers a receiver for all event types, through the API: `POST /webhooks`, then
     /// `PUT /webhooks/{id}/subscriptions` with `["*"]`.
     ///
     /// # Panics
     ///
-    /// Panics if a call fails, for example because a fault is planned for it or the URL is invalid.
+    /// Panics if a call fails or is not answered within 5 s, for example because the URL is invalid,
+    /// or because a fault is planned: the calls of this function take planned faults like those of
+    /// any other client. Plan faults after it, or for one call with
+    /// [`of`](crate::NextCalls::of).
     #[expect(clippy::panic, reason = "documented, for tests")]
     pub async fn register(&self, receiver_url: impl AsRef<str>) -> Registration {
         let body = json!({ "url": receiver_url.as_ref(), "active": true });
@@ -42,7 +50,13 @@ impl Sandbox {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.to_string())));
         let answer = match request {
-            Ok(request) => self.engine.run(exchange(request)).await,
+            Ok(request) => {
+                // The timer is the sandbox's, so a test that has paused its clock waits too.
+                let exchange =
+                    async { tokio::time::timeout(CALL_TIMEOUT, exchange(request)).await };
+                let answer = self.engine.run(exchange).await;
+                answer.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()))
+            }
             Err(error) => Err(error.to_string()),
         };
         match answer {

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use ptolemy_webhooks_sandbox::Retries;
 ///
-/// let retries = Retries::new().attempts(4).first(Duration::from_secs(10)).factor(3);
+/// let retries = Retries::new().attempts(4).first_delay(Duration::from_secs(10)).factor(3);
 /// assert_eq!(retries.delay_after(1), Some(Duration::from_secs(10)));
 /// assert_eq!(retries.delay_after(3), Some(Duration::from_secs(90)));
 /// assert_eq!(retries.delay_after(4), None); // the fourth attempt was the last one
@@ -21,9 +21,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Retries {
     attempts: u32,
-    first: Duration,
+    first_delay: Duration,
     factor: u32,
-    longest: Duration,
+    max_delay: Duration,
 }
 
 impl Retries {
@@ -33,9 +33,9 @@ impl Retries {
     pub fn new() -> Self {
         Self {
             attempts: 6,
-            first: Duration::from_secs(60),
+            first_delay: Duration::from_secs(60),
             factor: 4,
-            longest: Duration::from_secs(6 * 3600),
+            max_delay: Duration::from_secs(6 * 3600),
         }
     }
 
@@ -48,8 +48,8 @@ impl Retries {
 
     /// Sets the delay between the first attempt and the second one.
     #[must_use]
-    pub fn first(mut self, delay: Duration) -> Self {
-        self.first = delay;
+    pub fn first_delay(mut self, delay: Duration) -> Self {
+        self.first_delay = delay;
         self
     }
 
@@ -62,8 +62,8 @@ impl Retries {
 
     /// Sets the longest delay.
     #[must_use]
-    pub fn longest(mut self, delay: Duration) -> Self {
-        self.longest = delay;
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
         self
     }
 
@@ -75,7 +75,7 @@ impl Retries {
             return None;
         }
         let growth = self.factor.saturating_pow(attempt.saturating_sub(1));
-        Some(self.first.saturating_mul(growth).min(self.longest))
+        Some(self.first_delay.saturating_mul(growth).min(self.max_delay))
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::role::Role;
 
+/// The base of all paths.
+pub(crate) const BASE: &str = "/v1";
+
 /// One documented call, relative to the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -24,8 +27,7 @@ pub(crate) enum Route {
     CountEvents,
 }
 
-/// Method, path and route of every call; `{…}` stands for one segment. `filter` and `count` come
-/// before the `{id}` that would match them too.
+/// Method, path and route of every call; `{…}` stands for one segment but those of `NOT_IDS`.
 const ROUTES: [(&str, &str, Route); 17] = [
     ("GET", "/webhooks", Route::ListWebhooks),
     ("POST", "/webhooks", Route::CreateWebhook),
@@ -72,7 +74,7 @@ const ROUTES: [(&str, &str, Route); 17] = [
 
 impl Route {
     /// Returns the documented call of a request, and the values of the placeholders in its path.
-    pub(crate) fn of_request<'a>(method: &str, path: &'a str) -> Option<(Self, Vec<&'a str>)> {
+    pub(crate) fn of_request(method: &str, path: &str) -> Option<(Self, Vec<String>)> {
         ROUTES.iter().find_map(|(verb, template, route)| {
             let values = (*verb == method).then(|| placeholders(template, path))??;
             Some((*route, values))
@@ -124,6 +126,14 @@ impl Route {
         )
     }
 
+    /// Whether the call answers with a list that the documentation does not show.
+    pub(crate) fn has_assumed_envelope(self) -> bool {
+        matches!(
+            self,
+            Self::ListWebhooks | Self::ListSubscriptions | Self::FilterDeliveries
+        )
+    }
+
     /// Whether the parameters of the list are in the query, not in the body.
     pub(crate) fn has_query(self) -> bool {
         matches!(
@@ -133,18 +143,41 @@ impl Route {
     }
 }
 
-/// Returns the segments of `path` that stand where `template` has placeholders.
-fn placeholders<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+/// Segments that name a call, so that `GET /events/count` is not a call for the event `count`.
+const NOT_IDS: [&str; 2] = ["count", "filter"];
+
+/// Returns the segments of `path` that stand where `template` has placeholders, decoded.
+fn placeholders(template: &str, path: &str) -> Option<Vec<String>> {
     let mut values = Vec::new();
     let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
     loop {
         match (ours.next(), theirs.next()) {
             (None, None) => return Some(values),
-            (Some(name), Some(value)) if name.starts_with('{') && !value.is_empty() => {
-                values.push(value);
+            (Some(name), Some(value)) if name.starts_with('{') => {
+                if value.is_empty() || NOT_IDS.contains(&value) {
+                    return None;
+                }
+                values.push(decoded(value));
             }
             (Some(name), Some(value)) if name == value => {}
             _ => return None,
         }
     }
+}
+
+/// Returns a segment of a path without its percent-encoding. A segment that is not encoded correctly,
+/// or is not UTF-8, stays as it is: no record has such an id.
+pub(crate) fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut parts = segment.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let byte = part.get(..2).filter(|hex| !hex.starts_with('+'));
+        let Some(byte) = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
+            return segment.to_owned();
+        };
+        bytes.push(byte);
+        bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| segment.to_owned())
 }

@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use crate::api;
 use crate::call::Call;
 use crate::call_plan::NextCalls;
 use crate::delivery_fault::{Order, When};
-use crate::delivery_plan::Deliveries;
+use crate::delivery_plan::NextDeliveries;
 use crate::engine::Engine;
 use crate::role::Role;
+use crate::route;
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::state::{Shared, State};
@@ -31,6 +31,7 @@ pub struct Sandbox {
     shapes: Vec<Shape>,
     pub(crate) url: String,
     pub(crate) workspace: String,
+    workspace_id: String,
     pub(crate) token: String,
 }
 
@@ -38,11 +39,12 @@ impl Sandbox {
     pub(crate) fn from_settings(settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port))?;
         listener.set_nonblocking(true)?;
-        let url = format!("http://{}{}", listener.local_addr()?, api::BASE);
+        let url = format!("http://{}{}", listener.local_addr()?, route::BASE);
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
         let shapes = settings.shapes.clone();
         let state = State::new(settings, seed);
         let workspace = state.workspace.clone();
+        let workspace_id = state.workspace_id.clone();
         let token = state.tokens.first().map(|(token, _)| token.clone());
         let shared = Arc::new(Shared::new(state));
         Ok(Self {
@@ -52,6 +54,7 @@ impl Sandbox {
             shapes,
             url,
             workspace,
+            workspace_id,
             token: token.unwrap_or_default(),
         })
     }
@@ -73,6 +76,12 @@ impl Sandbox {
         &self.workspace
     }
 
+    /// Returns the id of the workspace, which paths can name instead of the slug.
+    #[must_use]
+    pub fn workspace_id(&self) -> &str {
+        &self.workspace_id
+    }
+
     /// Returns a token with the role Admin.
     #[must_use]
     pub fn token(&self) -> &str {
@@ -88,6 +97,14 @@ impl Sandbox {
         token
     }
 
+    /// Makes a token invalid: calls with it are answered 401 from then on. Tokens do not expire by
+    /// themselves. Without its own [`token`](Self::token), the sandbox cannot
+    /// [`register`](Self::register) receivers.
+    pub fn revoke(&self, token: &str) {
+        let mut state = self.shared.lock();
+        state.tokens.retain(|(known, _)| known != token);
+    }
+
     /// Returns the seed of all ids, secrets, tokens and random faults.
     #[must_use]
     pub fn seed(&self) -> u64 {
@@ -101,19 +118,27 @@ impl Sandbox {
     }
 
     /// Plans a fault for the next delivery.
-    pub fn next_delivery(&self) -> Deliveries<'_> {
+    pub fn next_delivery(&self) -> NextDeliveries<'_> {
         self.next_deliveries(1)
     }
 
     /// Plans a fault for the next `deliveries` deliveries.
-    pub fn next_deliveries(&self, deliveries: usize) -> Deliveries<'_> {
-        Deliveries::new(&self.shared, When::Next(deliveries))
+    pub fn next_deliveries(&self, deliveries: usize) -> NextDeliveries<'_> {
+        NextDeliveries::new(&self.shared, When::Next(deliveries))
     }
 
-    /// Plans a fault that any delivery can have, with this probability between 0 and 1. Planned
-    /// faults come first.
-    pub fn every_delivery(&self, probability: f64) -> Deliveries<'_> {
-        Deliveries::new(&self.shared, When::Chance(probability))
+    /// Plans a fault that any delivery can have, with this probability from 0 to 1. Planned faults
+    /// come first.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the probability is not a number from 0 to 1.
+    pub fn random_deliveries(&self, probability: f64) -> NextDeliveries<'_> {
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "probability {probability} is not a number from 0 to 1",
+        );
+        NextDeliveries::new(&self.shared, When::Chance(probability))
     }
 
     /// Keeps back the next `deliveries` new deliveries, and sends them in reverse order, one after
@@ -150,8 +175,9 @@ impl Sandbox {
         self.shared.lock().calls.iter().cloned().collect()
     }
 
-    /// Returns how many requests had no token of this sandbox, or named another workspace or no
-    /// documented path. They are not among the [`calls`](Self::calls).
+    /// Returns how many requests were not for this workspace: without a valid token, for another
+    /// workspace, or with a path outside of workspaces. They are not among the
+    /// [`calls`](Self::calls), and use up neither quota nor planned faults.
     #[must_use]
     pub fn strangers(&self) -> usize {
         self.shared.lock().strangers

@@ -9,9 +9,13 @@ use ptolemy_webhooks::SIGNATURE_HEADER;
 
 use crate::connection;
 use crate::delivery_fault::DeliveryFault;
+use crate::hosts::Hosts;
 use crate::log::Outcome;
 use crate::signature::Signing;
 use crate::steps::Steps;
+
+/// How far a fault makes a body longer.
+const MAX_LARGE_BODY: usize = 16 * 1024 * 1024;
 
 /// Everything that one attempt needs.
 #[derive(Clone)]
@@ -21,6 +25,7 @@ pub(crate) struct Parcel {
     pub(crate) signing: Signing,
     pub(crate) fault: Option<DeliveryFault>,
     pub(crate) timeout: Duration,
+    pub(crate) hosts: Hosts,
 }
 
 /// Makes one attempt. Redirects are not followed.
@@ -36,6 +41,9 @@ async fn exchange(parcel: Parcel) -> Outcome {
     let Ok(url) = parcel.url.parse::<Uri>() else {
         return Outcome::NotConnected;
     };
+    if !parcel.hosts.allow(&url) {
+        return Outcome::NotLoopback;
+    }
     let Ok(mut connection) = connection::connect(&url).await else {
         return Outcome::NotConnected;
     };
@@ -72,10 +80,10 @@ fn request(url: &Uri, parcel: Parcel) -> Option<Request<Steps>> {
     request.body(Steps::new(body, parcel.fault)).ok()
 }
 
-/// Appends spaces, which JSON allows, until the body has `bytes` bytes.
+/// Appends spaces, which JSON allows, until the body has `bytes` bytes, at most `MAX_LARGE_BODY`.
 fn padded(body: &[u8], bytes: usize) -> Bytes {
     let mut padded = BytesMut::from(body);
-    padded.resize(bytes.max(body.len()), b' ');
+    padded.resize(bytes.min(MAX_LARGE_BODY).max(body.len()), b' ');
     padded.freeze()
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::hosts::Hosts;
 use crate::retries::Retries;
 use crate::shape::Shape;
 
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) webhook_limit: usize,
     pub(crate) keep: usize,
     pub(crate) shapes: Vec<Shape>,
+    pub(crate) hosts: Hosts,
 }
 
 impl Settings {
@@ -32,6 +34,7 @@ impl Settings {
             webhook_limit: 25,
             keep: 10_000,
             shapes: Vec::new(),
+            hosts: Hosts::Loopback,
         }
     }
 

@@ -6,15 +6,19 @@ use std::fmt;
 ///
 /// Ptolemy's public documentation does not show everything that a receiver or a client reads. Where
 /// it shows nothing, the sandbox answers as the project assumes. Each shape turns one of these
-/// assumptions into something else that fits the documentation as well. Code that passes its tests
-/// under [`every_shape`](crate::every_shape()) does not depend on an assumption.
+/// assumptions into something else that fits the documentation as well, except [`Shape::Numbers`],
+/// which contradicts it. There are more assumptions than shapes: code that passes its tests under
+/// [`every_shape`](crate::every_shape()) does not depend on the ones named here. Documented answers
+/// stay under every shape, such as the envelope of `POST /webhooks/filter` and the `event_type` of
+/// `GET /events`.
 ///
 /// Shapes of events apply to [`emit`](crate::Sandbox::emit), and never to the bytes that
 /// [`emit_json`](crate::Sandbox::emit_json) was given, except on a redelivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Shape {
-    /// Events carry their type as `type`, not as `event_type`.
+    /// Deliveries carry the type of their event as `type`, not as `event_type`. The API still says
+    /// `event_type`: that name is documented for events.
     TypeName,
     /// Events carry their time as `occurred_at`, not as `created_at`.
     OccurredAtName,
@@ -24,34 +28,52 @@ pub enum Shape {
     ResourceName,
     /// A delivery is the resource alone, without an envelope, and does not name its event type.
     BareResource,
-    /// Numbers in the data of events are JSON numbers, not strings.
+    /// Numbers in deliveries are JSON numbers, not strings. This contradicts the documentation, by
+    /// which numbers are strings: it shows what a mistake on the sender's side would do.
     Numbers,
-    /// Events, their data and all objects of the API have fields that nobody knows.
+    /// Events, their data, and the webhooks, subscriptions and deliveries of the API have fields that
+    /// nobody knows. The envelopes of lists, counts and errors do not.
     ExtraFields,
     /// A redelivery has the same JSON in other bytes: another order and other white space.
     ReserialisedRedelivery,
-    /// A redelivery has another event id.
+    /// A redelivery has another event id. One without an envelope stays as it is: its id is that of
+    /// the resource.
     NewIdOnRedelivery,
+    /// Deliveries have no event id.
+    NoEventId,
     /// Signatures are hex in upper case.
     UpperCaseHex,
     /// The signature header has a second `v1`, of another secret, in front of the right one.
     SeveralSignatures,
+    /// The signature header has keys that nobody knows, and `t` behind `v1`.
+    UnknownSignatureKeys,
     /// Delivery objects have no `delivered_at` and no `next_attempt_at`.
     DeliveriesWithoutTimes,
     /// Delivery objects have `attempts`, not `attempt`.
     AttemptsName,
-    /// Lists are bare arrays that contain everything: no envelope, no pages, no cursors.
+    /// Delivery objects have an `id` and nothing else.
+    BareDeliveries,
+    /// Delivery objects have statuses that nobody knows: `retrying` for `pending` and `delivered` for
+    /// `succeeded`. `failed` is documented, and stays.
+    OtherStatus,
+    /// The lists whose envelope is assumed are bare arrays that contain everything: webhooks and
+    /// subscriptions, the answer to a replacement of subscriptions, and deliveries. The envelope of
+    /// the other lists is documented, and stays.
     BareArrays,
     /// Lists of subscriptions contain event types as text, not objects.
     SubscriptionsAsText,
     /// Replacing the subscriptions of a webhook answers 204 without a body.
     ReplaceAnswersNothing,
-    /// Rotating a secret answers with an object in which the secret is nested.
+    /// Changing a webhook answers 204, and adding a subscription answers 201, both without a body.
+    WritesAnswerNothing,
+    /// Rotating a secret answers `{"webhook": …, "credentials": {"value": "whsec_…"}}`.
     NestedSecret,
     /// Counting events answers with a bare number.
     BareCount,
     /// Counting events answers with a number as text.
     CountAsText,
+    /// The body of an error is text, not JSON.
+    ErrorText,
 }
 
 impl Shape {
@@ -66,16 +88,22 @@ impl Shape {
         Self::ExtraFields,
         Self::ReserialisedRedelivery,
         Self::NewIdOnRedelivery,
+        Self::NoEventId,
         Self::UpperCaseHex,
         Self::SeveralSignatures,
+        Self::UnknownSignatureKeys,
         Self::DeliveriesWithoutTimes,
         Self::AttemptsName,
+        Self::BareDeliveries,
+        Self::OtherStatus,
         Self::BareArrays,
         Self::SubscriptionsAsText,
         Self::ReplaceAnswersNothing,
+        Self::WritesAnswerNothing,
         Self::NestedSecret,
         Self::BareCount,
         Self::CountAsText,
+        Self::ErrorText,
     ];
 
     /// Returns the name of the shape for logs and command lines, such as `bare-arrays`.
@@ -91,16 +119,22 @@ impl Shape {
             Self::ExtraFields => "extra-fields",
             Self::ReserialisedRedelivery => "reserialised-redelivery",
             Self::NewIdOnRedelivery => "new-id-on-redelivery",
+            Self::NoEventId => "no-event-id",
             Self::UpperCaseHex => "upper-case-hex",
             Self::SeveralSignatures => "several-signatures",
+            Self::UnknownSignatureKeys => "unknown-signature-keys",
             Self::DeliveriesWithoutTimes => "deliveries-without-times",
             Self::AttemptsName => "attempts-name",
+            Self::BareDeliveries => "bare-deliveries",
+            Self::OtherStatus => "other-status",
             Self::BareArrays => "bare-arrays",
             Self::SubscriptionsAsText => "subscriptions-as-text",
             Self::ReplaceAnswersNothing => "replace-answers-nothing",
+            Self::WritesAnswerNothing => "writes-answer-nothing",
             Self::NestedSecret => "nested-secret",
             Self::BareCount => "bare-count",
             Self::CountAsText => "count-as-text",
+            Self::ErrorText => "error-text",
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Signing {
     pub(crate) fault: Option<DeliveryFault>,
     pub(crate) upper_case: bool,
     pub(crate) several: bool,
+    pub(crate) unknown_keys: bool,
 }
 
 impl Signing {
@@ -51,6 +52,11 @@ impl Signing {
         };
         let header = if self.upper_case {
             in_upper_case(&header)
+        } else {
+            header
+        };
+        let header = if self.unknown_keys {
+            with_unknown_keys(&header)
         } else {
             header
         };
@@ -101,4 +107,10 @@ fn in_upper_case(header: &str) -> String {
         })
         .collect();
     parts.join(",")
+}
+
+/// Puts `t` last, and keys that nobody knows around the others.
+fn with_unknown_keys(header: &str) -> String {
+    let (t, tags) = header.split_once(',').unwrap_or((header, ""));
+    format!("v0=00,{tags},kid=sandbox,{t}")
 }

@@ -24,7 +24,9 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) random: Random,
     pub(crate) clock: Clock,
+    /// The slug of the workspace.
     pub(crate) workspace: String,
+    pub(crate) workspace_id: String,
     pub(crate) tokens: Vec<(String, Role)>,
     pub(crate) quota: u64,
     pub(crate) webhooks: Vec<Webhook>,
@@ -41,6 +43,8 @@ pub(crate) struct State {
     pub(crate) strangers: usize,
     /// Ids of the deliveries that a call asked to send again.
     pub(crate) redeliveries: Vec<String>,
+    /// How many records were made.
+    records: u64,
 }
 
 impl State {
@@ -50,6 +54,7 @@ impl State {
             .workspace
             .clone()
             .unwrap_or_else(|| format!("sandbox-{}", random.hex(8)));
+        let workspace_id = random.uuid();
         let token = random.token();
         Self {
             quota: settings.quota,
@@ -57,6 +62,7 @@ impl State {
             random,
             clock: Clock::new(),
             workspace,
+            workspace_id,
             tokens: vec![(token, Role::Admin)],
             webhooks: Vec::new(),
             events: VecDeque::new(),
@@ -69,7 +75,14 @@ impl State {
             calls: VecDeque::new(),
             strangers: 0,
             redeliveries: Vec::new(),
+            records: 0,
         }
+    }
+
+    /// Returns the number of a new record.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.records += 1;
+        self.records
     }
 
     pub(crate) fn webhook(&self, id: &str) -> Option<&Webhook> {
@@ -119,9 +132,12 @@ impl State {
 #[derive(Clone)]
 pub(crate) struct Place {
     /// The call and its filter: a cursor continues the list that it comes from, and no other.
-    pub(crate) list: String,
-    /// The id of the last item that was shown; the place by number if that item is gone.
-    pub(crate) last: Option<String>,
+    /// A hash, because a filter can be long.
+    pub(crate) list: u64,
+    /// The number of the last record that was shown, which no other record has, although ids can
+    /// repeat.
+    pub(crate) last: Option<u64>,
+    /// Where the page begins if that record is gone.
     pub(crate) offset: usize,
 }
 

@@ -3,7 +3,6 @@
 use super::filter::Item;
 use super::reply::Reply;
 use super::view;
-use crate::log::Status;
 use crate::state::State;
 
 pub(crate) fn items(state: &State) -> Vec<Item> {
@@ -13,24 +12,20 @@ pub(crate) fn items(state: &State) -> Vec<Item> {
         .collect()
 }
 
-/// Sends a delivery again: one more attempt, right after the answer, without retries.
+/// Sends a delivery again: one more attempt, right after the answer, without retries. Until that
+/// attempt has ended, the status and a planned retry stay as they are.
 pub(crate) fn redeliver(state: &mut State, id: &str) -> Reply {
-    let place = state
-        .deliveries
-        .iter()
-        .position(|delivery| delivery.id == id);
-    let Some(delivery) = place.and_then(|place| state.deliveries.get_mut(place)) else {
+    let Some(delivery) = state.place_of(id).and_then(|at| state.deliveries.get(at)) else {
         return Reply::not_found("delivery");
     };
-    // That this is a conflict is assumed.
-    if !state
-        .webhooks
-        .iter()
-        .any(|webhook| webhook.id == delivery.webhook_id)
-    {
-        return Reply::conflict("the webhook of the delivery was deleted");
+    // That these are conflicts is assumed.
+    match state.webhook(&delivery.webhook_id) {
+        None => return Reply::conflict("the webhook of the delivery was deleted"),
+        Some(webhook) if !webhook.active => {
+            return Reply::conflict("the webhook of the delivery is inactive");
+        }
+        Some(_) => {}
     }
-    delivery.status = Status::Pending;
     state.redeliveries.push(id.to_owned());
     Reply::accepted()
 }

@@ -1,8 +1,10 @@
 //! The documented filter grammar: `and` of `eq`, sort, limit and cursor.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::reply::Reply;
 
@@ -11,7 +13,7 @@ const MAX_LIMIT: usize = 200;
 
 /// One thing of a list: as the filter sees it, and as it is shown.
 pub(crate) struct Item {
-    pub(crate) id: String,
+    pub(crate) number: u64,
     pub(crate) fields: Value,
     pub(crate) shown: Value,
 }
@@ -19,7 +21,8 @@ pub(crate) struct Item {
 /// The parameters of a list call.
 pub(crate) struct Query {
     conditions: Vec<(String, Value)>,
-    sort: Vec<(String, bool)>,
+    /// The fields to sort by, each descending.
+    sort: Vec<String>,
     pub(crate) limit: usize,
     pub(crate) after: Option<String>,
 }
@@ -65,21 +68,28 @@ impl Query {
         Ok(read)
     }
 
+    /// Reads the body of a count, which the documentation shows with a filter and nothing else.
+    pub(crate) fn from_count(body: &[u8], fields: &[&str]) -> Result<Self, Reply> {
+        let mut read = Self::everything();
+        for (name, value) in object(body)? {
+            match &*name {
+                "filter" => read.conditions = conditions(&value, fields)?,
+                _ => return Err(Reply::not_documented("a field of a count but `filter`")),
+            }
+        }
+        Ok(read)
+    }
+
     /// Keeps the items that meet the conditions, in the order asked for.
     pub(crate) fn apply(&self, mut items: Vec<Item>) -> Vec<Item> {
         items.retain(|item| {
             let mut conditions = self.conditions.iter();
-            conditions.all(|(field, wanted)| item.fields.get(field) == Some(wanted))
+            conditions.all(|(field, wanted)| equals(item.fields.get(field), wanted))
         });
-        items.sort_by(|one, other| {
-            self.sort
-                .iter()
-                .map(|(field, descending)| {
-                    let order = compare(one.fields.get(field), other.fields.get(field));
-                    if *descending { order.reverse() } else { order }
-                })
-                .find(|order| order.is_ne())
-                .unwrap_or(Ordering::Equal)
+        items.sort_by_cached_key(|item| {
+            let keys = self.sort.iter().map(|field| item.fields.get(field));
+            keys.map(|value| Reverse(Key::of(value)))
+                .collect::<Vec<_>>()
         });
         items
     }
@@ -90,11 +100,8 @@ impl Query {
     }
 }
 
-/// Reads a body that must be one JSON object; an empty one counts as `{}`.
+/// Reads a body that must be one JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Reply> {
-    if body.is_empty() {
-        return Ok(Map::new());
-    }
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(Reply::invalid("the body is not a JSON object")),
@@ -110,7 +117,7 @@ fn conditions(filter: &Value, fields: &[&str]) -> Result<Vec<(String, Value)>, R
         return Err(Reply::not_documented("a combinator other than `and`"));
     }
     let Some(list) = map.get("and") else {
-        return Ok(Vec::new());
+        return Err(Reply::not_documented("a filter without `and`"));
     };
     let Some(list) = list.as_array() else {
         return Err(Reply::invalid("`and` is not an array"));
@@ -122,9 +129,7 @@ fn conditions(filter: &Value, fields: &[&str]) -> Result<Vec<(String, Value)>, R
 
 fn one_condition(condition: &Value, fields: &[&str]) -> Result<(String, Value), Reply> {
     let part = |name| condition.get(name);
-    if part("and").is_some() || part("or").is_some() || part("not").is_some() {
-        return Err(Reply::not_documented("a combinator inside `and`"));
-    }
+    only(condition, &["field", "op", "value"])?;
     let (Some(field), Some(op), Some(value)) = (part("field"), part("op"), part("value")) else {
         return Err(Reply::invalid(
             "a condition needs `field`, `op` and `value`",
@@ -136,21 +141,31 @@ fn one_condition(condition: &Value, fields: &[&str]) -> Result<(String, Value), 
     Ok((known(text(field, "field")?, fields)?, value.clone()))
 }
 
-fn sort(sort: &Value, fields: &[&str]) -> Result<Vec<(String, bool)>, Reply> {
+fn sort(sort: &Value, fields: &[&str]) -> Result<Vec<String>, Reply> {
     let Some(list) = sort.as_array() else {
         return Err(Reply::invalid("`sort` is not an array"));
     };
     list.iter()
         .map(|key| {
+            only(key, &["field", "direction"])?;
+            if key.get("direction").and_then(Value::as_str) != Some("desc") {
+                return Err(Reply::not_documented("a direction other than `desc`"));
+            }
             let field = key.get("field").unwrap_or(&Value::Null);
-            let descending = match key.get("direction").and_then(Value::as_str) {
-                Some("desc") => true,
-                Some("asc") => false,
-                _ => return Err(Reply::invalid("`direction` is neither `asc` nor `desc`")),
-            };
-            Ok((known(text(field, "field")?, fields)?, descending))
+            known(text(field, "field")?, fields)
         })
         .collect()
+}
+
+/// Checks that an entry of a filter body is an object with no other keys than these.
+fn only(entry: &Value, names: &[&str]) -> Result<(), Reply> {
+    let Some(map) = entry.as_object() else {
+        return Err(Reply::invalid("an entry of the filter is not an object"));
+    };
+    if map.keys().all(|name| names.contains(&&**name)) {
+        return Ok(());
+    }
+    Err(Reply::not_documented("a key of an entry of the filter"))
 }
 
 fn known(field: &str, fields: &[&str]) -> Result<String, Reply> {
@@ -174,11 +189,41 @@ fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, Reply> {
         .ok_or_else(|| Reply::invalid(format!("`{name}` is not a string")))
 }
 
-/// Orders values of one type; anything else comes before text. Times in RFC 3339 sort as text.
-fn compare(one: Option<&Value>, other: Option<&Value>) -> Ordering {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let number = |value: Option<&Value>| value.and_then(Value::as_u64);
-    text(one)
-        .cmp(&text(other))
-        .then(number(one).cmp(&number(other)))
+/// Whether a field has the wanted value. Documented: requests accept a number or a string, so
+/// scalars are compared by their text.
+fn equals(field: Option<&Value>, wanted: &Value) -> bool {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    field.is_some_and(|field| match (text(field), text(wanted)) {
+        (None, None) => field == wanted,
+        (field, wanted) => field == wanted,
+    })
+}
+
+/// The value of a field, as lists are sorted by it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Nothing,
+    Bool(bool),
+    Number(u64),
+    Text(String),
+    /// A time, which does not sort as text: it can have a fraction or an offset.
+    Time(OffsetDateTime),
+}
+
+impl Key {
+    fn of(value: Option<&Value>) -> Self {
+        match value {
+            Some(Value::Bool(value)) => Self::Bool(*value),
+            Some(Value::Number(number)) => Self::Number(number.as_u64().unwrap_or_default()),
+            Some(Value::String(text)) => match OffsetDateTime::parse(text, &Rfc3339) {
+                Ok(time) => Self::Time(time),
+                Err(_) => Self::Text(text.clone()),
+            },
+            _ => Self::Nothing,
+        }
+    }
 }

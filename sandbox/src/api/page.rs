@@ -1,11 +1,12 @@
 //! Lists: envelope, pages and cursors.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use serde_json::{Value, json};
 
 use super::filter::{Item, Query};
 use super::reply::Reply;
 use crate::call_fault::CallFault;
-use crate::shape::Shape;
 use crate::state::{Place, State};
 
 /// Answers one page of `items`, which are filtered and sorted. `call` names the list.
@@ -17,10 +18,7 @@ pub(crate) fn page(
     items: Vec<Item>,
 ) -> Reply {
     let items = query.apply(items);
-    if state.settings.has(Shape::BareArrays) {
-        return Reply::ok(items.into_iter().map(|item| item.shown).collect());
-    }
-    let list = format!("{call} {}", query.list());
+    let list = hash(call, query);
     let start = match &query.after {
         None => 0,
         Some(_) if fault == Some(&CallFault::ExpiredCursor) => return Reply::expired_cursor(),
@@ -46,6 +44,12 @@ pub(crate) fn page(
     envelope(page.map(|item| item.shown).collect(), next)
 }
 
+/// Answers all of `items` without an envelope.
+pub(crate) fn bare(query: &Query, items: Vec<Item>) -> Reply {
+    let items = query.apply(items).into_iter();
+    Reply::ok(items.map(|item| item.shown).collect())
+}
+
 /// Answers the documented envelope of a list.
 pub(crate) fn envelope(data: Value, next_cursor: Option<String>) -> Reply {
     let has_more = next_cursor.is_some();
@@ -56,9 +60,9 @@ pub(crate) fn envelope(data: Value, next_cursor: Option<String>) -> Reply {
 }
 
 /// Gives out a cursor that continues a list at `offset`.
-fn cursor(state: &mut State, list: String, items: &[Item], offset: usize) -> String {
+fn cursor(state: &mut State, list: u64, items: &[Item], offset: usize) -> String {
     let last = offset.checked_sub(1).and_then(|last| items.get(last));
-    let last = last.map(|item| item.id.clone());
+    let last = last.map(|item| item.number);
     let text = state.random.hex(32);
     let place = Place { list, last, offset };
     state.cursors.give(text.clone(), place);
@@ -70,7 +74,14 @@ fn cursor(state: &mut State, list: String, items: &[Item], offset: usize) -> Str
 fn start(place: &Place, items: &[Item]) -> usize {
     items
         .iter()
-        .position(|item| Some(&item.id) == place.last.as_ref())
+        .position(|item| Some(item.number) == place.last)
         .map_or(place.offset, |last| last + 1)
         .min(items.len())
+}
+
+/// Returns a number that is the same for all pages of one list, and differs for another list.
+fn hash(call: &str, query: &Query) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (call, query.list()).hash(&mut hasher);
+    hasher.finish()
 }

@@ -16,6 +16,7 @@ enum Content {
     Nothing,
     Json(Value),
     Html(&'static str),
+    Text(String),
 }
 
 /// The answer to a call.
@@ -40,6 +41,10 @@ impl Reply {
 
     pub(crate) fn created(value: Value) -> Self {
         Self::new(StatusCode::CREATED, Content::Json(value))
+    }
+
+    pub(crate) fn created_silently() -> Self {
+        Self::new(StatusCode::CREATED, Content::Nothing)
     }
 
     pub(crate) fn accepted() -> Self {
@@ -130,7 +135,17 @@ impl Reply {
     pub(crate) fn json_mut(&mut self) -> Option<&mut Value> {
         match &mut self.content {
             Content::Json(value) => Some(value),
-            Content::Nothing | Content::Html(_) => None,
+            Content::Nothing | Content::Html(_) | Content::Text(_) => None,
+        }
+    }
+
+    /// Replaces the object of an error by its message.
+    pub(crate) fn write_error_as_text(&mut self) {
+        if let Content::Json(value) = &self.content
+            && !self.is_success()
+            && let Some(message) = value.get("error").and_then(Value::as_str)
+        {
+            self.content = Content::Text(message.to_owned());
         }
     }
 
@@ -140,6 +155,7 @@ impl Reply {
             Content::Nothing => (None, Bytes::new()),
             Content::Json(value) => (Some("application/json"), value.to_string().into()),
             Content::Html(text) => (Some("text/html"), Bytes::from_static(text.as_bytes())),
+            Content::Text(text) => (Some("text/plain"), text.into()),
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = self.status;

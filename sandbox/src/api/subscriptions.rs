@@ -30,6 +30,7 @@ pub(crate) fn add(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, Rep
         ));
     }
     let subscription = Subscription {
+        number: state.number(),
         id: state.random.uuid(),
         event_type,
     };
@@ -43,6 +44,9 @@ pub(crate) fn add(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, Rep
         return Err(too_many());
     }
     webhook.subscriptions.push(subscription);
+    if state.settings.has(Shape::WritesAnswerNothing) {
+        return Ok(Reply::created_silently());
+    }
     Ok(Reply::created(shown))
 }
 
@@ -58,14 +62,17 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
     for value in &list {
         let event_type = event_type(value)?;
         if wanted.iter().all(|known| known.event_type != event_type) {
-            let id = state.random.uuid();
-            wanted.push(Subscription { id, event_type });
+            wanted.push(Subscription {
+                number: state.number(),
+                id: state.random.uuid(),
+                event_type,
+            });
         }
     }
     let webhook = state.webhook_mut(id).ok_or_else(no_webhook)?;
     for subscription in &mut wanted {
         if let Some(old) = find(webhook, &subscription.event_type) {
-            subscription.id.clone_from(&old.id);
+            subscription.clone_from(old);
         }
     }
     webhook.subscriptions = wanted;
@@ -117,7 +124,11 @@ fn event_type(value: &Value) -> Result<String, Reply> {
             .is_some_and(|(resource, action)| !resource.is_empty() && !action.is_empty())
     };
     match value.as_str() {
-        Some(text) if text == EVERYTHING || named(text) => Ok(text.to_owned()),
+        Some(text) if text == EVERYTHING => Ok(text.to_owned()),
+        Some(text) if text.contains('*') => {
+            Err(Reply::not_documented("a pattern of event types but `*`"))
+        }
+        Some(text) if named(text) => Ok(text.to_owned()),
         _ => Err(Reply::invalid(
             "an event type is `*` or a string such as `instrument.created`",
         )),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::filter::Item;
 use crate::clock;
+use crate::log::Status;
 use crate::record::{Delivery, Event, Subscription, Webhook};
 use crate::settings::Settings;
 use crate::shape::Shape;
@@ -32,7 +33,7 @@ pub(crate) fn webhook(settings: &Settings, webhook: &Webhook) -> Item {
         "created_at": clock::to_text(webhook.created_at),
     });
     Item {
-        id: webhook.id.clone(),
+        number: webhook.number,
         shown: with_extras(settings, fields.clone()),
         fields,
     }
@@ -47,16 +48,17 @@ pub(crate) fn subscription(settings: &Settings, subscription: &Subscription) -> 
         with_extras(settings, fields.clone())
     };
     Item {
-        id: subscription.id.clone(),
+        number: subscription.number,
         fields,
         shown,
     }
 }
 
-/// Returns an event, which is shown in the shape in which it was delivered, with its envelope.
+/// Returns an event as the API shows it: always with an envelope, an id and an `event_type`, and with
+/// numbers as strings. The shapes of deliveries change neither.
 pub(crate) fn event(settings: &Settings, event: &Event) -> Item {
     Item {
-        id: event.id.clone(),
+        number: event.number,
         fields: json!({
             "id": event.id,
             "event_type": event.event_type,
@@ -74,7 +76,7 @@ pub(crate) fn delivery(settings: &Settings, delivery: &Delivery) -> Item {
         "webhook_id": delivery.webhook_id,
         "event_id": delivery.event_id,
         "event_type": delivery.event_type,
-        "status": delivery.status.to_string(),
+        "status": status(settings, delivery.status),
         "attempt": delivery.made,
         "response_status": last.and_then(|attempt| attempt.response_status()),
         "delivered_at": last.map(|attempt| clock::to_text(attempt.at())),
@@ -92,10 +94,21 @@ pub(crate) fn delivery(settings: &Settings, delivery: &Delivery) -> Item {
             map.insert("attempts".to_owned(), attempt);
         }
     }
+    if settings.has(Shape::BareDeliveries) {
+        shown = json!({ "id": delivery.id });
+    }
     Item {
-        id: delivery.id.clone(),
+        number: delivery.number,
         fields,
         shown,
+    }
+}
+
+fn status(settings: &Settings, status: Status) -> String {
+    match status {
+        Status::Pending if settings.has(Shape::OtherStatus) => "retrying".to_owned(),
+        Status::Succeeded if settings.has(Shape::OtherStatus) => "delivered".to_owned(),
+        known => known.to_string(),
     }
 }
 

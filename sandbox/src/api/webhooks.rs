@@ -42,6 +42,7 @@ pub(crate) fn create(state: &mut State, body: &[u8]) -> Result<Reply, Reply> {
         ));
     }
     let webhook = Webhook {
+        number: state.number(),
         id: state.random.uuid(),
         url,
         label: changes.label.flatten(),
@@ -73,6 +74,9 @@ pub(crate) fn update(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, 
     }
     if let Some(active) = changes.active {
         webhook.active = active;
+    }
+    if state.settings.has(Shape::WritesAnswerNothing) {
+        return Ok(Reply::no_content());
     }
     Ok(show(state, id))
 }

@@ -271,7 +271,8 @@ async fn writes_need_the_role_admin_and_reads_the_role_viewer() {
             ("POST", "/events/count"),
         ];
         for (method, path) in lists {
-            let answer = call_as(&sandbox, &token, method, path, "").await.unwrap();
+            let body = if method == "POST" { "{}" } else { "" };
+            let answer = call_as(&sandbox, &token, method, path, body).await.unwrap();
             assert_eq!(answer.status, 200, "{method} {path} as {role}");
         }
     }
@@ -543,4 +544,53 @@ async fn the_port_is_free_at_once_each_time() {
         drop(sandbox);
         std::net::TcpListener::bind(&address).unwrap();
     }
+}
+
+#[tokio::test]
+async fn every_answer_to_a_known_token_has_the_quota() {
+    let sandbox = Sandbox::start().await;
+    let own = format!("/v1/workspaces/{}", sandbox.workspace());
+    for (path, status) in [
+        ("/v1/workspaces/other/webhooks", 404),
+        ("/v1/instruments", 501),
+        (&*format!("{own}/webhooks/x"), 404),
+        (&*format!("{own}/webhooks?limit=0"), 422),
+        (&*own, 501),
+    ] {
+        let answer = raw(&address(&sandbox), sandbox.token(), "GET", path, b"").await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.header("x-ratelimit-remaining").is_some(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_workspace_is_named_by_its_slug_or_its_id() {
+    let builder = Sandbox::builder().workspace("acme-capital");
+    let sandbox = builder.start().await.unwrap();
+    assert_eq!(sandbox.workspace_id().len(), 36);
+    for name in ["acme-capital", "acme%2Dcapital", sandbox.workspace_id()] {
+        let path = format!("/v1/workspaces/{name}/webhooks");
+        let answer = raw(&address(&sandbox), sandbox.token(), "GET", &path, b"").await;
+        assert_eq!(answer.unwrap().status, 200, "{name}");
+    }
+    assert_eq!(sandbox.strangers(), 0);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_invalid() {
+    let sandbox = Sandbox::start().await;
+    let token = sandbox.token_with(Role::Viewer);
+    sandbox.revoke(&token);
+    let answer = call_as(&sandbox, &token, "GET", "/webhooks", "").await;
+    assert_eq!(answer.unwrap().status, 401);
+    assert_eq!(call(&sandbox, "GET", "/webhooks", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_long_path_is_cut_in_the_list_of_calls() {
+    let sandbox = Sandbox::start().await;
+    let path = format!("/webhooks/{}", "x".repeat(5_000));
+    assert_eq!(call(&sandbox, "GET", &path, "").await.status, 404);
+    assert_eq!(sandbox.calls()[0].path(), &path[..1024]);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ptolemy_webhooks_sandbox::{CallEnd, Role, Sandbox};
+use ptolemy_webhooks_sandbox::{CallEnd, Role, Sandbox, Shape};
 use serde_json::{Value, json};
 
 use crate::client::{call, call_as, create};
@@ -206,4 +206,50 @@ async fn a_fault_waits_for_its_call_and_leaves_strangers_alone() {
 async fn a_fault_of_a_call_that_does_not_exist_is_a_panic() {
     let sandbox = Sandbox::start().await;
     let _ = sandbox.next_call().of("GET", "/instruments");
+}
+
+#[tokio::test]
+async fn a_call_over_quota_uses_up_no_fault() {
+    let sandbox = Sandbox::builder().quota(0).start().await.unwrap();
+    sandbox.next_call().bad_gateway();
+    assert_eq!(create_under(&sandbox).await, Some(429));
+    sandbox.set_quota(5);
+    assert_eq!(create_under(&sandbox).await, Some(502));
+}
+
+#[tokio::test]
+async fn a_fault_of_a_field_waits_for_an_answer_with_that_field() {
+    let sandbox = Sandbox::start().await;
+    sandbox.next_call().missing_field("secret");
+    sandbox.next_call().bad_gateway();
+    assert_eq!(create_under(&sandbox).await, Some(502));
+    assert_eq!(call(&sandbox, "GET", "/webhooks", "").await.status, 200);
+    let created = call(&sandbox, "POST", "/webhooks", BODY).await;
+    assert_eq!((created.status, created.json().get("secret")), (201, None));
+}
+
+#[tokio::test]
+async fn a_fault_of_a_page_waits_for_a_list_with_pages() {
+    let sandbox = Sandbox::builder()
+        .shape(Shape::BareArrays)
+        .start()
+        .await
+        .unwrap();
+    sandbox.next_call().empty_page();
+    assert!(
+        call(&sandbox, "GET", "/webhooks", "")
+            .await
+            .json()
+            .is_array()
+    );
+    let page = call(&sandbox, "GET", "/events", "").await.json();
+    assert_eq!(page["meta"]["has_more"], true);
+}
+
+#[tokio::test]
+#[should_panic = "POST /webhooks: no answer within 5 s"]
+async fn a_planned_hang_of_register_is_a_panic_that_names_the_call() {
+    let sandbox = Sandbox::start().await;
+    sandbox.next_call().hang_before();
+    sandbox.register("http://127.0.0.1:9/").await;
 }

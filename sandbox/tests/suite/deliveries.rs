@@ -1,5 +1,7 @@
 //! Deliveries without faults: who gets them, when they are repeated, and what the log says.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ptolemy_webhooks::samples;
@@ -118,7 +120,7 @@ async fn a_delivery_is_a_post_of_json_with_one_signature() {
 async fn failures_are_retried_on_the_virtual_clock_as_the_setting_says() {
     let retries = Retries::new()
         .attempts(4)
-        .first(Duration::from_secs(60))
+        .first_delay(Duration::from_secs(60))
         .factor(3);
     let sandbox = Sandbox::builder().retries(retries).start().await.unwrap();
     let receiver = receiver(&sandbox).await;
@@ -327,4 +329,110 @@ async fn one_long_advance_makes_each_attempt_at_its_time() {
         .collect();
     assert_eq!(at, [0, 60, 300]);
     assert_eq!((sandbox.now() - begun).whole_seconds(), 3600);
+}
+
+#[tokio::test]
+async fn the_clock_stops_at_the_last_time_that_rfc_3339_can_write() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().hold(Duration::MAX);
+    sandbox.emit(samples::instrument_created()).await;
+    sandbox.advance(Duration::from_secs(3600)).await;
+    assert_eq!(receiver.seen.accepted(), 0);
+    sandbox.advance(Duration::MAX).await;
+    assert_eq!(receiver.seen.accepted(), 1);
+    let last = time::OffsetDateTime::from_unix_timestamp(253_402_300_799).unwrap();
+    assert_eq!(sandbox.now(), last);
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_for_a_connection_reads_its_webhook_when_it_is_made() {
+    let sandbox = Arc::new(Sandbox::start().await);
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.take(Duration::from_secs(2));
+    sandbox.burst_deliveries(65);
+    for _ in 0..64 {
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    let last = tokio::spawn({
+        let sandbox = Arc::clone(&sandbox);
+        async move { sandbox.emit(samples::instrument_created()).await }
+    });
+    while receiver.seen.most_at_once.load(Ordering::SeqCst) < 64 {
+        tokio::task::yield_now().await;
+    }
+    let path = format!("/webhooks/{}", receiver.registration.id());
+    call(&sandbox, "PATCH", &path, r#"{"active":false}"#).await;
+    last.await.unwrap();
+    assert_eq!(receiver.seen.accepted(), 64);
+    let log = sandbox.settle().await;
+    let waiting: Vec<_> = log
+        .deliveries()
+        .iter()
+        .filter(|delivery| delivery.attempts().is_empty())
+        .collect();
+    assert_eq!((log.attempts(), waiting.len()), (64, 1));
+    assert_eq!(waiting[0].status(), Status::Failed);
+}
+
+#[tokio::test]
+async fn deliveries_in_flight_during_a_rotation_are_signed_with_one_of_the_secrets() {
+    let sandbox = Arc::new(Sandbox::start().await);
+    let receiver = receiver(&sandbox).await;
+    receiver.seen.take(Duration::from_secs(1));
+    sandbox.burst_deliveries(80);
+    for _ in 0..79 {
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    let last = tokio::spawn({
+        let sandbox = Arc::clone(&sandbox);
+        async move { sandbox.emit(samples::instrument_created()).await }
+    });
+    while receiver.seen.most_at_once.load(Ordering::SeqCst) < 64 {
+        tokio::task::yield_now().await;
+    }
+    let path = format!("/webhooks/{}/rotate-secret", receiver.registration.id());
+    call(&sandbox, "POST", &path, "").await;
+    last.await.unwrap();
+    // The receiver knows only the secret from before.
+    assert_eq!(receiver.seen.accepted(), 64);
+    assert_eq!(receiver.seen.rejections(), ["signature_mismatch"; 16]);
+}
+
+#[tokio::test]
+async fn deliveries_leave_the_host_only_if_the_settings_say_so() {
+    for (is_allowed, expected) in [(false, Outcome::NotLoopback), (true, Outcome::NotConnected)] {
+        let mut builder = Sandbox::builder().retries(Retries::new().attempts(1));
+        if is_allowed {
+            builder = builder.deliver_to_any_host();
+        }
+        let sandbox = builder.start().await.unwrap();
+        // A name that never resolves, by RFC 6761.
+        sandbox.register("http://receiver.invalid/").await;
+        sandbox.emit(samples::market_created()).await;
+        let log = sandbox.log();
+        let outcome = log.deliveries()[0].attempts()[0].outcome();
+        assert_eq!(outcome, expected);
+        assert_eq!(
+            outcome.to_string().contains("Builder::deliver_to_any_host"),
+            !is_allowed
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_name_of_loopback_is_delivered_to() {
+    let sandbox = Sandbox::start().await;
+    let (url, requests) = raw_receiver(OK).await;
+    sandbox.register(&url).await;
+    sandbox
+        .register(url.replace("127.0.0.1", "LocalHost"))
+        .await;
+    let mapped = url.replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    sandbox.register(mapped).await;
+    sandbox.register("http://127.0.0.1.example.com/").await;
+    sandbox.emit(samples::market_created()).await;
+    assert_eq!(requests.lock().unwrap().len(), 3);
+    let outcome = sandbox.log().deliveries()[3].attempts()[0].outcome();
+    assert_eq!(outcome, Outcome::NotLoopback);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ptolemy_webhooks::samples;
 use ptolemy_webhooks_sandbox::{Log, Outcome, Retries, Sandbox, Status};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::call;
 use crate::receiver::{Receiver, raw_receiver, receiver};
@@ -295,7 +296,7 @@ async fn a_fault_with_a_probability_repeats_with_the_seed() {
     for _ in 0..2 {
         let sandbox = Sandbox::builder().seed(7).start().await.unwrap();
         let receiver = receiver(&sandbox).await;
-        sandbox.every_delivery(0.3).lose_answer();
+        sandbox.random_deliveries(0.3).lose_answer();
         for _ in 0..50 {
             sandbox.emit(samples::instrument_created()).await;
         }
@@ -363,4 +364,65 @@ async fn milliseconds_are_signed_as_they_are_sent() {
         .step_by(2)
         .map(|at| u8::from_str_radix(&tag[at..at + 2], 16).unwrap());
     mac.verify_slice(&tag.collect::<Vec<u8>>()).unwrap();
+}
+
+/// Accepts one delivery, and returns how many bytes of its body came with each read.
+async fn pieces(plan: impl FnOnce(&Sandbox)) -> Vec<usize> {
+    let sandbox = Sandbox::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    sandbox.register(url).await;
+    plan(&sandbox);
+    let receive = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut request, mut pieces) = (Vec::with_capacity(4096), Vec::new());
+        while !request.ends_with(b"!") {
+            let before = request.len();
+            stream.read_buf(&mut request).await.unwrap();
+            pieces.push(request.len() - before);
+        }
+        stream.write_all(b"HTTP/1.1 204 No\r\n\r\n").await.unwrap();
+        // The first piece begins with the head.
+        let head = request
+            .windows(4)
+            .position(|part| part == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        pieces[0] -= head;
+        pieces
+    };
+    let body = format!("{}!", "x".repeat(199));
+    tokio::join!(receive, sandbox.emit_json(body)).0
+}
+
+#[tokio::test]
+async fn a_slow_body_comes_late_and_whole_and_a_dripping_one_in_pieces() {
+    let time = Duration::from_millis(400);
+    let slow = pieces(|sandbox| sandbox.next_delivery().slow(time)).await;
+    assert_eq!(slow, [0, 200]);
+    let drip = pieces(|sandbox| sandbox.next_delivery().drip(time)).await;
+    assert!(drip.len() > 5, "{drip:?}");
+    assert_eq!(drip.iter().sum::<usize>(), 200);
+}
+
+#[tokio::test]
+async fn the_largest_body_is_bounded() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    sandbox.next_delivery().large_body(usize::MAX);
+    let log = emitted(&sandbox).await;
+    assert_eq!(log.deliveries()[0].attempts().len(), 2);
+    assert_eq!(receiver.seen.handled(), 1);
+}
+
+#[tokio::test]
+async fn a_probability_is_a_number_from_0_to_1() {
+    let sandbox = Sandbox::start().await;
+    for probability in [f64::NAN, -0.1, 1.1, f64::INFINITY] {
+        let planned = std::panic::AssertUnwindSafe(|| {
+            sandbox.random_deliveries(probability).tampered();
+        });
+        std::panic::catch_unwind(planned).unwrap_err();
+    }
+    sandbox.random_deliveries(1.0).lose_answer();
 }

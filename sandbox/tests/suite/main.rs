@@ -7,6 +7,7 @@ mod deliveries;
 mod delivery_faults;
 mod front_page;
 mod hostile;
+mod lists;
 mod many;
 mod receiver;
 mod redeliveries;

@@ -44,7 +44,12 @@ impl Seen {
 
     /// Makes every request take a while, so that those that are sent together are here together.
     pub(crate) fn take_a_while(&self) {
-        self.pause.store(300, Ordering::SeqCst);
+        self.take(Duration::from_millis(300));
+    }
+
+    pub(crate) fn take(&self, time: Duration) {
+        let millis = time.as_millis().try_into().unwrap();
+        self.pause.store(millis, Ordering::SeqCst);
     }
 
     pub(crate) fn fail_next(&self, times: usize) {

@@ -1,0 +1,230 @@
+//! Making attempts that are due, and what follows from how they end.
+//!
+//! An attempt is planned in its turn, waits for a connection, and is made with its webhook's URL and
+//! secret of that time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::delivery_fault::DeliveryFault;
+use crate::envelope;
+use crate::log::{LoggedAttempt, Outcome, Status};
+use crate::record::Webhook;
+use crate::sender::{self, Parcel};
+use crate::settings::Settings;
+use crate::shape::Shape;
+use crate::signature::{Secrets, Signing};
+use crate::state::{Shared, State};
+
+/// How many attempts of a delivery are kept.
+const ATTEMPTS: usize = 100;
+
+/// Why an attempt is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The first attempt, or a retry.
+    Schedule,
+    /// A call of the API. If it fails, nothing changes, and no retry follows.
+    Redelivery,
+    /// A fault sent the delivery once more; how that ends changes nothing.
+    Copy,
+}
+
+/// An attempt to be made.
+pub(crate) struct Due {
+    pub(crate) delivery: String,
+    pub(crate) reason: Reason,
+}
+
+impl Due {
+    pub(crate) fn schedule(delivery: String) -> Self {
+        let reason = Reason::Schedule;
+        Self { delivery, reason }
+    }
+}
+
+/// What an attempt takes in its turn, before it waits for a connection.
+#[derive(Clone)]
+struct Plan {
+    fault: Option<DeliveryFault>,
+    /// The id of the event, if a redelivery has another one.
+    new_id: String,
+    /// A secret that nobody has.
+    foreign: String,
+}
+
+/// Makes attempts concurrently, and waits until all have ended.
+pub(crate) async fn run(shared: &Arc<Shared>, due: Vec<Due>) {
+    let _under_way = shared.under_way();
+    let mut attempts = JoinSet::new();
+    for due in due {
+        // In order, so that planned faults meet the attempts in order.
+        let Some(plan) = plan(&mut shared.lock(), &due) else {
+            continue;
+        };
+        if plan.fault == Some(DeliveryFault::Duplicate) {
+            let copy = Due {
+                delivery: due.delivery.clone(),
+                reason: Reason::Copy,
+            };
+            attempts.spawn(attempt(Arc::clone(shared), copy, plan.clone()));
+        }
+        attempts.spawn(attempt(Arc::clone(shared), due, plan));
+    }
+    while let Some(ended) = attempts.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// Whether an attempt is still to be made. Ends a delivery whose next attempt of the schedule has no
+/// webhook to go to.
+fn is_wanted(state: &mut State, due: &Due) -> bool {
+    let Some(place) = state.place_of(&due.delivery) else {
+        return false;
+    };
+    let Some(delivery) = state.deliveries.get_mut(place) else {
+        return false;
+    };
+    let mut webhooks = state.webhooks.iter();
+    let is_active = webhooks.any(|webhook| webhook.id == delivery.webhook_id && webhook.active);
+    match due.reason {
+        // Acknowledged meanwhile: a redelivery came first.
+        Reason::Schedule if delivery.status == Status::Succeeded => false,
+        Reason::Schedule if !is_active => {
+            delivery.status = Status::Failed;
+            delivery.next_at = None;
+            false
+        }
+        _ => is_active,
+    }
+}
+
+/// Takes what an attempt needs from the plans and the random numbers; `None` if it is not made.
+fn plan(state: &mut State, due: &Due) -> Option<Plan> {
+    if !is_wanted(state, due) {
+        return None;
+    }
+    let fault = match due.reason {
+        Reason::Copy => None,
+        _ => state.delivery_faults.take(&mut state.random),
+    };
+    if let Some(DeliveryFault::DuplicateLater(delay)) = fault
+        // A clock that never moves must not fill the memory.
+        && state.copies.len() < state.settings.keep
+    {
+        let at = clock::later(state.clock.now(), delay);
+        state.copies.push((at, due.delivery.clone()));
+    }
+    Some(Plan {
+        fault,
+        new_id: state.random.uuid(),
+        foreign: state.random.secret(),
+    })
+}
+
+/// Gathers the rest when the attempt is made, so that it has the webhook's URL and secret of that
+/// time; `None` if the attempt is not to be made any more.
+fn prepare(state: &mut State, due: &Due, plan: Plan) -> Option<Parcel> {
+    if !is_wanted(state, due) {
+        return None;
+    }
+    let delivery = state.deliveries.get(state.place_of(&due.delivery)?)?;
+    let webhook = state.webhook(&delivery.webhook_id)?;
+    let settings = &state.settings;
+    let body = match due.reason {
+        Reason::Redelivery => envelope::again(&delivery.body, settings, plan.new_id),
+        _ => delivery.body.clone(),
+    };
+    Some(Parcel {
+        url: webhook.url.clone(),
+        body,
+        signing: signing(webhook, plan.fault, plan.foreign, settings),
+        fault: plan.fault,
+        timeout: settings.attempt_timeout,
+        hosts: settings.hosts,
+    })
+}
+
+fn signing(
+    webhook: &Webhook,
+    fault: Option<DeliveryFault>,
+    foreign: String,
+    settings: &Settings,
+) -> Signing {
+    let previous = webhook.previous.clone();
+    Signing {
+        secrets: Secrets {
+            current: webhook.secret.clone(),
+            previous: previous.unwrap_or_else(|| foreign.clone()),
+            foreign,
+        },
+        fault,
+        upper_case: settings.has(Shape::UpperCaseHex),
+        unknown_keys: settings.has(Shape::UnknownSignatureKeys),
+        several: settings.has(Shape::SeveralSignatures),
+    }
+}
+
+async fn attempt(shared: Arc<Shared>, due: Due, plan: Plan) {
+    // The semaphore is never closed.
+    let _permit = shared.connections.acquire().await;
+    let Some(parcel) = prepare(&mut shared.lock(), &due, plan) else {
+        return;
+    };
+    let fault = parcel.fault.map(DeliveryFault::name);
+    let begun = Instant::now();
+    let outcome = sender::send(parcel).await;
+    let mut state = shared.lock();
+    let at = state.clock.now();
+    let attempt = LoggedAttempt {
+        at,
+        outcome,
+        fault,
+        took: begun.elapsed(),
+    };
+    end(&mut state, &due, attempt);
+}
+
+/// Logs an attempt, and decides what follows.
+fn end(state: &mut State, due: &Due, attempt: LoggedAttempt) {
+    state.attempts += 1;
+    let Some(place) = state.place_of(&due.delivery) else {
+        return;
+    };
+    let Some(delivery) = state.deliveries.get_mut(place) else {
+        return;
+    };
+    let (at, outcome) = (attempt.at, attempt.outcome);
+    delivery.made = delivery.made.saturating_add(1);
+    delivery.attempts.push_back(attempt);
+    if delivery.attempts.len() > ATTEMPTS {
+        delivery.attempts.pop_front();
+    }
+    match due.reason {
+        Reason::Copy => {}
+        _ if Outcome::is_success(outcome) => {
+            delivery.status = Status::Succeeded;
+            delivery.next_at = None;
+        }
+        // A redelivery was acknowledged meanwhile.
+        _ if delivery.status == Status::Succeeded => {}
+        Reason::Schedule => {
+            delivery.tried += 1;
+            let delay = state.settings.retries.delay_after(delivery.tried);
+            delivery.next_at = delay.map(|delay| clock::later(at, delay));
+            delivery.status = match delay {
+                Some(_) => Status::Pending,
+                None => Status::Failed,
+            };
+        }
+        // A retry may still be planned.
+        Reason::Redelivery => {}
+    }
+}
