@@ -11,6 +11,7 @@ use crate::client::{Client, Settings};
 use crate::config_error::ConfigError;
 use crate::environment;
 use crate::id::segment;
+use crate::server_text::blank;
 use crate::token::Token;
 
 /// The documented base of Ptolemy's API.
@@ -117,8 +118,8 @@ impl Builder {
     /// Sets up HTTP yourself: a private CA, a client certificate, a proxy, a user agent.
     ///
     /// reqwest is part of this crate's public API here. [`build`](Self::build) replaces some of
-    /// its settings: redirects, repetitions and `Referer` are off, the time limit of a connection is a
-    /// third of an attempt's, and plain HTTP, which only loopback hosts may use, has no proxy.
+    /// its settings: redirects, repetitions, `Referer` and the log of all bytes (`connection_verbose`)
+    /// are off, the time limit of a connection is a third of an attempt's, and plain HTTP, which only loopback hosts may use, has no proxy.
     pub fn http(self, http: reqwest::ClientBuilder) -> Self {
         Self {
             http: Some(http),
@@ -126,7 +127,7 @@ impl Builder {
         }
     }
 
-    /// Sets how often a call is attempted, 5 times by default, the first attempt included.
+    /// Sets how often a call is attempted, 5 times by default, the first attempt included. 0 means 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = attempts;
         self
@@ -171,6 +172,14 @@ impl Builder {
         let token = Token::new(text).map_err(|fault| ConfigError::new(self.token_place, fault))?;
         let workspace = segment(&self.workspace)
             .map_err(|fault| ConfigError::new(self.workspace_place, format!("it {fault}")))?;
+        if ["ptk_", "whsec_"]
+            .iter()
+            .any(|prefix| self.workspace.starts_with(prefix))
+        {
+            // It would become a part of every URL.
+            let fault = "it looks like a token or a secret; the arguments may be swapped";
+            return Err(ConfigError::new(self.workspace_place, fault));
+        }
         let base = base(&self.url).map_err(|fault| ConfigError::new(self.url_place, fault))?;
         let plain = base.scheme() == "http";
         let http = self
@@ -184,6 +193,8 @@ impl Builder {
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .referer(false)
+            // It would log what is sent, with the token.
+            .connection_verbose(false)
             .https_only(!plain)
             // An attempt that reaches its limit before it is connected was not sent for certain.
             .connect_timeout(self.settings.attempt_timeout / 3);
@@ -202,7 +213,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("workspace", &self.workspace)
+            .field("workspace", &blank(&self.workspace))
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

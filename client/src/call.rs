@@ -15,6 +15,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) role: Role,
+    /// Whether Ptolemy does not document the role.
+    pub(crate) is_role_assumed: bool,
     pub(crate) repeat: Repeat,
 }
 
@@ -23,6 +25,18 @@ const fn call(method: Method, path: &'static str, role: Role, repeat: Repeat) ->
         method,
         path,
         role,
+        is_role_assumed: false,
+        repeat,
+    }
+}
+
+/// A call whose role is assumed.
+const fn assumed(method: Method, path: &'static str, role: Role, repeat: Repeat) -> Call {
+    Call {
+        method,
+        path,
+        role,
+        is_role_assumed: true,
         repeat,
     }
 }
@@ -51,8 +65,8 @@ pub(crate) static REMOVE_SUBSCRIPTION: Call = call(
     Always,
 );
 pub(crate) static FILTER_DELIVERIES: Call =
-    call(Method::POST, "/webhook-deliveries/filter", Viewer, Always);
-pub(crate) static REDELIVER: Call = call(
+    assumed(Method::POST, "/webhook-deliveries/filter", Viewer, Always);
+pub(crate) static REDELIVER: Call = assumed(
     Method::POST,
     "/webhook-deliveries/{}/redeliver",
     Admin,

@@ -46,8 +46,10 @@ impl Deliveries {
             .eq("webhook_id", &webhook.into())
             .eq("status", "failed")
             .sort_descending("delivered_at");
+        let mut reader = self.reader(filter);
+        reader.limit_pages();
         FailedDeliveries {
-            reader: self.reader(filter),
+            reader,
             ready: VecDeque::new(),
             since: None,
             last: None,
@@ -91,6 +93,10 @@ impl Deliveries {
 ///
 /// Same as [`Pages`], with a limit in time. Deliveries that Ptolemy abandoned because the workspace
 /// was over its quota are not among the failed ones.
+///
+/// All pages are read before the first delivery is returned: a delivery that is sent again leaves the
+/// list, and if the cursor counts records, the next page would begin too late and skip some. They are
+/// in memory until then; more than 1,000 pages are an error.
 #[must_use = "a list is read as it is consumed"]
 pub struct FailedDeliveries {
     reader: PageReader<WebhookDelivery>,
@@ -108,8 +114,9 @@ impl FailedDeliveries {
     /// Leaves out deliveries whose `delivered_at` is before this time.
     ///
     /// Times are compared here. A delivery without the field, which is not documented, is returned.
-    /// Reading stops after a whole page of older deliveries, but only if the log was in descending
-    /// order so far: a server that ignores the sort costs calls, and loses nothing.
+    /// Reading stops after a whole page of older deliveries, if all times so far were in descending
+    /// order and at least two of them differ. So a server that ignores the sort costs calls; it can hide
+    /// deliveries only if what it sends is in descending order down to a whole page of older ones.
     pub fn since(mut self, time: OffsetDateTime) -> Self {
         self.since = Some(time);
         self
@@ -135,16 +142,17 @@ impl FailedDeliveries {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<WebhookDelivery, ApiError>>> {
         loop {
-            if let Some(delivery) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(delivery)));
-            }
             if self.ended {
-                return Poll::Ready(None);
+                return Poll::Ready(self.ready.pop_front().map(Ok));
             }
             match ready!(self.reader.poll_page(cx)) {
                 Some(Ok(page)) => self.take(page),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+                Some(Err(error)) => {
+                    self.ready.clear();
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => self.ended = true,
             }
         }
     }

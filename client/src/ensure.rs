@@ -20,11 +20,12 @@ use crate::client::Client;
 use crate::error::{ApiError, Outcome};
 use crate::issued_secret::IssuedSecret;
 use crate::keeper::Keeper;
-use crate::matching::{Match, find};
+use crate::matching::{Known, Match, find, is_same_endpoint};
 use crate::place::{NoPlace, Place, PlaceError, SecretTo, State};
 use crate::records::{Subscription, Webhook};
 use crate::registration_error::RegistrationError;
 use crate::secret_file::SecretFile;
+use crate::server_text::{blank, shown_url};
 use crate::setup_label::{new_nonce, split, with_nonce};
 use crate::subscription_set::Subscriptions;
 use crate::webhooks::{NewWebhook, WebhookChanges, Webhooks};
@@ -127,6 +128,9 @@ impl<P> Ensure<P> {
 
 impl<F> Ensure<SecretTo<F>> {
     /// Says that the secret of the webhook, if it exists, is where the callback stores it.
+    ///
+    /// It does not cover a webhook that still has the label of its setup: a run that created it ended
+    /// early, and its secret may not have been stored. It is an error that offers a rotation.
     pub fn secret_already_stored(mut self) -> Self {
         self.place = self.place.already_stored();
         self
@@ -150,12 +154,9 @@ impl Wanted {
         url: &Url,
         keeper: &mut Keeper<P>,
     ) -> Result<Webhook, RegistrationError> {
-        let nonce = keeper.state().creating.clone();
-        match self.find(url, keeper.client(), nonce.as_deref()).await? {
-            Match::Begun(webhook) => {
-                keeper.rotate(&webhook.id).await?;
-                self.finish(keeper.client(), webhook).await
-            }
+        let state = keeper.state().clone();
+        match self.find(url, keeper.client(), &state).await? {
+            Match::Begun(webhook) => self.complete(url, keeper, webhook).await,
             Match::Existing(webhook) => {
                 self.take_over(keeper, &webhook).await?;
                 self.finish(keeper.client(), webhook).await
@@ -168,9 +169,33 @@ impl Wanted {
         &self,
         url: &Url,
         client: &Client,
-        nonce: Option<&str>,
+        state: &State,
     ) -> Result<Match, RegistrationError> {
-        find(client, url, self.label.as_deref(), nonce).await
+        let known = Known {
+            url,
+            label: self.label.as_deref(),
+            nonce: state.creating.as_deref(),
+            noted: state.webhook.as_ref(),
+        };
+        find(client, &known).await
+    }
+
+    /// Continues with a webhook that was created and whose secret nobody has.
+    async fn complete<P: Place>(
+        &self,
+        url: &Url,
+        keeper: &mut Keeper<P>,
+        mut webhook: Webhook,
+    ) -> Result<Webhook, RegistrationError> {
+        keeper.rotate(&webhook.id).await?.noted?;
+        let listed = webhook.url.as_deref();
+        if listed.is_some_and(|listed| !is_same_endpoint(listed, url)) {
+            // The run that created it was asked for another URL.
+            let changes = WebhookChanges::new().url(self.url.as_str());
+            let webhooks = keeper.client().webhooks();
+            webhook = webhooks.update(&webhook.id, changes).await?;
+        }
+        self.finish(keeper.client(), webhook).await
     }
 
     /// Makes sure that the secret of a webhook that exists is at hand.
@@ -179,14 +204,14 @@ impl Wanted {
         keeper: &mut Keeper<P>,
         webhook: &Webhook,
     ) -> Result<(), RegistrationError> {
-        let is_rotating = keeper.state().rotating.as_ref() == Some(&webhook.id);
-        if !is_rotating && keeper.has_secret_of(&webhook.id) {
+        if keeper.has_secret_of(webhook) {
             // The secret is right without the note, also in a folder that cannot be written.
             let _ = keeper.note(State::stored(&webhook.id)).await;
             return Ok(());
         }
+        let is_rotating = keeper.state().rotating.as_ref() == Some(&webhook.id);
         if is_rotating || self.may_rotate {
-            return keeper.rotate(&webhook.id).await.map(drop);
+            return keeper.rotate(&webhook.id).await?.noted;
         }
         Err(RegistrationError::secret_lost(&webhook.id))
     }
@@ -210,11 +235,12 @@ impl Wanted {
         let created = match keeper.client().webhooks().create(webhook).await {
             Ok(created) => created,
             Err(error) if error.outcome() == Outcome::Unknown => {
-                return self.adopt(url, keeper, &nonce, error).await;
+                return self.adopt(url, keeper, error).await;
             }
             Err(error) => return Err(error.into()),
         };
-        keeper.store(&created.webhook.id, created.secret).await?;
+        let stored = keeper.store(&created.webhook.id, created.secret).await?;
+        stored.noted?;
         self.relabel_and_subscribe(keeper.client(), created.webhook)
             .await
     }
@@ -224,14 +250,11 @@ impl Wanted {
         &self,
         url: &Url,
         keeper: &mut Keeper<P>,
-        nonce: &str,
         error: ApiError,
     ) -> Result<Webhook, RegistrationError> {
-        match self.find(url, keeper.client(), Some(nonce)).await {
-            Ok(Match::Begun(webhook)) => {
-                keeper.rotate(&webhook.id).await?;
-                self.finish(keeper.client(), webhook).await
-            }
+        let state = keeper.state().clone();
+        match self.find(url, keeper.client(), &state).await {
+            Ok(Match::Begun(webhook)) => self.complete(url, keeper, webhook).await,
             // The first error says more than one of the list.
             _ => Err(error.into()),
         }
@@ -254,13 +277,19 @@ impl Wanted {
     async fn finish(
         &self,
         client: &Client,
-        webhook: Webhook,
+        mut webhook: Webhook,
     ) -> Result<Webhook, RegistrationError> {
-        let webhook = self.update(client, webhook).await?;
+        if !webhook.shows_label() {
+            // A list may leave fields out. A label that is not known would be changed by every run.
+            webhook = client.webhooks().get(&webhook.id).await?;
+        }
+        if webhook.shows_label() || webhook.active == Some(false) {
+            webhook = self.update(client, webhook).await?;
+        }
         if let Some(wanted) = &self.subscriptions {
             let subscriptions = client.webhooks().subscriptions(&webhook.id);
             let mut present: Vec<Subscription> = Vec::new();
-            let mut list = subscriptions.list();
+            let mut list = subscriptions.list().limited();
             while let Some(subscription) = list.try_next().await? {
                 present.push(subscription);
             }
@@ -320,9 +349,11 @@ where
 
 impl<P> fmt::Debug for Ensure<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.wanted.url;
+        let url = Url::parse(url).map_or_else(|_| blank(url), |url| shown_url(&url));
         f.debug_struct("Ensure")
-            .field("url", &self.wanted.url)
-            .field("label", &self.wanted.label)
+            .field("url", &url)
+            .field("label", &self.wanted.label.as_deref().map(blank))
             .field("subscriptions", &self.wanted.subscriptions)
             .finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use crate::server_text::OneLine;
 
-/// A role in a workspace, as Ptolemy documents them. Each includes the ones before it.
+/// A role in a workspace. Ptolemy documents their names; that each includes the ones before it is assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -18,7 +18,7 @@ pub enum Role {
     Member,
     /// Changes records.
     Editor,
-    /// Creates webhooks and rotates secrets. A robot's token cannot have this role.
+    /// Creates webhooks and rotates secrets. A robot's token can have Viewer or Member only.
     Admin,
 }
 
@@ -90,7 +90,7 @@ pub enum ApiErrorKind {
     InvalidArgument,
     /// There was no connection: name resolution, TCP, TLS or a proxy failed.
     NotConnected,
-    /// No whole answer arrived within the time limit of an attempt.
+    /// No whole answer arrived within the time limit of an attempt, or the server's own (408).
     Timeout,
     /// The connection broke off, or what arrived is not HTTP.
     Broken,
@@ -143,6 +143,7 @@ pub(crate) struct Parts {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) role: Role,
+    pub(crate) is_role_assumed: bool,
     pub(crate) outcome: Outcome,
     pub(crate) status: Option<u16>,
     pub(crate) detail: Option<String>,
@@ -226,7 +227,7 @@ impl ApiError {
         self.0.retry_after
     }
 
-    /// Returns the role that the call wants.
+    /// Returns the role that the call wants: documented, but for the delivery log, for which it is assumed.
     #[must_use]
     pub fn role(&self) -> Role {
         self.0.role
@@ -301,7 +302,15 @@ impl Parts {
     }
 
     fn write_forbidden(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "forbidden: the call wants the role {}", self.role)?;
+        if self.is_role_assumed {
+            write!(
+                f,
+                "forbidden: the call probably wants the role {}",
+                self.role
+            )?;
+        } else {
+            write!(f, "forbidden: the call wants the role {}", self.role)?;
+        }
         if self.role == Role::Admin {
             f.write_str(", which a robot's token cannot have")?;
         }

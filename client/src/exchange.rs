@@ -127,13 +127,16 @@ impl Exchange<'_> {
         if !status.is_success() {
             return Err(self.unsuccessful(status, &headers, response).await);
         }
+        let remaining = number(&headers, &REMAINING);
         let body = self.body(response).await.map_err(|failure| Failure {
             status: Some(status.as_u16()),
+            remaining,
+            request_id: self.request_id(&headers),
             ..failure
         })?;
         Ok(Success {
             status: status.as_u16(),
-            remaining: number(&headers, &REMAINING),
+            remaining,
             request_id: self.request_id(&headers),
             body,
         })
@@ -167,7 +170,8 @@ impl Exchange<'_> {
         headers: &HeaderMap,
         mut response: Response,
     ) -> Failure {
-        let mut text = Vec::new();
+        // All at once, so that it does not grow: servers echo tokens.
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEPT_BYTES));
         while text.len() < MAX_KEPT_BYTES {
             match timeout_at(self.deadline, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => {
@@ -214,6 +218,8 @@ fn classify(status: StatusCode, remaining: Option<u64>) -> (Fault, ApiErrorKind)
         401 => (Fault::Rejected, ApiErrorKind::Unauthorized),
         403 => (Fault::Rejected, ApiErrorKind::Forbidden),
         404 => (Fault::Rejected, ApiErrorKind::NotFound),
+        // A server sends it when it stops waiting for the request, which it may have begun to serve.
+        408 => (Fault::NoAnswer, ApiErrorKind::Timeout),
         409 => (Fault::Rejected, ApiErrorKind::Conflict),
         429 if remaining == Some(0) => (Fault::OverQuota, ApiErrorKind::OverQuota),
         429 => (Fault::Throttled, ApiErrorKind::Throttled),
@@ -230,8 +236,9 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 /// Reads `Retry-After`: whole seconds, or a date in the form that RFC 9110 asks senders for.
 fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that does not fit is longer than any call may take.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
     Some(Duration::try_from(date - now).unwrap_or_default())
@@ -254,9 +261,20 @@ mod tests {
             Some(Duration::from_secs(10))
         );
         assert_eq!(read("Sun, 06 Nov 1994 08:49:27 GMT"), Some(Duration::ZERO));
-        for text in ["", "-1", "1.5", "soon", "99999999999999999999"] {
+        assert_eq!(
+            read("99999999999999999999"),
+            Some(Duration::from_secs(u64::MAX))
+        );
+        for text in ["", "-1", "1.5", "soon"] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_408_may_have_been_carried_out() {
+        let (fault, kind) = classify(StatusCode::REQUEST_TIMEOUT, None);
+        assert_eq!(fault.outcome(), crate::error::Outcome::Unknown);
+        assert_eq!(kind, ApiErrorKind::Timeout);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Issues secrets and stores them: what `ensure` and `rotate_secret` have in common.
 
+use std::time::Duration;
+
 use tokio::time::sleep;
 
 use crate::attempts::Budget;
@@ -8,12 +10,16 @@ use crate::client::Client;
 use crate::error::{ApiError, ApiErrorKind, Outcome};
 use crate::id::WebhookId;
 use crate::issued_secret::IssuedSecret;
-use crate::place::{Place, State};
-use crate::records::issued_secret;
+use crate::place::{Place, PlaceError, State};
+use crate::records::{Webhook, issued_secret};
 use crate::registration_error::RegistrationError;
+use crate::setup_label::split;
 
 /// How often a secret is rotated once more after an answer that did not arrive.
 const MORE_ROTATIONS: u32 = 2;
+
+/// The shortest delay between a rotation without an answer and the next one.
+const DELAY_AFTER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A place that is open, and the client that fills it.
 pub(crate) struct Keeper<P> {
@@ -21,17 +27,47 @@ pub(crate) struct Keeper<P> {
     place: P,
     state: State,
     has_secret: bool,
+    fingerprint: Option<String>,
+}
+
+/// A secret that was issued and stored.
+pub(crate) struct Stored {
+    pub(crate) secret: IssuedSecret,
+    /// Whether it could be noted whose secret it is. If not, the secret is right all the same.
+    pub(crate) noted: Result<(), RegistrationError>,
 }
 
 impl<P: Place> Keeper<P> {
     pub(crate) async fn open(client: Client, mut place: P) -> Result<Self, RegistrationError> {
-        let contents = place.open().await.map_err(RegistrationError::place)?;
-        Ok(Self {
+        let contents = place
+            .open()
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))?;
+        let mut keeper = Self {
             client,
             place,
             state: contents.state,
             has_secret: contents.has_secret,
-        })
+            fingerprint: contents.fingerprint,
+        };
+        keeper.complete_store().await;
+        Ok(keeper)
+    }
+
+    /// Completes a rotation that ended after the new secret was stored and before that was noted: the
+    /// place has another secret than when the rotation began. A receiver may use it already, so it must
+    /// not be rotated again.
+    async fn complete_store(&mut self) {
+        let Some(webhook) = &self.state.rotating else {
+            return;
+        };
+        if self.fingerprint.is_none() || self.fingerprint == self.state.before {
+            return;
+        }
+        let stored = State::stored(webhook);
+        // If it fails, the next run concludes the same.
+        let _ = self.place.note(&stored).await;
+        self.state = stored;
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -42,25 +78,39 @@ impl<P: Place> Keeper<P> {
         &self.state
     }
 
-    /// Whether the place has the secret of this webhook, as far as it is known.
-    pub(crate) fn has_secret_of(&self, webhook: &WebhookId) -> bool {
-        let noted = self.state.webhook.as_ref();
-        self.has_secret && noted.is_none_or(|noted| noted == webhook)
+    /// Whether the place has the live secret of this webhook, as far as it is known.
+    ///
+    /// A secret without a note is trusted only if nothing is pending, and if the webhook is not one
+    /// that is being set up: the nonce in its label stays until its secret is stored and noted.
+    pub(crate) fn has_secret_of(&self, webhook: &Webhook) -> bool {
+        if !self.has_secret || self.state.rotating.is_some() {
+            return false;
+        }
+        match &self.state.webhook {
+            Some(noted) => *noted == webhook.id,
+            None => self.state.creating.is_none() && !is_being_set_up(webhook),
+        }
     }
 
     pub(crate) async fn note(&mut self, state: State) -> Result<(), RegistrationError> {
+        self.try_note(state)
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))
+    }
+
+    async fn try_note(&mut self, state: State) -> Result<(), PlaceError> {
         if state != self.state {
-            self.place
-                .note(&state)
-                .await
-                .map_err(RegistrationError::place)?;
+            self.place.note(&state).await?;
             self.state = state;
         }
         Ok(())
     }
 
     pub(crate) async fn prepare(&mut self) -> Result<(), RegistrationError> {
-        self.place.prepare().await.map_err(RegistrationError::place)
+        self.place
+            .prepare()
+            .await
+            .map_err(|cause| RegistrationError::place(&cause))
     }
 
     /// Stores a secret that was just issued, and notes whose it is.
@@ -68,13 +118,14 @@ impl<P: Place> Keeper<P> {
         &mut self,
         webhook: &WebhookId,
         secret: IssuedSecret,
-    ) -> Result<IssuedSecret, RegistrationError> {
+    ) -> Result<Stored, RegistrationError> {
         if let Err(cause) = self.place.store(&secret).await {
             return Err(RegistrationError::not_stored(webhook, secret, cause));
         }
-        self.note(State::stored(webhook)).await?;
+        let noted = self.try_note(State::stored(webhook)).await;
+        let noted = noted.map_err(|cause| RegistrationError::not_noted(webhook, &cause));
         match secret.to_secret() {
-            Ok(_) => Ok(secret),
+            Ok(_) => Ok(Stored { secret, noted }),
             Err(error) => Err(RegistrationError::not_a_secret(
                 webhook,
                 secret,
@@ -91,25 +142,30 @@ impl<P: Place> Keeper<P> {
     pub(crate) async fn rotate(
         &mut self,
         webhook: &WebhookId,
-    ) -> Result<IssuedSecret, RegistrationError> {
+    ) -> Result<Stored, RegistrationError> {
         self.prepare().await?;
         let before = self.state.clone();
         self.note(State {
             rotating: Some(webhook.clone()),
+            before: self.fingerprint.clone(),
             ..before.clone()
         })
         .await?;
         match issue(&self.client, webhook).await {
             Ok(secret) => self.store(webhook, secret).await,
-            Err(error) => {
-                if error.outcome() != Outcome::Unknown {
-                    // If this fails, the next run rotates without need; the error of the call says more.
-                    let _ = self.note(before).await;
-                }
-                Err(error.into())
-            }
+            Err(error) if error.outcome() == Outcome::Unknown => Err(error.into()),
+            Err(error) => match self.try_note(before).await {
+                Ok(()) => Err(error.into()),
+                Err(cause) => Err(RegistrationError::still_noted(error, &cause)),
+            },
         }
     }
+}
+
+fn is_being_set_up(webhook: &Webhook) -> bool {
+    split(webhook.label.as_deref().unwrap_or_default())
+        .1
+        .is_some()
 }
 
 /// Rotates until an answer arrives. After a lost answer nobody has the live secret, so another
@@ -131,10 +187,19 @@ async fn issue(client: &Client, webhook: &WebhookId) -> Result<IssuedSecret, Api
             return Err(error);
         }
         more -= 1;
-        match budget.delay(error.retry_after()) {
+        match budget.delay(at_least(&error)) {
             Ok(delay) => sleep(delay).await,
             Err(stop) => return Err(error.stopped_by(stop)),
         }
+    }
+}
+
+/// After a time limit the server may still be working on the rotation. One that it completes after the
+/// next one would make the stored secret a dead one, so it is given time.
+fn at_least(error: &ApiError) -> Option<Duration> {
+    match error.kind() {
+        ApiErrorKind::Timeout => error.retry_after().max(Some(DELAY_AFTER_TIMEOUT)),
+        _ => error.retry_after(),
     }
 }
 

@@ -63,22 +63,23 @@
 //! | no connection | `NotSent` | repeated | repeated |
 //! | 429 with quota left | `Rejected` | repeated | repeated |
 //! | 429 with `X-RateLimit-Remaining: 0` | `Rejected` | not repeated | not repeated |
-//! | any other 4xx | `Rejected` | not repeated | not repeated |
-//! | 5xx, time limit, broken connection | `Unknown` | repeated | not repeated |
+//! | any other 4xx but 408 | `Rejected` | not repeated | not repeated |
+//! | 5xx, 408, time limit, broken connection | `Unknown` | repeated | not repeated |
 //! | 3xx, 2xx that cannot be read | `Unknown` | not repeated | not repeated |
 //!
 //! The outcome covers all attempts of a call: once an attempt may have been carried out, the outcome
 //! stays `Unknown`.
 //!
 //! A call is attempted 5 times at most. The delay before the next attempt is drawn between zero and 0.5 s,
-//! 1 s, 2 s and so on up to 30 s, and is at least what `Retry-After` asks for. An attempt may take 30 s, and
-//! a call 2 minutes with all its attempts; if `Retry-After` does not fit into that time, the error is
-//! returned at once, and [`ApiError::retry_after`] has the delay. All of it can be set on [`Builder`].
+//! 1 s, 2 s and so on up to 30 s. It is at least what `Retry-After` asks for, plus up to 10 %. An attempt
+//! may take 30 s, and a call 2 minutes with all its attempts; if `Retry-After` does not fit into that time,
+//! the error is returned at once, and [`ApiError::retry_after`] has the delay. All of it can be set on
+//! [`Builder`].
 //!
 //! # `ensure`
 //!
-//! [`Webhooks::ensure`] finds the webhook by its URL, and creates it if there is none. Its promises with
-//! `secret_file`:
+//! [`Webhooks::ensure`] finds the webhook by the id beside the secret, else by its URL, and creates it if
+//! there is none. Its promises with `secret_file`:
 //!
 //! 1. **A killed process and a lost answer are repaired by running it again.** At whichever step it stopped,
 //!    the next run ends with one webhook and a file with its live secret.
@@ -86,8 +87,8 @@
 //! 3. **The second run writes nothing to Ptolemy.** What was changed by hand (label, subscriptions, inactive)
 //!    is set right.
 //! 4. **It never rotates a secret that may be in use**, unless you allow it with
-//!    [`rotate_lost_secret`](Ensure::rotate_lost_secret). Without it, a webhook whose secret is not at hand
-//!    is an error.
+//!    [`rotate_lost_secret`](Ensure::rotate_lost_secret), or a rotation was begun and its secret not stored.
+//!    Without it, a webhook whose secret is not at hand is an error.
 //! 5. **A secret is not lost if it cannot be stored.** The error carries it:
 //!    [`RegistrationError::into_issued_secret`].
 //!
@@ -103,21 +104,27 @@
 //! | outcome [`Unknown`](Outcome::Unknown) of `redeliver` | call it again: receivers recognise duplicates |
 //! | [`CursorExpired`](ApiErrorKind::CursorExpired) | list again from the start |
 //! | [`SecretLost`](RegistrationErrorKind::SecretLost) | put the secret back, or allow a rotation |
+//! | [`OtherWebhook`](RegistrationErrorKind::OtherWebhook) | use the file of this webhook, or change the URL of the one that the error names |
+//! | [`Place`](RegistrationErrorKind::Place) | make the file that the error names readable and replaceable; nothing was issued |
 //! | [`NotStored`](RegistrationErrorKind::NotStored) | store the secret that the error carries |
+//! | [`NotNoted`](RegistrationErrorKind::NotNoted) | the new secret is stored, and accepted by the verifier; run again when `.state` can be written |
 //!
 //! No error, log line or `Debug` shows the token or a secret. The text of a server is shown on one line,
 //! cut and escaped.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented: the calls, their roles and their statuses; the list envelope and the filter body; the fields
-//! of a webhook; that a creation shows the secret; quota and bursts (429).
+//! Documented: the calls and their roles, but for those of the delivery log; 201 of a creation, 204 of a
+//! deletion and 202 of a redelivery; what 401, 403, 409, 422 and 429 mean; the list envelope and the filter
+//! body; the fields of a webhook; that a creation shows the secret; quota and bursts (429).
 //!
-//! Assumed, and survived if it is wrong: the answers of `PATCH`, `PUT`, `rotate-secret` and `count`; the
-//! fields of deliveries and of subscriptions; the JSON of an event. Records require an `id` at most (events
-//! and subscriptions not even that), any other field is optional, and all have their JSON as it was sent.
-//! A list may be a bare array, subscriptions may be plain strings, and the secret may be anywhere in the
-//! answer to a rotation, if it is the only text that begins with `whsec_`.
+//! Assumed, and survived if it is wrong: the roles that the delivery log wants; the statuses and the
+//! answers of `PATCH`, `PUT`, `rotate-secret`, of an added subscription and of `count`, which may have any 2xx;
+//! the fields of deliveries and of subscriptions; the JSON of an event. Records require an
+//! `id` at most (events and subscriptions not even that), any other field is optional, and all have their
+//! JSON as it was sent. A list may be a bare array, subscriptions may be plain strings, and the secret may
+//! be anywhere in the answer to a rotation, if it is the only text that can be one: `whsec_` and 16
+//! characters at least, none of them a mask such as `*` or `…`.
 //!
 //! Not documented, and used if present: `Retry-After` and `X-Request-Id`.
 //!
@@ -190,13 +197,15 @@ mod registration_error;
 
 mod place;
 
+mod atomic_file;
+
 mod secret_file;
+
+mod setup_label;
 
 mod keeper;
 
 mod rotate;
-
-mod setup_label;
 
 mod matching;
 

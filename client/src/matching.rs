@@ -3,6 +3,7 @@
 use reqwest::Url;
 
 use crate::client::Client;
+use crate::id::WebhookId;
 use crate::records::Webhook;
 use crate::registration_error::RegistrationError;
 use crate::setup_label::split;
@@ -16,57 +17,76 @@ pub(crate) enum Match {
     None,
 }
 
-/// Lists all webhooks and looks for the one with this URL.
-pub(crate) async fn find(
-    client: &Client,
-    url: &Url,
-    label: Option<&str>,
-    nonce: Option<&str>,
-) -> Result<Match, RegistrationError> {
-    let mut listed = Vec::new();
-    let mut list = client.webhooks().list();
-    while let Some(webhook) = list.try_next().await? {
-        listed.push(webhook);
-    }
-    choose(listed, url, label, nonce)
+/// The endpoint as it is known before the webhooks are listed.
+pub(crate) struct Known<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) label: Option<&'a str>,
+    /// In the label of the webhook that a run before this one may have created.
+    pub(crate) nonce: Option<&'a str>,
+    /// The webhook whose secret is in the place.
+    pub(crate) noted: Option<&'a WebhookId>,
 }
 
-fn choose(
-    listed: Vec<Webhook>,
-    url: &Url,
-    label: Option<&str>,
-    nonce: Option<&str>,
-) -> Result<Match, RegistrationError> {
-    let without_url = listed.iter().find(|webhook| webhook.url.is_none());
-    let without_url = without_url.map(|webhook| webhook.id.clone());
-    let same_url: Vec<Webhook> = listed
-        .into_iter()
-        .filter(|webhook| has_url(webhook, url))
-        .collect();
-    if let Some(begun) = one(&same_url, |webhook| {
-        nonce.is_some() && labels(webhook).1 == nonce
-    })? {
-        return Ok(Match::Begun(begun.clone()));
+/// Lists all webhooks and looks for the one that is known.
+pub(crate) async fn find(client: &Client, known: &Known<'_>) -> Result<Match, RegistrationError> {
+    let mut found = Found::default();
+    let mut list = client.webhooks().list().limited();
+    while let Some(webhook) = list.try_next().await? {
+        found.add(webhook, known);
     }
-    let found = match same_url.as_slice() {
-        [only] => Some(only.clone()),
-        [] => None,
-        several => {
-            let wanted = label.unwrap_or_default();
-            match one(several, |webhook| labels(webhook).0 == wanted)? {
-                Some(webhook) => Some(webhook.clone()),
-                None => {
-                    return Err(RegistrationError::several_match(
-                        &several.iter().collect::<Vec<_>>(),
-                    ));
-                }
-            }
+    found.choose(known)
+}
+
+/// The listed webhooks that can be the one. The others are not kept.
+#[derive(Default)]
+struct Found {
+    begun: Vec<Webhook>,
+    noted: Option<Webhook>,
+    same_url: Vec<Webhook>,
+    without_url: Option<WebhookId>,
+}
+
+impl Found {
+    fn add(&mut self, webhook: Webhook, known: &Known<'_>) {
+        // By the nonce alone: a server may write the URL in another form.
+        if known.nonce.is_some() && labels(&webhook).1 == known.nonce {
+            self.begun.push(webhook);
+        } else if known.noted == Some(&webhook.id) {
+            self.noted = Some(webhook);
+        } else if has_url(&webhook, known.url) {
+            self.same_url.push(webhook);
+        } else if webhook.url.is_none() {
+            self.without_url.get_or_insert(webhook.id);
         }
-    };
-    match (found, without_url) {
-        (Some(webhook), _) => Ok(Match::Existing(webhook)),
-        (None, Some(id)) => Err(RegistrationError::url_unknown(&id)),
-        (None, None) => Ok(Match::None),
+    }
+
+    fn choose(self, known: &Known<'_>) -> Result<Match, RegistrationError> {
+        if let Some(begun) = one(&self.begun, |_| true)? {
+            return Ok(Match::Begun(begun.clone()));
+        }
+        // The secret in the place is that of the noted webhook: another one would overwrite it.
+        if let Some(noted) = self.noted {
+            return match noted.url.as_deref() {
+                Some(url) if is_same_endpoint(url, known.url) => Ok(Match::Existing(noted)),
+                Some(url) => Err(RegistrationError::other_url(&noted.id, url, known.url)),
+                None => Err(RegistrationError::url_unknown(&noted.id)),
+            };
+        }
+        let found = match self.same_url.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            several => {
+                let wanted = known.label.unwrap_or_default();
+                let labelled = one(several, |webhook| labels(webhook).0 == wanted)?;
+                let all = || several.iter().collect::<Vec<_>>();
+                Some(labelled.ok_or_else(|| RegistrationError::several_match(&all()))?)
+            }
+        };
+        match (found, self.without_url) {
+            (Some(webhook), _) => Ok(Match::Existing(webhook.clone())),
+            (None, Some(id)) => Err(RegistrationError::url_unknown(&id)),
+            (None, None) => Ok(Match::None),
+        }
     }
 }
 
@@ -95,6 +115,21 @@ fn has_url(webhook: &Webhook, url: &Url) -> bool {
     listed.is_some_and(|listed| Url::parse(listed).is_ok_and(|listed| listed == *url))
 }
 
+/// Whether a listed URL can be what a server makes of the other one: it may leave out the user, the
+/// fragment and a slash at the end.
+pub(crate) fn is_same_endpoint(listed: &str, url: &Url) -> bool {
+    fn parts(url: &Url) -> impl PartialEq {
+        (
+            url.scheme().to_owned(),
+            url.host_str().map(str::to_owned),
+            url.port_or_known_default(),
+            url.path().trim_end_matches('/').to_owned(),
+            url.query().map(str::to_owned),
+        )
+    }
+    Url::parse(listed).is_ok_and(|listed| parts(&listed) == parts(url))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,8 +156,26 @@ mod tests {
         webhooks: &[(&str, &str, &str)],
         label: Option<&str>,
     ) -> Result<String, RegistrationErrorKind> {
-        let url = Url::parse(HOOK).unwrap();
-        match choose(listed(webhooks), &url, label, Some(NONCE)) {
+        chosen_if_noted(webhooks, label, None)
+    }
+
+    fn chosen_if_noted(
+        webhooks: &[(&str, &str, &str)],
+        label: Option<&str>,
+        noted: Option<&str>,
+    ) -> Result<String, RegistrationErrorKind> {
+        let (url, noted) = (Url::parse(HOOK).unwrap(), noted.map(WebhookId::from));
+        let known = Known {
+            url: &url,
+            label,
+            nonce: Some(NONCE),
+            noted: noted.as_ref(),
+        };
+        let mut found = Found::default();
+        for webhook in listed(webhooks) {
+            found.add(webhook, &known);
+        }
+        match found.choose(&known) {
             Ok(Match::Begun(webhook)) => Ok(format!("begun {}", webhook.id)),
             Ok(Match::Existing(webhook)) => Ok(webhook.id.to_string()),
             Ok(Match::None) => Ok("none".to_owned()),
@@ -185,5 +238,37 @@ mod tests {
             chosen(&[("n", "", "p")], Some("p")),
             Err(RegistrationErrorKind::UrlUnknown)
         );
+    }
+
+    #[test]
+    fn the_nonce_decides_whatever_the_url_is() {
+        let begun = ("b", "https://a.example/else", "p (setup 0123456789abcdef)");
+        assert_eq!(
+            chosen(&[("a", HOOK, "p"), begun], Some("p")),
+            Ok("begun b".to_owned())
+        );
+        let without_url = ("b", "", "p (setup 0123456789abcdef)");
+        assert_eq!(chosen(&[without_url], None), Ok("begun b".to_owned()));
+    }
+
+    #[test]
+    fn the_noted_id_decides_before_the_url() {
+        let twins = [("a", HOOK, "p"), ("b", HOOK, "p")];
+        let b = Ok("b".to_owned());
+        assert_eq!(chosen_if_noted(&twins, Some("p"), Some("b")), b);
+        for url in [
+            "https://a.example/hook/",
+            "https://u:p@A.example:443/hook#f",
+        ] {
+            let normalised = [("a", HOOK, "p"), ("b", url, "p")];
+            assert_eq!(chosen_if_noted(&normalised, None, Some("b")), b, "{url}");
+        }
+        for url in ["https://a.example/hook2", "http://a.example/hook", "no url"] {
+            let moved = [("a", HOOK, "p"), ("b", url, "p")];
+            let other = Err(RegistrationErrorKind::OtherWebhook);
+            assert_eq!(chosen_if_noted(&moved, None, Some("b")), other, "{url}");
+        }
+        let gone = chosen_if_noted(&[("a", HOOK, "p")], None, Some("b"));
+        assert_eq!(gone, Ok("a".to_owned()));
     }
 }

@@ -18,14 +18,14 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads `{"data":[…],"meta":{"next_cursor":…,"has_more":…}}`, also without `meta`, and a bare
-    /// array.
+    /// Reads `{"data":[…],"meta":{"next_cursor":…,"has_more":…}}`, also without `meta` if the page is
+    /// not full, and a bare array, which is the whole list.
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with a page that is neither, or that announces more pages without a
-    /// cursor.
-    pub(crate) fn parse(json: &RawJson) -> Result<Self, PageFault> {
+    /// Returns what is wrong with a page that is neither, that announces more pages without a cursor,
+    /// or that is full and does not say whether there are more.
+    pub(crate) fn parse(json: &RawJson, page_size: u32) -> Result<Self, PageFault> {
         if let Ok(items) = json.decode::<Vec<&RawValue>>() {
             let items = slices(json, &items)?;
             return Ok(Self { items, next: None });
@@ -37,7 +37,10 @@ impl Page {
             field(&fields, "data").ok_or(PageFault::Shape("the list has no array `data`"))?;
         Ok(Self {
             items: slices(json, &items)?,
-            next: next(&fields)?,
+            next: next(
+                &fields,
+                items.len() >= usize::try_from(page_size).unwrap_or(usize::MAX),
+            )?,
         })
     }
 }
@@ -53,19 +56,32 @@ fn field<'a, T: Deserialize<'a>>(fields: &HashMap<String, &'a RawValue>, name: &
     serde_json::from_str(fields.get(name)?.get()).ok()
 }
 
-fn next(fields: &HashMap<String, &RawValue>) -> Result<Option<String>, PageFault> {
-    let Some(meta) = field::<HashMap<String, &RawValue>>(fields, "meta") else {
-        return Ok(None);
-    };
+fn next(fields: &HashMap<String, &RawValue>, is_full: bool) -> Result<Option<String>, PageFault> {
+    let meta: HashMap<String, &RawValue> = field(fields, "meta").unwrap_or_default();
     let has_more: Option<bool> = field(&meta, "has_more");
-    let cursor: Option<String> = field(&meta, "next_cursor");
-    match (has_more, cursor.filter(|cursor| !cursor.is_empty())) {
-        (Some(false), _) | (None, None) => Ok(None),
+    let cursor = match meta.get("next_cursor") {
+        None => None,
+        Some(cursor) => Some(
+            serde_json::from_str::<Option<String>>(cursor.get())
+                .map_err(|_| PageFault::Cursor("the cursor is neither a string nor null"))?,
+        ),
+    };
+    let says_end = has_more == Some(false) || cursor == Some(None);
+    match (
+        has_more,
+        cursor.flatten().filter(|cursor| !cursor.is_empty()),
+    ) {
+        (Some(false), _) => Ok(None),
         (Some(true), None) => Err(PageFault::Cursor("there are more pages, but no cursor")),
+        // The server may have left out the records that do not fit.
+        (None, None) if is_full && !says_end => Err(PageFault::Cursor(
+            "the page is full and does not say whether there are more",
+        )),
+        (None, None) => Ok(None),
         (_, Some(cursor)) if cursor.len() > MAX_CURSOR_BYTES => {
             Err(PageFault::Cursor("the cursor is longer than 64 KiB"))
         }
-        (_, cursor) => Ok(cursor),
+        (_, Some(cursor)) => Ok(Some(cursor)),
     }
 }
 
@@ -86,7 +102,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<(usize, Option<String>), PageFault> {
-        let page = Page::parse(&RawJson::parse(json.to_owned()).unwrap())?;
+        let page = Page::parse(&RawJson::parse(json.to_owned()).unwrap(), 3)?;
         Ok((page.items.len(), page.next))
     }
 
@@ -114,6 +130,8 @@ mod tests {
             (r#"{"data":[1],"meta":null}"#, (1, None)),
             (r#"{"data":[1]}"#, (1, None)),
             ("[1,2,3]", (3, None)),
+            (r#"{"data":[1,2,3],"meta":{"has_more":false}}"#, (3, None)),
+            (r#"{"data":[1,2,3],"meta":{"next_cursor":null}}"#, (3, None)),
         ] {
             assert_eq!(parse(json).unwrap(), expected, "{json}");
         }
@@ -125,8 +143,16 @@ mod tests {
             r#"{{"data":[],"meta":{{"next_cursor":"{}"}}}}"#,
             "c".repeat(1 << 20)
         );
-        for json in [r#"{"data":[1],"meta":{"has_more":true}}"#, &long] {
-            assert!(matches!(parse(json), Err(PageFault::Cursor(_))));
+        for json in [
+            r#"{"data":[1],"meta":{"has_more":true}}"#,
+            &long,
+            r#"{"data":[1,2,3]}"#,
+            r#"{"data":[1,2,3],"meta":{}}"#,
+            r#"{"data":[1,2,3],"meta":{"next_cursor":""}}"#,
+            r#"{"data":[1],"meta":{"next_cursor":7}}"#,
+            r#"{"data":[1],"meta":{"next_cursor":{},"has_more":false}}"#,
+        ] {
+            assert!(matches!(parse(json), Err(PageFault::Cursor(_))), "{json}");
         }
         for json in ["{}", "7", r#"{"data":{}}"#, r#"{"data":null}"#] {
             assert!(matches!(parse(json), Err(PageFault::Shape(_))), "{json}");

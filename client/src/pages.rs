@@ -26,6 +26,9 @@ const PAGE_SIZE: u32 = 100;
 /// How many empty pages in a row a list may have before it is an error.
 const MAX_EMPTY_PAGES: u32 = 1_000;
 
+/// How many pages a list may have that is read to its end before anything is done with it.
+const MAX_PAGES: u32 = 1_000;
+
 /// Reads one record.
 pub(crate) type Parse<T> = fn(RawJson) -> Result<T, &'static str>;
 
@@ -63,6 +66,12 @@ impl<T: 'static> Pages<T> {
     /// error of the first read.
     pub fn page_size(mut self, records: u32) -> Self {
         self.reader.set_page_size(records);
+        self
+    }
+
+    /// Makes more than 1,000 pages an error, for a list that is read to its end before it is used.
+    pub(crate) fn limited(mut self) -> Self {
+        self.reader.limit_pages();
         self
     }
 
@@ -124,6 +133,8 @@ pub(crate) struct PageReader<T> {
     seen: HashSet<u64>,
     hasher: RandomState,
     empty_pages: u32,
+    pages: u32,
+    max_pages: Option<u32>,
 }
 
 enum State {
@@ -152,11 +163,17 @@ impl<T> PageReader<T> {
             seen: HashSet::new(),
             hasher: RandomState::new(),
             empty_pages: 0,
+            pages: 0,
+            max_pages: None,
         }
     }
 
     pub(crate) fn set_page_size(&mut self, records: u32) {
         self.page_size = records;
+    }
+
+    pub(crate) fn limit_pages(&mut self) {
+        self.max_pages = Some(MAX_PAGES);
     }
 
     /// Returns the records of the next page, possibly none, or `None` after the last page.
@@ -222,7 +239,7 @@ impl<T> PageReader<T> {
 
     fn take(&mut self, mut answer: Answer) -> Result<Vec<T>, ApiError> {
         let json = answer.json()?;
-        let page = Page::parse(&json).map_err(|fault| match fault {
+        let page = Page::parse(&json, self.page_size).map_err(|fault| match fault {
             PageFault::Shape(detail) => answer.unreadable(ApiErrorKind::Unreadable, detail),
             PageFault::Cursor(detail) => answer.unreadable(ApiErrorKind::BadCursor, detail),
         })?;
@@ -240,6 +257,10 @@ impl<T> PageReader<T> {
     }
 
     fn check_progress(&mut self, cursor: &str, is_empty: bool) -> Result<(), &'static str> {
+        self.pages = self.pages.saturating_add(1);
+        if self.max_pages.is_some_and(|max| self.pages >= max) {
+            return Err("it has more than 1000 pages");
+        }
         self.empty_pages = if is_empty { self.empty_pages + 1 } else { 0 };
         if self.empty_pages > MAX_EMPTY_PAGES {
             return Err("more than 1000 pages in a row are empty");

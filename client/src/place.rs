@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-use ptolemy_webhooks::RawJson;
+use ptolemy_webhooks::{RawJson, Secret, Signer};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use crate::id::WebhookId;
 use crate::issued_secret::IssuedSecret;
@@ -19,6 +20,9 @@ pub(crate) struct State {
     pub(crate) creating: Option<String>,
     /// The webhook whose secret may have been rotated since the one in the place was stored.
     pub(crate) rotating: Option<WebhookId>,
+    /// The fingerprint of the secret that was in the place when the rotation began, if there was one.
+    /// A different secret in the place is the new one.
+    pub(crate) before: Option<String>,
 }
 
 impl State {
@@ -35,6 +39,7 @@ impl State {
             ("webhook", self.webhook.as_ref().map(WebhookId::as_str)),
             ("creating", self.creating.as_deref()),
             ("rotating", self.rotating.as_ref().map(WebhookId::as_str)),
+            ("before", self.before.as_deref()),
         ];
         let fields = fields
             .into_iter()
@@ -53,8 +58,15 @@ impl State {
             webhook: text("webhook")?.map(WebhookId::from),
             creating: text("creating")?,
             rotating: text("rotating")?.map(WebhookId::from),
+            before: text("before")?,
         })
     }
+}
+
+/// Returns what shows whether two secrets are equal, and from which neither can be computed. As a
+/// signature it is useless, because its time is 1970.
+pub(crate) fn fingerprint(secret: &Secret) -> String {
+    Signer::new(secret).sign_at(b"fingerprint", OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The contents of a place when a run begins.
@@ -63,6 +75,8 @@ pub(crate) struct Contents {
     pub(crate) state: State,
     /// Whether there is a secret that a receiver can use.
     pub(crate) has_secret: bool,
+    /// The fingerprint of this secret, if the place can be read.
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// A place for one secret.
@@ -73,10 +87,10 @@ pub(crate) trait Place: Send {
     /// Notes a state; it is on disk when this returns.
     fn note(&mut self, state: &State) -> impl Future<Output = Result<(), PlaceError>> + Send;
 
-    /// Makes sure that a secret can be stored, and keeps the present one beside it.
+    /// Makes sure that a secret can be stored, before one is issued.
     fn prepare(&mut self) -> impl Future<Output = Result<(), PlaceError>> + Send;
 
-    /// Stores a secret; it is on disk when this returns.
+    /// Stores a secret, and the one before it beside it; both are on disk when this returns.
     fn store(
         &mut self,
         secret: &IssuedSecret,
@@ -124,6 +138,7 @@ where
         Ok(Contents {
             state: State::default(),
             has_secret: self.is_stored,
+            fingerprint: None,
         })
     }
 
@@ -155,6 +170,7 @@ mod tests {
                 webhook: id(),
                 creating: Some("n".to_owned()),
                 rotating: id(),
+                before: Some("t=0,v1=00".to_owned()),
             },
         ] {
             assert_eq!(State::parse(state.to_json().into_bytes()), Some(state));

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::fmt;
 
 use ptolemy_webhooks::LogText;
+use reqwest::Url;
 
 use crate::error::ApiError;
 use crate::id::WebhookId;
 use crate::issued_secret::IssuedSecret;
 use crate::records::Webhook;
+use crate::server_text::{OneLine, blank, shown_url};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -23,7 +25,7 @@ pub enum RegistrationErrorKind {
     Api,
     /// A file beside the secret cannot be read or written. No secret is lost.
     Place,
-    /// The file belongs to another webhook. Nothing was changed.
+    /// The file belongs to another webhook, or to one whose URL is another one. Nothing was changed.
     OtherWebhook,
     /// The webhook exists, and its secret is not at hand. Nothing was changed.
     SecretLost,
@@ -34,6 +36,9 @@ pub enum RegistrationErrorKind {
     /// A secret was issued and could not be stored. The error carries it: see
     /// [`RegistrationError::into_issued_secret`].
     NotStored,
+    /// A secret was issued and stored, and a verifier accepts it if one was given, but the note beside it
+    /// could not be written. Run it again when the file can be written.
+    NotNoted,
     /// A secret was issued and stored, and it is not in the documented form, so that no receiver can
     /// use it. The error carries it.
     NotASecret,
@@ -76,11 +81,10 @@ impl RegistrationError {
         Self::new(RegistrationErrorKind::InvalidUrl, detail)
     }
 
-    pub(crate) fn place(cause: Cause) -> Self {
-        let detail = "the place of the secret cannot be used";
-        let mut error = Self::new(RegistrationErrorKind::Place, detail);
-        error.0.cause = Some(cause);
-        error
+    /// The line shows the cause, because it names the file.
+    pub(crate) fn place(cause: &Cause) -> Self {
+        let detail = format!("the place of the secret cannot be used: {cause}");
+        Self::new(RegistrationErrorKind::Place, detail)
     }
 
     pub(crate) fn other_webhook(wanted: &WebhookId, owner: &WebhookId) -> Self {
@@ -88,6 +92,16 @@ impl RegistrationError {
             "the file has the secret of webhook {owner}, not of {wanted}; use one file for each webhook"
         );
         Self::new(RegistrationErrorKind::OtherWebhook, detail).of(wanted)
+    }
+
+    pub(crate) fn other_url(noted: &WebhookId, listed: &str, wanted: &Url) -> Self {
+        let listed = Url::parse(listed).map_or_else(|_| blank(listed), |url| shown_url(&url));
+        let detail = format!(
+            "the file has the secret of webhook {noted} with the URL {}, not {}; change the URL of the webhook with update(), or use another file",
+            OneLine(&listed),
+            OneLine(&shown_url(wanted)),
+        );
+        Self::new(RegistrationErrorKind::OtherWebhook, detail).of(noted)
     }
 
     pub(crate) fn secret_lost(webhook: &WebhookId) -> Self {
@@ -130,6 +144,22 @@ impl RegistrationError {
         error.0.secret = Some(secret);
         error.0.cause = Some(cause);
         error
+    }
+
+    pub(crate) fn not_noted(webhook: &WebhookId, cause: &Cause) -> Self {
+        let detail = format!(
+            "the new secret of webhook {webhook} is live and stored, but the note beside it was not written: {cause}; run again when it can be"
+        );
+        Self::new(RegistrationErrorKind::NotNoted, detail).of(webhook)
+    }
+
+    /// A rotation that was not carried out, and whose note could not be removed.
+    pub(crate) fn still_noted(error: ApiError, cause: &Cause) -> Self {
+        let mut registration = Self::from(error);
+        registration.0.detail += &format!(
+            "; the note that a rotation was begun could not be removed ({cause}), so the next run rotates the secret"
+        );
+        registration
     }
 
     pub(crate) fn not_a_secret(webhook: &WebhookId, secret: IssuedSecret, cause: Cause) -> Self {
@@ -196,7 +226,7 @@ impl fmt::Debug for RegistrationError {
 
 impl Error for RegistrationError {
     /// Returns the error of the file or of the callback that did not store the secret; of a failed call,
-    /// the cause of its error, because `Display` shows the call.
+    /// the cause of its error, because `Display` shows the call. Other errors of files are in `Display`.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match (&self.0.api, &self.0.cause) {
             (Some(api), _) => api.source(),

@@ -68,6 +68,9 @@ pub(crate) fn decide(repeat: Repeat, fault: Fault) -> Result<(), Stop> {
     }
 }
 
+/// The longest time that is added to what a server asks for.
+const MAX_JITTER: Duration = Duration::from_secs(30);
+
 /// The delays between the attempts of one call.
 pub(crate) struct Delays(ExponentialBackoff);
 
@@ -82,10 +85,13 @@ impl Delays {
     }
 
     /// Returns the next delay, uniform between zero and the exponential one, and at least what the
-    /// server asked for; `None` after the last attempt.
+    /// server asked for and up to 10 % more, so that its clients do not come back at once; `None` after
+    /// the last attempt.
     pub(crate) fn next(&mut self, at_least: Option<Duration>) -> Option<Duration> {
         let delay = self.0.next()?.mul_f64(fastrand::f64());
-        Some(delay.max(at_least.unwrap_or_default()))
+        let asked = at_least.unwrap_or_default();
+        let jitter = (asked / 10).min(MAX_JITTER).mul_f64(fastrand::f64());
+        Some(delay.max(asked.saturating_add(jitter)))
     }
 }
 
@@ -134,9 +140,17 @@ mod tests {
         assert_eq!(Delays::new(1, first, longest).next(None), None);
         assert_eq!(Delays::new(0, first, longest).next(None), None);
         let least = Duration::from_secs(7);
+        let delay = |least| Delays::new(2, first, longest).next(Some(least)).unwrap();
+        let delays: Vec<Duration> = (0..50).map(|_| delay(least)).collect();
+        assert!(
+            delays
+                .iter()
+                .all(|delay| (least..=least.mul_f64(1.1)).contains(delay))
+        );
+        assert!(delays.iter().any(|delay| *delay != delays[0]), "no jitter");
         assert_eq!(
-            Delays::new(2, first, longest).next(Some(least)),
-            Some(least)
+            Delays::new(2, first, longest).next(Some(Duration::MAX)),
+            Some(Duration::MAX)
         );
     }
 }

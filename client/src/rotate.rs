@@ -13,6 +13,7 @@ use crate::keeper::Keeper;
 use crate::place::{NoPlace, Place, PlaceError, SecretTo};
 use crate::registration_error::RegistrationError;
 use crate::secret_file::SecretFile;
+use crate::server_text::blank;
 use crate::webhooks::Webhooks;
 
 impl Webhooks {
@@ -49,14 +50,16 @@ impl RotateSecret<NoPlace> {
     /// Stores the new secret in a file, the same as that of `ensure`, and the old one beside it, in
     /// `PATH.previous`.
     ///
-    /// A run that was killed is repaired by running it again, or by `ensure`: both rotate once more.
+    /// A run that was killed is repaired by running it again, which rotates once more, or by `ensure`,
+    /// which does so only if the new secret was not stored.
     pub fn secret_file(self, path: impl Into<PathBuf>) -> RotateSecret<SecretFile> {
         self.at(SecretFile::new(path.into()))
     }
 
     /// Gives the new secret to a callback, such as one that writes to a secret manager.
     ///
-    /// If the process is killed before the callback is done, the new secret is lost: rotate again.
+    /// If the process is killed, or the future dropped, before the callback is done, the new secret is
+    /// lost: rotate again.
     pub fn secret_to<F, Fut, E>(self, store: F) -> RotateSecret<SecretTo<F>>
     where
         F: FnMut(IssuedSecret) -> Fut + Send + 'static,
@@ -82,25 +85,30 @@ impl<P> RotateSecret<P> {
         P: Place,
     {
         let mut keeper = Keeper::open(self.client, self.place).await?;
-        if let Some(owner) = &keeper.state().webhook
-            && *owner != self.webhook
+        // A slug, or an id in another case, names the same webhook; only the id as the server writes it
+        // can be compared and noted.
+        let webhook = keeper.client().webhooks().get(&self.webhook).await?.id;
+        let state = keeper.state();
+        if let Some(owner) = state.webhook.as_ref().or(state.rotating.as_ref())
+            && *owner != webhook
         {
-            return Err(RegistrationError::other_webhook(&self.webhook, owner));
+            return Err(RegistrationError::other_webhook(&webhook, owner));
         }
-        let secret = keeper.rotate(&self.webhook).await?;
+        let stored = keeper.rotate(&webhook).await?;
+        // It is swapped even if the note failed: the secret is live and stored.
         if let Some(verifier) = self.verifier {
-            match secret.to_secret() {
+            match stored.secret.to_secret() {
                 Ok(current) => verifier.rotate_secret(current),
                 Err(error) => {
                     return Err(RegistrationError::not_a_secret(
-                        &self.webhook,
-                        secret,
+                        &webhook,
+                        stored.secret,
                         error.into(),
                     ));
                 }
             }
         }
-        Ok(self.webhook)
+        stored.noted.map(|()| webhook)
     }
 
     fn swap_in(mut self, verifier: &Verifier) -> Self {
@@ -153,7 +161,7 @@ where
 impl<P> fmt::Debug for RotateSecret<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotateSecret")
-            .field("webhook", &self.webhook)
+            .field("webhook", &blank(self.webhook.as_str()))
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ptolemy_webhooks::LogText;
+use reqwest::Url;
 
 /// How much of an error's text is kept, in bytes.
 pub(crate) const MAX_KEPT_BYTES: usize = 64 * 1024;
@@ -39,6 +40,15 @@ pub(crate) fn blank(text: &str) -> String {
         rest = after;
     }
     blanked + rest
+}
+
+/// A URL without its user name and password, and with what looks like a token removed.
+pub(crate) fn shown_url(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs that have neither.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    blank(url.as_str())
 }
 
 fn first_prefix(text: &str) -> Option<(usize, &'static str)> {

@@ -90,7 +90,7 @@ impl WebhookSubscriptions {
     }
 
     async fn find(&self, event_type: &str) -> Result<Option<Subscription>, ApiError> {
-        let mut list = self.list();
+        let mut list = self.list().limited();
         while let Some(subscription) = list.try_next().await? {
             if subscription
                 .event_type

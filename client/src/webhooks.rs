@@ -103,10 +103,13 @@ impl Webhooks {
             .call(&UPDATE_WEBHOOK, &[id.as_str()], Some(&body))
             .await?;
         // The body is assumed. The status says success, so the changes are made.
-        match answer.json().map(Webhook::parse) {
-            Ok(Ok(webhook)) => Ok(webhook),
-            Ok(Err(_)) | Err(_) => self.get(id).await,
-        }
+        let unreadable = match answer.json().map(Webhook::parse) {
+            Ok(Ok(webhook)) => return Ok(webhook),
+            Ok(Err(detail)) => answer.unreadable(ApiErrorKind::Unreadable, detail),
+            Err(error) => error,
+        };
+        // An error of the second call must not say that the changes were not made.
+        self.get(id).await.map_err(|_| unreadable)
     }
 
     /// Deletes a webhook: `DELETE /webhooks/{id}`.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ptolemy_webhooks_client::{Client, Subscriptions};
+use ptolemy_webhooks_client::{Client, NewWebhook, Subscriptions};
 use ptolemy_webhooks_sandbox::{CallEnd, Sandbox};
 
 const TASK: &str = "PTOLEMY_KILL_TEST_TASK";
@@ -48,11 +48,14 @@ fn child() {
         .unwrap();
     runtime.block_on(async {
         let webhooks = Client::from_env().unwrap().webhooks();
-        if task == "ensure" {
-            let ensure = webhooks
+        if task.starts_with("ensure") {
+            let mut ensure = webhooks
                 .ensure(URL)
                 .label("production")
                 .subscriptions(Subscriptions::all());
+            if task == "ensure and rotate" {
+                ensure = ensure.rotate_lost_secret();
+            }
             ensure.secret_file("webhook.secret").await.unwrap();
         } else {
             webhooks
@@ -222,7 +225,8 @@ async fn a_rotation_killed_at_its_call_is_repaired_by_either_task() {
             );
             assert_eq!(
                 fs::read(folder.path().join("webhook.secret.previous")).unwrap(),
-                first
+                b"",
+                "nothing was issued yet"
             );
             run(
                 &sandbox,
@@ -235,6 +239,33 @@ async fn a_rotation_killed_at_its_call_is_repaired_by_either_task() {
                 first,
                 "{what}"
             );
+        }
+    }
+}
+
+/// A webhook that was created by hand: its secret is not at hand, its label is another one, it is not
+/// active and has no subscriptions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_over_with_a_rotation_killed_at_any_call_is_completed_by_the_next_run() {
+    for call in REPAIR {
+        for is_carried_out in [false, true] {
+            let (sandbox, folder) = (sandbox().await, tempfile::tempdir().unwrap());
+            let client = Client::builder(sandbox.token(), sandbox.workspace());
+            let client = client.url(sandbox.url()).build().unwrap();
+            let webhook = NewWebhook::new(URL).label("by hand").inactive();
+            client.webhooks().create(webhook).await.unwrap();
+            let what = format!("{call:?}, carried out: {is_carried_out}");
+            let task = "ensure and rotate";
+            assert!(
+                kill_at(&sandbox, folder.path(), task, *call, is_carried_out),
+                "{what}"
+            );
+            assert_no_delivery_without_a_stored_secret(&sandbox, folder.path(), &what);
+            // If the rotation was begun, the next run needs no permission to continue it.
+            let is_begun = call.0 != "GET" || call.1 != "/webhooks";
+            let next = if is_begun { "ensure" } else { task };
+            run(&sandbox, folder.path(), next);
+            assert_registered(&sandbox, folder.path(), &what);
         }
     }
 }

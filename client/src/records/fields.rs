@@ -22,6 +22,10 @@ impl<'a> Fields<'a> {
         serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.decode(name)
     }

@@ -1,7 +1,7 @@
 //! The answers that contain a secret.
 
 use bytes::Bytes;
-use ptolemy_webhooks::RawJson;
+use ptolemy_webhooks::{RawJson, Secret};
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -9,6 +9,10 @@ use super::webhook::Webhook;
 use crate::issued_secret::IssuedSecret;
 
 const PREFIX: &str = "whsec_";
+
+/// The number of characters after the prefix; those in the documentation have 24.
+const MIN_KEY_CHARS: usize = 16;
+const MAX_KEY_CHARS: usize = 1024;
 
 /// A webhook that was just created, and its secret, which is shown this once.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub struct CreatedWebhook {
 }
 
 /// Finds the secret in an answer: the string `secret` of the object, else the only string at any depth
-/// that begins with `whsec_`. Ptolemy documents the first for a creation, and nothing for a rotation.
+/// that is `whsec_` and what can be a key. Ptolemy documents the first for a creation, and nothing for a rotation.
 pub(crate) fn issued_secret(body: &[u8]) -> Result<IssuedSecret, &'static str> {
     let mut tree = Tree::parse(body)?;
     let found = tree.secret();
@@ -49,32 +53,40 @@ impl Tree {
             .map_err(|_| "it is not JSON")
     }
 
-    /// Takes the secret out of the tree.
+    /// Takes the secret out of the tree, with every text that contains it or looks like another one.
     fn secret(&mut self) -> Result<String, &'static str> {
-        let top = match &mut self.0 {
-            Value::Object(fields) if fields.get("secret").is_some_and(is_text) => {
-                match fields.remove("secret") {
-                    Some(Value::String(text)) => Some(text),
-                    _ => None,
-                }
+        let secret = self.find()?;
+        each_text(&mut self.0, &mut |text| {
+            if text.contains(secret.as_str()) || text.contains(PREFIX) {
+                text.zeroize();
+                *text = "(removed)".to_owned();
             }
-            _ => None,
-        };
-        let mut others = Vec::new();
-        take_secrets(&mut self.0, &mut others);
-        let mut others = others.into_iter();
-        match (top, others.next(), others.next()) {
-            (Some(top), one, another) => {
-                // Fields of other names can repeat it, or show the one before it.
-                one.into_iter().chain(another).chain(others).for_each(wipe);
-                Ok(top)
+        });
+        if let Value::Object(fields) = &mut self.0 {
+            fields.remove("secret");
+        }
+        Ok(secret)
+    }
+
+    fn find(&mut self) -> Result<String, &'static str> {
+        if let Some(Value::String(text)) = self.0.get("secret") {
+            // One that is masked here must not be replaced by another one, such as the one before.
+            return if is_secret(text) {
+                Ok(text.clone())
+            } else {
+                Err("the field `secret` is not a secret")
+            };
+        }
+        let mut found: Vec<Zeroizing<String>> = Vec::new();
+        each_text(&mut self.0, &mut |text| {
+            if is_secret(text) && !found.iter().any(|found| **found == *text) {
+                found.push(Zeroizing::new(text.clone()));
             }
-            (None, Some(only), None) => Ok(only),
-            (None, None, _) => Err("no field `secret` and no text that begins with whsec_"),
-            (None, one, another) => {
-                one.into_iter().chain(another).chain(others).for_each(wipe);
-                Err("several texts that begin with whsec_")
-            }
+        });
+        match found.as_mut_slice() {
+            [] => Err("no field `secret` and no secret (whsec_…) elsewhere"),
+            [only] => Ok(std::mem::take(&mut **only)),
+            _ => Err("several texts that begin with whsec_"),
         }
     }
 }
@@ -85,20 +97,15 @@ impl Drop for Tree {
     }
 }
 
-fn is_text(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| !text.is_empty())
-}
-
-fn wipe(mut text: String) {
-    text.zeroize();
-}
-
-fn take_secrets(value: &mut Value, found: &mut Vec<String>) {
-    each_text(value, &mut |text| {
-        if text.starts_with(PREFIX) {
-            found.push(std::mem::replace(text, "(removed)".to_owned()));
-        }
-    });
+/// Whether a text can be a secret: a masked or cut one would be stored instead of it.
+fn is_secret(text: &str) -> bool {
+    text.strip_prefix(PREFIX).is_some_and(|key| {
+        (MIN_KEY_CHARS..=MAX_KEY_CHARS).contains(&key.len())
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_+/=.~".contains(&byte))
+            && !key.contains("...")
+    }) && Secret::new(text).is_ok()
 }
 
 /// serde_json reads at most 128 levels, so the recursion is bounded.
@@ -117,44 +124,79 @@ fn each_text(value: &mut Value, visit: &mut impl FnMut(&mut String)) {
 mod tests {
     use super::*;
 
+    const A: &str = "whsec_a3f9b2c1d4e5f6a7b8c9d0e1";
+    const B: &str = "whsec_00112233445566778899";
+
+    fn body(template: &str) -> String {
+        template.replace("$A", A).replace("$B", B)
+    }
+
     #[test]
     fn a_secret_is_found_wherever_it_is_if_it_is_the_only_one() {
-        for body in [
-            r#"{"secret":"whsec_1"}"#,
-            r#"{"data":{"signing":[{"key":"whsec_1"}]}}"#,
-            r#"{"secret":{"value":"whs\u0065c_1"}}"#,
-            r#""whsec_1""#,
-            r#"{"secret":"whsec_1","previous":"whsec_0"}"#,
-            r#"{"secret":null,"new_secret":"whsec_1"}"#,
+        for template in [
+            r#"{"secret":"$A"}"#,
+            r#"{"data":{"signing":[{"key":"$A"}]}}"#,
+            r#"{"secret":{"value":"whs\u0065c_a3f9b2c1d4e5f6a7b8c9d0e1"}}"#,
+            r#""$A""#,
+            r#"{"secret":"$A","previous":"$B"}"#,
+            r#"{"secret":null,"new_secret":"$A"}"#,
+            r#"{"a":"$A","b":"$A"}"#,
+            r#"{"a":"$A","old":"whsec_****************"}"#,
         ] {
-            let secret = issued_secret(body.as_bytes());
+            let secret = issued_secret(body(template).as_bytes());
             assert_eq!(
                 secret.as_ref().map(IssuedSecret::expose),
-                Ok("whsec_1"),
-                "{body}"
+                Ok(A),
+                "{template}"
             );
         }
-        for body in [
+        for template in [
             "",
             "{}",
             "7",
             "<html>",
-            r#"{"a":"whsec_1","b":"whsec_2"}"#,
+            r#"{"a":"$A","b":"$B"}"#,
             r#"{"secret":""}"#,
         ] {
-            assert!(issued_secret(body.as_bytes()).is_err(), "{body}");
+            assert!(
+                issued_secret(body(template).as_bytes()).is_err(),
+                "{template}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_masked_or_cut_secret_is_not_one() {
+        for text in [
+            "whsec_",
+            "whsec_1",
+            "whsec_********************",
+            "whsec_a3f9b2c1d4e5f6a7…",
+            "whsec_a3f9b2c1d4e5f6a7...",
+            "whsec_a3f9 b2c1d4e5f6a7b8c9",
+            "a3f9b2c1d4e5f6a7b8c9d0e1",
+        ] {
+            for json in [
+                format!(r#"{{"secret":"{text}"}}"#),
+                format!(r#"{{"secret":"{text}","previous":"{B}"}}"#),
+                format!(r#"{{"key":"{text}"}}"#),
+            ] {
+                assert!(issued_secret(json.as_bytes()).is_err(), "{json}");
+            }
         }
     }
 
     #[test]
     fn the_json_of_a_created_webhook_has_no_secret() {
-        let body = br#"{"id":"w","secret":"whsec_1","again":["whsec_1"],"label":"a"}"#;
-        let CreatedWebhook { webhook, secret } = created(body).unwrap();
-        assert_eq!(secret.expose(), "whsec_1");
+        let body = body(
+            r#"{"id":"w","secret":"$A","again":["$A"],"env":"SECRET=$A","old":"x $B","label":"a"}"#,
+        );
+        let CreatedWebhook { webhook, secret } = created(body.as_bytes()).unwrap();
+        assert_eq!(secret.expose(), A);
         assert_eq!(webhook.label.as_deref(), Some("a"));
         assert_eq!(
             webhook.raw.as_str(),
-            r#"{"again":["(removed)"],"id":"w","label":"a"}"#
+            r#"{"again":["(removed)"],"env":"(removed)","id":"w","label":"a","old":"(removed)"}"#
         );
     }
 }

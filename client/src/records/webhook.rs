@@ -37,4 +37,9 @@ impl Webhook {
             raw,
         })
     }
+
+    /// Whether the JSON has a label, if only an empty one.
+    pub(crate) fn shows_label(&self) -> bool {
+        Fields::of(&self.raw).is_some_and(|fields| fields.has("label"))
+    }
 }

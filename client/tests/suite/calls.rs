@@ -206,6 +206,21 @@ async fn a_403_names_the_role_and_that_a_robot_cannot_have_it() {
 }
 
 #[tokio::test]
+async fn a_403_of_a_call_whose_role_is_assumed_says_probably() {
+    let stand_in = StandIn::start().await;
+    let redelivery = "/webhook-deliveries/{id}/redeliver";
+    stand_in
+        .sandbox
+        .next_call()
+        .of("POST", redelivery)
+        .as_viewer();
+    let deliveries = stand_in.client.deliveries();
+    let error = deliveries.redeliver(&*stand_in.delivery).await.unwrap_err();
+    let line = error.to_string();
+    assert!(line.contains("probably wants the role Admin"), "{line}");
+}
+
+#[tokio::test]
 async fn a_401_names_its_causes_and_the_usual_mistake() {
     let sandbox = Sandbox::start().await;
     let client = Client::builder("ptk_live_0", sandbox.workspace())

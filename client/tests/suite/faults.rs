@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use ptolemy_webhooks_client::{
-    ApiError, Filter, IssuedSecret, NewWebhook, Outcome, RegistrationError, WebhookChanges,
+    ApiError, Client, Filter, IssuedSecret, NewWebhook, Outcome, RegistrationError, WebhookChanges,
 };
 use ptolemy_webhooks_sandbox::NextCalls;
+use tokio::io::AsyncWriteExt as _;
 
+use crate::raw_server::{RawServer, TOKEN, answer};
 use crate::stand_in::{AT_ONCE, DEAD_URL, StandIn};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + 'a>>;
@@ -327,4 +329,82 @@ async fn a_changed_shape_of_patch_is_read_back() {
         .await
         .unwrap();
     assert_eq!(webhook.label.as_deref(), Some("x"));
+}
+
+/// One call of each row, by a client.
+async fn of_row(client: &Client, row: Row) -> Result<(), Outcome> {
+    let webhooks = client.webhooks();
+    match row {
+        Row::Always => outcome(webhooks.get("w").await),
+        Row::IfNotCarriedOut => outcome(webhooks.create(NewWebhook::new(DEAD_URL)).await),
+        Row::ReadBack => outcome(webhooks.subscriptions("w").add("market.created").await),
+        Row::RotatedAgain => {
+            let store = |_: IssuedSecret| std::future::ready(Ok::<(), String>(()));
+            registration_outcome(webhooks.rotate_secret("w").secret_to(store).await)
+        }
+    }
+}
+
+const ROWS: [Row; 4] = [
+    Row::Always,
+    Row::IfNotCarriedOut,
+    Row::ReadBack,
+    Row::RotatedAgain,
+];
+
+#[tokio::test]
+async fn an_answer_that_another_attempt_would_not_change_is_not_repeated() {
+    for (status, body, outcome) in [
+        ("302 Found", "", Outcome::Unknown),
+        ("200 OK", "<html>", Outcome::Unknown),
+        ("401 No", "", Outcome::Rejected),
+        ("404 No", "", Outcome::Rejected),
+        ("409 No", "", Outcome::Rejected),
+        ("418 No", "", Outcome::Rejected),
+        ("422 No", "", Outcome::Rejected),
+    ] {
+        for row in ROWS {
+            let server = RawServer::start(move |mut stream, number| async move {
+                // A rotation reads the webhook first.
+                let bytes = match (row, number) {
+                    (Row::RotatedAgain, 0) => answer("200 OK", "", r#"{"id":"w"}"#),
+                    _ => answer(status, "", body),
+                };
+                let _ = stream.write_all(&bytes).await;
+            })
+            .await;
+            let ended = of_row(&server.client(), row).await;
+            // After an unknown outcome, one more call reads the subscriptions.
+            let sent = match (row, outcome) {
+                (Row::RotatedAgain, _) | (Row::ReadBack, Outcome::Unknown) => 2,
+                _ => 1,
+            };
+            let found = (ended, server.requests());
+            assert_eq!(found, (Err(outcome), sent), "{row:?} under {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_408_is_repeated_only_if_it_may_be_carried_out_twice() {
+    for (row, sent) in [(Row::Always, 3), (Row::IfNotCarriedOut, 1)] {
+        let server = RawServer::answering(answer("408 Slow", "", "")).await;
+        let ended = of_row(&server.client(), row).await;
+        let found = (ended, server.requests());
+        assert_eq!(found, (Err(Outcome::Unknown), sent), "{row:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_connection_every_row_is_repeated_and_nothing_is_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
+    let delay = Duration::from_millis(1);
+    let client = Client::builder(TOKEN, "acme").url(url).delays(delay, delay);
+    let client = client.attempts(2).build().unwrap();
+    for row in ROWS {
+        let ended = of_row(&client, row).await;
+        assert_eq!(ended, Err(Outcome::NotSent), "{row:?}");
+    }
 }

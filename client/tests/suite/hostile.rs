@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Client, Filter, NewWebhook, Outcome};
+use ptolemy_webhooks_client::{
+    ApiError, ApiErrorKind, Client, Filter, NewWebhook, Outcome, WebhookChanges,
+};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::raw_server::{RawServer, TOKEN, answer};
@@ -367,6 +369,40 @@ async fn an_argument_that_cannot_be_sent_is_not_sent() {
         assert_eq!(error.kind(), ApiErrorKind::InvalidArgument, "{error}");
     }
     assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_change_that_was_made_is_not_reported_as_the_failure_of_the_call_after_it() {
+    let server = RawServer::start(|mut stream, number| async move {
+        let bytes = match number {
+            0 => answer("200 OK", "", "<html>"),
+            _ => answer("404 No", "", ""),
+        };
+        let _ = stream.write_all(&bytes).await;
+    })
+    .await;
+    let changes = WebhookChanges::new().label("a");
+    let error = server.client().webhooks().update("w", changes).await;
+    let error = error.unwrap_err();
+    assert_eq!(
+        (error.method(), error.kind(), error.outcome()),
+        ("PATCH", ApiErrorKind::Unreadable, Outcome::Unknown),
+        "{error}"
+    );
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_keeps_its_request_id_and_the_quota() {
+    let headers = "x-request-id: r-7\r\nx-ratelimit-remaining: 41\r\n";
+    let whole = answer("200 OK", headers, "[]");
+    let server = RawServer::answering(&whole[..whole.len() - 1]).await;
+    let client = server.client();
+    let error = list(&client).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.request_id(), client.remaining()),
+        (ApiErrorKind::Broken, Some("r-7"), Some(41))
+    );
 }
 
 /// TLS is set up without a default provider of the process, and what fails before it is not sent.

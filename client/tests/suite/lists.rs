@@ -188,3 +188,69 @@ async fn failed_deliveries_of_the_stand_in_are_found_in_every_shape() {
         assert_eq!(failed.count().await, 2);
     }
 }
+
+#[tokio::test]
+async fn all_pages_of_failed_deliveries_are_read_before_the_first_is_returned() {
+    let stand_in = StandIn::start().await;
+    for _ in 0..3 {
+        stand_in.sandbox.emit(samples::market_created()).await;
+    }
+    stand_in.sandbox.settle().await;
+    let deliveries = stand_in.client.deliveries();
+    let mut failed = deliveries.failed(&*stand_in.webhook).page_size(1);
+    let read = || stand_in.received("POST", "/webhook-deliveries/filter");
+    assert!(failed.try_next().await.unwrap().is_some());
+    let pages = read();
+    assert!(pages >= 4, "{pages}");
+    while failed.try_next().await.unwrap().is_some() {}
+    assert_eq!(read(), pages);
+}
+
+#[tokio::test]
+async fn an_error_of_a_later_page_of_failed_deliveries_comes_before_the_first_record() {
+    let page = r#"{"data":[{"id":"1"}],"meta":{"next_cursor":"c","has_more":true}}"#;
+    let server = RawServer::answering(answer("200 OK", "", page)).await;
+    let mut failed = server.client().deliveries().failed("w");
+    let error = failed.try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ApiErrorKind::BadCursor);
+    assert!(failed.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_full_page_that_does_not_say_whether_there_are_more_is_an_error() {
+    let page = r#"{"data":[{"id":"a"},{"id":"b"}]}"#;
+    let server = RawServer::answering(answer("200 OK", "", page)).await;
+    let mut full = server.client().webhooks().list().page_size(2);
+    let error = full.try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ApiErrorKind::BadCursor, "{error}");
+    let part = server.client().webhooks().list().page_size(3);
+    assert_eq!(
+        part.filter(|record| std::future::ready(record.is_ok()))
+            .count()
+            .await,
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_ensure_reads_has_an_end() {
+    let server = RawServer::start(move |mut stream, number| {
+        let item = r#"{"id":"w","url":"https://other.example"}"#;
+        let meta = format!(r#"{{"next_cursor":"c{number}","has_more":true}}"#);
+        let page = format!(r#"{{"data":[{item}],"meta":{meta}}}"#);
+        async move {
+            let _ = stream.write_all(&answer("200 OK", "", page)).await;
+        }
+    })
+    .await;
+    let ignore = |_| std::future::ready(Ok::<(), String>(()));
+    let ensure = server.client().webhooks().ensure("https://a.example");
+    let error = ensure.secret_to(ignore).await.unwrap_err();
+    let api = error.api_error().unwrap();
+    assert_eq!(api.kind(), ApiErrorKind::BadCursor, "{error}");
+    assert!(
+        error.to_string().contains("more than 1000 pages"),
+        "{error}"
+    );
+    assert_eq!(server.requests(), 1_000);
+}

@@ -40,7 +40,11 @@ async fn the_stand_in_is_as_the_live_check_assumes() {
 #[tokio::test]
 async fn a_shape_that_is_switched_on_is_found() {
     for (shape, named) in [
-        (Shape::TypeName, "no field event_type"),
+        (
+            Shape::WritesAnswerNothing,
+            "update to an empty label: status 204, not 200",
+        ),
+        (Shape::BareDeliveries, "no field webhook_id"),
         (Shape::OccurredAtName, "no field created_at"),
         (Shape::PayloadName, "no field data"),
         (Shape::BareArrays, "no array `data`"),

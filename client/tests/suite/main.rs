@@ -10,6 +10,8 @@ mod hygiene;
 mod lists;
 mod live_check;
 mod raw_server;
+mod repair;
 mod rotation;
+mod rotation_files;
 mod secret_folder;
 mod stand_in;
