@@ -41,20 +41,10 @@ impl Filter {
         self
     }
 
-    /// Sorts by a field, the smallest first. A second field decides between records that are equal in
-    /// the first.
-    pub fn sort_ascending(self, field: &str) -> Self {
-        self.sort(field, "asc")
-    }
-
-    /// Sorts by a field, the largest first.
-    pub fn sort_descending(self, field: &str) -> Self {
-        self.sort(field, "desc")
-    }
-
-    fn sort(mut self, field: &str, direction: &str) -> Self {
-        self.sort
-            .push(json!({"field": field, "direction": direction}));
+    /// Sorts by a field, the largest first, which is the only direction that Ptolemy's guide shows. A
+    /// second field decides between records that are equal in the first.
+    pub fn sort_descending(mut self, field: &str) -> Self {
+        self.sort.push(json!({"field": field, "direction": "desc"}));
         self
     }
 
