@@ -343,6 +343,11 @@ impl Steps for PostgresSteps<'_> {
     }
 
     async fn claim(&mut self, ids: &[i64], terms: Terms) -> Result<Vec<Claim>, BoxError> {
+        let group = |others| {
+            let group = terms.group_after(others);
+            group.map(|group| i32::try_from(group).unwrap_or(i32::MAX))
+        };
+        let groups: Vec<_> = (0..ids.len()).map(group).collect();
         let mut claims = sqlx::query(
             "WITH free AS MATERIALIZED (
                  SELECT id FROM ptolemy_inbox
@@ -354,13 +359,13 @@ impl Steps for PostgresSteps<'_> {
              SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_worker = $3,
-                 crash_group = CASE WHEN inbox.id = ANY($5) THEN $4::int ELSE 0 END,
+                 lease_worker = $3, crash_group = taken.crash_group,
                  -- Whatever the row holds, it must not fail the statement, which is for all rows.
                  attempts = least(greatest(attempts, 0), 2147483646) + 1,
                  lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1
                                                 ELSE lease_token + 1 END
-             FROM free WHERE inbox.id = free.id
+             FROM free JOIN unnest($1::bigint[], $4::int[]) AS taken (id, crash_group) USING (id)
+             WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts,
                        least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
@@ -368,8 +373,7 @@ impl Steps for PostgresSteps<'_> {
         .bind(ids)
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
-        .bind(terms.group.map(|group| i32::try_from(group).unwrap_or(i32::MAX)))
-        .bind(ids.get(..terms.begin).unwrap_or(ids))
+        .bind(groups)
         .fetch_all(&mut *self.tx)
         .await?
         .iter()
