@@ -200,7 +200,7 @@ async fn take<S: Steps>(
     // Once more without those that cannot be had, since others have locked them.
     for _ in 0..2 {
         let rows = rows - turned.claims.len();
-        let (ids, next) = match order {
+        let (mut ids, next) = match order {
             EventOrder::AsDue => choose(steps, queues, rows).await?,
             EventOrder::ByResource => choose_in_order(steps, queues, rows, &skipped).await?,
         };
@@ -208,7 +208,6 @@ async fn take<S: Steps>(
         if ids.is_empty() {
             return Ok(());
         }
-        let mut ids = ids;
         // In the order in which they begin.
         ids.sort_unstable();
         let (group, begin) = match turn.take {

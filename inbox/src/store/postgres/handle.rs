@@ -57,8 +57,9 @@ impl PostgresStore {
     }
 }
 
-/// Begins the transaction of a handler, if its lease was not lost: one message, since a message and its
-/// answer cost more than what they ask for. The numbers in it are the inbox's own.
+/// Begins the transaction of a handler, if its lease was not lost. The look at the lease and the savepoint
+/// are one message, since a message and its answer cost more than the statements do. The numbers in it
+/// are the inbox's own.
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
@@ -91,7 +92,8 @@ async fn finish(
     mut tx: Transaction<'_, Postgres>,
     Lease { id, token }: Lease,
 ) -> Result<Outcome, Failure> {
-    // One message. It fails if the handler's transaction is no more, or has failed.
+    // One message, which sets what `PostgresSteps::settle` sets for an event that is done. It fails if the
+    // handler's transaction is no more, or has failed.
     let end = format!(
         "{END_OF_HANDLER};
          UPDATE ptolemy_inbox
