@@ -1,10 +1,15 @@
 //! What a test logs in its thread.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 use tracing_subscriber::filter::LevelFilter;
+
+/// With only one subscriber alive, a line that is first reached on a thread without it is switched off for
+/// all threads. This one keeps the count above one.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 #[derive(Clone, Default)]
 pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
@@ -13,6 +18,7 @@ impl Logged {
     /// Takes what is logged from this level on until the guard is dropped, as level, message and
     /// fields.
     pub(crate) fn take(level: LevelFilter) -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND);
         let logged = Self::default();
         let writer = logged.clone();
         let subscriber = tracing_subscriber::fmt()
