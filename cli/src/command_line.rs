@@ -1,0 +1,32 @@
+//! The definition of the command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::completions::Completions;
+use crate::commands::man::Man;
+
+/// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
+/// have deliveries sent again, and look after an inbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ptolemy-webhooks",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct CommandLine {
+    /// Print one JSON object a line instead of tables
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Print a man page, or write all of them into a folder
+    Man(Man),
+}

@@ -1,0 +1,16 @@
+//! The commands, one file each.
+
+pub(crate) mod completions;
+pub(crate) mod man;
+
+use crate::command_line::Command;
+use crate::output::Output;
+use crate::stop::Stop;
+
+/// Runs a command to its end.
+pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
+    match command {
+        Command::Completions(command) => command.run(output),
+        Command::Man(command) => command.run(output),
+    }
+}

@@ -1,0 +1,59 @@
+//! The command line tool `ptolemy-webhooks`, as a library for its own binary and examples.
+//!
+//! The tool is documented in its README and by `ptolemy-webhooks --help`. This library has one function,
+//! which runs a command line.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod command_line;
+mod commands;
+mod confirm;
+mod notice;
+mod output;
+mod screen;
+mod secret;
+mod since;
+mod stop;
+mod text;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command_line::CommandLine;
+use crate::output::Output;
+use crate::stop::Stop;
+
+/// Runs a command line, whose first argument is the name of the program, and returns its exit code.
+///
+/// Prints data to standard output and everything else to standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match screen::reject_secrets(&arguments).and_then(|()| parse_and_run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => stop.report(),
+    }
+}
+
+fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
+    let line = CommandLine::try_parse_from(arguments).map_err(Stop::from_clap)?;
+    let output = Output::new(line.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::failed(format!("could not start: {error}")))?;
+    runtime.block_on(async {
+        tokio::select! {
+            // A command that ends in the same moment has ended.
+            biased;
+            ended = commands::run(line.command, &output) => ended,
+            interrupt = tokio::signal::ctrl_c() => match interrupt {
+                Ok(()) => Err(Stop::interrupted()),
+                Err(error) => Err(Stop::failed(format!("could not listen to Ctrl-C: {error}"))),
+            },
+        }
+    })
+}

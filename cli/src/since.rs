@@ -1,0 +1,79 @@
+//! Points in time and spans, as people write them.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Reads a span: a whole number and `s`, `m`, `h` or `d`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("expected a number and s, m, h or d, such as 30m".to_owned()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a whole number before the unit".to_owned())?;
+    let seconds = number
+        .checked_mul(seconds)
+        .filter(|it| *it <= 36_500 * 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "longer than 100 years".to_owned())
+}
+
+/// Reads a point in time: a span before now, or an RFC 3339 time.
+pub(crate) fn point(text: &str) -> Result<OffsetDateTime, String> {
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(time);
+    }
+    let before = span(text).map_err(|_| {
+        "expected a span such as 30m, 2h or 7d, or a time such as 2026-04-15T09:30:00Z".to_owned()
+    })?;
+    OffsetDateTime::now_utc()
+        .checked_sub(time::Duration::try_from(before).unwrap_or(time::Duration::ZERO))
+        .ok_or_else(|| "before the calendar begins".to_owned())
+}
+
+/// A time as RFC 3339 in UTC, for JSON and tables.
+pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
+    let utc = time.to_offset(time::UtcOffset::UTC);
+    utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_a_unit_and_times_are_rfc_3339() {
+        assert_eq!(span("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(span("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in [
+            "",
+            "2",
+            "h",
+            "-2h",
+            "2 h",
+            "2.5h",
+            "99999999999999999999s",
+            "40000d",
+            "2w",
+        ] {
+            assert!(span(wrong).is_err(), "{wrong}");
+            assert!(point(wrong).is_err(), "{wrong}");
+        }
+        let time = point("2026-04-15T11:30:00+02:00").unwrap();
+        assert_eq!(rfc3339(time), "2026-04-15T09:30:00Z");
+        let ago = OffsetDateTime::now_utc() - point("2h").unwrap();
+        assert!((7_199..=7_260).contains(&ago.whole_seconds()), "{ago}");
+    }
+}
