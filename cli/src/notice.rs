@@ -55,6 +55,11 @@ impl Progress {
         }
         self.0.inc(steps);
     }
+
+    /// Prints a warning above the progress.
+    pub(crate) fn warning(&self, message: &str) {
+        self.0.suspend(|| warning(message));
+    }
 }
 
 impl Drop for Progress {
