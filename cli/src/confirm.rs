@@ -9,7 +9,7 @@ use crate::stop::Stop;
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(
-            "{question} There is no terminal to ask at: pass --yes to go on"
+            "{question} No terminal is attached to ask at: pass --yes to continue"
         )));
     }
     let mut answer = String::new();

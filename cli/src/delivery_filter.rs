@@ -1,8 +1,8 @@
 //! Which deliveries of the log are wanted, checked on both sides.
 //!
 //! Ptolemy documents a filter of `webhook_id` and `status`, and not the fields of a delivery. So the
-//! server is asked to filter, what it returns is checked, and a delivery that lacks a field is neither
-//! taken for a match nor left out in silence.
+//! server is asked to filter, its answer is checked, and a delivery that lacks a field is neither taken for
+//! a match nor left out in silence.
 
 use std::collections::BTreeMap;
 

@@ -28,6 +28,29 @@ fn say(kind: &str, message: &str) {
     note(&format!("{kind}: {message}"));
 }
 
+/// What a person has to know if the work is dropped before its end, which is what Ctrl-C does.
+#[must_use = "the note is printed as soon as it is dropped"]
+pub(crate) struct IfInterrupted(Option<&'static str>);
+
+impl IfInterrupted {
+    pub(crate) fn new(message: &'static str) -> Self {
+        Self(Some(message))
+    }
+
+    /// The work has ended, well or not.
+    pub(crate) fn is_over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for IfInterrupted {
+    fn drop(&mut self) {
+        if let Some(message) = self.0 {
+            note(message);
+        }
+    }
+}
+
 /// The progress of work, on standard error if it is a terminal and the work takes over a second.
 pub(crate) struct Progress(ProgressBar);
 

@@ -40,3 +40,34 @@ fn open_to_others(path: &Path) -> Option<String> {
 fn open_to_others(_: &Path) -> Option<String> {
     None
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_file_that_others_can_use_is_found_also_through_a_symlink() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        assert_eq!(open_to_others(&file), None, "a file that does not exist");
+        fs::write(&file, "").unwrap();
+        symlink(&file, &link).unwrap();
+        for path in [&file, &link] {
+            for mode in [0o640, 0o604, 0o610, 0o602, 0o777] {
+                fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+                let fault = open_to_others(path).unwrap();
+                assert!(fault.contains(&format!("has mode {mode:03o}")), "{fault}");
+                assert_eq!(check_before_writing(path).unwrap_err().code(), 2);
+            }
+            for mode in [0o600, 0o400, 0o700] {
+                fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+                assert_eq!(open_to_others(path), None);
+                assert!(check_before_writing(path).is_ok());
+            }
+        }
+        assert_eq!(open_to_others(Path::new("/dev/null")), None);
+        assert_eq!(open_to_others(folder.path()), None);
+    }
+}

@@ -39,9 +39,10 @@ pub(crate) fn url(text: &str) -> String {
             Ok(()) => url.into(),
             Err(()) => "(a URL with a password)".to_owned(),
         },
-        Ok(_) => text.to_owned(),
-        Err(_) if text.contains('@') => "(not a URL)".to_owned(),
-        Err(_) => text.to_owned(),
+        Ok(url) if url.has_host() => text.to_owned(),
+        // `user:password@host` is a URL with the scheme `user`.
+        _ if text.contains('@') => "(not a URL)".to_owned(),
+        _ => text.to_owned(),
     }
 }
 

@@ -1,11 +1,11 @@
-//! What a registration changed.
+//! The changes that a registration made.
 
 use crate::records::Webhook;
 
-/// What a registration did.
+/// A registration that was made, and its changes.
 ///
-/// The flags say what this run changed. A run that repairs an earlier one, which was killed, says only
-/// what it did itself.
+/// The flags say what this run changed. A run that repairs an earlier one, which was killed, reports
+/// only its own changes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Registration {

@@ -70,7 +70,7 @@ pub(crate) struct Redeliver {
     #[arg(long)]
     yes: bool,
     /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the number that
-    /// is left, not when it is counted
+    /// is left, not the size of the quota, so the floor is a number too
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
 }

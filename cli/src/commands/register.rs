@@ -12,7 +12,7 @@ use super::rotate::{check_secret_files, previous_path};
 use super::subscriptions::warn_of_unlisted_types;
 use super::webhooks::WebhookRow;
 use crate::api::Api;
-use crate::notice;
+use crate::notice::{self, IfInterrupted};
 use crate::output::{Output, Record};
 use crate::stop::Stop;
 use crate::text;
@@ -88,7 +88,12 @@ impl Register {
         if self.rotate_lost_secret {
             ensure = ensure.rotate_lost_secret();
         }
-        let registration = match ensure.register().await {
+        let interrupted = IfInterrupted::new(
+            "the registration may be incomplete: run the same command again, which continues it",
+        );
+        let registered = ensure.register().await;
+        interrupted.is_over();
+        let registration = match registered {
             Ok(registration) => registration,
             Err(error) => return Err(self.failed(error, output)),
         };

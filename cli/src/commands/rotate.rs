@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::webhooks::Named;
 use crate::api::Api;
-use crate::notice;
+use crate::notice::{self, IfInterrupted};
 use crate::output::{Output, Record};
 use crate::secret_mode;
 use crate::stop::Stop;
@@ -40,10 +40,12 @@ impl Rotate {
         let client = self.api.client()?;
         let webhook = resolve(&client, &self.named.name).await?;
         let rotation = client.webhooks().rotate_secret(&webhook.id);
-        rotation
-            .secret_file(&self.secret_file)
-            .await
-            .map_err(|error| Stop::from_registration(&error))?;
+        let interrupted = IfInterrupted::new(
+            "the secret may have been rotated without being stored: run the same command again",
+        );
+        let rotated = rotation.secret_file(&self.secret_file).await;
+        interrupted.is_over();
+        rotated.map_err(|error| Stop::from_registration(&error))?;
         let previous = previous_path(&self.secret_file);
         let rotated = Rotated {
             id: webhook.id.as_str().to_owned(),

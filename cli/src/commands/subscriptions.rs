@@ -1,4 +1,4 @@
-//! `subscribe`, `unsubscribe` and `subscriptions`: what is sent to a webhook.
+//! `subscribe`, `unsubscribe` and `subscriptions`: the event types of a webhook.
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 use ptolemy_webhooks::EventType;
@@ -33,9 +33,9 @@ pub(crate) struct ListSubscriptions {
 #[command(after_help = "\
 Examples:
   ptolemy-webhooks subscribe production instrument.created instrument.updated
-  ptolemy-webhooks subscribe production *
+  ptolemy-webhooks subscribe production '*'
 
-Other subscriptions stay as they are. * stands for all event types. The role Admin is needed.")]
+Other subscriptions stay as they are. '*' stands for all event types. The role Admin is needed.")]
 pub(crate) struct Subscribe {
     #[command(flatten)]
     change: Change,

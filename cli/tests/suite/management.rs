@@ -1,4 +1,4 @@
-//! What the tests of the management commands have in common: a stand-in for the API.
+//! The stand-in for the API that the tests of the management commands share.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! `redeliver`: one and many, plan, limits, outcomes.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Command;
 
 use ptolemy_webhooks::samples;
 use ptolemy_webhooks_sandbox::Shape;
@@ -331,18 +330,7 @@ async fn ctrl_c_says_how_many_were_sent() {
     stdout.read_line(&mut line).unwrap();
     assert!(line.contains("unknown"), "{line}");
     account.until(|| account.redeliveries() == 2);
-    let kill = Command::new("kill")
-        .args(["-INT", &running.0.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
-    let mut stderr = String::new();
-    running
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
+    let stderr = running.interrupt();
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
     assert!(
         stderr.contains(

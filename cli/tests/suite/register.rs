@@ -380,3 +380,23 @@ async fn a_rotation_without_an_answer_has_the_exit_code_3_and_is_repaired() {
     account.run(rotate).with_code(4);
     assert_eq!(read(&account, "webhook.secret"), live(&account));
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_in_a_rotation_says_what_to_do() {
+    let account = Account::open().await;
+    name_files(&account);
+    account
+        .run(&register("--all-events --label production"))
+        .with_code(0);
+    let call = ("POST", "/webhooks/{id}/rotate-secret");
+    account.sandbox.next_call().of(call.0, call.1).hang_after();
+    let rotate = "rotate production --secret-file webhook.secret";
+    let mut running = account.program(rotate).start();
+    account.until(|| account.calls("POST", "/webhooks/{}/rotate-secret") == 1);
+    let stderr = running.interrupt();
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    assert!(stderr.contains("run the same command again"), "{stderr}");
+    account.run(rotate).with_code(0);
+    assert_eq!(read(&account, "webhook.secret"), live(&account));
+}

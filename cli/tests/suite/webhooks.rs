@@ -325,7 +325,9 @@ async fn the_examples_of_the_management_commands_work() {
                 "redeliver" => deliveries[0].clone(),
                 _ => events[0]["id"].as_str().unwrap().to_owned(),
             };
-            let line = example.replace("0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e", &id);
+            let line = example
+                .replace('\'', "")
+                .replace("0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e", &id);
             let arguments = line
                 .strip_prefix("ptolemy-webhooks ")
                 .unwrap_or_else(|| panic!("{example}"));

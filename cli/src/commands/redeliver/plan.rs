@@ -1,4 +1,4 @@
-//! What is about to be sent again.
+//! The deliveries that are to be sent again, and the quota for them.
 
 use std::fmt;
 
