@@ -104,6 +104,11 @@ impl DeliveryFilter {
         self.order.is_past()
     }
 
+    /// Whether a delivery could not be checked.
+    pub(crate) fn is_unclear(&self) -> bool {
+        !self.unclear.is_empty()
+    }
+
     /// Says on standard error how many deliveries could not be checked, and what was done with them.
     pub(crate) fn report_unclear(&self, done: &str) {
         for (option, count) in &self.unclear {

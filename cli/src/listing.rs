@@ -28,7 +28,7 @@ pub(crate) async fn print<T: 'static, R: Record>(
     let mut printed = 0;
     let mut has_more = false;
     let ended = loop {
-        let record = match pages.try_next().await {
+        let record = match progress.during(pages.try_next()).await {
             Ok(Some(record)) => record,
             Ok(None) => break Ok(()),
             Err(error) => break Err(Stop::from(error)),

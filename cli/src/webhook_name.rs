@@ -14,7 +14,7 @@ pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop
     let mut candidates = Vec::new();
     let mut count = 0_u64;
     let mut list = client.webhooks().list();
-    while let Some(webhook) = list.try_next().await? {
+    while let Some(webhook) = progress.during(list.try_next()).await? {
         progress.add(1);
         count += 1;
         // An id decides, also if another webhook has it as its label.

@@ -64,11 +64,11 @@ impl Events {
         match &self.action {
             Action::List { limit } => list(&client, output, *limit).await,
             Action::Show { id } => {
-                let event = client.events().get(id.as_str()).await?;
+                let event = notice::waiting(client.events().get(id.as_str())).await?;
                 output.record(&Shown::new(&event)?)
             }
             Action::Count => {
-                let count = client.events().count(Filter::new()).await?;
+                let count = notice::waiting(client.events().count(Filter::new())).await?;
                 if output.is_json() {
                     return output.object(&Count { count });
                 }

@@ -33,7 +33,7 @@ const MAX_DELIVERIES: usize = 100_000;
 /// Ptolemy does not document the fields of a delivery. With --failed, a delivery that lacks the field for an
 /// option is not sent again; name it by its id.
 ///
-/// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was left out.
+/// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was not sent.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -78,11 +78,28 @@ pub(crate) struct Redeliver {
 impl Redeliver {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let client = self.api.client()?;
+        let mut filter = None;
         let deliveries = if self.failed {
-            self.read_failed(&client).await?
+            let filter = filter.insert(self.filter(&client).await?);
+            self.read_failed(&client, filter).await?
         } else {
             self.named(&client).await?
         };
+        // Deliveries that could not be checked are not sent: not all is done that was asked for.
+        let is_all = filter.as_ref().is_none_or(|filter| !filter.is_unclear());
+        let ended = self.send(&client, output, deliveries).await;
+        match ended {
+            Ok(()) if !is_all && !self.dry_run => Err(Stop::said_failed()),
+            ended => ended,
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        output: &Output,
+        deliveries: Vec<Planned>,
+    ) -> Result<(), Stop> {
         if deliveries.is_empty() {
             notice::note("nothing is to be sent again");
             return Ok(());
@@ -101,7 +118,15 @@ impl Redeliver {
             let count = plan.count();
             confirm::ask(format!("send {count} again?")).await?;
         }
-        sending::send(&client, output, plan).await
+        sending::send(client, output, plan).await
+    }
+
+    async fn filter(&self, client: &Client) -> Result<DeliveryFilter, Stop> {
+        let webhook = match &self.webhook {
+            Some(name) => Some(resolve(client, name).await?.id),
+            None => None,
+        };
+        Ok(DeliveryFilter::new(true, webhook, self.since))
     }
 
     /// The deliveries that were named, each once. For several, a read shows the quota before the first.
@@ -113,23 +138,23 @@ impl Redeliver {
             }
         }
         if deliveries.len() > 1 {
-            client.webhooks().list().page_size(1).try_next().await?;
+            let mut list = client.webhooks().list().page_size(1);
+            notice::waiting(list.try_next()).await?;
         }
         Ok(deliveries)
     }
 
     /// All failed deliveries, the oldest first. They are read before the first is sent: one that is sent
     /// again leaves the list, and if the cursor counts records, the next page would skip some.
-    async fn read_failed(&self, client: &Client) -> Result<Vec<Planned>, Stop> {
-        let webhook = match &self.webhook {
-            Some(name) => Some(resolve(client, name).await?.id),
-            None => None,
-        };
-        let mut filter = DeliveryFilter::new(true, webhook, self.since);
+    async fn read_failed(
+        &self,
+        client: &Client,
+        filter: &mut DeliveryFilter,
+    ) -> Result<Vec<Planned>, Stop> {
         let mut pages = filter.pages(client).page_size(MAX_PAGE_SIZE);
         let progress = Progress::new("deliveries read:", None);
         let mut deliveries = Vec::new();
-        while let Some(delivery) = pages.try_next().await? {
+        while let Some(delivery) = progress.during(pages.try_next()).await? {
             progress.add(1);
             match filter.check(&delivery) {
                 Verdict::Wanted => deliveries.push(Planned::read(delivery)),

@@ -12,7 +12,7 @@ use super::rotate::{check_secret_files, previous_path};
 use super::subscriptions::warn_of_unlisted_types;
 use super::webhooks::WebhookRow;
 use crate::api::Api;
-use crate::notice::{self, IfInterrupted};
+use crate::notice::{self, IfInterrupted, Progress};
 use crate::output::{Output, Record};
 use crate::stop::Stop;
 use crate::text;
@@ -91,7 +91,9 @@ impl Register {
         let interrupted = IfInterrupted::new(
             "the registration may be incomplete: run the same command again, which continues it",
         );
-        let registered = ensure.register().await;
+        let progress = Progress::of("registering");
+        let registered = progress.during(ensure.register()).await;
+        drop(progress);
         interrupted.is_over();
         let registration = match registered {
             Ok(registration) => registration,

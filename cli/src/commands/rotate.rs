@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::webhooks::Named;
 use crate::api::Api;
-use crate::notice::{self, IfInterrupted};
+use crate::notice::{self, IfInterrupted, Progress};
 use crate::output::{Output, Record};
 use crate::secret_mode;
 use crate::stop::Stop;
@@ -43,7 +43,10 @@ impl Rotate {
         let interrupted = IfInterrupted::new(
             "the secret may have been rotated without being stored: run the same command again",
         );
-        let rotated = rotation.secret_file(&self.secret_file).await;
+        let progress = Progress::of("rotating");
+        let rotation = rotation.secret_file(&self.secret_file).into_future();
+        let rotated = progress.during(rotation).await;
+        drop(progress);
         interrupted.is_over();
         rotated.map_err(|error| Stop::from_registration(&error))?;
         let previous = previous_path(&self.secret_file);

@@ -93,7 +93,7 @@ impl Subscribe {
             let is_new = !present.contains(event_type);
             if is_new {
                 let doing = format!("subscription to {}", text::words(event_type));
-                let added = subscriptions.add(event_type).await;
+                let added = notice::waiting(subscriptions.add(event_type)).await;
                 added.map_err(|error| Stop::from(error).while_doing(&doing))?;
                 present.push(event_type.clone());
             }
@@ -150,10 +150,10 @@ async fn remove(
             ));
         }
         let kept: Subscriptions = types(kept).into_iter().collect();
-        return Ok(subscriptions.replace(kept).await?);
+        return Ok(notice::waiting(subscriptions.replace(kept)).await?);
     }
     for id in removed.iter().filter_map(|it| it.id.as_ref()) {
-        subscriptions.remove(id).await?;
+        notice::waiting(subscriptions.remove(id)).await?;
     }
     Ok(())
 }
@@ -161,7 +161,7 @@ async fn remove(
 async fn read(client: &Client, webhook: &WebhookId) -> Result<Vec<Subscription>, Stop> {
     let mut list = client.webhooks().subscriptions(webhook).list();
     let mut subscriptions = Vec::new();
-    while let Some(subscription) = list.try_next().await? {
+    while let Some(subscription) = notice::waiting(list.try_next()).await? {
         subscriptions.push(subscription);
     }
     Ok(subscriptions)

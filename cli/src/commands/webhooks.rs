@@ -116,7 +116,8 @@ async fn set_active(
         } else {
             changes.deactivate()
         };
-        webhook = client.webhooks().update(&webhook.id, changes).await?;
+        let webhooks = client.webhooks();
+        webhook = notice::waiting(webhooks.update(&webhook.id, changes)).await?;
         notice::note(&format!("webhook {} is {state} now", webhook.id));
     }
     output.record(&WebhookRow::new(&webhook))
@@ -132,7 +133,8 @@ async fn delete(client: &Client, output: &Output, name: &str, yes: bool) -> Resu
         );
         confirm::ask(question).await?;
     }
-    client.webhooks().delete(&webhook.id).await?;
+    let webhooks = client.webhooks();
+    notice::waiting(webhooks.delete(&webhook.id)).await?;
     notice::note(&format!("webhook {} is deleted", webhook.id));
     output.record(&WebhookRow::new(&webhook))
 }

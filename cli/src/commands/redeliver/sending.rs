@@ -26,7 +26,8 @@ pub(super) async fn send(client: &Client, output: &Output, plan: Plan) -> Result
             break;
         }
         tally.begin(&planned.id);
-        let result = client.deliveries().redeliver(&planned.id).await;
+        let deliveries = client.deliveries();
+        let result = progress.during(deliveries.redeliver(&planned.id)).await;
         let sent = Sent::of(&result);
         tally.count(sent);
         progress.add(1);
