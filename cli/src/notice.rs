@@ -29,7 +29,7 @@ fn say(kind: &str, message: &str) {
     note(&format!("{kind}: {message}"));
 }
 
-/// What a person has to know if the work is dropped before its end, which is what Ctrl-C does.
+/// A note that is printed if the work is dropped before its end, as it is on Ctrl-C.
 #[must_use = "the note is printed as soon as it is dropped"]
 pub(crate) struct IfInterrupted(Option<&'static str>);
 

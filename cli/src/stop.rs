@@ -147,7 +147,7 @@ pub(crate) fn api_code(error: &ApiError) -> Code {
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let errors = successors(Some(error), |&error| error.source());
     let texts: Vec<_> = errors
-        .map(|error| text::words(&error.to_string()))
+        .map(|error| text::message(&error.to_string()))
         .collect();
     texts.join(": ")
 }

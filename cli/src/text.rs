@@ -71,6 +71,19 @@ pub(crate) fn words(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Same as [`words`], for messages of errors: their parts from servers are escaped already, so a
+/// backslash stays as it is.
+pub(crate) fn message(text: &str) -> String {
+    let text = without_secrets(text);
+    let words = text.split(' ').map(|word| {
+        if LogText::is_plain(&word.replace('\\', "")) {
+            return word.to_owned();
+        }
+        LogText::new(word).to_string()
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// One object of JSON on one line, without a character that changes a terminal, a secret or a token.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
@@ -107,6 +120,8 @@ mod tests {
         assert!(line.contains("héllo 🦀"), "{line}");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
         assert_eq!(words("a\u{1b}[31m b"), r"a\u{1b}[31m b");
+        let once = message("a\u{1b}[31m b\\u{a} ptk_live_1");
+        assert_eq!(once, r"a\u{1b}[31m b\u{a} ptk_…");
     }
 
     #[test]
