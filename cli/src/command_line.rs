@@ -3,7 +3,14 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::Completions;
+use crate::commands::deliveries::Deliveries;
+use crate::commands::events::Events;
 use crate::commands::man::Man;
+use crate::commands::redeliver::Redeliver;
+use crate::commands::register::Register;
+use crate::commands::rotate::Rotate;
+use crate::commands::subscriptions::{ListSubscriptions, Subscribe, Unsubscribe};
+use crate::commands::webhooks::Webhooks;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
 /// have deliveries sent again, and look after an inbox.
@@ -25,6 +32,20 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Register(Register),
+    /// List, show, enable, disable or delete webhooks
+    Webhooks(Webhooks),
+    /// Subscribe a webhook to event types
+    Subscribe(Subscribe),
+    /// Remove subscriptions of a webhook
+    Unsubscribe(Unsubscribe),
+    /// List the event types that a webhook is subscribed to
+    Subscriptions(ListSubscriptions),
+    Rotate(Rotate),
+    Deliveries(Deliveries),
+    Redeliver(Redeliver),
+    /// List, show or count the events of the workspace
+    Events(Events),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print a man page, or write all of them into a folder

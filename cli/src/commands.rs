@@ -1,7 +1,14 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod deliveries;
+pub(crate) mod events;
 pub(crate) mod man;
+pub(crate) mod redeliver;
+pub(crate) mod register;
+pub(crate) mod rotate;
+pub(crate) mod subscriptions;
+pub(crate) mod webhooks;
 
 use crate::command_line::Command;
 use crate::output::Output;
@@ -10,6 +17,15 @@ use crate::stop::Stop;
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {
+        Command::Register(command) => command.run(output).await,
+        Command::Webhooks(command) => command.run(output).await,
+        Command::Subscribe(command) => command.run(output).await,
+        Command::Unsubscribe(command) => command.run(output).await,
+        Command::Subscriptions(command) => command.run(output).await,
+        Command::Rotate(command) => command.run(output).await,
+        Command::Deliveries(command) => command.run(output).await,
+        Command::Redeliver(command) => command.run(output).await,
+        Command::Events(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
         Command::Man(command) => command.run(output),
     }

@@ -9,7 +9,7 @@ use crate::stop::Stop;
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(
-            "{question} There is no terminal to ask at: pass --yes to go on, or --dry-run to see the plan"
+            "{question} No terminal is attached to ask at: pass --yes to continue"
         )));
     }
     let mut answer = String::new();
@@ -23,4 +23,12 @@ pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
         return Ok(());
     }
     Err(Stop::failed("not confirmed: nothing was done"))
+}
+
+/// Same as [`confirm`], for a command that has made calls: Ctrl-C ends it at the question too.
+pub(crate) async fn ask(question: String) -> Result<(), Stop> {
+    match tokio::task::spawn_blocking(move || confirm(&question)).await {
+        Ok(answer) => answer,
+        Err(error) => Err(Stop::failed(format!("could not ask: {error}"))),
+    }
 }

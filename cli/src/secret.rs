@@ -1,15 +1,19 @@
 //! The webhook secret of a command: from a file, from standard input or from the environment.
 
+use std::env;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ptolemy_webhooks::Secret;
 
+use crate::secret_mode;
 use crate::stop::{Stop, chain};
 
 /// The name of the variable that holds the secret; `…_FILE` holds the path of a file instead.
 const VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
+
+const FILE_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET_FILE";
 
 /// More than a secret, and an end for `/dev/zero`.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -27,9 +31,17 @@ impl SecretSource {
     /// Reads the secret.
     pub(crate) fn read(&self) -> Result<Secret, Stop> {
         let secret = match &self.secret_file {
-            None => Secret::from_env(VARIABLE),
+            None => {
+                if let Some(path) = env::var_os(FILE_VARIABLE) {
+                    secret_mode::warn_before_reading(Path::new(&path));
+                }
+                Secret::from_env(VARIABLE)
+            }
             Some(path) if path.as_os_str() == "-" => return from_standard_input(),
-            Some(path) => Secret::from_file(path),
+            Some(path) => {
+                secret_mode::warn_before_reading(path);
+                Secret::from_file(path)
+            }
         };
         secret.map_err(|error| Stop::usage(chain(&error)))
     }

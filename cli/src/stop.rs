@@ -6,7 +6,7 @@ use std::iter::successors;
 use std::process::ExitCode;
 
 use ptolemy_webhooks_client::{
-    ApiError, ApiErrorKind, ConfigError, Outcome, RegistrationError, RegistrationErrorKind,
+    ApiError, ApiErrorKind, ConfigError, Outcome, RegistrationError, RegistrationErrorKind, Role,
 };
 
 use crate::text;
@@ -35,7 +35,7 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
-    fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Error { code, message }
     }
@@ -63,6 +63,15 @@ impl Stop {
     /// Exit code 130.
     pub(crate) fn interrupted() -> Self {
         Self::new(Code::Interrupted, "interrupted")
+    }
+
+    pub(crate) fn from_registration(error: &RegistrationError) -> Self {
+        let code = match (error.api_error(), error.kind()) {
+            (Some(api), _) => api_code(api),
+            (None, RegistrationErrorKind::InvalidUrl | RegistrationErrorKind::Place) => Code::Usage,
+            (None, _) => Code::Failed,
+        };
+        Self::new(code, chain(error))
     }
 
     pub(crate) fn from_clap(error: clap::Error) -> Self {
@@ -119,18 +128,15 @@ impl From<ApiError> for Stop {
 
 impl From<RegistrationError> for Stop {
     fn from(error: RegistrationError) -> Self {
-        let code = match (error.api_error(), error.kind()) {
-            (Some(api), _) => api_code(api),
-            (None, RegistrationErrorKind::InvalidUrl | RegistrationErrorKind::Place) => Code::Usage,
-            (None, _) => Code::Failed,
-        };
-        Self::new(code, chain(&error))
+        Self::from_registration(&error)
     }
 }
 
-fn api_code(error: &ApiError) -> Code {
+pub(crate) fn api_code(error: &ApiError) -> Code {
+    // Every call of a Viewer is a read: whether it was carried out does not matter.
+    let is_write = error.role() > Role::Viewer;
     match (error.outcome(), error.kind()) {
-        (Outcome::Unknown, _) => Code::OutcomeUnknown,
+        (Outcome::Unknown, _) if is_write => Code::OutcomeUnknown,
         (_, ApiErrorKind::Unauthorized | ApiErrorKind::Forbidden) => Code::NotAllowed,
         (_, ApiErrorKind::InvalidArgument) => Code::Usage,
         (_, _) => Code::Failed,
@@ -141,7 +147,7 @@ fn api_code(error: &ApiError) -> Code {
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let errors = successors(Some(error), |&error| error.source());
     let texts: Vec<_> = errors
-        .map(|error| text::words(&error.to_string()))
+        .map(|error| text::message(&error.to_string()))
         .collect();
     texts.join(": ")
 }

@@ -94,14 +94,28 @@ impl Builder {
         let (token, place) = environment::token()?;
         let workspace = environment::variable(environment::WORKSPACE)?
             .ok_or_else(|| ConfigError::new(environment::WORKSPACE, "not set"))?;
-        let builder = Self::new(token, place, workspace, environment::WORKSPACE);
+        Self::new(token, place, workspace, environment::WORKSPACE).with_url_from_env()
+    }
+
+    /// Begins with the token and the URL of [`Client::from_env`], and with this workspace.
+    /// `PTOLEMY_WORKSPACE` is not read.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the variable if one is missing.
+    pub fn from_env_with_workspace(workspace: impl Into<String>) -> Result<Self, ConfigError> {
+        let (token, place) = environment::token()?;
+        Self::new(token, place, workspace.into(), "workspace").with_url_from_env()
+    }
+
+    fn with_url_from_env(self) -> Result<Self, ConfigError> {
         Ok(match environment::variable(environment::URL)? {
             Some(url) => Self {
                 url,
                 url_place: environment::URL,
-                ..builder
+                ..self
             },
-            None => builder,
+            None => self,
         })
     }
 

@@ -23,6 +23,7 @@ use crate::keeper::Keeper;
 use crate::matching::{Known, Match, find, is_same_endpoint};
 use crate::place::{NoPlace, Place, PlaceError, SecretTo, State};
 use crate::records::{Subscription, Webhook};
+use crate::registration::Registration;
 use crate::registration_error::RegistrationError;
 use crate::secret_file::SecretFile;
 use crate::server_text::{blank, shown_url};
@@ -138,7 +139,7 @@ impl<F> Ensure<SecretTo<F>> {
 }
 
 impl<P> Ensure<P> {
-    async fn run(self) -> Result<Webhook, RegistrationError>
+    async fn run(self) -> Result<Registration, RegistrationError>
     where
         P: Place,
     {
@@ -153,13 +154,14 @@ impl Wanted {
         &self,
         url: &Url,
         keeper: &mut Keeper<P>,
-    ) -> Result<Webhook, RegistrationError> {
+    ) -> Result<Registration, RegistrationError> {
         let state = keeper.state().clone();
         match self.find(url, keeper.client(), &state).await? {
             Match::Begun(webhook) => self.complete(url, keeper, webhook).await,
             Match::Existing(webhook) => {
-                self.take_over(keeper, &webhook).await?;
-                self.finish(keeper.client(), webhook).await
+                let mut registration = Registration::new(webhook);
+                self.take_over(keeper, &mut registration).await?;
+                self.finish(keeper.client(), registration).await
             }
             Match::None => self.create(url, keeper).await,
         }
@@ -185,25 +187,30 @@ impl Wanted {
         &self,
         url: &Url,
         keeper: &mut Keeper<P>,
-        mut webhook: Webhook,
-    ) -> Result<Webhook, RegistrationError> {
+        webhook: Webhook,
+    ) -> Result<Registration, RegistrationError> {
         keeper.rotate(&webhook.id).await?.noted?;
-        let listed = webhook.url.as_deref();
+        let mut registration = Registration::new(webhook);
+        registration.has_new_secret = true;
+        let listed = registration.webhook.url.as_deref();
         if listed.is_some_and(|listed| !is_same_endpoint(listed, url)) {
             // The run that created it was asked for another URL.
             let changes = WebhookChanges::new().url(self.url.as_str());
             let webhooks = keeper.client().webhooks();
-            webhook = webhooks.update(&webhook.id, changes).await?;
+            let id = &registration.webhook.id;
+            registration.webhook = webhooks.update(id, changes).await?;
+            registration.is_updated = true;
         }
-        self.finish(keeper.client(), webhook).await
+        self.finish(keeper.client(), registration).await
     }
 
     /// Makes sure that the secret of a webhook that exists is at hand.
     async fn take_over<P: Place>(
         &self,
         keeper: &mut Keeper<P>,
-        webhook: &Webhook,
+        registration: &mut Registration,
     ) -> Result<(), RegistrationError> {
+        let webhook = &registration.webhook;
         if keeper.has_secret_of(webhook) {
             // The secret is right without the note, also in a folder that cannot be written.
             let _ = keeper.note(State::stored(&webhook.id)).await;
@@ -211,7 +218,9 @@ impl Wanted {
         }
         let is_rotating = keeper.state().rotating.as_ref() == Some(&webhook.id);
         if is_rotating || self.may_rotate {
-            return keeper.rotate(&webhook.id).await?.noted;
+            keeper.rotate(&webhook.id).await?.noted?;
+            registration.has_new_secret = true;
+            return Ok(());
         }
         Err(RegistrationError::secret_lost(&webhook.id))
     }
@@ -220,7 +229,7 @@ impl Wanted {
         &self,
         url: &Url,
         keeper: &mut Keeper<P>,
-    ) -> Result<Webhook, RegistrationError> {
+    ) -> Result<Registration, RegistrationError> {
         keeper.prepare().await?;
         let begun = keeper.state().clone();
         let nonce = begun.creating.clone().unwrap_or_else(new_nonce);
@@ -241,7 +250,12 @@ impl Wanted {
         };
         let stored = keeper.store(&created.webhook.id, created.secret).await?;
         stored.noted?;
-        self.relabel_and_subscribe(keeper.client(), created.webhook)
+        let registration = Registration {
+            is_created: true,
+            has_new_secret: true,
+            ..Registration::new(created.webhook)
+        };
+        self.relabel_and_subscribe(keeper.client(), registration)
             .await
     }
 
@@ -251,10 +265,14 @@ impl Wanted {
         url: &Url,
         keeper: &mut Keeper<P>,
         error: ApiError,
-    ) -> Result<Webhook, RegistrationError> {
+    ) -> Result<Registration, RegistrationError> {
         let state = keeper.state().clone();
         match self.find(url, keeper.client(), &state).await {
-            Ok(Match::Begun(webhook)) => self.complete(url, keeper, webhook).await,
+            Ok(Match::Begun(webhook)) => {
+                let mut registration = self.complete(url, keeper, webhook).await?;
+                registration.is_created = true;
+                Ok(registration)
+            }
             // The first error says more than one of the list.
             _ => Err(error.into()),
         }
@@ -263,31 +281,34 @@ impl Wanted {
     async fn relabel_and_subscribe(
         &self,
         client: &Client,
-        webhook: Webhook,
-    ) -> Result<Webhook, RegistrationError> {
-        let webhook = self.update(client, webhook).await?;
+        mut registration: Registration,
+    ) -> Result<Registration, RegistrationError> {
+        self.update(client, &mut registration).await?;
         if let Some(wanted) = &self.subscriptions {
-            let subscriptions = client.webhooks().subscriptions(&webhook.id);
+            let subscriptions = client.webhooks().subscriptions(&registration.webhook.id);
             subscriptions.replace(wanted.clone()).await?;
+            registration.is_subscribed = true;
         }
-        Ok(webhook)
+        Ok(registration)
     }
 
     /// Changes only what differs.
     async fn finish(
         &self,
         client: &Client,
-        mut webhook: Webhook,
-    ) -> Result<Webhook, RegistrationError> {
-        if !webhook.shows_label() {
+        mut registration: Registration,
+    ) -> Result<Registration, RegistrationError> {
+        if !registration.webhook.shows_label() {
             // A list may leave fields out. A label that is not known would be changed by every run.
-            webhook = client.webhooks().get(&webhook.id).await?;
+            let id = &registration.webhook.id;
+            registration.webhook = client.webhooks().get(id).await?;
         }
+        let webhook = &registration.webhook;
         if webhook.shows_label() || webhook.active == Some(false) {
-            webhook = self.update(client, webhook).await?;
+            self.update(client, &mut registration).await?;
         }
         if let Some(wanted) = &self.subscriptions {
-            let subscriptions = client.webhooks().subscriptions(&webhook.id);
+            let subscriptions = client.webhooks().subscriptions(&registration.webhook.id);
             let mut present: Vec<Subscription> = Vec::new();
             let mut list = subscriptions.list().limited();
             while let Some(subscription) = list.try_next().await? {
@@ -295,16 +316,18 @@ impl Wanted {
             }
             if !wanted.equals(&present) {
                 subscriptions.replace(wanted.clone()).await?;
+                registration.is_subscribed = true;
             }
         }
-        Ok(webhook)
+        Ok(registration)
     }
 
     async fn update(
         &self,
         client: &Client,
-        webhook: Webhook,
-    ) -> Result<Webhook, RegistrationError> {
+        registration: &mut Registration,
+    ) -> Result<(), RegistrationError> {
+        let webhook = &registration.webhook;
         let mut changes = WebhookChanges::new();
         let present = webhook.label.as_deref().unwrap_or_default();
         // If no label is wanted, only the nonce is removed.
@@ -316,9 +339,52 @@ impl Wanted {
             changes = changes.activate();
         }
         if changes.is_empty() {
-            return Ok(webhook);
+            return Ok(());
         }
-        Ok(client.webhooks().update(&webhook.id, changes).await?)
+        registration.webhook = client.webhooks().update(&webhook.id, changes).await?;
+        registration.is_updated = true;
+        Ok(())
+    }
+}
+
+impl Ensure<SecretFile> {
+    /// Same as awaiting it, and returns what was changed beside the webhook.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn register(client: ptolemy_webhooks_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let webhooks = client.webhooks();
+    /// let ensure = webhooks.ensure("https://your-app.example.com/webhooks/ptolemy");
+    /// let registration = ensure.secret_file("webhook.secret").register().await?;
+    /// if registration.has_new_secret {
+    ///     println!("webhook {}: restart the receiver", registration.webhook.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn register(self) -> Result<Registration, RegistrationError> {
+        self.run().await
+    }
+}
+
+impl<F, Fut, E> Ensure<SecretTo<F>>
+where
+    F: FnMut(IssuedSecret) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<PlaceError>,
+{
+    /// Same as awaiting it, and returns what was changed beside the webhook.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn register(self) -> Result<Registration, RegistrationError> {
+        self.run().await
     }
 }
 
@@ -329,7 +395,7 @@ impl IntoFuture for Ensure<SecretFile> {
     type IntoFuture = Ensuring;
 
     fn into_future(self) -> Ensuring {
-        Box::pin(self.run())
+        Box::pin(async { Ok(self.run().await?.webhook) })
     }
 }
 
@@ -343,7 +409,7 @@ where
     type IntoFuture = Ensuring;
 
     fn into_future(self) -> Ensuring {
-        Box::pin(self.run())
+        Box::pin(async { Ok(self.run().await?.webhook) })
     }
 }
 

@@ -209,6 +209,8 @@ mod rotate;
 
 mod matching;
 
+mod registration;
+
 mod ensure;
 
 pub use id::{DeliveryId, EventId, SubscriptionId, WebhookId};
@@ -248,6 +250,8 @@ pub use place::{NoPlace, SecretTo};
 pub use secret_file::SecretFile;
 
 pub use rotate::RotateSecret;
+
+pub use registration::Registration;
 
 pub use ensure::Ensure;
 

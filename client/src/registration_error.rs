@@ -97,7 +97,7 @@ impl RegistrationError {
     pub(crate) fn other_url(noted: &WebhookId, listed: &str, wanted: &Url) -> Self {
         let listed = Url::parse(listed).map_or_else(|_| blank(listed), |url| shown_url(&url));
         let detail = format!(
-            "the file has the secret of webhook {noted} with the URL {}, not {}; change the URL of the webhook with update(), or use another file",
+            "the file has the secret of webhook {noted} with the URL {}, not {}; change the URL of the webhook, or use another file",
             OneLine(&listed),
             OneLine(&shown_url(wanted)),
         );

@@ -2,7 +2,7 @@
 
 use crate::program::Folder;
 
-/// The lines under "Examples:" of a command's help.
+/// The lines under "Examples:" of a command's help. A line that ends in a backslash continues.
 pub(crate) fn examples(folder: &Folder, command: &str) -> Vec<String> {
     let help = folder
         .program(&format!("{command} --help"))
@@ -12,6 +12,7 @@ pub(crate) fn examples(folder: &Folder, command: &str) -> Vec<String> {
     let (_, examples) = help
         .split_once("Examples:\n")
         .unwrap_or_else(|| panic!("`{command} --help` has no examples:\n{help}"));
+    let examples = examples.replace("\\\n", " ");
     let lines = examples.lines().take_while(|line| !line.is_empty());
     let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
     assert!(!lines.is_empty());

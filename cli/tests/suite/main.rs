@@ -4,5 +4,11 @@
 
 mod program;
 
+mod management;
+
 mod contract;
+mod deliveries;
 mod help_examples;
+mod redeliver;
+mod register;
+mod webhooks;

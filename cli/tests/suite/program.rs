@@ -222,6 +222,19 @@ impl Ended {
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
+    /// Interrupts the program as Ctrl-C does, and returns what it prints to standard error until its end.
+    #[cfg(unix)]
+    pub(crate) fn interrupt(&mut self) -> String {
+        let kill = Command::new("kill")
+            .args(["-INT", &self.0.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let mut stderr = String::new();
+        let mut pipe = self.0.stderr.take().unwrap();
+        pipe.read_to_string(&mut stderr).unwrap();
+        stderr
+    }
+
     /// Waits until a file is there that is not empty, and returns its text.
     pub(crate) fn wait_for_file(&mut self, path: &Path) -> String {
         let begin = Instant::now();

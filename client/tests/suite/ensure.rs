@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ptolemy_webhooks_client::{
     Client, Ensure, IssuedSecret, NewWebhook, RegistrationError, RegistrationErrorKind, SecretFile,
-    Subscriptions, Webhook,
+    Subscriptions, Webhook, WebhookChanges,
 };
 use ptolemy_webhooks_sandbox::Sandbox;
 
@@ -74,6 +74,39 @@ async fn a_new_endpoint_is_created_and_the_second_run_writes_nothing() {
     assert_eq!((again.id, writes(&sandbox)), (webhook.id, 3));
     assert_eq!(folder.read(""), secret);
     assert_registered(&sandbox, &folder);
+}
+
+#[tokio::test]
+async fn a_registration_reports_what_it_changed() {
+    let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
+    let client = client(&sandbox);
+    let run = async || {
+        let done = ensure(&client, &folder).register().await.unwrap();
+        let flags = [done.is_created, done.has_new_secret, done.is_subscribed];
+        assert_eq!(
+            done.is_changed(),
+            flags.contains(&true) || done.is_updated,
+            "{done:?}"
+        );
+        (flags, done.is_updated, done.webhook.id)
+    };
+    let (flags, _, id) = run().await;
+    assert_eq!(flags, [true; 3]);
+    assert_eq!(run().await, ([false; 3], false, id.clone()));
+
+    let off = WebhookChanges::new().deactivate();
+    client.webhooks().update(&id, off).await.unwrap();
+    assert_eq!(run().await, ([false; 3], true, id.clone()));
+
+    let subscriptions = client.webhooks().subscriptions(&id);
+    subscriptions.replace(["instrument.created"]).await.unwrap();
+    assert_eq!(run().await, ([false, false, true], false, id.clone()));
+
+    fs::remove_file(folder.secret()).unwrap();
+    let done = ensure(&client, &folder).rotate_lost_secret();
+    let done = done.register().await.unwrap();
+    assert!(done.has_new_secret && !done.is_created && !done.is_subscribed);
+    assert_eq!(Some(folder.read("")), sandbox.live_secret(id.as_str()));
 }
 
 #[cfg(unix)]

@@ -106,7 +106,7 @@ async fn a_url_that_was_changed_on_either_side_makes_no_second_webhook() {
         );
         let line = error.to_string();
         assert!(line.contains(URL) && line.contains(OTHER_URL), "{line}");
-        assert!(line.contains("update()"), "{line}");
+        assert!(line.contains("change the URL of the webhook"), "{line}");
     }
     assert_eq!((sandbox.webhooks().len(), writes(&sandbox)), (1, before));
     assert_eq!(folder.read(""), secret);

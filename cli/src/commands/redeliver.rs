@@ -1,0 +1,180 @@
+//! `redeliver`: deliveries that Ptolemy sends again.
+
+mod plan;
+mod sending;
+mod tally;
+
+use clap::Args;
+use ptolemy_webhooks_client::Client;
+use time::OffsetDateTime;
+
+use self::plan::{Plan, Planned};
+use crate::api::Api;
+use crate::confirm;
+use crate::delivery_filter::{DeliveryFilter, Verdict, plural};
+use crate::listing::{self, MAX_PAGE_SIZE};
+use crate::notice::{self, Progress};
+use crate::output::Output;
+use crate::since;
+use crate::stop::Stop;
+use crate::webhook_name::resolve;
+
+/// More failed deliveries than this are not read, because all of them are in memory before the first one
+/// is sent.
+const MAX_DELIVERIES: usize = 100_000;
+
+/// Have deliveries sent again
+///
+/// Several deliveries are sent the oldest first, after a plan with the number of calls and a question. It
+/// stops after 5 deliveries in a row that fail, and keeps a part of the month's quota. The API answers 202,
+/// which means accepted, not delivered: `deliveries` shows what became of it. That the role Admin is needed
+/// is assumed.
+///
+/// Ptolemy does not document the fields of a delivery. With --failed, a delivery that lacks the field for an
+/// option is not sent again; name it by its id.
+///
+/// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was not sent.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ptolemy-webhooks redeliver 0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e
+  ptolemy-webhooks redeliver --failed --since 2h --dry-run
+  ptolemy-webhooks redeliver --failed --webhook production --limit 100 --yes")]
+pub(crate) struct Redeliver {
+    #[command(flatten)]
+    api: Api,
+    /// The ids of deliveries, as `deliveries` lists them
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "failed",
+        conflicts_with = "failed"
+    )]
+    ids: Vec<String>,
+    /// All deliveries with the status `failed` that pass the other options
+    #[arg(long)]
+    failed: bool,
+    /// Only deliveries to this webhook: its id, label or URL
+    #[arg(long, value_name = "NAME", conflicts_with = "ids")]
+    webhook: Option<String>,
+    /// Only deliveries since then: a span before now, such as 30m, 2h or 7d, or a time, such as
+    /// 2026-04-15T09:30:00Z. It is compared with `delivered_at` by this tool
+    #[arg(long, value_name = "SPAN|TIME", value_parser = since::point, conflicts_with = "ids")]
+    since: Option<OffsetDateTime>,
+    /// Only the latest N deliveries
+    #[arg(long, value_name = "N", value_parser = listing::limit, conflicts_with = "ids")]
+    limit: Option<usize>,
+    /// Print the plan and the deliveries, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Send without asking; needed for several deliveries without a terminal
+    #[arg(long)]
+    yes: bool,
+    /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the number that
+    /// is left, not the size of the quota, so the floor is a number too
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    quota_floor: u64,
+}
+
+impl Redeliver {
+    pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
+        let client = self.api.client()?;
+        let mut filter = None;
+        let deliveries = if self.failed {
+            let filter = filter.insert(self.filter(&client).await?);
+            self.read_failed(&client, filter).await?
+        } else {
+            self.named(&client).await?
+        };
+        // Deliveries that could not be checked are not sent: not all is done that was asked for.
+        let is_all = filter.as_ref().is_none_or(|filter| !filter.is_unclear());
+        let ended = self.send(&client, output, deliveries).await;
+        match ended {
+            Ok(()) if !is_all && !self.dry_run => Err(Stop::said_failed()),
+            ended => ended,
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        output: &Output,
+        deliveries: Vec<Planned>,
+    ) -> Result<(), Stop> {
+        if deliveries.is_empty() {
+            notice::note("nothing is to be sent again");
+            return Ok(());
+        }
+        let plan = Plan::new(deliveries, client.remaining(), self.quota_floor);
+        // One delivery by its id is what was asked for: there is nothing to be planned.
+        let is_single = !self.failed && plan.deliveries.len() == 1;
+        if !is_single || self.dry_run {
+            notice::note(&plan.to_string());
+        }
+        if self.dry_run {
+            return plan.print(output);
+        }
+        plan.check_quota()?;
+        if !is_single && !self.yes {
+            let count = plan.count();
+            confirm::ask(format!("send {count} again?")).await?;
+        }
+        sending::send(client, output, plan).await
+    }
+
+    async fn filter(&self, client: &Client) -> Result<DeliveryFilter, Stop> {
+        let webhook = match &self.webhook {
+            Some(name) => Some(resolve(client, name).await?.id),
+            None => None,
+        };
+        Ok(DeliveryFilter::new(true, webhook, self.since))
+    }
+
+    /// The deliveries that were named, each once. For several, a read shows the quota before the first.
+    async fn named(&self, client: &Client) -> Result<Vec<Planned>, Stop> {
+        let mut deliveries: Vec<Planned> = Vec::new();
+        for id in &self.ids {
+            if !deliveries.iter().any(|planned| planned.id == *id.as_str()) {
+                deliveries.push(Planned::named(id));
+            }
+        }
+        if deliveries.len() > 1 {
+            let mut list = client.webhooks().list().page_size(1);
+            notice::waiting(list.try_next()).await?;
+        }
+        Ok(deliveries)
+    }
+
+    /// All failed deliveries, the oldest first. They are read before the first is sent: one that is sent
+    /// again leaves the list, and if the cursor counts records, the next page would skip some.
+    async fn read_failed(
+        &self,
+        client: &Client,
+        filter: &mut DeliveryFilter,
+    ) -> Result<Vec<Planned>, Stop> {
+        let mut pages = filter.pages(client).page_size(MAX_PAGE_SIZE);
+        let progress = Progress::new("deliveries read:", None);
+        let mut deliveries = Vec::new();
+        while let Some(delivery) = progress.during(pages.try_next()).await? {
+            progress.add(1);
+            match filter.check(&delivery) {
+                Verdict::Wanted => deliveries.push(Planned::read(delivery)),
+                Verdict::Unclear(options) => filter.count_unclear(&options),
+                Verdict::Unwanted if filter.is_past() => break,
+                Verdict::Unwanted => {}
+            }
+            if Some(deliveries.len()) == self.limit {
+                break;
+            }
+            if deliveries.len() > MAX_DELIVERIES {
+                let count = plural(MAX_DELIVERIES as u64, "delivery", "deliveries");
+                return Err(Stop::usage(format!(
+                    "more than {count} match: pass --limit or --since; nothing was sent"
+                )));
+            }
+        }
+        drop(progress);
+        filter.report_unclear("not sent again; name them by id to send them");
+        deliveries.reverse();
+        Ok(deliveries)
+    }
+}

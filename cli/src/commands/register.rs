@@ -1,0 +1,220 @@
+//! `register`: an endpoint, its subscriptions and its secret.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args, builder::NonEmptyStringValueParser};
+use ptolemy_webhooks_client::{
+    Registration, RegistrationError, RegistrationErrorKind, Subscriptions,
+};
+use serde::Serialize;
+
+use super::rotate::{check_secret_files, previous_path};
+use super::subscriptions::warn_of_unlisted_types;
+use super::webhooks::WebhookRow;
+use crate::api::Api;
+use crate::notice::{self, IfInterrupted, Progress};
+use crate::output::{Output, Record};
+use crate::stop::Stop;
+use crate::text;
+
+/// Register an endpoint, or make sure that it is registered
+///
+/// It creates the webhook unless one with this URL exists, stores its secret, and then subscribes it.
+/// The second run changes nothing; after a lost answer or a killed process, run it again. The role Admin
+/// is needed, which a robot's token cannot have.
+///
+/// Beside the file of the secret it keeps PATH.previous, the secret before this one (empty if there is
+/// none), and PATH.state, notes for the next run. Keep the three together, one file for each webhook.
+#[derive(Args, Debug)]
+#[command(
+    group(ArgGroup::new("types").required(true).args(["all_events", "events"])),
+    after_help = "\
+Examples:
+  ptolemy-webhooks register https://your-app.example.com/webhooks/ptolemy --all-events \\
+    --secret-file webhook.secret
+  ptolemy-webhooks register https://your-app.example.com/webhooks/ptolemy --label production \\
+    --events instrument.created,instrument.updated --secret-file webhook.secret"
+)]
+pub(crate) struct Register {
+    #[command(flatten)]
+    api: Api,
+    /// The URL of the endpoint
+    url: String,
+    /// A name for people. It also decides between webhooks with the same URL
+    #[arg(long)]
+    label: Option<String>,
+    /// Subscribe to all event types, also to those that Ptolemy adds later
+    #[arg(long)]
+    all_events: bool,
+    /// Subscribe to these event types and no others, separated by commas
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    events: Vec<String>,
+    /// The file for the secret. A new file has mode 0600. A secret in it is only replaced if a rotation
+    /// was begun or is allowed, and is kept in PATH.previous then
+    #[arg(long, value_name = "PATH")]
+    secret_file: PathBuf,
+    /// Print the secret in the file, alone on standard output
+    #[arg(long)]
+    print_secret: bool,
+    /// Have a new secret issued if the webhook exists and its secret is not in the file. Receivers that
+    /// have the old one may reject deliveries from then on
+    #[arg(long)]
+    rotate_lost_secret: bool,
+}
+
+impl Register {
+    pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
+        if self.print_secret && output.is_json() {
+            return Err(Stop::usage(
+                "--print-secret prints the secret alone: leave out --json",
+            ));
+        }
+        check_secret_files(&self.secret_file)?;
+        let client = self.api.client()?;
+        let subscriptions = if self.all_events {
+            Subscriptions::all()
+        } else {
+            warn_of_unlisted_types(&self.events);
+            self.events.iter().map(String::as_str).collect()
+        };
+        let mut ensure = client
+            .webhooks()
+            .ensure(&self.url)
+            .subscriptions(subscriptions)
+            .secret_file(&self.secret_file);
+        if let Some(label) = &self.label {
+            ensure = ensure.label(label);
+        }
+        if self.rotate_lost_secret {
+            ensure = ensure.rotate_lost_secret();
+        }
+        let interrupted = IfInterrupted::new(
+            "the registration may be incomplete: run the same command again, which continues it",
+        );
+        let progress = Progress::of("registering");
+        let registered = progress.during(ensure.register()).await;
+        drop(progress);
+        interrupted.is_over();
+        let registration = match registered {
+            Ok(registration) => registration,
+            Err(error) => return Err(self.failed(error, output)),
+        };
+        self.report(&registration);
+        if self.print_secret {
+            return self.print(output);
+        }
+        output.record(&Registered::new(&registration, &self.secret_file))
+    }
+
+    /// Turns the error into that of the tool, whose options have other names than the library's methods.
+    fn failed(&self, error: RegistrationError, output: &Output) -> Stop {
+        let webhook = error.webhook_id().map(ToString::to_string);
+        if let (RegistrationErrorKind::SecretLost, Some(webhook)) = (error.kind(), webhook) {
+            return Stop::failed(format!(
+                "webhook {webhook} exists, and its secret is not in {}; put it into the file, or pass \
+                 --rotate-lost-secret to have a new one issued",
+                shown(&self.secret_file)
+            ));
+        }
+        let kind = error.kind();
+        let stop = Stop::from_registration(&error);
+        if kind == RegistrationErrorKind::NotStored
+            && self.print_secret
+            && let Some(secret) = error.into_issued_secret()
+            && let Err(stop) = output.bytes(format!("{}\n", secret.expose()).as_bytes())
+        {
+            return stop;
+        }
+        stop
+    }
+
+    fn report(&self, registration: &Registration) {
+        let file = shown(&self.secret_file);
+        let id = &registration.webhook.id;
+        notice::note(
+            &match (registration.is_created, registration.is_changed()) {
+                (true, _) => format!("webhook {id} is created, and its secret is in {file}"),
+                (false, true) => {
+                    let changes = changes(registration).join(", ");
+                    format!("webhook {id} existed; changed: {changes}")
+                }
+                (false, false) => {
+                    format!(
+                        "nothing changed: webhook {id} is registered, and its secret is in {file}"
+                    )
+                }
+            },
+        );
+        if registration.has_new_secret && !registration.is_created {
+            notice::note(&format!(
+                "the new secret is in {file}, the one before, if it was there, in {}: restart the receiver \
+                 with both",
+                shown(&previous_path(&self.secret_file))
+            ));
+        }
+    }
+
+    fn print(&self, output: &Output) -> Result<(), Stop> {
+        // The file was written or read as a secret a moment ago, so it is small.
+        let text = std::fs::read(&self.secret_file)
+            .map_err(|error| Stop::failed(format!("{}: {error}", shown(&self.secret_file))))?;
+        let mut text = text.trim_ascii_end().to_vec();
+        text.push(b'\n');
+        output.bytes(&text)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    text::words(&path.display().to_string())
+}
+
+fn changes(registration: &Registration) -> Vec<&'static str> {
+    let changes = [
+        (registration.is_created, "created"),
+        (registration.has_new_secret, "secret"),
+        (registration.is_updated, "settings"),
+        (registration.is_subscribed, "subscriptions"),
+    ];
+    let changed = changes.into_iter().filter(|(is_changed, _)| *is_changed);
+    changed.map(|(_, name)| name).collect()
+}
+
+#[derive(Serialize)]
+struct Registered {
+    #[serde(flatten)]
+    webhook: WebhookRow,
+    secret_file: String,
+    changed: Vec<&'static str>,
+}
+
+impl Registered {
+    fn new(registration: &Registration, file: &Path) -> Self {
+        Self {
+            webhook: WebhookRow::new(&registration.webhook),
+            secret_file: file.display().to_string(),
+            changed: changes(registration),
+        }
+    }
+}
+
+impl Record for Registered {
+    const COLUMNS: &'static [&'static str] = &[
+        "ID",
+        "LABEL",
+        "ACTIVE",
+        "URL",
+        "CREATED AT",
+        "SECRET FILE",
+        "CHANGED",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let changed = match self.changed.as_slice() {
+            [] => "nothing".to_owned(),
+            changed => changed.join(", "),
+        };
+        let mut cells = self.webhook.cells();
+        cells.extend([self.secret_file.clone(), changed]);
+        cells
+    }
+}

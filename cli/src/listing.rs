@@ -1,0 +1,75 @@
+//! Lists that are printed while their pages are read.
+
+use ptolemy_webhooks_client::Pages;
+
+use crate::notice::{self, Progress};
+use crate::output::{Output, Record};
+use crate::stop::Stop;
+
+/// What becomes of one record of a list.
+pub(crate) enum Step<R> {
+    Print(R),
+    Skip,
+    /// Neither this record nor a later one is wanted.
+    End,
+}
+
+/// Prints the records of a list, at most `limit`, and notes on standard error if there are more.
+///
+/// If a page cannot be read, the records before it are printed all the same.
+pub(crate) async fn print<T: 'static, R: Record>(
+    output: &Output,
+    mut pages: Pages<T>,
+    limit: Option<usize>,
+    mut step: impl FnMut(T) -> Step<R>,
+) -> Result<usize, Stop> {
+    let mut rows = output.records();
+    let progress = Progress::new("records read:", None);
+    let mut printed = 0;
+    let mut has_more = false;
+    let ended = loop {
+        let record = match progress.during(pages.try_next()).await {
+            Ok(Some(record)) => record,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(Stop::from(error)),
+        };
+        progress.add(1);
+        match step(record) {
+            Step::Skip => {}
+            Step::End => break Ok(()),
+            Step::Print(_) if Some(printed) == limit => {
+                has_more = true;
+                break Ok(());
+            }
+            Step::Print(row) => {
+                rows.push(row)?;
+                printed += 1;
+            }
+        }
+    };
+    drop(progress);
+    rows.finish()?;
+    ended?;
+    if has_more {
+        notice::note(&format!(
+            "there are more than these {printed}: pass a larger --limit"
+        ));
+    }
+    Ok(printed)
+}
+
+/// The size of a page for a list that is read up to a limit, and one record further.
+pub(crate) fn page_size(limit: usize) -> u32 {
+    u32::try_from(limit.saturating_add(1)).map_or(MAX_PAGE_SIZE, |size| size.min(MAX_PAGE_SIZE))
+}
+
+/// The longest page that Ptolemy documents.
+pub(crate) const MAX_PAGE_SIZE: u32 = 200;
+
+/// Reads a limit: a whole number from 1.
+pub(crate) fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number from 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
