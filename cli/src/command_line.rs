@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::check::Check;
 use crate::commands::completions::Completions;
 use crate::commands::man::Man;
 
@@ -25,6 +26,8 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Test whether a receiver does what Ptolemy documents
+    Check(Check),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print a man page, or write all of them into a folder

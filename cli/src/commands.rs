@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod man;
 
@@ -10,6 +11,7 @@ use crate::stop::Stop;
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {
+        Command::Check(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
         Command::Man(command) => command.run(output),
     }

@@ -1,12 +1,13 @@
 //! A receiver on bare hyper, for every server that has no extractor in this crate.
 //!
-//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. `receive.rs` does
-//! what an extractor does for you. Not shown, because the other receivers show it: queue and
-//! shutdown.
+//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on `PTOLEMY_LISTEN`, by default
+//! 127.0.0.1:3000. `receive.rs` does what an extractor does for you. Not shown, because the other
+//! receivers show it: queue and shutdown.
 
 mod receive;
 
 use std::convert::Infallible;
+use std::env;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,8 @@ async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Ful
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::from_env()?;
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let listen = env::var("PTOLEMY_LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(listen).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

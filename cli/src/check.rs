@@ -1,0 +1,44 @@
+//! The conformance test of a receiver: probes, the requests that they send, and the verdicts.
+//!
+//! A probe is data: what it sends, what should come, how much that weighs and on what it rests. The
+//! groups of probes have a file each, and a new probe is a few lines in one of them.
+
+mod body;
+mod clock;
+mod event;
+mod forge;
+mod header;
+mod key;
+mod observed;
+mod probe;
+mod run;
+mod seen;
+mod transport;
+mod verdict;
+mod wire;
+
+pub(crate) use forge::Forge;
+pub(crate) use probe::{Basis, Probe, Weight};
+pub(crate) use run::{Conformance, Unreachable};
+pub(crate) use verdict::{Outcome, Verdict};
+pub(crate) use wire::{Pace, Wire};
+
+/// The id of the delivery on which the meaning of most others depends.
+pub(crate) const GOOD_DELIVERY: &str = "good-delivery";
+
+/// All probes in the order in which they run. The first delivery is good, because most others mean
+/// something only if that one is accepted. The burst is the last one that sends: what it leaves behind in
+/// a receiver disturbs no other.
+pub(crate) fn probes() -> Vec<&'static Probe> {
+    let groups = [
+        event::GOOD,
+        body::PROBES,
+        key::PROBES,
+        clock::PROBES,
+        header::PROBES,
+        event::PROBES,
+        transport::PROBES,
+        observed::PROBES,
+    ];
+    groups.into_iter().flatten().collect()
+}
