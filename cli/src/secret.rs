@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use clap::Args;
-use ptolemy_webhooks::Secret;
+use ptolemy_webhooks::{Secret, SecretErrorKind};
 use zeroize::Zeroizing;
 
 use crate::stop::{Stop, chain};
@@ -56,7 +56,13 @@ fn from_environment() -> Result<Zeroizing<Vec<u8>>, Stop> {
         }
         (value, None) => {
             Secret::from_env(VARIABLE).map_err(|error| {
-                Stop::usage(format!("{}, or pass --secret-file", chain(&error)))
+                let next = match error.kind() {
+                    SecretErrorKind::NotSet => {
+                        ". Set it, set PTOLEMY_WEBHOOK_SECRET_FILE, or pass --secret-file"
+                    }
+                    _ => "",
+                };
+                Stop::usage(chain(&error) + next)
             })?;
             Ok(Zeroizing::new(
                 value.map(OsString::into_encoded_bytes).unwrap_or_default(),
@@ -68,7 +74,8 @@ fn from_environment() -> Result<Zeroizing<Vec<u8>>, Stop> {
 fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Stop> {
     // Checks the length and the text, and has the better errors.
     Secret::from_file(path).map_err(|error| Stop::usage(chain(&error)))?;
-    let bytes = fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+    let bytes =
+        fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
     Ok(without_line_end(Zeroizing::new(bytes)))
 }
 

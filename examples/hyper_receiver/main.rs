@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,6 +29,9 @@ const MAX_CONNECTIONS: usize = 1024;
 const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
+        return receive::response(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+    }
     let event = match receive::event(&verifier, request).await {
         Ok(event) => event,
         Err(response) => return response,

@@ -5,11 +5,14 @@
 use super::forge::Forge;
 use super::probe::{Basis, Expected, Plan, Probe};
 
-const WINDOW: &str = "Reject a `t` that differs by more than 300 s from the receiver's clock, in both directions.";
-const WIDE_ENOUGH: &str = "Accept a `t` that differs by up to 300 s, and keep the clock right with NTP.";
+const WINDOW: &str =
+    "Reject a `t` that differs by more than 300 s from the receiver's clock, in both directions.";
+const WIDE_ENOUGH: &str =
+    "Accept a `t` that differs by up to 300 s, and keep the clock right with NTP.";
 const OVERFLOW: &str =
     "Read `t` as a 64-bit number, reject one that does not fit, and subtract without overflow.";
-const DIGITS: &str = "Accept ASCII digits alone in `t`: lenient parsers read other texts as numbers too.";
+const DIGITS: &str =
+    "Accept ASCII digits alone in `t`: lenient parsers read other texts as numbers too.";
 const ONE_T: &str = "Reject a header with more than one `t`: the time that is checked and the time that is signed \
                      must be the same.";
 
@@ -25,7 +28,10 @@ fn off(forge: &Forge, label: &str, seconds: i64) -> Plan {
 /// Two `t`, of which the receiver may check one and sign the other.
 fn two(forge: &Forge, label: &str, order: impl FnOnce(&str, &str, &str) -> String) -> Plan {
     let body = forge.body(label);
-    let (now, old) = (forge.now().to_string(), forge.receivers_time(-3600).to_string());
+    let (now, old) = (
+        forge.now().to_string(),
+        forge.receivers_time(-3600).to_string(),
+    );
     let tag = forge.tag(&old, body.as_bytes());
     let request = forge.signed_at(&old, body);
     request.signature(order(&now, &old, &tag)).into()

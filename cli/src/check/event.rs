@@ -7,7 +7,8 @@ use super::probe::{Basis, Expected, Plan, Probe};
 
 const OPEN: &str = "Accept event types that the receiver does not know: Ptolemy's list is open, and whatever is not \
                     answered with 2xx is sent again and again.";
-const REPEATED: &str = "Answer a repetition with 2xx: Ptolemy sends a delivery again if the answer was late or lost.";
+const REPEATED: &str =
+    "Answer a repetition with 2xx: Ptolemy sends a delivery again if the answer was late or lost.";
 const TOLERANT: &str = "Accept the delivery and set aside what the receiver cannot use: nothing about a field outside \
                         of the documented ones is promised.";
 
@@ -50,49 +51,86 @@ pub(super) const PROBES: &[Probe] = &[
         "Accept each event type that the webhook subscribes to, if only to ignore it.",
         |f| {
             let requests = ONE_OF_EACH.iter().map(|event_type| {
-                f.signed(f.sample(event_type, &event_type.replace('.', "-")).to_string())
+                f.signed(
+                    f.sample(event_type, &event_type.replace('.', "-"))
+                        .to_string(),
+                )
             });
             Plan::in_turn(requests.collect())
         },
     ),
-    Probe::delivery("unknown-action", "an unknown action of a documented resource", OPEN, |f| {
-        sent(f, &f.sample("instrument.renumbered", "unknown-action"))
-    }),
+    Probe::delivery(
+        "unknown-action",
+        "an unknown action of a documented resource",
+        OPEN,
+        |f| sent(f, &f.sample("instrument.renumbered", "unknown-action")),
+    ),
     Probe::delivery("unknown-resource", "an unknown resource", OPEN, |f| {
-        sent(f, &f.sample("settlement_calendar.created", "unknown-resource"))
+        sent(
+            f,
+            &f.sample("settlement_calendar.created", "unknown-resource"),
+        )
     }),
     Probe::delivery("duplicate", "the same request twice", REPEATED, |f| {
         let request = f.signed(f.body("duplicate"));
         Plan::in_turn(vec![request.clone(), request])
     }),
-    Probe::delivery("duplicate-signed-again", "the same event, signed again a minute later", REPEATED, |f| {
-        let body = f.body("duplicate-signed-again");
-        let earlier = f.receivers_time(-60).to_string();
-        Plan::in_turn(vec![f.signed_at(&earlier, body.clone()), f.signed(body)])
-    }),
-    Probe::delivery("unknown-field", "a field that is not known", TOLERANT, |f| {
-        with(f, "unknown-field", "trace", Some(json!({"a": [1, 2]})))
+    Probe::delivery(
+        "duplicate-signed-again",
+        "the same event, signed again a minute later",
+        REPEATED,
+        |f| {
+            let body = f.body("duplicate-signed-again");
+            let earlier = f.receivers_time(-60).to_string();
+            Plan::in_turn(vec![f.signed_at(&earlier, body.clone()), f.signed(body)])
+        },
+    ),
+    Probe::delivery(
+        "unknown-field",
+        "a field that is not known",
+        TOLERANT,
+        |f| with(f, "unknown-field", "trace", Some(json!({"a": [1, 2]}))),
+    )
+    .advice(Basis::Assumed),
+    Probe::delivery("no-id", "an event without an id", TOLERANT, |f| {
+        with(f, "no-id", "id", None)
     })
     .advice(Basis::Assumed),
-    Probe::delivery("no-id", "an event without an id", TOLERANT, |f| with(f, "no-id", "id", None))
-        .advice(Basis::Assumed),
     Probe::delivery("data-absent", "an event without data", TOLERANT, |f| {
         with(f, "data-absent", "data", None)
     })
     .advice(Basis::Assumed),
-    Probe::delivery("data-of-another-shape", "a documented event type, data of another shape", TOLERANT, |f| {
-        with(f, "data-of-another-shape", "data", Some(json!({"identifier": {"x": [1]}})))
-    })
+    Probe::delivery(
+        "data-of-another-shape",
+        "a documented event type, data of another shape",
+        TOLERANT,
+        |f| {
+            with(
+                f,
+                "data-of-another-shape",
+                "data",
+                Some(json!({"identifier": {"x": [1]}})),
+            )
+        },
+    )
     .advice(Basis::Assumed),
-    Probe::delivery("event-type-absent", "an event without a type", TOLERANT, |f| {
-        with(f, "event-type-absent", "event_type", None)
-    })
+    Probe::delivery(
+        "event-type-absent",
+        "an event without a type",
+        TOLERANT,
+        |f| with(f, "event-type-absent", "event_type", None),
+    )
     .advice(Basis::OwnChoice)
     .expect(Expected::NoFault, true),
-    Probe::delivery("control-characters", "line breaks and escape sequences in the id", TOLERANT, |f| {
-        let id = format!("{}\r\n\u{1b}[31m", f.id("control-characters"));
-        with(f, "control-characters", "id", Some(json!(id)))
-    })
+    Probe::delivery(
+        "control-characters",
+        "line breaks and escape sequences in the id",
+        TOLERANT,
+        |f| {
+            let id = format!("{}\r\n\u{1b}[31m", f.id("control-characters"));
+            with(f, "control-characters", "id", Some(json!(id)))
+        },
+    )
     .advice(Basis::OwnChoice)
     .expect(Expected::NoFault, true),
 ];

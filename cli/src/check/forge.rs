@@ -98,9 +98,7 @@ impl Forge {
 
     /// The secret without the prefix.
     pub(crate) fn secret_without_prefix(&self) -> &[u8] {
-        self.secret
-            .strip_prefix(b"whsec_")
-            .unwrap_or(self.secret())
+        self.secret.strip_prefix(b"whsec_").unwrap_or(self.secret())
     }
 
     /// Sets by how many seconds the receiver's clock is ahead.
@@ -214,7 +212,8 @@ mod tests {
     fn a_request_is_signed_as_the_documentation_says() {
         let forge = Forge::new(Zeroizing::new(b"whsec_a3f9b2c1d4e5f6a7b8c9d0e1".to_vec()));
         let request = forge.signed_at("1776243600", r#"{"event_type":"instrument.created"}"#);
-        let header = "t=1776243600,v1=dc2115f6520b291ddf3ee2f6165c1a83545e4bbb8e4df9bd50282a0e7763ed95";
+        let header =
+            "t=1776243600,v1=dc2115f6520b291ddf3ee2f6165c1a83545e4bbb8e4df9bd50282a0e7763ed95";
         assert_eq!(request.signatures, [header.as_bytes()]);
         assert!(forge.body("x").contains("\"id\":\"ptolemy-webhooks-check-"));
     }

@@ -17,7 +17,11 @@ fn slowest(seen: &Seen, limit: Duration, missed: Outcome) -> Verdict {
     let Some(slowest) = seen.slowest else {
         return Verdict::skipped("no delivery was accepted");
     };
-    let outcome = if slowest <= limit { Outcome::Pass } else { missed };
+    let outcome = if slowest <= limit {
+        Outcome::Pass
+    } else {
+        missed
+    };
     Verdict::new(outcome, format!("slowest {:.1} s", slowest.as_secs_f64()))
 }
 

@@ -1,5 +1,9 @@
 //! Runs probes, one after the other.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::forge::Forge;
 use super::probe::{Action, Expected, Order, Plan, Probe};
 use super::seen::Seen;
@@ -11,6 +15,9 @@ const MAX_SILENT: u32 = 3;
 
 /// Clocks that differ by so many seconds count as equal: a `Date` is cut to seconds, and answers travel.
 const SMALL_SKEW: i64 = 2;
+
+/// How long a connection may take after an answer until the HTTP client uses it again.
+const UNTIL_IDLE: Duration = Duration::from_millis(50);
 
 /// There is no receiver, and why.
 #[derive(Debug)]
@@ -55,8 +62,8 @@ impl Conformance {
         if let Some(why) = self.why_not(probe, cost) {
             return Ok(Verdict::skipped(why));
         }
-        self.wire.take(cost).await;
-        // Made when its turn has come: the signatures of a plan are valid for some seconds only.
+        // Made when its turn has come: signatures at the edge of the window are valid for 5 s.
+        self.wire.turn().await;
         let plan = plan(&self.forge);
         let answers = self.send(&plan).await;
         if self.seen.answers == 0
@@ -89,12 +96,17 @@ impl Conformance {
         (cost > left).then(|| format!("needs {cost} of the budget, {left} left"))
     }
 
-    async fn send(&self, plan: &Plan) -> Vec<Answer> {
+    async fn send(&mut self, plan: &Plan) -> Vec<Answer> {
         if plan.order == Order::AtOnce {
+            self.wire.take(plan.cost()).await;
             return self.wire.send_at_once(&self.forge, &plan.requests).await;
         }
         let mut answers = Vec::new();
         for request in &plan.requests {
+            self.wire.take(1).await;
+            if plan.order == Order::LastCounts && !answers.is_empty() {
+                sleep(UNTIL_IDLE).await;
+            }
             answers.push(self.wire.send(&self.forge, request).await);
         }
         answers
@@ -115,7 +127,11 @@ impl Conformance {
             && verdict.outcome != Outcome::Fail;
         if says_nothing {
             let came = format!("{}, as good-delivery", verdict.came);
-            return Verdict { outcome: Outcome::Skipped, came, ..verdict };
+            return Verdict {
+                outcome: Outcome::Skipped,
+                came,
+                ..verdict
+            };
         }
         verdict
     }

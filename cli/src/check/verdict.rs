@@ -89,9 +89,7 @@ fn outcome(probe: &Probe, answer: &Answer) -> Outcome {
         Expected::Rejected => answer.is_rejected(),
         Expected::NotAccepted => answer.status().is_some() && !answer.is_accepted(),
         Expected::NoFault => answer.is_accepted() || answer.is_rejected(),
-        Expected::RejectedOrClosed => {
-            answer.is_rejected() || matches!(answer.came, Came::Broken(_))
-        }
+        Expected::RejectedOrClosed => answer.is_rejected() || matches!(answer.came, Came::Broken),
         Expected::OfAnswers(_) => true,
     };
     if is_right {
@@ -116,7 +114,9 @@ fn came(answers: &[Answer], worst: &Answer) -> String {
     for answer in answers {
         *counts.entry(one(answer)).or_insert(0_u32) += 1;
     }
-    let parts = counts.iter().map(|(text, count)| format!("{count} × {text}"));
+    let parts = counts
+        .iter()
+        .map(|(text, count)| format!("{count} × {text}"));
     let mut text = parts.collect::<Vec<_>>().join(", ");
     let slowest = answers.iter().map(|answer| answer.took).max();
     if let Some(slowest) = slowest.filter(|slowest| *slowest > Duration::from_secs(1)) {
@@ -129,7 +129,7 @@ fn one(answer: &Answer) -> String {
     match &answer.came {
         Came::Status(status) => status.to_string(),
         Came::Nothing => format!("no answer within {} s", PATIENCE.as_secs()),
-        Came::Broken(_) => "connection closed without an answer".to_owned(),
+        Came::Broken => "connection closed without an answer".to_owned(),
         Came::Unreachable(_) => "no connection".to_owned(),
     }
 }

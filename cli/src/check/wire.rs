@@ -1,5 +1,7 @@
 //! Sends requests to the one URL, within the budget and at the rate.
 
+use std::error::Error;
+use std::iter::successors;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::forge::{Forge, Request, Via};
 use crate::stop::{Stop, chain};
+use crate::text;
 
 /// How long Ptolemy waits for an answer.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -51,7 +54,7 @@ pub(crate) enum Came {
     /// Nothing within [`PATIENCE`].
     Nothing,
     /// The connection was closed or failed.
-    Broken(String),
+    Broken,
     /// There was no connection.
     Unreachable(String),
 }
@@ -98,14 +101,21 @@ impl Wire {
                 .referer(false)
                 .http1_only()
                 .connect_timeout(ANSWER_LIMIT)
-                .user_agent(concat!("ptolemy-webhooks-check/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!(
+                    "ptolemy-webhooks-check/",
+                    env!("CARGO_PKG_VERSION")
+                ))
         };
         let build = |builder: ClientBuilder| {
             let built = builder.build();
             built.map_err(|error| Stop::failed(format!("HTTP client: {}", chain(&error))))
         };
         Ok(Self {
-            own_connection: build(builder().http1_title_case_headers().pool_max_idle_per_host(0))?,
+            own_connection: build(
+                builder()
+                    .http1_title_case_headers()
+                    .pool_max_idle_per_host(0),
+            )?,
             lower_case: build(builder().pool_max_idle_per_host(0))?,
             kept_connection: build(builder().http1_title_case_headers())?,
             url,
@@ -119,10 +129,15 @@ impl Wire {
         self.pace.budget
     }
 
+    /// Waits until a request may be sent.
+    pub(crate) async fn turn(&self) {
+        sleep_until(self.next).await;
+    }
+
     /// Waits until requests may be sent, and counts them.
     pub(crate) async fn take(&mut self, requests: u32) {
+        self.turn().await;
         let begin = self.next.max(Instant::now());
-        sleep_until(begin).await;
         self.pace.budget = self.pace.budget.saturating_sub(requests);
         let pause = Duration::from_secs(1) / self.pace.per_second.max(1);
         self.next = begin + pause * requests;
@@ -160,8 +175,7 @@ impl Wire {
             builder = builder.header(*name, *value);
         }
         for signature in &request.signatures {
-            let value = HeaderValue::from_bytes(signature)
-                .map_err(|_| Came::Broken("the signature header cannot be sent".to_owned()))?;
+            let value = HeaderValue::from_bytes(signature).map_err(|_| Came::Broken)?;
             builder = builder.header(SIGNATURE_HEADER, value);
         }
         let body = if request.chunked {
@@ -171,12 +185,10 @@ impl Wire {
         };
         let sent = builder.body(body).send().await;
         sent.map_err(|error| {
-            let is_connect = error.is_connect();
-            let text = chain(&error.without_url());
-            if is_connect {
-                Came::Unreachable(text)
+            if error.is_connect() {
+                Came::Unreachable(cause(&error))
             } else {
-                Came::Broken(text)
+                Came::Broken
             }
         })
     }
@@ -240,6 +252,12 @@ async fn read_body(mut response: Response, into: &mut Vec<u8>) {
             return;
         }
     }
+}
+
+/// The innermost cause of an error: the outer ones say only that a request failed.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let innermost = successors(Some(error), |&error| error.source()).last();
+    text::words(&innermost.unwrap_or(error).to_string())
 }
 
 /// The `Date` of the answer minus the time here.

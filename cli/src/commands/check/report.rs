@@ -71,10 +71,16 @@ fn good_delivery(status: Option<u16>) -> &'static str {
              computes the signature in another way: `ptolemy-webhooks why` explains a rejected request. It \
              may also reject the event: its id is not a UUID."
         }
-        Some(404 | 405 | 410) => "The path of the URL is probably wrong: the receiver does not accept POST there.",
-        Some(300..=399) => "Redirects are not followed, and a POST would lose its body: pass the final URL.",
+        Some(404 | 405 | 410) => {
+            "The path of the URL is probably wrong: the receiver does not accept POST there."
+        }
+        Some(300..=399) => {
+            "Redirects are not followed, and a POST would lose its body: pass the final URL."
+        }
         Some(500..=599) => "The receiver failed: its log says why.",
-        Some(200..=299) => "The answer came too late: store the delivery or queue it, answer, and handle it later.",
+        Some(200..=299) => {
+            "The answer came too late: store the delivery or queue it, answer, and handle it later."
+        }
         Some(_) => "Look into the receiver's log.",
         None => "The receiver accepted the connection and did not answer: look into its log.",
     }
@@ -121,8 +127,9 @@ impl Listed {
 }
 
 impl Record for Listed {
-    const COLUMNS: &'static [&'static str] =
-        &["ID", "WEIGHT", "BASIS", "EXPECTED", "STORES", "REQUESTS", "TITLE"];
+    const COLUMNS: &'static [&'static str] = &[
+        "ID", "WEIGHT", "BASIS", "EXPECTED", "STORES", "REQUESTS", "TITLE",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
