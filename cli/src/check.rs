@@ -1,7 +1,7 @@
 //! The conformance test of a receiver: probes, the requests that they send, and the verdicts.
 //!
-//! A probe is data: what it sends, what should come, how much that weighs and on what it rests. The
-//! groups of probes have a file each, and a new probe is a few lines in one of them.
+//! A probe is data: its requests, the expected answer, its weight and its basis. Each group of probes has
+//! a file, and a new probe is a few lines in one of them.
 
 mod body;
 mod clock;
@@ -19,7 +19,7 @@ mod wire;
 
 pub(crate) use forge::Forge;
 pub(crate) use probe::{Basis, Probe, Weight};
-pub(crate) use run::{Conformance, Unreachable};
+pub(crate) use run::Conformance;
 pub(crate) use verdict::{Outcome, Verdict};
 pub(crate) use wire::{Pace, Wire};
 
@@ -27,8 +27,8 @@ pub(crate) use wire::{Pace, Wire};
 pub(crate) const GOOD_DELIVERY: &str = "good-delivery";
 
 /// All probes in the order in which they run. The first delivery is good, because most others mean
-/// something only if that one is accepted. The burst is the last one that sends: what it leaves behind in
-/// a receiver disturbs no other.
+/// something only if that one is accepted. The burst is the last one that sends, so the work that it leaves
+/// in a receiver's queue disturbs no other.
 pub(crate) fn probes() -> Vec<&'static Probe> {
     let groups = [
         event::GOOD,

@@ -1,5 +1,7 @@
 //! Probes of the body: the signature covers the bytes that arrived, all of them and no others.
 
+use serde_json::{Value, json};
+
 use super::forge::{Forge, Request};
 use super::probe::{Basis, Expected, Probe};
 
@@ -32,8 +34,8 @@ fn with_extra(forge: &Forge, label: &str, name: &str, json: &str) -> String {
 
 fn filled(forge: &Forge, label: &str, bytes: usize) -> String {
     let mut event = forge.event(label);
-    if let Some(data) = event.get_mut("data") {
-        data["extras"] = serde_json::json!({"filler": "x".repeat(bytes)});
+    if let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) {
+        data.insert("extras".to_owned(), json!({"filler": "x".repeat(bytes)}));
     }
     event.to_string()
 }

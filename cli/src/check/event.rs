@@ -1,12 +1,12 @@
-//! Probes of events: what a receiver must accept though it may not know it.
+//! Probes of events: types, fields and repetitions that a receiver must accept.
 
 use serde_json::{Value, json};
 
 use super::forge::Forge;
 use super::probe::{Basis, Expected, Plan, Probe};
 
-const OPEN: &str = "Accept event types that the receiver does not know: Ptolemy's list is open, and whatever is not \
-                    answered with 2xx is sent again and again.";
+const OPEN: &str = "Accept event types that the receiver does not know: Ptolemy's list is open, and a delivery \
+                    without a 2xx is sent again and again.";
 const REPEATED: &str =
     "Answer a repetition with 2xx: Ptolemy sends a delivery again if the answer was late or lost.";
 const TOLERANT: &str = "Accept the delivery and set aside what the receiver cannot use: nothing about a field outside \

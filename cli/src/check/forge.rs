@@ -9,8 +9,6 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::probe::Plan;
-
 /// How the id of each event begins, so that it is recognised in a receiver's store.
 const EVENT_ID: &str = "ptolemy-webhooks-check";
 
@@ -34,7 +32,7 @@ pub(crate) struct Request {
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// On a connection of its own, so that no probe disturbs another.
+    /// On a new connection, so that no probe disturbs another.
     OwnConnection,
     /// The same, with the names of the headers in lower case.
     LowerCase,
@@ -64,10 +62,6 @@ impl Request {
         self.via = via;
         self
     }
-
-    pub(crate) fn into_plan(self) -> Plan {
-        self.into()
-    }
 }
 
 /// Makes requests.
@@ -94,6 +88,13 @@ impl Forge {
 
     pub(crate) fn secret(&self) -> &[u8] {
         &self.secret
+    }
+
+    /// Whether a text contains the secret. A short rest behind the prefix is no evidence.
+    pub(crate) fn is_shown(&self, text: &[u8]) -> bool {
+        let rest = self.secret_without_prefix();
+        let part = if rest.len() < 8 { self.secret() } else { rest };
+        contains(text, part)
     }
 
     /// The secret without the prefix.
@@ -125,9 +126,9 @@ impl Forge {
     /// identifier and the name of its instrument.
     pub(crate) fn event(&self, label: &str) -> Value {
         let mut event = self.sample("instrument.created", label);
-        if let Some(data) = event.get_mut("data") {
-            data["identifier"] = json!(self.id(label));
-            data["name"] = json!("Sent by ptolemy-webhooks check");
+        if let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) {
+            data.insert("identifier".to_owned(), json!(self.id(label)));
+            data.insert("name".to_owned(), json!("Sent by ptolemy-webhooks check"));
         }
         event
     }
@@ -202,6 +203,11 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+/// Whether a text contains another that is not empty.
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a probe is.
+//! The parts of a probe.
 
 use serde::Serialize;
 
@@ -127,7 +127,7 @@ impl Plan {
     }
 }
 
-/// What a probe does.
+/// How a probe comes to its verdict.
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
     Send(fn(&Forge) -> Plan),
@@ -205,7 +205,7 @@ impl Probe {
         }
     }
 
-    /// What is not documented is advice.
+    /// Makes a probe advice, on this basis.
     pub(super) const fn advice(self, basis: Basis) -> Self {
         Self {
             weight: Weight::Advice,

@@ -19,11 +19,11 @@ const SMALL_SKEW: i64 = 2;
 /// How long a connection may take after an answer until the HTTP client uses it again.
 const UNTIL_IDLE: Duration = Duration::from_millis(50);
 
-/// There is no receiver, and why.
+/// Why no connection could be made.
 #[derive(Debug)]
 pub(crate) struct Unreachable(pub(crate) String);
 
-/// What is known about the delivery on which all others depend.
+/// The fate of `good-delivery`, on which the meaning of most other probes depends.
 enum Good {
     /// It was not sent.
     NotSent,

@@ -1,4 +1,4 @@
-//! What the answers to all probes have in common.
+//! Facts from the answers to all probes.
 
 use std::time::Duration;
 

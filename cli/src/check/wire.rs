@@ -14,14 +14,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::forge::{Forge, Request, Via};
+use super::forge::{Forge, Request, Via, contains};
 use crate::stop::{Stop, chain};
 use crate::text;
 
 /// How long Ptolemy waits for an answer.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a probe waits: longer than Ptolemy does, to tell a late answer from none.
+/// How long a probe waits: longer than Ptolemy does, so that a late answer is seen as one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// How much of an answer is searched for secrets.
@@ -36,7 +36,7 @@ pub(crate) struct Pace {
     pub(crate) per_second: u32,
 }
 
-/// What came back for a request.
+/// The answer to a request, or its absence.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) came: Came,
@@ -55,7 +55,7 @@ pub(crate) enum Came {
     Nothing,
     /// The connection was closed or failed.
     Broken,
-    /// There was no connection.
+    /// No connection could be made.
     Unreachable(String),
 }
 
@@ -140,7 +140,7 @@ impl Wire {
         let begin = self.next.max(Instant::now());
         self.pace.budget = self.pace.budget.saturating_sub(requests);
         let pause = Duration::from_secs(1) / self.pace.per_second.max(1);
-        self.next = begin + pause * requests;
+        self.next = begin + pause.saturating_mul(requests);
     }
 
     /// Sends a request that was counted before.
@@ -218,7 +218,7 @@ impl Wire {
             came: Came::Status(status),
             took,
             skew,
-            shows_secret: contains(&seen, forge.secret_without_prefix()),
+            shows_secret: forge.is_shown(&seen),
             shows_signature: !request.signatures.iter().any(sent_tag)
                 && contains(&seen.to_ascii_lowercase(), tag.as_bytes()),
         }
@@ -265,8 +265,4 @@ fn skew(response: &Response) -> Option<i64> {
     let date = response.headers().get(DATE)?.to_str().ok()?;
     let date = OffsetDateTime::parse(date, &Rfc2822).ok()?;
     Some((date - OffsetDateTime::now_utc()).whole_seconds())
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }

@@ -132,7 +132,7 @@ impl Check {
         for id in self.only.iter().chain(&self.skip) {
             if !known.contains(id.as_str()) {
                 return Err(Stop::usage(format!(
-                    "there is no probe `{}`: --list shows all",
+                    "unknown probe `{}`: --list shows all",
                     text::words(id)
                 )));
             }
@@ -141,7 +141,8 @@ impl Check {
         let probes: Vec<_> = all
             .into_iter()
             .filter(|probe| self.only.is_empty() || named(&self.only, probe))
-            .filter(|probe| !named(&self.skip, probe) && !(self.no_stored && probe.stores))
+            .filter(|probe| !named(&self.skip, probe))
+            .filter(|probe| !self.no_stored || !probe.stores)
             .collect();
         if probes.is_empty() {
             return Err(Stop::usage(

@@ -213,7 +213,7 @@ const FLAWS: &[(Flaw, Fails)] = &[
     (Flaw::HasAnotherSecret, These(&["good-delivery"])),
 ];
 
-/// What is against advice alone, and the probes that say so.
+/// Receivers that only miss advice, and the probes that say so.
 const AGAINST_ADVICE: &[(Flaw, &[&str])] = &[
     (Flaw::None, &[]),
     (Flaw::AcceptsAnyMethod, &["method-get", "method-put"]),
@@ -267,7 +267,7 @@ fn all_probes(folder: &Folder) -> Vec<Value> {
     lines(&folder.program("check --list --json").run().with_code(0))
 }
 
-/// What the flaw needs to be found in a test that is not slow.
+/// Options with which the flaw is found without a long wait.
 fn options(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::WorksOneByOne => "--only good-delivery,50-at-once,answer-in-time",

@@ -94,7 +94,7 @@ pub(crate) enum Flaw {
     IsMinutesOff,
 }
 
-/// What the receiver saw.
+/// The requests that arrived.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) requests: AtomicUsize,
@@ -374,7 +374,7 @@ fn check_time(flaw: Flaw, t: &str) -> Result<(), String> {
         return Ok(());
     }
     let Some(seconds) = seconds(flaw, t) else {
-        // A comparison with a number that is none is false.
+        // A comparison with NaN is false.
         let is_nan = flaw == Flaw::ComparesNaN
             && !t.is_empty()
             && t.parse::<f64>().map_or(true, f64::is_nan);

@@ -11,7 +11,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The values of a header, whatever the case of its name.
+    /// The values of a header; the case of its name does not matter.
     pub(crate) fn values(&self, name: &str) -> Vec<&[u8]> {
         let named = self
             .headers
