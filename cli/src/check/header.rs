@@ -6,6 +6,7 @@ use super::probe::{Basis, Expected, Plan, Probe};
 const SEVERAL: &str = "Accept the request if any `v1` is right: during a rotation a sender may sign with two secrets.";
 const LENIENT: &str = "Split the header on commas and each part on its first `=`, ignore other keys, and accept hex \
                        digits of either case.";
+const LOWER_CASE: &str = "Read the keys `t` and `v1` as Ptolemy documents them, in lower case.";
 const ONE_HEADER: &str = "Reject a request with more than one `Ptolemy-Signature`: which one counts depends on the \
                           library, and a proxy may check another one.";
 const BOUNDED: &str =
@@ -114,7 +115,7 @@ pub(super) const PROBES: &[Probe] = &[
     assumed("spaces", "spaces after the commas", LENIENT, |f| {
         delivery(f, "spaces", |t, tag| format!("t={t}, v1={tag}"))
     }),
-    strict("key-case", "the keys in capital letters", LENIENT, |f| {
+    strict("key-case", "the keys in capital letters", LOWER_CASE, |f| {
         delivery(f, "key-case", |t, tag| format!("T={t},V1={tag}"))
     }),
     strict(

@@ -75,12 +75,12 @@ pub(super) const PROBES: &[Probe] = &[
         "forgeries are rejected with 401",
         "401",
         "Answer 401, as the handler in Ptolemy's guide does; other 4xx work too.",
-        |seen| match (seen.rejected, seen.other_than_401.as_slice()) {
-            (0, _) => Verdict::skipped("no forgery was rejected"),
-            (_, []) => Verdict::new(Outcome::Pass, "401"),
-            (_, others) => {
-                let others: Vec<_> = others.iter().map(ToString::to_string).collect();
-                Verdict::new(Outcome::Advice, format!("also {}", others.join(", ")))
+        |seen| {
+            let statuses: Vec<_> = seen.rejected_with.iter().map(ToString::to_string).collect();
+            match statuses.as_slice() {
+                [] => Verdict::skipped("no forgery was rejected"),
+                [only] if only == "401" => Verdict::new(Outcome::Pass, "401"),
+                _ => Verdict::new(Outcome::Advice, statuses.join(", ")),
             }
         },
     )

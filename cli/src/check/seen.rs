@@ -1,5 +1,6 @@
 //! Facts from the answers to all probes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::probe::{Expected, Probe};
@@ -13,9 +14,8 @@ pub(crate) struct Seen {
     pub(crate) silent: u32,
     /// The slowest answer to an accepted delivery.
     pub(crate) slowest: Option<Duration>,
-    /// Statuses of rejected forgeries other than 401, without repetition.
-    pub(crate) other_than_401: Vec<u16>,
-    pub(crate) rejected: u32,
+    /// The statuses with which forgeries were rejected.
+    pub(crate) rejected_with: BTreeSet<u16>,
     pub(crate) skew: Option<i64>,
     pub(crate) shows_secret: Vec<&'static str>,
     pub(crate) shows_signature: Vec<&'static str>,
@@ -34,10 +34,7 @@ impl Seen {
             self.slowest = self.slowest.max(Some(answer.took));
         }
         if probe.is_forgery() && answer.is_rejected() {
-            self.rejected += 1;
-            if status != 401 && !self.other_than_401.contains(&status) {
-                self.other_than_401.push(status);
-            }
+            self.rejected_with.insert(status);
         }
         // The clock that is the least off: a `Date` is cut to seconds, and an answer can be late.
         if let Some(skew) = answer.skew

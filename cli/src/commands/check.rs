@@ -16,18 +16,18 @@ use crate::text;
 use report::{Listed, Result as Row};
 
 const AFTER_HELP: &str = "\
-Each probe sends one or more signed requests to the URL, and to nothing else: redirects are not followed and
-no proxy is used. A receiver in any language can be checked. Probes have a weight:
+Each probe sends one or more requests to the URL, and to nothing else: redirects are not followed and \
+no proxy is used. The receiver can be written in any language. Probes have a weight:
 
   security     a request that Ptolemy did not send is accepted
   correctness  a delivery of Ptolemy's is lost, or sent again and again
-  advice       it rests on an assumption, or on a choice of this project, and never sets the exit code
+  advice       worth knowing, or not documented by Ptolemy; never sets the exit code
 
-The receiver stores the events that it accepts. Their ids begin with `ptolemy-webhooks-check-`, and the
-instrument of most has such an identifier. Do not check a receiver whose events have effects that you cannot
-undo: use a staging system, or --no-stored, which sends only what must be rejected.
+The receiver stores the events that it accepts. Their ids begin with `ptolemy-webhooks-check-`, and so does \
+the identifier of most of their instruments. If an event has effects that you cannot undo, check a staging \
+system, or pass --no-stored to send only requests that must be rejected.
 
-Exit codes: 0 if no security or correctness probe fails, 1 if one does or the receiver cannot be reached,
+Exit codes: 0 if no security or correctness probe fails, 1 if one does or the receiver cannot be reached, \
 2 if the command line or the configuration cannot work.
 
 Examples:

@@ -44,24 +44,34 @@ impl Result {
         self.result
     }
 
-    /// What went wrong and what to change.
-    fn explanation(&self) -> String {
-        let fix = match (self.id, self.status) {
-            (GOOD_DELIVERY, status) => good_delivery(status),
-            _ => self.fix,
-        };
+    /// What is wrong.
+    fn finding(&self) -> String {
         format!(
-            "{} {} ({}): {}.\n  Expected {}, came {}. {fix} {}",
+            "{} {} ({}): {}; expected {}, came {}",
             self.result.as_str(),
             self.id,
             self.weight.as_str(),
             self.title,
             self.expected,
             text::words(&self.came),
-            self.basis.sentence(),
         )
     }
+
+    /// What to change, and on what the expectation rests.
+    fn remedy(&self) -> String {
+        let is_forgery = self.weight == Weight::Security;
+        let fix = match (self.id, self.result) {
+            (GOOD_DELIVERY, _) => good_delivery(self.status),
+            (_, Outcome::Advice) if is_forgery => NOT_ACCEPTED,
+            _ => self.fix,
+        };
+        format!("  {fix} {}", self.basis.sentence())
+    }
 }
+
+/// The remedy for a forgery that was not accepted and not rejected with a 4xx either.
+const NOT_ACCEPTED: &str = "The forgery was not accepted. Answer it with 401 nevertheless: a bad request is not a fault \
+                            of the server.";
 
 /// Why the delivery on which all others depend was not accepted, and the next step.
 fn good_delivery(status: Option<u16>) -> &'static str {
@@ -147,8 +157,14 @@ impl Record for Listed {
 /// Explains failures, then advice, and sums up.
 pub(super) fn explain(rows: &[Result], budget: u32) {
     for outcome in [Outcome::Fail, Outcome::Advice] {
-        for row in rows.iter().filter(|row| row.result == outcome) {
-            notice::note(&row.explanation());
+        let mut rows = rows.iter().filter(|row| row.result == outcome).peekable();
+        while let Some(row) = rows.next() {
+            notice::note(&row.finding());
+            // Neighbours with the same remedy share it.
+            let remedy = row.remedy();
+            if rows.peek().is_none_or(|next| next.remedy() != remedy) {
+                notice::note(&remedy);
+            }
         }
     }
     let over: Vec<_> = rows
