@@ -90,7 +90,7 @@ impl Forge {
         &self.secret
     }
 
-    /// Whether a text contains the secret. A short rest behind the prefix is no evidence.
+    /// Whether a text contains the secret. A short rest behind the prefix may be there by chance.
     pub(crate) fn is_shown(&self, text: &[u8]) -> bool {
         let rest = self.secret_without_prefix();
         let part = if rest.len() < 8 { self.secret() } else { rest };

@@ -40,6 +40,7 @@ pub(crate) struct Conformance {
     wire: Wire,
     seen: Seen,
     good: Good,
+    has_stopped: bool,
 }
 
 impl Conformance {
@@ -49,7 +50,13 @@ impl Conformance {
             wire,
             seen: Seen::default(),
             good: Good::NotSent,
+            has_stopped: false,
         }
+    }
+
+    /// Whether probes were left out because the receiver no longer answered.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.has_stopped
     }
 
     /// Runs a probe.
@@ -81,7 +88,7 @@ impl Conformance {
     }
 
     /// Why a probe is not sent.
-    fn why_not(&self, probe: &Probe, cost: u32) -> Option<String> {
+    fn why_not(&mut self, probe: &Probe, cost: u32) -> Option<String> {
         match self.good {
             Good::Hopeless => return Some("good-delivery failed".to_owned()),
             Good::Rejected if !probe.is_forgery() => {
@@ -90,6 +97,7 @@ impl Conformance {
             Good::NotSent | Good::Accepted | Good::Rejected => {}
         }
         if self.seen.silent >= MAX_SILENT {
+            self.has_stopped = true;
             return Some(format!("{MAX_SILENT} requests got no answer"));
         }
         let left = self.wire.budget();

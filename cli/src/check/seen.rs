@@ -23,7 +23,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn add(&mut self, probe: &Probe, answer: &Answer) {
-        if answer.came == Came::Nothing {
+        if matches!(answer.came, Came::Nothing | Came::Unreachable(_)) {
             self.silent += 1;
         }
         let Some(status) = answer.status() else {

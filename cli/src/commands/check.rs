@@ -88,9 +88,14 @@ impl Check {
             per_second: self.rate,
         };
         let forge = Forge::new(self.secret.bytes()?);
-        let conformance = Conformance::new(forge, Wire::new(url, pace)?);
-        let rows = self.results(conformance, &probes, *output).await?;
+        let mut conformance = Conformance::new(forge, Wire::new(url, pace)?);
+        let rows = self.results(&mut conformance, &probes, *output).await?;
         report::explain(&rows, self.requests);
+        if conformance.has_stopped() {
+            return Err(Stop::failed(
+                "the receiver stopped answering: the check is not complete",
+            ));
+        }
         let is_failed = rows.iter().any(|row| row.outcome() == Outcome::Fail);
         if is_failed {
             return Err(Stop::said_failed());
@@ -101,7 +106,7 @@ impl Check {
     /// Runs the probes and prints the results.
     async fn results(
         &self,
-        mut conformance: Conformance,
+        conformance: &mut Conformance,
         probes: &[&'static Probe],
         output: Output,
     ) -> Result<Vec<Row>, Stop> {

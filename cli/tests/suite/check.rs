@@ -485,6 +485,19 @@ fn a_receiver_with_another_secret_is_diagnosed_and_says_nothing_about_forgeries(
 }
 
 #[test]
+fn a_receiver_that_dies_during_the_check_is_an_error() {
+    let receiver = Receiver::start(Flaw::DiesAfterOne);
+    let ended = program(&Folder::new(), &receiver, "").run().with_code(1);
+    let skipped = ids(&lines(&ended), "result", "skipped");
+    assert!(skipped.len() > 100 && skipped.contains("50-at-once"));
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: the receiver stopped answering"),
+        "{last}"
+    );
+}
+
+#[test]
 fn what_cannot_be_asked_is_a_usage_error() {
     let folder = Folder::new();
     folder.secret_file("secret", SECRET);

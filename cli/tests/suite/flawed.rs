@@ -79,6 +79,7 @@ pub(crate) enum Flaw {
     PoisonsConnection,
     IsAtAnotherPath,
     HasAnotherSecret,
+    DiesAfterOne,
     // From here on: against advice alone.
     AcceptsAnyMethod,
     ReadsNumbersLikePython,
@@ -122,6 +123,10 @@ impl Receiver {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let log = shared.clone();
+                if flaw == Flaw::DiesAfterOne {
+                    serve(flaw, &log, stream);
+                    return;
+                }
                 thread::spawn(move || serve(flaw, &log, stream));
             }
         });
