@@ -15,6 +15,7 @@ mod run;
 mod seen;
 mod transport;
 mod verdict;
+mod weigh;
 mod wire;
 
 pub(crate) use forge::Forge;

@@ -8,6 +8,7 @@ use super::forge::Forge;
 use super::probe::{Action, Expected, Order, Plan, Probe};
 use super::seen::Seen;
 use super::verdict::{Outcome, Verdict};
+use super::weigh;
 use super::wire::{Answer, Came, Wire};
 
 /// After so many requests without an answer nothing more is sent: each one takes 12 s.
@@ -83,7 +84,7 @@ impl Conformance {
         }
         let skew = self.seen.skew.filter(|skew| skew.abs() > SMALL_SKEW);
         self.forge.set_skew(skew.unwrap_or(0));
-        let verdict = Verdict::of(probe, counted(plan.order, &answers));
+        let verdict = weigh::verdict(probe, counted(plan.order, &answers));
         Ok(self.in_the_light_of_good(probe, verdict))
     }
 
@@ -142,6 +143,38 @@ impl Conformance {
             };
         }
         verdict
+    }
+}
+
+impl Seen {
+    /// Adds an answer to a request of the probe.
+    fn add(&mut self, probe: &Probe, answer: &Answer) {
+        if matches!(answer.came, Came::Nothing | Came::Unreachable(_)) {
+            self.silent += 1;
+        }
+        let Some(status) = answer.status() else {
+            return;
+        };
+        self.answers += 1;
+        if answer.is_accepted() {
+            self.slowest = self.slowest.max(Some(answer.took));
+        }
+        if probe.is_forgery() && answer.is_rejected() {
+            self.rejected_with.insert(status);
+        }
+        // The clock that is the least off: a `Date` is cut to seconds, and an answer can be late.
+        if let Some(skew) = answer.skew
+            && self.skew.is_none_or(|least| skew.abs() < least.abs())
+        {
+            self.skew = Some(skew);
+        }
+        if answer.shows_secret {
+            self.shows_secret.push(probe.id);
+        }
+        // A receiver may show a signature to the one who made it.
+        if answer.shows_signature && probe.expected != Expected::Accepted {
+            self.shows_signature.push(probe.id);
+        }
     }
 }
 
