@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::check::Check;
 use crate::commands::completions::Completions;
 use crate::commands::deliveries::Deliveries;
 use crate::commands::events::Events;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Redeliver(Redeliver),
     /// List, show or count the events of the workspace
     Events(Events),
+    /// Test whether a receiver does what Ptolemy documents
+    Check(Check),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print a man page, or write all of them into a folder

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod deliveries;
 pub(crate) mod events;
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Deliveries(command) => command.run(output).await,
         Command::Redeliver(command) => command.run(output).await,
         Command::Events(command) => command.run(output).await,
+        Command::Check(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
         Command::Man(command) => command.run(output),
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod check;
 mod command_line;
 mod commands;
 mod confirm;

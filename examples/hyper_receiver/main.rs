@@ -1,18 +1,19 @@
 //! A receiver on bare hyper, for every server that has no extractor in this crate.
 //!
-//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on 127.0.0.1:3000. `receive.rs` does
-//! what an extractor does for you. Not shown, because the other receivers show it: queue and
-//! shutdown.
+//! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on `PTOLEMY_LISTEN`, by default
+//! 127.0.0.1:3000. `receive.rs` does what an extractor does for you. Not shown, because the other
+//! receivers show it: queue and shutdown.
 
 mod receive;
 
 use std::convert::Infallible;
+use std::env;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,6 +29,9 @@ const MAX_CONNECTIONS: usize = 1024;
 const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
+        return receive::response(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+    }
     let event = match receive::event(&verifier, request).await {
         Ok(event) => event,
         Err(response) => return response,
@@ -39,7 +43,8 @@ async fn respond(verifier: Verifier, request: Request<Incoming>) -> Response<Ful
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::from_env()?;
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let listen = env::var("PTOLEMY_LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(listen).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

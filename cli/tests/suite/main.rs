@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod flawed;
+mod flawed_http;
 mod program;
 
 mod management;
 
+mod check;
+mod check_receivers;
 mod contract;
 mod deliveries;
 mod help_examples;

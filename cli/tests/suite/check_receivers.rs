@@ -1,0 +1,103 @@
+//! The receivers of the core's examples pass `check` whole.
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use crate::program::Folder;
+
+const SECRET: &str = "whsec_a3f9b2c1d4e5f6a7b8c9d0e1";
+
+/// An example as a process, killed in the end.
+struct Receiver {
+    child: Child,
+    url: String,
+}
+
+impl Receiver {
+    fn start(name: &str) -> Self {
+        let mut child = Command::new(folder_of_examples().join(name))
+            .env("PTOLEMY_WEBHOOK_SECRET", SECRET)
+            .env("PTOLEMY_LISTEN", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        // Reads on, so that the receiver never waits for its log.
+        thread::spawn(move || errors.read_to_end(&mut Vec::new()));
+        let url = line.trim().strip_prefix("listening on ");
+        let url = url.unwrap_or_else(|| panic!("{name}: {line}")).to_owned();
+        Self { child, url }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of the core's examples, which Cargo builds if they are missing or old.
+fn folder_of_examples() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        // target/debug/deps/suite-…
+        let test = env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--quiet", "--package", "ptolemy-webhooks"])
+            .args(["--features", "actix-web,axum"])
+            .args(["--example", "actix_receiver", "--example", "axum_receiver"])
+            .args(["--example", "hyper_receiver", "--target-dir"])
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(
+            cargo.status().unwrap().success(),
+            "the examples do not build"
+        );
+        profile.join("examples")
+    };
+    FOLDER.get_or_init(build).clone()
+}
+
+#[track_caller]
+fn passes_whole(name: &str) {
+    let receiver = Receiver::start(name);
+    let folder = Folder::new();
+    let program = folder.program(&format!("check {} --rate 1000", receiver.url));
+    let ended = program
+        .variable("PTOLEMY_WEBHOOK_SECRET", SECRET)
+        .run()
+        .with_code(0);
+    let results = ended.stdout.lines().skip(1);
+    let others: Vec<_> = results.filter(|line| !line.starts_with("pass ")).collect();
+    assert_eq!(others, [""; 0], "{}", ended.stderr);
+    assert!(ended.stdout.lines().count() > 100);
+}
+
+#[test]
+fn the_receiver_on_axum_passes() {
+    passes_whole("axum_receiver");
+}
+
+#[test]
+fn the_receiver_on_actix_web_passes() {
+    passes_whole("actix_receiver");
+}
+
+#[test]
+fn the_receiver_on_hyper_passes() {
+    passes_whole("hyper_receiver");
+}
