@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::completions::Completions;
 use crate::commands::man::Man;
+use crate::commands::send::Send;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
 /// have deliveries sent again, and look after an inbox.
@@ -29,4 +30,5 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Print a man page, or write all of them into a folder
     Man(Man),
+    Send(Send),
 }

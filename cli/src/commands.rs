@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod man;
+pub(crate) mod send;
 
 use crate::command_line::Command;
 use crate::output::Output;
@@ -12,5 +13,6 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {
         Command::Completions(command) => command.run(output),
         Command::Man(command) => command.run(output),
+        Command::Send(command) => command.run(output).await,
     }
 }
