@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::completions::Completions;
 use crate::commands::man::Man;
 use crate::commands::send::Send;
+use crate::commands::why::Why;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
 /// have deliveries sent again, and look after an inbox.
@@ -31,4 +32,5 @@ pub(crate) enum Command {
     /// Print a man page, or write all of them into a folder
     Man(Man),
     Send(Send),
+    Why(Why),
 }

@@ -197,7 +197,7 @@ Examples:
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --event market.updated --count 3
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --id evt_1 --count 2 --rate 5
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --fault chunked --fault age:290
-  ptolemy-webhooks send --print --fault tamper
+  ptolemy-webhooks send --print | ptolemy-webhooks why --request -
 ";
 
 fn after_help() -> String {

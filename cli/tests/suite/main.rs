@@ -8,3 +8,4 @@ mod contract;
 mod help_examples;
 mod recorder;
 mod send;
+mod why;

@@ -16,7 +16,7 @@ const FOREIGN_SECRET: &str = "whsec_not_the_secret_of_the_receiver";
 /// The length of half of a tag, in hex digits.
 const HALF_TAG: usize = 32;
 
-/// What is posted.
+/// The body of a request.
 pub(crate) enum Body {
     Event {
         event_type: String,
