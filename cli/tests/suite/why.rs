@@ -355,6 +355,9 @@ fn json_that_was_written_again_is_proven_whichever_way_was_signed() {
         // Each way was signed, and another one came.
         case.proves(&sign(SECRET, &signed), BODY, words);
     }
+    // The order of the keys as they came is neither the sorted one nor its reverse.
+    let sorted = sign(SECRET, "{\"a\":1,\"b\":2,\"c\":3}");
+    case.proves(&sorted, "{\"b\":2,\"a\":1,\"c\":3}", "keys sorted");
     // Numbers keep their digits, and empty lists stay on their line.
     let signed = "{\"a\":1.50e+3,\"b\":[],\"c\":{},\"d\":[1,null,true]}";
     let received = "{ \"a\" : 1.50e+3, \"b\":[ ], \"c\":{ }, \"d\":[ 1 , null , true ] }";
