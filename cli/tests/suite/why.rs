@@ -186,6 +186,28 @@ fn a_valid_delivery_that_is_not_an_event_says_so_with_the_code_and_the_place() {
 }
 
 #[test]
+fn text_of_a_delivery_is_escaped() {
+    let case = Case::new();
+    let body = "{\"event_type\":\"a.b\",\"id\":\"1\\u001b[31m\\u202e\"}";
+    case.report(&sign(SECRET, body), body);
+    for arguments in ["", "--json"] {
+        let line = format!("why --header-file header --body-file body --at {AT} {arguments}");
+        let ended = case
+            .folder
+            .program(&line)
+            .variable(VARIABLE, SECRET)
+            .run()
+            .with_code(0);
+        assert!(ended.stdout.contains("[31m"), "{}", ended.stdout);
+        assert!(
+            !ended.stdout.contains(['\u{1b}', '\u{202e}']),
+            "{}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
 fn each_accident_of_a_body_is_proven() {
     let case = Case::new();
     let latin_1: Vec<u8> = BODY
