@@ -233,6 +233,11 @@ pub mod _recipes {}
 #[doc = include_str!("../docs/rejected.md")]
 pub mod _rejected {}
 
+// The text of the guide for the command line tool, which shows the causes that it lists.
+#[cfg(feature = "samples")]
+#[doc(hidden)]
+pub const _REJECTED: &str = include_str!("../docs/rejected.md");
+
 #[cfg(all(doctest, feature = "actix-web", feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

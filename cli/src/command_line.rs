@@ -12,6 +12,8 @@ use crate::commands::register::Register;
 use crate::commands::rotate::Rotate;
 use crate::commands::subscriptions::{ListSubscriptions, Subscribe, Unsubscribe};
 use crate::commands::webhooks::Webhooks;
+use crate::commands::send::Send;
+use crate::commands::why::Why;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
 /// have deliveries sent again, and look after an inbox.
@@ -53,4 +55,6 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Print a man page, or write all of them into a folder
     Man(Man),
+    Send(Send),
+    Why(Why),
 }

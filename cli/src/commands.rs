@@ -10,6 +10,8 @@ pub(crate) mod register;
 pub(crate) mod rotate;
 pub(crate) mod subscriptions;
 pub(crate) mod webhooks;
+pub(crate) mod send;
+pub(crate) mod why;
 
 use crate::command_line::Command;
 use crate::output::Output;
@@ -30,5 +32,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Check(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
         Command::Man(command) => command.run(output),
+        Command::Send(command) => command.run(output).await,
+        Command::Why(command) => command.run(output),
     }
 }

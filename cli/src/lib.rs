@@ -12,6 +12,7 @@ mod commands;
 mod confirm;
 mod delivery_filter;
 mod listing;
+mod mac;
 mod notice;
 mod output;
 mod screen;

@@ -19,7 +19,8 @@ pub(crate) fn examples(folder: &Folder, command: &str) -> Vec<String> {
     lines
 }
 
-/// Runs the examples of a command with these variables; the receiver's address in them is replaced.
+/// Runs the examples of a command with these variables; the receiver's address in them is replaced. In an
+/// example with ` | `, each program reads what the one before it printed.
 pub(crate) fn run_examples(
     folder: &Folder,
     command: &str,
@@ -28,14 +29,17 @@ pub(crate) fn run_examples(
 ) {
     for example in examples(folder, command) {
         let line = example.replace("http://127.0.0.1:3000", receiver);
-        let arguments = line
-            .strip_prefix("ptolemy-webhooks ")
-            .unwrap_or_else(|| panic!("{example}"));
-        let mut program = folder.program(arguments);
-        for (name, value) in variables {
-            program = program.variable(name, *value);
+        let mut input = Vec::new();
+        for part in line.split(" | ") {
+            let arguments = part
+                .strip_prefix("ptolemy-webhooks ")
+                .unwrap_or_else(|| panic!("{example}"));
+            let mut program = folder.program(arguments).input(input);
+            for (name, value) in variables {
+                program = program.variable(name, *value);
+            }
+            input = program.run().with_code(0).bytes;
         }
-        program.run().with_code(0);
     }
 }
 

@@ -16,3 +16,6 @@ mod help_examples;
 mod redeliver;
 mod register;
 mod webhooks;
+mod recorder;
+mod send;
+mod why;

@@ -1,0 +1,214 @@
+//! `send`: signs an event as Ptolemy does, or wrongly, and posts it.
+
+mod answer;
+mod fault;
+mod post;
+mod request;
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, iter};
+
+use clap::Args;
+use ptolemy_webhooks::samples;
+use reqwest::Url;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::commands::send::answer::{Answers, Outcome};
+use crate::commands::send::fault::{Fault, Faults};
+use crate::commands::send::post::Sender;
+use crate::commands::send::request::{Body, Maker};
+use crate::notice::{self, Progress};
+use crate::output::Output;
+use crate::secret::{PreviousSecretSource, SecretSource};
+use crate::stop::Stop;
+
+/// Sign an event as Ptolemy does, or wrongly, and post it to a receiver.
+///
+/// Prints the status and the text of each answer. The exit code is 0 if all answers are 2xx, 1 if one is
+/// not or the receiver cannot be reached, and 3 if a request was sent and no answer came within 10 s: the
+/// receiver may have handled it. Nothing is sent again.
+#[derive(Args, Debug)]
+#[command(after_help = after_help())]
+pub(crate) struct Send {
+    /// Where to post to: an http or https URL without a password
+    #[arg(default_value = "http://127.0.0.1:3000/webhooks/ptolemy", value_parser = parse_url)]
+    url: Url,
+
+    /// The event type; an unknown one is sent with empty data
+    #[arg(long, default_value = "instrument.created", value_name = "TYPE")]
+    event: String,
+
+    /// Send this id in every event instead of a new one each, as a repetition does
+    #[arg(long)]
+    id: Option<String>,
+
+    /// Post the bytes of this file as they are instead of an event; `-` is standard input
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "id"])]
+    file: Option<PathBuf>,
+
+    /// How many requests to post, one after the other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+
+    /// How many requests to post in a second, at most; without it, each follows the answer to the one
+    /// before
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<Duration>,
+
+    /// Print the request instead of sending it: the head and the body, byte for byte. With --count, one
+    /// after the other
+    #[arg(long, conflicts_with = "rate")]
+    print: bool,
+
+    /// Make a mistake; can be repeated. The faults are listed below
+    #[arg(long = "fault", value_name = "NAME[:VALUE]", value_parser = fault::parse)]
+    faults: Vec<Fault>,
+
+    #[command(flatten)]
+    secret: SecretSource,
+
+    #[command(flatten)]
+    previous: PreviousSecretSource,
+}
+
+impl Send {
+    pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
+        let maker = self.maker()?;
+        if self.print {
+            for _ in 0..self.count {
+                output.bytes(&maker.request(&self.url)?.raw())?;
+            }
+            return Ok(());
+        }
+        let sender = Sender::new()?;
+        let mut answers = Answers::default();
+        let sent = self.send_all(&maker, &sender, &mut answers, *output).await;
+        if self.count > 1 && !output.is_json() {
+            notice::note(&answers.summary(self.count));
+        }
+        sent?;
+        match answers.all_are_2xx() {
+            true => Ok(()),
+            false => Err(Stop::said_failed()),
+        }
+    }
+
+    async fn send_all(
+        &self,
+        maker: &Maker,
+        sender: &Sender,
+        answers: &mut Answers,
+        output: Output,
+    ) -> Result<(), Stop> {
+        let mut pace = self.rate.map(|period| {
+            let mut pace = interval(period);
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pace
+        });
+        let progress = Progress::new("requests sent:", Some(self.count.into()));
+        for number in 1..=self.count {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
+            let answer = sender.post(number, maker.request(&self.url)?).await;
+            progress.add(1);
+            answers.count(&answer);
+            if output.is_json() {
+                output.object(&answer)?;
+            } else if let Some(line) = answer.line() {
+                output.line(&line)?;
+            }
+            // The ones after it would very likely end in the same way.
+            match answer.outcome {
+                Outcome::NotConnected => {
+                    return Err(Stop::failed(format!("{}: {}", self.url, answer.text)));
+                }
+                Outcome::NoAnswer => {
+                    return Err(Stop::unknown(format!(
+                        "{}: {}; the receiver may have handled the request",
+                        self.url, answer.text
+                    )));
+                }
+                Outcome::Accepted | Outcome::Rejected | Outcome::BrokenOff => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn maker(&self) -> Result<Maker, Stop> {
+        let faults = Faults::new(&self.faults)?;
+        let body = match &self.file {
+            Some(path) if path == Path::new("-") && self.secret.is_standard_input() => {
+                return Err(Stop::usage(
+                    "--file and --secret-file cannot both be standard input",
+                ));
+            }
+            Some(path) => Body::Bytes(read(path)?),
+            None => Body::Event {
+                event_type: self.event.clone(),
+                id: self.id.clone(),
+            },
+        };
+        let secret = match (faults.is_unsigned(), faults.is_foreign()) {
+            (true, _) | (_, true) => None,
+            _ if faults.is_previous() => Some(self.previous.read_as_it_is()?.ok_or_else(|| {
+                Stop::usage(
+                    "the fault `previous` needs PTOLEMY_WEBHOOK_SECRET_PREVIOUS or \
+                     --previous-secret-file",
+                )
+            })?),
+            _ => Some(self.secret.read_as_it_is()?),
+        };
+        Maker::new(body, faults, secret)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Stop> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        let read = io::stdin().read_to_end(&mut bytes);
+        read.map_err(|error| Stop::usage(format!("standard input: {error}")))?;
+        return Ok(bytes);
+    }
+    fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err("must begin with http:// or https://".to_owned()),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Duration, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if !(0.001..=1_000.0).contains(&rate) {
+        return Err("must be from 0.001 to 1000".to_owned());
+    }
+    Ok(Duration::from_secs_f64(1.0 / rate))
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy
+  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --event market.updated --count 3
+  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --id evt_1 --count 2 --rate 5
+  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --fault chunked --fault age:290
+  ptolemy-webhooks send --print | ptolemy-webhooks why --request -
+";
+
+fn after_help() -> String {
+    let faults = fault::HELP
+        .iter()
+        .map(|(name, help)| format!("  {name:<20} {help}"));
+    let known = samples::all().map(|sample| format!("  {}", sample.event_type()));
+    let lines = iter::once(EXAMPLES.to_owned())
+        .chain(["Faults:".to_owned()])
+        .chain(faults)
+        .chain(["\nKnown event types:".to_owned()])
+        .chain(known);
+    lines.collect::<Vec<_>>().join("\n")
+}
