@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::Completions;
+use crate::commands::inbox::Inbox;
 use crate::commands::man::Man;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
@@ -27,6 +28,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Print the completions for a shell
     Completions(Completions),
+    /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune
+    Inbox(Inbox),
     /// Print a man page, or write all of them into a folder
     Man(Man),
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod inbox;
 pub(crate) mod man;
 
 use crate::command_line::Command;
@@ -11,6 +12,7 @@ use crate::stop::Stop;
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {
         Command::Completions(command) => command.run(output),
+        Command::Inbox(command) => command.run(output).await,
         Command::Man(command) => command.run(output),
     }
 }

@@ -7,9 +7,21 @@ use crate::stop::Stop;
 /// Asks a question that is answered by `y` or `yes`. Without a terminal there is no question: the error
 /// names `--yes`.
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
+    ask(
+        question,
+        "pass --yes to go on, or --dry-run to see the plan",
+    )
+}
+
+/// Same as `confirm`, for what cannot be undone and has no plan to show.
+pub(crate) fn confirm_for_good(question: &str) -> Result<(), Stop> {
+    ask(question, "pass --yes to go on")
+}
+
+fn ask(question: &str, instead: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(
-            "{question} There is no terminal to ask at: pass --yes to go on, or --dry-run to see the plan"
+            "{question} There is no terminal to ask at: {instead}"
         )));
     }
     let mut answer = String::new();

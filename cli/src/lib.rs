@@ -9,6 +9,7 @@ mod api;
 mod command_line;
 mod commands;
 mod confirm;
+mod database;
 mod notice;
 mod output;
 mod screen;

@@ -55,6 +55,28 @@ impl Progress {
         }
         self.0.inc(steps);
     }
+
+    /// Waits for work whose steps are not known, and shows for how long.
+    pub(crate) async fn of<F: Future>(doing: &'static str, work: F) -> F::Output {
+        let waiting = async {
+            tokio::time::sleep(SHOWN_AFTER).await;
+            let progress = Self::new(doing, None);
+            if let Ok(style) = ProgressStyle::with_template("{msg} {elapsed}") {
+                progress.0.set_style(style);
+            }
+            progress
+                .0
+                .set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
+            loop {
+                progress.0.tick();
+                tokio::time::sleep(SHOWN_AFTER).await;
+            }
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = waiting => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Progress {

@@ -6,3 +6,5 @@ mod program;
 
 mod contract;
 mod help_examples;
+mod inbox;
+mod signals;
