@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::completions::Completions;
 use crate::commands::inbox::Inbox;
 use crate::commands::man::Man;
+use crate::commands::sandbox::Sandbox;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
 /// have deliveries sent again, and look after an inbox.
@@ -32,4 +33,6 @@ pub(crate) enum Command {
     Inbox(Inbox),
     /// Print a man page, or write all of them into a folder
     Man(Man),
+    /// Run a local stand-in for Ptolemy: its API, and signed deliveries to a receiver
+    Sandbox(Sandbox),
 }

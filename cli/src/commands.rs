@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod inbox;
 pub(crate) mod man;
+pub(crate) mod sandbox;
 
 use crate::command_line::Command;
 use crate::output::Output;
@@ -14,5 +15,6 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Completions(command) => command.run(output),
         Command::Inbox(command) => command.run(output).await,
         Command::Man(command) => command.run(output),
+        Command::Sandbox(command) => command.run(output).await,
     }
 }

@@ -12,6 +12,7 @@ mod confirm;
 mod database;
 mod notice;
 mod output;
+mod private_file;
 mod screen;
 mod secret;
 mod since;

@@ -5,6 +5,8 @@
 mod program;
 
 mod contract;
+mod endpoint;
 mod help_examples;
 mod inbox;
+mod sandbox;
 mod signals;
