@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::Completions;
+use crate::commands::doctor::Doctor;
 use crate::commands::inbox::Inbox;
 use crate::commands::man::Man;
 use crate::commands::sandbox::Sandbox;
@@ -29,6 +30,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Print the completions for a shell
     Completions(Completions),
+    /// Check a set-up: token, clock, webhooks, failures, secret, inbox, with a fix for each finding
+    Doctor(Doctor),
     /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune
     Inbox(Inbox),
     /// Print a man page, or write all of them into a folder

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod inbox;
 pub(crate) mod man;
 pub(crate) mod sandbox;
@@ -13,6 +14,7 @@ use crate::stop::Stop;
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {
         Command::Completions(command) => command.run(output),
+        Command::Doctor(command) => command.run(output).await,
         Command::Inbox(command) => command.run(output).await,
         Command::Man(command) => command.run(output),
         Command::Sandbox(command) => command.run(output).await,

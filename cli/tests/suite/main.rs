@@ -5,6 +5,7 @@
 mod program;
 
 mod contract;
+mod doctor;
 mod endpoint;
 mod help_examples;
 mod inbox;

@@ -14,15 +14,19 @@ pub(super) struct Fault {
     probability: f64,
 }
 
+type Plan = fn(NextDeliveries<'_>);
+
+type TimedPlan = fn(NextDeliveries<'_>, Duration);
+
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Plain(fn(NextDeliveries<'_>)),
-    Timed(fn(NextDeliveries<'_>, Duration), Duration),
+    Plain(Plan),
+    Timed(TimedPlan, Duration),
     LargeBody(usize),
 }
 
 /// The faults without an argument.
-const PLAIN: &[(&str, fn(NextDeliveries<'_>))] = &[
+const PLAIN: &[(&str, Plan)] = &[
     ("lose-answer", |next| next.lose_answer()),
     ("break-off", |next| next.break_off()),
     ("duplicate", |next| next.duplicate()),
@@ -38,7 +42,7 @@ const PLAIN: &[(&str, fn(NextDeliveries<'_>))] = &[
 ];
 
 /// The faults with a time.
-const TIMED: &[(&str, fn(NextDeliveries<'_>, Duration))] = &[
+const TIMED: &[(&str, TimedPlan)] = &[
     ("slow", |next, time| next.slow(time)),
     ("drip", |next, time| next.drip(time)),
     ("duplicate-later", |next, time| next.duplicate_later(time)),
