@@ -18,7 +18,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         })
         .and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
-        // What is there under this name is ours, or was not made.
+        // Any other error leaves nothing, or a file of this process.
         if error.kind() != io::ErrorKind::AlreadyExists {
             drop(fs::remove_file(&temporary));
         }

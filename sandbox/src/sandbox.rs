@@ -215,7 +215,7 @@ impl Sandbox {
     }
 
     /// Sets the secret that signs the deliveries of a webhook from now on, for a receiver that already
-    /// has one. Returns `false` if there is no such webhook.
+    /// has one. Returns `false` if no webhook has the id.
     ///
     /// The API has no such call: there Ptolemy generates each secret. The one before counts as
     /// [previous](NextDeliveries::previous_secret), as after a rotation.

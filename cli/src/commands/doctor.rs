@@ -21,14 +21,15 @@ use crate::commands::doctor::secret::AtHand;
 use crate::output::Output;
 use crate::stop::Stop;
 
-/// Checks the token, the workspace, the clock, the webhooks, their last failures, the secret at hand, the
-/// inbox and the assumptions about events, and lists findings with a fix for each.
-///
-/// Only calls that read are made, about ten and one for each webhook. A finding is ok, a warning, a
-/// problem, or unknown if it was not checked or cannot be known. Exit code 1 if there is a problem, and 4
-/// if the API rejected the token.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Checks the token, the workspace, the clock, the webhooks, their last failures, the assumptions \
+about events, the secret at hand and the inbox. It reads and changes nothing: about six calls of \
+the API, and one for each webhook.
+
+A finding is ok, a warning, a problem, or unknown if it was not checked or cannot be known. Exit \
+code 1 if there is a problem, and 4 if the API rejected the token.
+
 Examples:
   ptolemy-webhooks doctor
   ptolemy-webhooks doctor --webhook production --secret-file webhook.secret

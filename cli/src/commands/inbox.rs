@@ -23,12 +23,11 @@ use crate::stop::Stop;
 /// How long rows of done events should stay, as the inbox's documentation says.
 const SAFE_AGE: Duration = Duration::from_secs(30 * 86_400);
 
-/// Looks after the inbox of a receiver that uses ptolemy-webhooks-inbox, on SQLite or PostgreSQL, also
-/// while the receiver runs.
-///
-/// No command creates an inbox or migrates its tables, and none removes rows but `discard` and `prune`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+For receivers that use ptolemy-webhooks-inbox, on SQLite or PostgreSQL, also while they run. No \
+command creates an inbox or migrates its tables, and only `prune` removes rows.
+
 Examples:
   ptolemy-webhooks inbox stats --database sqlite://inbox.db
   ptolemy-webhooks inbox dead list

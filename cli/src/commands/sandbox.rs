@@ -27,22 +27,23 @@ use crate::stop::Stop;
 /// How often the log is looked at, and the clock moved.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Runs a local stand-in for Ptolemy on 127.0.0.1: its API with state, and signed deliveries. It is not
-/// Ptolemy: it follows the public documentation, and this project's assumptions where that is silent.
-///
-/// Prints shell lines that set PTOLEMY_API_URL, PTOLEMY_API_TOKEN_FILE and PTOLEMY_WORKSPACE, and with
-/// --forward PTOLEMY_WEBHOOK_SECRET_FILE. Attempts of deliveries are logged on standard error; with
-/// --json, on standard output as objects. Their times are those of the sandbox's clock. Ctrl-C and SIGTERM end it; the files are removed
-/// then.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With --forward, the secret in PTOLEMY_WEBHOOK_SECRET, or in the file named by
-PTOLEMY_WEBHOOK_SECRET_FILE, signs the deliveries, so that a receiver which runs already accepts them.
-Without these variables a secret is generated.
+It is not Ptolemy: it follows Ptolemy's public documentation, and this project's assumptions if \
+that says nothing.
 
-Faults: lose-answer, slow:SPAN, drip:SPAN, break-off, duplicate, duplicate-later:SPAN, hold:SPAN,
-wrong-secret, previous-secret, both-secrets, tampered, stale, future, milliseconds, no-header,
-header-twice, large-body:BYTES. Each can have a probability, such as lose-answer:0.1; without one,
+The command prints shell lines that set PTOLEMY_API_URL, PTOLEMY_API_TOKEN_FILE, PTOLEMY_WORKSPACE \
+and, with --forward, PTOLEMY_WEBHOOK_SECRET_FILE. It logs each attempt of a delivery on standard \
+error or, with --json, on standard output, at the time of its own clock. Ctrl-C and SIGTERM end it \
+and remove its files.
+
+With --forward, the secret in PTOLEMY_WEBHOOK_SECRET, or in the file named by \
+PTOLEMY_WEBHOOK_SECRET_FILE, signs the deliveries, so that a receiver that already runs accepts \
+them. Without these variables a secret is generated.
+
+Faults: lose-answer, slow:SPAN, drip:SPAN, break-off, duplicate, duplicate-later:SPAN, hold:SPAN, \
+wrong-secret, previous-secret, both-secrets, tampered, stale, future, milliseconds, no-header, \
+header-twice, large-body:BYTES. Each can have a probability, such as lose-answer:0.1; without one, \
 every attempt has the fault.
 
 Examples:
@@ -50,8 +51,8 @@ Examples:
   ptolemy-webhooks sandbox --forward http://127.0.0.1:3000/ --emit all --until-delivered --json")]
 pub(crate) struct Sandbox {
     /// The port on 127.0.0.1. By default the system chooses a free one
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    port: u16,
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
     /// Register this receiver for all event types, and deliver to it. Only http, and only localhost and
     /// loopback addresses unless --any-host is set
     #[arg(long, value_name = "URL")]
@@ -65,7 +66,7 @@ pub(crate) struct Sandbox {
     /// Emit them again and again, after this time: a number and s, m, h or d, at least 1s
     #[arg(long, value_name = "SPAN", requires = "emit", value_parser = since::span)]
     every: Option<Duration>,
-    /// Stop emitting after this many rounds; the API goes on
+    /// Stop emitting after this many rounds; the API still answers
     #[arg(long, value_name = "N", requires = "every", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End when all that is to be emitted was delivered, or has failed for good. Retries are then made
@@ -122,7 +123,7 @@ fn slug(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// What the command prints when everything is ready.
+/// The first line of the output, when everything is ready.
 #[derive(Serialize)]
 struct Ready<'a> {
     kind: &'static str,
@@ -179,11 +180,12 @@ impl Sandbox {
     }
 
     async fn start(&self) -> Result<StandIn, Stop> {
+        let port = self.port.unwrap_or(0);
         let retries = Retries::new()
             .attempts(self.attempts)
             .first_delay(self.first_retry);
         let mut builder = StandIn::builder()
-            .port(self.port)
+            .port(port)
             .retries(retries)
             .shapes(self.shapes.iter().copied());
         if let Some(seed) = self.seed {
@@ -196,7 +198,7 @@ impl Sandbox {
             builder = builder.deliver_to_any_host();
         }
         let started = builder.start().await;
-        started.map_err(|error| Stop::failed(format!("127.0.0.1:{}: {error}", self.port)))
+        started.map_err(|error| Stop::failed(format!("127.0.0.1:{port}: {error}")))
     }
 }
 

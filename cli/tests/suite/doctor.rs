@@ -362,7 +362,7 @@ fn the_note_beside_a_secret_file_says_whose_secret_it_is() {
     none.says("right secret", "unknown", "no note");
     let variable = set_up.program("--json");
     let variable = found(variable.variable("PTOLEMY_WEBHOOK_SECRET", "whsec_of_the_receiver"));
-    variable.says("right secret", "unknown", "beside a variable");
+    variable.says("right secret", "unknown", "a variable has no note");
     let invalid = set_up.folder.secret_file("invalid", " ");
     let program = set_up.program("--json");
     let invalid = found(program.variable("PTOLEMY_WEBHOOK_SECRET_FILE", invalid));

@@ -78,6 +78,6 @@ fn serve(connection: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
     let status = answer(&request);
     seen.lock().unwrap().push(request);
     let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    // The sender may have given up.
+    // The sender may have closed the connection.
     let _ = (&connection).write_all(answer.as_bytes());
 }

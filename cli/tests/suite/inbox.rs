@@ -4,7 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use ptolemy_webhooks::{Secret, Signer, Verifier};
-use ptolemy_webhooks_inbox::sqlx::{Connection as _, Executor as _, SqliteConnection};
+use ptolemy_webhooks_inbox::sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection,
+};
 use ptolemy_webhooks_inbox::{Failure, Inbox};
 use tokio::runtime::Runtime;
 
@@ -30,6 +32,10 @@ impl Store {
             folder.names(name);
         }
         let url = format!("sqlite://{}", folder.path("inbox.db").display());
+        Self::on(folder, url)
+    }
+
+    fn on(folder: Folder, url: String) -> Self {
         let runtime = Runtime::new().unwrap();
         let inbox = runtime.block_on(Inbox::connect(&url)).unwrap();
         Self {
@@ -430,4 +436,68 @@ fn the_examples_of_inbox_work() {
         run_examples(&store.folder, command, "", &variables);
     }
     assert_eq!(examples(&store.folder, "inbox").len(), 3);
+}
+
+/// Creates a database on the server that the environment names, and returns its URL.
+fn postgres_database() -> String {
+    let server = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").expect(
+        "PTOLEMY_INBOX_POSTGRES_URL: the URL of a server in which databases can be created",
+    );
+    let name = format!("ptolemy_cli_{}", std::process::id());
+    Runtime::new().unwrap().block_on(async {
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        connection.execute(create).await.unwrap();
+    });
+    let (base, _) = server.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn an_inbox_on_postgres_is_looked_after_in_the_same_way() {
+    let folder = Folder::new();
+    let url = postgres_database();
+    let program = folder.program("inbox stats").variable("DATABASE_URL", &url);
+    let none = program.run().with_code(2);
+    assert!(none.stderr.contains("has no inbox"), "{}", none.stderr);
+
+    let store = Store::on(folder, url);
+    store.accept_events(4);
+    store.die_of("no such market");
+    let stats = json(&store.program("stats --json").run().with_code(0));
+    assert_eq!(stats[0]["dead"], 4);
+    let letters = json(&store.program("dead list --json").run().with_code(0));
+    assert_eq!(letters.len(), 4);
+    let id = letters[0]["id"].as_i64().unwrap();
+    let body = store.program(&format!("dead body {id}")).run().with_code(0);
+    assert_eq!(body.stdout, r#"{"id":"e1","event_type":"test.happened"}"#);
+    let replayed = store.program(&format!("replay {id}")).run().with_code(0);
+    assert_eq!(replayed.stdout, "replayed 1\n");
+    let discarded = store.program("discard --all --yes").run().with_code(0);
+    assert_eq!(discarded.stdout, "discarded 3\n");
+    let pruned = store
+        .program("prune --older-than 0s --yes")
+        .run()
+        .with_code(0);
+    assert_eq!(pruned.stdout, "pruned 3\n");
+    assert_eq!((store.stats().due, store.stats().dead), (1, 0));
+    store.program("watch --count 1").run().with_code(0);
+    // A session that may only read.
+    let url = format!("{}?options[default_transaction_read_only]=on", store.url);
+    let program = store
+        .folder
+        .program("inbox stats")
+        .variable("DATABASE_URL", &url);
+    let stats = program.run();
+    let program = store.folder.program("inbox discard --all --yes");
+    let discard = program.variable("DATABASE_URL", &url).run();
+    assert!(
+        stats.code == 0 || stats.stderr.contains("default_transaction_read_only"),
+        "{stats:?}"
+    );
+    assert!(
+        [1, 2].contains(&discard.code) || discard.stdout == "discarded 0\n",
+        "{discard:?}"
+    );
 }

@@ -51,7 +51,7 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     }
     if late.is_none() && stats.dead == 0 {
         let waiting = stats.waiting();
-        let text = format!("{waiting} events wait, {} run, none is dead", stats.running);
+        let text = format!("{waiting} events wait, {} run, 0 are dead", stats.running);
         report.ok("inbox", &text)?;
     }
     Ok(())

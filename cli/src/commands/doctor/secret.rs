@@ -37,7 +37,7 @@ pub(super) struct AtHand {
     path: Option<PathBuf>,
 }
 
-/// What the client's registration notes beside a secret file.
+/// The note that the client's registration keeps beside a secret file.
 #[derive(Default, Deserialize)]
 struct Note {
     webhook: Option<String>,
@@ -87,7 +87,8 @@ impl AtHand {
     ) -> Result<(), Stop> {
         let cannot = "the API cannot be asked for a secret";
         let Some(path) = &self.path else {
-            let text = format!("{cannot}, and beside a variable there is no note of its webhook");
+            let text =
+                format!("{cannot}, and a variable has no note beside it that names the webhook");
             let fix =
                 "keep the secret in a file that `ptolemy-webhooks register --secret-file` writes";
             return report.unknown("right secret", &text, fix);

@@ -17,7 +17,7 @@ use crate::stop::Stop;
 /// receiver that is too slow must not fill the memory.
 const MAX_ON_THEIR_WAY: usize = 1_000;
 
-/// What is emitted, and when.
+/// The events to emit, and when.
 pub(super) struct Plan {
     /// The events of one round.
     pub(super) samples: Vec<Sample>,

@@ -87,7 +87,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // What cannot be removed stays: there is nobody to tell, and the token is worthless by now.
+        // An error is ignored: the command has ended, and its token with the sandbox.
         for path in self.written.iter().chain(&self.ready) {
             drop(fs::remove_file(path));
         }
