@@ -7,21 +7,9 @@ use crate::stop::Stop;
 /// Asks a question that is answered by `y` or `yes`. Without a terminal there is no question: the error
 /// names `--yes`.
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
-    ask(
-        question,
-        "pass --yes to go on, or --dry-run to see the plan",
-    )
-}
-
-/// Same as `confirm`, for what cannot be undone and has no plan to show.
-pub(crate) fn confirm_for_good(question: &str) -> Result<(), Stop> {
-    ask(question, "pass --yes to go on")
-}
-
-fn ask(question: &str, instead: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(
-            "{question} There is no terminal to ask at: {instead}"
+            "{question} No terminal is attached to ask at: pass --yes to continue"
         )));
     }
     let mut answer = String::new();
@@ -35,4 +23,12 @@ fn ask(question: &str, instead: &str) -> Result<(), Stop> {
         return Ok(());
     }
     Err(Stop::failed("not confirmed: nothing was done"))
+}
+
+/// Same as [`confirm`], for a command that has made calls: Ctrl-C ends it at the question too.
+pub(crate) async fn ask(question: String) -> Result<(), Stop> {
+    match tokio::task::spawn_blocking(move || confirm(&question)).await {
+        Ok(answer) => answer,
+        Err(error) => Err(Stop::failed(format!("could not ask: {error}"))),
+    }
 }

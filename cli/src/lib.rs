@@ -21,12 +21,16 @@ mod text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::command_line::CommandLine;
 use crate::output::Output;
 use crate::stop::Stop;
+
+/// How long the write of a file may take after Ctrl-C.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// Runs a command line, whose first argument is the name of the program, and returns its exit code.
 ///
@@ -47,7 +51,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("could not start: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::select! {
             // A command that ends in the same moment has ended.
             biased;
@@ -57,5 +61,8 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
                 Err(error) => Err(Stop::failed(format!("could not listen to Ctrl-C: {error}"))),
             },
         }
-    })
+    });
+    // A thread that waits for an answer at the terminal is not waited for; one that writes a file is.
+    runtime.shutdown_timeout(LAST_WRITE);
+    ended
 }

@@ -1,6 +1,7 @@
 //! Words on standard error: errors, warnings, notes and progress.
 
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,6 +29,29 @@ fn say(kind: &str, message: &str) {
     note(&format!("{kind}: {message}"));
 }
 
+/// What a person has to know if the work is dropped before its end, which is what Ctrl-C does.
+#[must_use = "the note is printed as soon as it is dropped"]
+pub(crate) struct IfInterrupted(Option<&'static str>);
+
+impl IfInterrupted {
+    pub(crate) fn new(message: &'static str) -> Self {
+        Self(Some(message))
+    }
+
+    /// The work has ended, well or not.
+    pub(crate) fn is_over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for IfInterrupted {
+    fn drop(&mut self) {
+        if let Some(message) = self.0 {
+            note(message);
+        }
+    }
+}
+
 /// The progress of work, on standard error if it is a terminal and the work takes over a second.
 pub(crate) struct Progress(ProgressBar);
 
@@ -46,37 +70,54 @@ impl Progress {
         Self(bar)
     }
 
+    /// Work whose steps are not seen.
+    pub(crate) fn of(doing: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{msg}, {elapsed} so far") {
+            bar.set_style(style);
+        }
+        bar.set_message(doing);
+        Self(bar)
+    }
+
     /// Counts steps that are done.
     pub(crate) fn add(&self, steps: u64) {
-        // indicatif draws nothing if standard error is not a terminal.
-        if self.0.is_hidden() && self.0.elapsed() >= SHOWN_AFTER {
-            self.0
-                .set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
+        if self.0.elapsed() >= SHOWN_AFTER {
+            self.show();
         }
         self.0.inc(steps);
     }
 
-    /// Waits for work whose steps are not known, and shows for how long.
-    pub(crate) async fn of<F: Future>(doing: &'static str, work: F) -> F::Output {
-        let waiting = async {
-            tokio::time::sleep(SHOWN_AFTER).await;
-            let progress = Self::new(doing, None);
-            if let Ok(style) = ProgressStyle::with_template("{msg} {elapsed}") {
-                progress.0.set_style(style);
-            }
-            progress
-                .0
+    /// Waits for a part of the work, and shows the progress as soon as a second has passed.
+    pub(crate) async fn during<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        let until_shown = SHOWN_AFTER.saturating_sub(self.0.elapsed());
+        // Work that is ready is seen before the time.
+        if let Ok(output) = tokio::time::timeout(until_shown, &mut work).await {
+            return output;
+        }
+        self.show();
+        work.await
+    }
+
+    fn show(&self) {
+        if self.0.is_hidden() {
+            // indicatif draws nothing if standard error is not a terminal.
+            self.0
                 .set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
-            loop {
-                progress.0.tick();
-                tokio::time::sleep(SHOWN_AFTER).await;
-            }
-        };
-        tokio::select! {
-            ended = work => ended,
-            () = waiting => std::future::pending().await,
+            self.0.enable_steady_tick(Duration::from_secs(1));
         }
     }
+
+    /// Prints a warning above the progress.
+    pub(crate) fn warning(&self, message: &str) {
+        self.0.suspend(|| warning(message));
+    }
+}
+
+/// Waits for a call, and says so if it takes over a second: it can be repeated for minutes.
+pub(crate) async fn waiting<F: Future>(call: F) -> F::Output {
+    Progress::of("waiting for the API").during(call).await
 }
 
 impl Drop for Progress {

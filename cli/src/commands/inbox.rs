@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::commands::inbox::dead::Dead;
 use crate::commands::inbox::letters::{Discard, Replay};
 use crate::commands::inbox::stats::Watch;
-use crate::confirm::confirm_for_good;
+use crate::confirm::ask;
 use crate::database::{Database, not_changed};
 use crate::notice::{self, Progress};
 use crate::output::Output;
@@ -103,16 +103,20 @@ impl Prune {
             );
         }
         if !self.yes {
-            confirm_for_good(&format!(
+            ask(format!(
                 "Remove the rows of events that were done more than {} ago for good?",
                 match days {
                     0 => format!("{} s", self.older_than.as_secs()),
                     days => format!("{days} days"),
                 }
-            ))?;
+            ))
+            .await?;
         }
         let work = inbox.prune(self.older_than);
-        let pruned = Progress::of("pruning", work).await.map_err(not_changed)?;
+        let pruned = Progress::of("pruning")
+            .during(work)
+            .await
+            .map_err(not_changed)?;
         if output.is_json() {
             return output.object(&Pruned { pruned });
         }

@@ -110,7 +110,10 @@ async fn check_subscriptions(
     match (types.len(), is_all) {
         (0, _) => {
             let text = format!("{name} is subscribed to nothing, as each new webhook is");
-            let fix = format!("ptolemy-webhooks subscribe {} --all-events", webhook.id);
+            let fix = format!(
+                "`ptolemy-webhooks subscribe {} '*'` subscribes it to every event type",
+                webhook.id
+            );
             report.problem("subscriptions", &text, &fix)
         }
         (_, true) => report.ok(

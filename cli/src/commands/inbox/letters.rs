@@ -4,7 +4,7 @@ use clap::Args;
 use ptolemy_webhooks_inbox::{DeadLetterId, Inbox};
 use serde::Serialize;
 
-use crate::confirm::confirm_for_good;
+use crate::confirm::ask;
 use crate::database::{not_changed, not_read};
 use crate::notice::Progress;
 use crate::output::Output;
@@ -71,7 +71,10 @@ impl Replay {
             },
             None => {
                 let work = letters.replay_all();
-                Progress::of("replaying", work).await.map_err(not_changed)?
+                Progress::of("replaying")
+                    .during(work)
+                    .await
+                    .map_err(not_changed)?
             }
         };
         if output.is_json() {
@@ -96,7 +99,7 @@ impl Discard {
                     format!("Discard all dead letters, {dead} at this moment, for good?")
                 }
             };
-            confirm_for_good(&question)?;
+            ask(question).await?;
         }
         let discarded = match self.chosen.id {
             Some(id) => match letters.discard(id).await.map_err(not_changed)? {
@@ -105,7 +108,8 @@ impl Discard {
             },
             None => {
                 let work = letters.discard_all();
-                Progress::of("discarding", work)
+                Progress::of("discarding")
+                    .during(work)
                     .await
                     .map_err(not_changed)?
             }
