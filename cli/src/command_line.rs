@@ -5,14 +5,17 @@ use clap::{Parser, Subcommand};
 use crate::commands::check::Check;
 use crate::commands::completions::Completions;
 use crate::commands::deliveries::Deliveries;
+use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
+use crate::commands::inbox::Inbox;
 use crate::commands::man::Man;
 use crate::commands::redeliver::Redeliver;
 use crate::commands::register::Register;
 use crate::commands::rotate::Rotate;
+use crate::commands::sandbox::Sandbox;
+use crate::commands::send::Send;
 use crate::commands::subscriptions::{ListSubscriptions, Subscribe, Unsubscribe};
 use crate::commands::webhooks::Webhooks;
-use crate::commands::send::Send;
 use crate::commands::why::Why;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
@@ -49,12 +52,18 @@ pub(crate) enum Command {
     Redeliver(Redeliver),
     /// List, show or count the events of the workspace
     Events(Events),
+    Send(Send),
     /// Test whether a receiver does what Ptolemy documents
     Check(Check),
+    Why(Why),
+    /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune
+    Inbox(Inbox),
+    /// Run a local stand-in for Ptolemy: its API, and signed deliveries to a receiver
+    Sandbox(Sandbox),
+    /// Check a set-up: token, clock, webhooks, failures, secret, inbox, with a fix for each finding
+    Doctor(Doctor),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print a man page, or write all of them into a folder
     Man(Man),
-    Send(Send),
-    Why(Why),
 }

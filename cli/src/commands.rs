@@ -3,14 +3,17 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod deliveries;
+pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod inbox;
 pub(crate) mod man;
 pub(crate) mod redeliver;
 pub(crate) mod register;
 pub(crate) mod rotate;
+pub(crate) mod sandbox;
+pub(crate) mod send;
 pub(crate) mod subscriptions;
 pub(crate) mod webhooks;
-pub(crate) mod send;
 pub(crate) mod why;
 
 use crate::command_line::Command;
@@ -31,8 +34,11 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Events(command) => command.run(output).await,
         Command::Check(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
+        Command::Doctor(command) => command.run(output).await,
+        Command::Inbox(command) => command.run(output).await,
         Command::Man(command) => command.run(output),
         Command::Send(command) => command.run(output).await,
         Command::Why(command) => command.run(output),
+        Command::Sandbox(command) => command.run(output).await,
     }
 }

@@ -39,7 +39,7 @@ impl IfInterrupted {
     }
 
     /// The work has ended, well or not.
-    pub(crate) fn is_over(mut self) {
+    pub(crate) fn ended(mut self) {
         self.0 = None;
     }
 }

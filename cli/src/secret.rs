@@ -42,11 +42,6 @@ pub(crate) struct PreviousSecretSource {
 }
 
 impl SecretSource {
-    /// Reads the secret, and rejects one that cannot be right.
-    pub(crate) fn read(&self) -> Result<Secret, Stop> {
-        self.read_as_it_is()?.checked()
-    }
-
     /// Reads the secret, right or wrong.
     pub(crate) fn read_as_it_is(&self) -> Result<GivenSecret, Stop> {
         let given = read(self.secret_file.as_deref(), VARIABLE)?;

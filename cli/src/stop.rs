@@ -143,11 +143,16 @@ pub(crate) fn api_code(error: &ApiError) -> Code {
     }
 }
 
-/// An error and its causes on one line, escaped.
+/// An error and its causes on one line, escaped. A cause that the error before it quotes is left out.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let errors = successors(Some(error), |&error| error.source());
-    let texts: Vec<_> = errors
-        .map(|error| text::message(&error.to_string()))
-        .collect();
-    texts.join(": ")
+    let mut line = String::new();
+    for error in successors(Some(error), |&error| error.source()) {
+        let text = text::message(&error.to_string());
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
 }

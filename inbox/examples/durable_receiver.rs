@@ -2,8 +2,6 @@
 
 #[path = "durable_receiver/changes.rs"]
 mod changes;
-#[path = "durable_receiver/letters.rs"]
-mod letters;
 #[path = "durable_receiver/log.rs"]
 mod log;
 #[path = "durable_receiver/output.rs"]
@@ -28,7 +26,7 @@ use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use ptolemy_webhooks::{Delivery, Event, Rejection, Verifier};
-use ptolemy_webhooks_inbox::{Attempt, ConnectError, Failure, Inbox, WrongEngine};
+use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, WrongEngine};
 use settings::{Server, Settings};
 use stop::Stop;
 use tokio::net::TcpListener;
@@ -163,18 +161,11 @@ fn chain(error: &dyn Error) -> String {
 
 async fn run(settings: Settings) -> Result<(), Fault> {
     let database = &settings.database;
-    let opened = |inbox: Result<Inbox, ConnectError>| {
-        inbox.map_err(|error| misconfigured(format_args!("DATABASE_URL: {}", chain(&error))))
-    };
-    if let Some(task) = &settings.task {
-        // Beside a running service: it creates and changes nothing.
-        let inbox = opened(Inbox::open_existing(database).await)?;
-        return letters::run(&inbox, task).await;
-    }
     let inbox = if settings.in_transaction {
         changes::open(database, settings.concurrency).await?
     } else {
-        opened(Inbox::connect(database).await)?
+        let opened = Inbox::connect(database).await;
+        opened.map_err(|error| misconfigured(format_args!("DATABASE_URL: {}", chain(&error))))?
     };
 
     let stop = Stop::listen().map_err(misconfigured)?;

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
+use ptolemy_webhooks::{Secret, SecretError};
+
 use crate::call::Call;
 use crate::call_plan::NextCalls;
 use crate::delivery_fault::{Order, When};
@@ -210,6 +212,38 @@ impl Sandbox {
         state
             .webhook(webhook_id)
             .map(|webhook| webhook.secret.clone())
+    }
+
+    /// Sets the secret that signs the deliveries of a webhook from now on, for a receiver that already
+    /// has one. Returns `false` if no webhook has the id.
+    ///
+    /// The API has no such call: there Ptolemy generates each secret. The one before counts as
+    /// [previous](NextDeliveries::previous_secret), as after a rotation.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a receiver could not have the text as its secret, because [`Secret::new`]
+    /// rejects it.
+    pub fn set_secret(
+        &self,
+        webhook_id: &str,
+        secret: impl Into<String>,
+    ) -> Result<bool, SecretError> {
+        let secret = secret.into();
+        Secret::new(secret.as_str())?;
+        let mut state = self.shared.lock();
+        let Some(webhook) = state.webhook_mut(webhook_id) else {
+            return Ok(false);
+        };
+        webhook.previous = Some(std::mem::replace(&mut webhook.secret, secret));
+        Ok(true)
+    }
+
+    /// Returns how many attempts were made since the sandbox was started. It costs less than the whole
+    /// [`log`](Self::log).
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.shared.lock().attempts
     }
 
     /// Sets how many calls of the API are left.

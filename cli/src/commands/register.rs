@@ -94,7 +94,7 @@ impl Register {
         let progress = Progress::of("registering");
         let registered = progress.during(ensure.register()).await;
         drop(progress);
-        interrupted.is_over();
+        interrupted.ended();
         let registration = match registered {
             Ok(registration) => registration,
             Err(error) => return Err(self.failed(error, output)),

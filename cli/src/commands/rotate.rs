@@ -47,7 +47,7 @@ impl Rotate {
         let rotation = rotation.secret_file(&self.secret_file).into_future();
         let rotated = progress.during(rotation).await;
         drop(progress);
-        interrupted.is_over();
+        interrupted.ended();
         rotated.map_err(|error| Stop::from_registration(&error))?;
         let previous = previous_path(&self.secret_file);
         let rotated = Rotated {

@@ -2,20 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+mod endpoint;
 mod flawed;
 mod flawed_http;
-mod program;
-
 mod management;
+mod program;
+mod recorder;
 
 mod check;
 mod check_receivers;
 mod contract;
 mod deliveries;
+mod doctor;
 mod help_examples;
+mod inbox;
 mod redeliver;
 mod register;
-mod webhooks;
-mod recorder;
+mod sandbox;
 mod send;
+mod signals;
+mod webhooks;
 mod why;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ptolemy_webhooks::Verifier;
 
-use crate::letters::{Letters, Task};
 use crate::{Fault, GRACE, misconfigured};
 
 const HELP: &str = "\
@@ -25,17 +24,17 @@ delivery again. A request that takes longer than 10 s is given up.
 
 A crash at any moment loses nothing that was acknowledged. What was being handled is handled again
 when its lease has expired, so a line may come twice; with --in-transaction each event has exactly
-one row. An event that fails is tried again, 20 times at most, and is then dead: see --dead. So is,
-at once, an event that this version cannot read. The rows of events that were done more than 90 days
-ago are removed. Any number of these processes may share a database.
+one row. An event that fails is tried again, 20 times at most, and is then dead. So is, at once, an event
+that this version cannot read. `ptolemy-webhooks inbox` counts what is not done, and shows, replays and
+discards dead letters. The rows of events that were done more than 90 days ago are removed. Any number
+of these processes may share a database.
 
 On SIGTERM and Ctrl-C it stops accepting and gives open requests 5 s. Then events that are being
 handled may finish within --shutdown-timeout; the others go back into the inbox, and wait there. With
 the default it exits within 25 s; Kubernetes and systemd have to give it that long, and more with a
 longer timeout.
 
-It exits with 0; or with 1 if it failed, or if there is no such dead letter; or with 2 if its
-configuration cannot work.
+It exits with 0; or with 1 if it failed; or with 2 if its configuration cannot work.
 
 It does not limit the number of connections, nor how slowly a request's head may come: put a proxy
 in front of it.";
@@ -53,9 +52,6 @@ const _: () = assert!(GRACE.as_secs() + SHUTDOWN_TIMEOUT as u64 + REST <= 25);
 #[derive(clap::Parser)]
 #[command(version, after_help = HELP)]
 struct Arguments {
-    #[command(flatten)]
-    task: Tasks,
-
     /// Write a row for each event into the table `example_changes`, in one transaction with "done",
     /// instead of printing a line. On SQLite events are then handled one at a time
     #[arg(long)]
@@ -90,47 +86,7 @@ struct Arguments {
     work_ms: u32,
 }
 
-#[derive(clap::Args)]
-#[group(multiple = false)]
-struct Tasks {
-    /// Print how much is not done, and exit
-    #[arg(long)]
-    stats: bool,
-
-    /// List dead letters, and exit: id, event type, event id, received, died, attempts and last error,
-    /// with tabs between them
-    #[arg(long)]
-    dead: bool,
-
-    /// Let a dead letter, or all of them, wait for a worker again, and exit
-    #[arg(long, value_name = "ID|all")]
-    replay: Option<Letters>,
-
-    /// Give a dead letter up, or all of them, and exit
-    #[arg(long, value_name = "ID|all")]
-    discard: Option<Letters>,
-}
-
-impl Tasks {
-    fn task(&self) -> Option<Task> {
-        match *self {
-            Self { stats: true, .. } => Some(Task::Stats),
-            Self { dead: true, .. } => Some(Task::Dead),
-            Self {
-                replay: Some(letters),
-                ..
-            } => Some(Task::Replay(letters)),
-            Self {
-                discard: Some(letters),
-                ..
-            } => Some(Task::Discard(letters)),
-            _ => None,
-        }
-    }
-}
-
 pub(crate) struct Settings {
-    pub(crate) task: Option<Task>,
     pub(crate) server: Option<Server>,
     pub(crate) works: bool,
     pub(crate) database: String,
@@ -151,13 +107,11 @@ impl Settings {
     /// Reads the command line and the environment.
     pub(crate) fn read() -> Result<Self, Fault> {
         let arguments: Arguments = clap::Parser::parse();
-        let task = arguments.task.task();
-        let server = match (&task, arguments.no_server) {
-            (None, false) => Some(Server::read()?),
-            _ => None,
+        let server = match arguments.no_server {
+            false => Some(Server::read()?),
+            true => None,
         };
         Ok(Self {
-            task,
             server,
             works: !arguments.no_worker,
             database: variable("DATABASE_URL", "sqlite://inbox.db")?,

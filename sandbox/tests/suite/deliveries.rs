@@ -436,3 +436,28 @@ async fn every_name_of_loopback_is_delivered_to() {
     let outcome = sandbox.log().deliveries()[3].attempts()[0].outcome();
     assert_eq!(outcome, Outcome::NotLoopback);
 }
+
+#[tokio::test]
+async fn a_receiver_that_already_has_a_secret_keeps_it() {
+    let sandbox = Sandbox::start().await;
+    let receiver = receiver(&sandbox).await;
+    let id = receiver.registration.id();
+    let before = receiver.registration.secret_text();
+
+    assert!(sandbox.set_secret(id, "").is_err());
+    assert!(!sandbox.set_secret("none", "whsec_of_another").unwrap());
+    assert_eq!(sandbox.live_secret(id).as_deref(), Some(before));
+
+    assert!(sandbox.set_secret(id, "whsec_of_another").unwrap());
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!(receiver.seen.rejections().len(), 1);
+    // The one before counts as previous, as after a rotation.
+    sandbox.next_delivery().previous_secret();
+    sandbox.emit(samples::instrument_created()).await;
+    assert_eq!((receiver.seen.handled(), sandbox.attempts()), (1, 2));
+
+    assert!(sandbox.set_secret(id, before).unwrap());
+    let log = sandbox.settle().await;
+    assert_eq!((receiver.seen.handled(), log.attempts()), (2, 3));
+    assert_eq!(sandbox.attempts(), 3);
+}

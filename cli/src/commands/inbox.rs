@@ -1,0 +1,125 @@
+//! `inbox`: looking after an inbox, beside the service that uses it.
+
+mod dead;
+mod letters;
+mod stats;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ptolemy_webhooks_inbox::Inbox as Opened;
+use serde::Serialize;
+
+use crate::commands::inbox::dead::Dead;
+use crate::commands::inbox::letters::{Discard, Replay};
+use crate::commands::inbox::stats::Watch;
+use crate::confirm::ask;
+use crate::database::{Database, not_changed};
+use crate::notice::{self, Progress};
+use crate::output::Output;
+use crate::since;
+use crate::stop::Stop;
+
+/// How long rows of done events should stay, as the inbox's documentation says.
+const SAFE_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+For receivers that use ptolemy-webhooks-inbox, on SQLite or PostgreSQL, also while they run. No \
+command creates an inbox or migrates its tables, and only `prune` removes rows.
+
+Examples:
+  ptolemy-webhooks inbox stats --database sqlite://inbox.db
+  ptolemy-webhooks inbox dead list
+  ptolemy-webhooks inbox replay --all")]
+pub(crate) struct Inbox {
+    #[command(flatten)]
+    database: Database,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Print how many events are not done, by state, and for how long the oldest one has been due
+    #[command(after_help = "\
+Examples:
+  ptolemy-webhooks inbox stats
+  ptolemy-webhooks inbox stats --json")]
+    Stats,
+    /// Print the stats again and again, one line each, until Ctrl-C
+    Watch(Watch),
+    /// List and show dead letters: events that failed for good
+    Dead(Dead),
+    /// Let dead letters wait for a worker again
+    Replay(Replay),
+    /// Give dead letters up: they count as done, and `prune` removes them
+    Discard(Discard),
+    /// Remove the rows of events that are done
+    Prune(Prune),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ptolemy-webhooks inbox prune --older-than 90d --yes")]
+struct Prune {
+    /// How long ago an event must have been done: a number and s, m, h or d. A delivery that is repeated
+    /// after its row is gone is handled again, so keep at least 30d
+    #[arg(long, value_name = "SPAN", value_parser = since::span)]
+    older_than: Duration,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// How many rows a change affected.
+#[derive(Serialize)]
+struct Pruned {
+    pruned: u64,
+}
+
+impl Inbox {
+    pub(crate) async fn run(self, output: &Output) -> Result<(), Stop> {
+        let inbox = self.database.open().await?;
+        match self.task {
+            Task::Stats => stats::print(&inbox, output).await,
+            Task::Watch(task) => task.run(&inbox, output).await,
+            Task::Dead(task) => task.run(&inbox.dead_letters(), output).await,
+            Task::Replay(task) => task.run(&inbox, output).await,
+            Task::Discard(task) => task.run(&inbox, output).await,
+            Task::Prune(task) => task.run(&inbox, output).await,
+        }
+    }
+}
+
+impl Prune {
+    async fn run(self, inbox: &Opened, output: &Output) -> Result<(), Stop> {
+        let days = self.older_than.as_secs() / 86_400;
+        if self.older_than < SAFE_AGE {
+            notice::warning(
+                "a delivery that Ptolemy repeats after its row is gone is handled again; how long it \
+                 repeats is not documented: keep at least 30d",
+            );
+        }
+        if !self.yes {
+            ask(format!(
+                "Remove the rows of events that were done more than {} ago for good?",
+                match days {
+                    0 => format!("{} s", self.older_than.as_secs()),
+                    days => format!("{days} days"),
+                }
+            ))
+            .await?;
+        }
+        let work = inbox.prune(self.older_than);
+        let pruned = Progress::of("pruning")
+            .during(work)
+            .await
+            .map_err(not_changed)?;
+        if output.is_json() {
+            return output.object(&Pruned { pruned });
+        }
+        output.line(&format!("pruned {pruned}"))
+    }
+}
