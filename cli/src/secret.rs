@@ -85,7 +85,6 @@ impl GivenSecret {
     /// Reads a file. One line end at its end is removed, because editors and `echo` add it.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Stop> {
         let place = format!("file {}", path.display());
-        secret_mode::warn_before_reading(path);
         let file = File::open(path);
         file.and_then(|file| Self::from_reader(file, place.clone()))
             .map_err(|error| Stop::usage(format!("{place}: secret cannot be read: {error}")))
@@ -132,6 +131,7 @@ impl fmt::Debug for GivenSecret {
 fn read(file: Option<&Path>, variable: &str) -> Result<Option<GivenSecret>, Stop> {
     if let Some(path) = file {
         if path.as_os_str() != "-" {
+            secret_mode::warn_before_reading(path);
             return GivenSecret::from_file(path).map(Some);
         }
         let given = GivenSecret::from_reader(io::stdin(), "standard input".to_owned());
@@ -146,9 +146,13 @@ fn read(file: Option<&Path>, variable: &str) -> Result<Option<GivenSecret>, Stop
             "{variable}: secret is set twice, in this variable and in the one that ends in `_FILE`; \
              unset one"
         ))),
-        (None, Some(path)) => GivenSecret::from_file(Path::new(&path))
-            .map_err(|stop| stop.while_doing(&format!("{variable}_FILE")))
-            .map(Some),
+        (None, Some(path)) => {
+            let path = Path::new(&path);
+            secret_mode::warn_before_reading(path);
+            GivenSecret::from_file(path)
+                .map_err(|stop| stop.while_doing(&format!("{variable}_FILE")))
+                .map(Some)
+        }
         (Some(bytes), None) => Ok(Some(GivenSecret {
             bytes,
             place: variable.to_owned(),

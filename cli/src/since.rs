@@ -48,6 +48,14 @@ pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
     utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
 }
 
+/// A time of `rfc3339` without the fraction of its second, for tables.
+pub(crate) fn whole_seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +81,14 @@ mod tests {
         }
         let time = point("2026-04-15T11:30:00+02:00").unwrap();
         assert_eq!(rfc3339(time), "2026-04-15T09:30:00Z");
+        assert_eq!(
+            whole_seconds("2026-04-15T09:30:00.5Z"),
+            "2026-04-15T09:30:00Z"
+        );
+        assert_eq!(
+            whole_seconds("2026-04-15T09:30:00Z"),
+            "2026-04-15T09:30:00Z"
+        );
         let ago = OffsetDateTime::now_utc() - point("2h").unwrap();
         assert!((7_199..=7_260).contains(&ago.whole_seconds()), "{ago}");
     }

@@ -5,7 +5,7 @@ use ptolemy_webhooks_client::WebhookDelivery;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::webhooks::or_unknown;
+use super::webhooks::{or_unknown, time_or_unknown};
 use crate::api::Api;
 use crate::delivery_filter::{DeliveryFilter, Verdict};
 use crate::listing::{self, Step};
@@ -135,7 +135,7 @@ impl Record for DeliveryRow {
         let answer = self.response_status.map(|status| status.to_string());
         let attempts = self.attempts.map(|attempts| attempts.to_string());
         vec![
-            or_unknown(self.delivered_at.as_deref()),
+            time_or_unknown(self.delivered_at.as_deref()),
             or_unknown(self.status.as_deref()),
             // No answer is a known state of a delivery, and looks the same as an unknown one.
             answer.unwrap_or_else(|| "-".to_owned()),

@@ -5,7 +5,7 @@ use ptolemy_webhooks_client::{Client, EventRecord, Filter};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::webhooks::or_unknown;
+use super::webhooks::{or_unknown, time_or_unknown};
 use crate::api::Api;
 use crate::listing::{self, Step};
 use crate::notice;
@@ -113,8 +113,11 @@ impl Record for EventRow {
     const COLUMNS: &'static [&'static str] = &["CREATED AT", "EVENT TYPE", "ID"];
 
     fn cells(&self) -> Vec<String> {
-        let fields = [&self.created_at, &self.event_type, &self.id];
-        fields.map(|field| or_unknown(field.as_deref())).into()
+        vec![
+            time_or_unknown(self.created_at.as_deref()),
+            or_unknown(self.event_type.as_deref()),
+            or_unknown(self.id.as_deref()),
+        ]
     }
 }
 

@@ -179,9 +179,14 @@ impl Record for WebhookRow {
             self.label.clone().unwrap_or_default(),
             active.unwrap_or("?").to_owned(),
             or_unknown(self.url.as_deref()),
-            or_unknown(self.created_at.as_deref()),
+            time_or_unknown(self.created_at.as_deref()),
         ]
     }
+}
+
+/// The cell of a time that the API may have left out.
+pub(crate) fn time_or_unknown(time: Option<&str>) -> String {
+    or_unknown(time.map(since::whole_seconds).as_deref())
 }
 
 /// The cell of a field that the API may have left out.

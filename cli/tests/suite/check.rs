@@ -564,7 +564,11 @@ fn the_secret_comes_from_a_file_that_a_variable_names_or_from_standard_input() {
         .variable("PTOLEMY_WEBHOOK_SECRET", SECRET)
         .run()
         .with_code(2);
-    assert!(ended.stderr.contains("both set"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("secret is set twice"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

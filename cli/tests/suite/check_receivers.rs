@@ -1,12 +1,10 @@
 //! The receivers of the core's examples pass `check` whole.
 
-use std::env;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 
+use crate::examples::example;
 use crate::program::Folder;
 
 const SECRET: &str = "whsec_a3f9b2c1d4e5f6a7b8c9d0e1";
@@ -19,7 +17,7 @@ struct Receiver {
 
 impl Receiver {
     fn start(name: &str) -> Self {
-        let mut child = Command::new(folder_of_examples().join(name))
+        let mut child = Command::new(example(name))
             .env("PTOLEMY_WEBHOOK_SECRET", SECRET)
             .env("PTOLEMY_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
@@ -43,33 +41,6 @@ impl Drop for Receiver {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The folder of the core's examples, which Cargo builds if they are missing or old.
-fn folder_of_examples() -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        // target/debug/deps/suite-…
-        let test = env::current_exe().unwrap();
-        let profile = test.ancestors().nth(2).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .args(["build", "--quiet", "--package", "ptolemy-webhooks"])
-            .args(["--features", "actix-web,axum"])
-            .args(["--example", "actix_receiver", "--example", "axum_receiver"])
-            .args(["--example", "hyper_receiver", "--target-dir"])
-            .arg(profile.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(
-            cargo.status().unwrap().success(),
-            "the examples do not build"
-        );
-        profile.join("examples")
-    };
-    FOLDER.get_or_init(build).clone()
 }
 
 #[track_caller]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod endpoint;
+mod examples;
 mod flawed;
 mod flawed_http;
 mod management;
@@ -21,5 +22,6 @@ mod register;
 mod sandbox;
 mod send;
 mod signals;
+mod walk;
 mod webhooks;
 mod why;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::sending::{Sent, SentRow};
 use crate::delivery_filter::plural;
 use crate::output::Output;
-use crate::since::rfc3339;
+use crate::since::{rfc3339, whole_seconds};
 use crate::stop::Stop;
 
 /// A delivery that is to be sent again.
@@ -114,7 +114,7 @@ impl fmt::Display for Plan {
         )?;
         let times = || self.deliveries.iter().filter_map(|it| it.delivered_at);
         if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
-            let (oldest, newest) = (rfc3339(oldest), rfc3339(newest));
+            let [oldest, newest] = [oldest, newest].map(|time| whole_seconds(&rfc3339(time)));
             writeln!(
                 f,
                 "plan: the oldest is from {oldest}, the newest from {newest}"
