@@ -1,0 +1,319 @@
+//! What a run will do, and the run.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::delivery_log;
+use super::error::{CatchUpError, CatchUpErrorKind};
+use super::gap::{Bounds, Gap};
+use super::job::{Job, Lease, Settings, Totals, count, read, wait};
+use super::report::{CatchUpReport, MAX_LISTED, MissingEvent, UnreachableEvent};
+use super::{arrivals, event_log, redelivery};
+use crate::inbox::Inbox;
+use crate::store::catch_up::{Change, Count, Listed, State};
+use ptolemy_webhooks_client::{Client, WebhookId};
+
+/// By how many seconds the host's clock may be off before it is a warning, and before a run stops.
+const WARN_SECONDS: i64 = 60;
+const MAX_SECONDS: i64 = 300;
+
+/// How often redelivery and the proof follow each other at most: the log may show more meanwhile.
+const MAX_ROUNDS: u32 = 3;
+
+/// What a catch-up will do: see [`CatchUp::plan`](crate::CatchUp::plan).
+///
+/// While it exists, no other catch-up of the webhook can begin: drop it if it is not to be run.
+#[derive(Debug)]
+#[must_use = "a plan does nothing until it is run"]
+pub struct CatchUpPlan {
+    job: Job,
+    by_type: BTreeMap<String, u64>,
+    redeliveries: u64,
+    already_here: u64,
+    no_tries_left: u64,
+    calls: u64,
+    clock_warning: Option<i64>,
+}
+
+impl CatchUpPlan {
+    /// Returns the id of the webhook.
+    #[must_use]
+    pub fn webhook_id(&self) -> &WebhookId {
+        &self.job.webhook
+    }
+
+    /// Returns the start of the gap.
+    #[must_use]
+    pub fn from(&self) -> OffsetDateTime {
+        self.job.gap.from
+    }
+
+    /// Returns the end of the gap, which is not in it.
+    #[must_use]
+    pub fn until(&self) -> OffsetDateTime {
+        self.job.gap.until
+    }
+
+    /// Returns how many deliveries are to be redelivered.
+    #[must_use]
+    pub fn redeliveries(&self) -> u64 {
+        self.redeliveries
+    }
+
+    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no type.
+    #[must_use]
+    pub fn by_type(&self) -> &BTreeMap<String, u64> {
+        &self.by_type
+    }
+
+    /// Returns how many events of the log the inbox has already.
+    #[must_use]
+    pub fn already_here(&self) -> u64 {
+        self.already_here
+    }
+
+    /// Returns how many events are not in the inbox and have no tries left; see
+    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing).
+    #[must_use]
+    pub fn no_tries_left(&self) -> u64 {
+        self.no_tries_left
+    }
+
+    /// Returns how many calls the run will make at least: the redeliveries, and the log once more. The
+    /// event log comes on top, one call for 200 events.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Returns how many calls are left in the month's quota, if the API says so.
+    #[must_use]
+    pub fn quota_left(&self) -> Option<u64> {
+        self.job.client.remaining()
+    }
+
+    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60 in
+    /// either direction: from 300 s on, receivers reject every delivery.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<i64> {
+        self.clock_warning
+    }
+
+    /// Redelivers, the oldest first, and proves what is missing at the end.
+    ///
+    /// The future can be dropped and the process killed at any point: plan and run again to continue. An
+    /// event that has arrived is not redelivered again.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota is
+    /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
+    /// another run has taken over. What has arrived until then stays, and the checkpoint does not move.
+    pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
+        let job = &self.job;
+        for _ in 0..MAX_ROUNDS {
+            redelivery::run(job).await?;
+            delivery_log::read(job).await?;
+            arrivals::scan_all(job).await?;
+            if !counts(job).await?.iter().any(is_to_be_sent) {
+                break;
+            }
+        }
+        let not_compared = event_log::compare(job).await?;
+        let mut report = report(job).await?;
+        report.not_compared = not_compared;
+        report.clock_warning = self.clock_warning;
+        log(job, &report);
+        report.checkpoint = job.gap.checkpoint;
+        if let Some(checkpoint) = next_checkpoint(job).await? {
+            let forget_before = job.gap.horizon;
+            job.change(Change::Finish {
+                checkpoint,
+                forget_before,
+            })
+            .await?;
+            report.checkpoint = report.checkpoint.max(Some(checkpoint));
+        }
+        self.job.lease.release().await?;
+        Ok(report)
+    }
+}
+
+/// Reads the log and the inbox, and changes nothing at Ptolemy.
+pub(super) async fn plan(
+    inbox: &Inbox,
+    client: Client,
+    webhook: WebhookId,
+    settings: Settings,
+) -> Result<CatchUpPlan, CatchUpError> {
+    // Under its own id, in case it was named by another of its names.
+    let webhook = client.webhooks().get(&webhook).await;
+    let webhook = webhook.map_err(CatchUpError::api)?;
+    let clock_warning = check_clock(&client)?;
+    if webhook.active == Some(false) {
+        return Err(CatchUpError::new(CatchUpErrorKind::WebhookInactive));
+    }
+    let mut lease = Lease::new(inbox.catch_up_store(), &webhook.id)?;
+    let (checkpoint, pruned_to) = lease.begin().await?;
+    let gap = Gap::of(&Bounds {
+        now: OffsetDateTime::now_utc(),
+        since: settings.since,
+        until: settings.until,
+        checkpoint,
+        keep_done: inbox.keep_done(),
+        pruned_to,
+    })?;
+    let job = Job {
+        client,
+        webhook: webhook.id,
+        settings,
+        gap,
+        lease,
+        totals: Totals::default(),
+    };
+    count(&job.totals.calls, 1);
+    let again = job.settings.retry_missing;
+    job.change(Change::Reset { again }).await?;
+    delivery_log::read(&job).await?;
+    arrivals::scan_all(&job).await?;
+    let counts = counts(&job).await?;
+    Ok(summary(job, &counts, clock_warning))
+}
+
+fn summary(job: Job, counts: &[Count], clock_warning: Option<i64>) -> CatchUpPlan {
+    let mut by_type = BTreeMap::new();
+    for count in counts.iter().filter(|count| is_to_be_sent(count)) {
+        let event_type = count.event_type.clone().unwrap_or_else(|| "-".to_owned());
+        *by_type.entry(event_type).or_default() += count.entries;
+    }
+    let sum = |of: fn(&Count) -> bool| -> u64 {
+        let counts = counts.iter().filter(|count| of(count));
+        counts.map(|count| count.entries).sum()
+    };
+    let redeliveries = sum(is_to_be_sent);
+    CatchUpPlan {
+        by_type,
+        redeliveries,
+        already_here: sum(|count| count.state == State::Here),
+        no_tries_left: sum(|count| {
+            count.state == State::Open && count.has_event_id && !count.may_be_tried
+        }),
+        calls: redeliveries.saturating_add(read(&job.totals.calls)),
+        clock_warning,
+        job,
+    }
+}
+
+fn check_clock(client: &Client) -> Result<Option<i64>, CatchUpError> {
+    let Some(seconds) = client.clock_offset().map(time::Duration::whole_seconds) else {
+        return Ok(None);
+    };
+    if seconds.saturating_abs() > MAX_SECONDS {
+        return Err(CatchUpError::new(CatchUpErrorKind::ClockWrong { seconds }));
+    }
+    if seconds.saturating_abs() <= WARN_SECONDS {
+        return Ok(None);
+    }
+    tracing::warn!(
+        ahead_s = seconds,
+        "the host's clock differs from the API's: set it, since receivers reject every delivery from \
+         300 s on"
+    );
+    Ok(Some(seconds))
+}
+
+fn is_to_be_sent(count: &Count) -> bool {
+    count.state == State::Open && count.may_be_tried
+}
+
+async fn counts(job: &Job) -> Result<Vec<Count>, CatchUpError> {
+    let lease = &job.lease;
+    wait(lease.store.counts(&lease.claim)).await
+}
+
+async fn list(job: &Job, state: State) -> Result<Vec<Listed>, CatchUpError> {
+    let lease = &job.lease;
+    wait(lease.store.list(&lease.claim, state, MAX_LISTED)).await
+}
+
+/// Whether entries are of events that should be in the inbox and are not.
+fn is_missing(count: &Count) -> bool {
+    match count.state {
+        State::Open => count.has_event_id || count.may_be_tried,
+        State::Sent | State::Rejected => true,
+        _ => false,
+    }
+}
+
+async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
+    let counts = counts(job).await?;
+    let sum = |of: fn(&Count) -> bool| -> u64 {
+        let counts = counts.iter().filter(|count| of(count));
+        counts.map(|count| count.entries).sum()
+    };
+    let mut missing = Vec::new();
+    for state in [State::Open, State::Sent, State::Rejected] {
+        let listed = list(job, state).await?.into_iter();
+        missing.extend(listed.filter_map(|listed| MissingEvent::read(listed, state)));
+    }
+    missing.truncate(MAX_LISTED as usize);
+    let unreachable = list(job, State::Unreachable).await?.into_iter();
+    let unreachable = unreachable.filter_map(|listed| {
+        Some(UnreachableEvent {
+            event_id: listed.event_id?,
+            event_type: listed.event_type,
+        })
+    });
+    // A run that died between the call and its note has left one without an event id as it is.
+    let left = sum(|count| {
+        count.state == State::Open && !count.has_event_id && !count.may_be_tried
+    });
+    Ok(CatchUpReport {
+        redelivered: read(&job.totals.redelivered),
+        arrived: read(&job.totals.arrived),
+        missing_events: sum(is_missing),
+        missing,
+        unreachable_events: sum(|count| count.state == State::Unreachable),
+        unreachable: unreachable.collect(),
+        unsubscribed_events: sum(|count| count.state == State::Unsubscribed),
+        unconfirmed: read(&job.totals.unconfirmed).saturating_add(left),
+        calls: read(&job.totals.calls),
+        ..CatchUpReport::default()
+    })
+}
+
+/// The next checkpoint if nothing is left that another run could reach: tries left, and a delivery
+/// that the API still has.
+async fn next_checkpoint(job: &Job) -> Result<Option<OffsetDateTime>, CatchUpError> {
+    let gone = |listed: &Listed| listed.answer == Some(404);
+    let rejected = list(job, State::Rejected).await?;
+    if !rejected.iter().all(gone) {
+        return Ok(None);
+    }
+    let counts = counts(job).await?;
+    let is_reachable = |count: &Count| count.state != State::Rejected && count.may_be_tried;
+    let mut missing = counts.iter().filter(|count| is_missing(count));
+    let holds_back = missing.any(is_reachable);
+    Ok(job.gap.next_checkpoint().filter(|_| !holds_back))
+}
+
+fn log(job: &Job, report: &CatchUpReport) {
+    let CatchUpReport {
+        redelivered,
+        arrived,
+        missing_events: missing,
+        unreachable_events: unreachable,
+        unconfirmed,
+        ..
+    } = *report;
+    let webhook = &job.webhook;
+    if report.is_complete() {
+        tracing::info!(%webhook, redelivered, arrived, "caught up: nothing is missing");
+    } else {
+        tracing::warn!(
+            %webhook, redelivered, arrived, missing, unreachable, unconfirmed,
+            "caught up, and events are missing: the report lists them"
+        );
+    }
+}

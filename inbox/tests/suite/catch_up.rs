@@ -1,0 +1,10 @@
+//! Catching up after an outage, against the stand-in for Ptolemy.
+
+mod scene;
+
+mod basics;
+mod faults;
+mod interrupted;
+mod limits;
+mod outages;
+mod shapes;
