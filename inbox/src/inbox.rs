@@ -302,9 +302,7 @@ impl Inbox {
     }
 
     #[cfg(feature = "catch-up")]
-    pub(crate) fn catch_up_store(
-        &self,
-    ) -> Option<Arc<dyn crate::store::catch_up::CatchUpStore>> {
+    pub(crate) fn catch_up_store(&self) -> Option<Arc<dyn crate::store::catch_up::CatchUpStore>> {
         self.engine.catch_up_store()
     }
 

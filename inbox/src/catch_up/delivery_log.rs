@@ -115,7 +115,10 @@ fn entry(delivery: &WebhookDelivery, state: State) -> Entry {
             None => format!("delivery:{}", label(id)),
         },
         event_id,
-        event_type: delivery.event_type.as_ref().map(|kind| label(kind.as_str())),
+        event_type: delivery
+            .event_type
+            .as_ref()
+            .map(|kind| label(kind.as_str())),
         delivery_id: (id.len() <= MAX_ID_BYTES && LogText::is_plain(id)).then(|| id.to_owned()),
         delivered_at: delivery.delivered_at,
         state,

@@ -77,6 +77,9 @@ mod tests {
         assert_eq!(read([Some(5); 2_000]), usize::MAX);
         assert_eq!(read((0..2_000).rev().map(Some).chain([Some(9_999)])), 1_200);
         let without_one = [Some(2_000), None].into_iter();
-        assert_eq!(read(without_one.chain((0..999).rev().map(Some))), usize::MAX);
+        assert_eq!(
+            read(without_one.chain((0..999).rev().map(Some))),
+            usize::MAX
+        );
     }
 }

@@ -145,7 +145,13 @@ mod tests {
             ..BOUNDS()
         };
         let since = Some(at(-61));
-        assert_eq!(kind(Bounds { since, ..kept_longer }), horizon(at(-60)));
+        assert_eq!(
+            kind(Bounds {
+                since,
+                ..kept_longer
+            }),
+            horizon(at(-60))
+        );
         let for_ever = Bounds {
             since: Some(OffsetDateTime::UNIX_EPOCH),
             keep_done: Some(Duration::MAX),
@@ -157,7 +163,10 @@ mod tests {
     #[test]
     fn a_gap_is_not_empty_and_does_not_end_in_the_future() {
         let since = Some(at(-2));
-        assert_eq!(kind(Bounds { since, ..BOUNDS() }), CatchUpErrorKind::EmptyGap);
+        assert_eq!(
+            kind(Bounds { since, ..BOUNDS() }),
+            CatchUpErrorKind::EmptyGap
+        );
         let until = Some(at(9));
         let gap = Gap::of(&Bounds {
             since,

@@ -135,7 +135,10 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Of a webhook that is not leased yet.
-    pub(super) fn new(store: Option<Arc<dyn CatchUpStore>>, webhook: &WebhookId) -> Result<Self, CatchUpError> {
+    pub(super) fn new(
+        store: Option<Arc<dyn CatchUpStore>>,
+        webhook: &WebhookId,
+    ) -> Result<Self, CatchUpError> {
         let store = store.ok_or_else(|| {
             CatchUpError::inbox(InboxError::unavailable("the engine has no catch-up"))
         })?;

@@ -111,6 +111,13 @@ impl CatchUpPlan {
     /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
     /// another run has taken over. What has arrived until then stays, and the checkpoint does not move.
     pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
+        let report = self.run_all().await;
+        let released = self.job.lease.release().await;
+        let report = report?;
+        released.map(|()| report)
+    }
+
+    async fn run_all(&self) -> Result<CatchUpReport, CatchUpError> {
         let job = &self.job;
         for _ in 0..MAX_ROUNDS {
             redelivery::run(job).await?;
@@ -135,7 +142,6 @@ impl CatchUpPlan {
             .await?;
             report.checkpoint = report.checkpoint.max(Some(checkpoint));
         }
-        self.job.lease.release().await?;
         Ok(report)
     }
 }
@@ -163,8 +169,15 @@ pub(super) async fn plan(
         checkpoint,
         keep_done: inbox.keep_done(),
         pruned_to,
-    })?;
-    let job = Job {
+    });
+    let gap = match gap {
+        Ok(gap) => gap,
+        Err(error) => {
+            let _ = lease.release().await;
+            return Err(error);
+        }
+    };
+    let mut job = Job {
         client,
         webhook: webhook.id,
         settings,
@@ -173,12 +186,23 @@ pub(super) async fn plan(
         totals: Totals::default(),
     };
     count(&job.totals.calls, 1);
+    match compare(&job).await {
+        Ok(counts) => Ok(summary(job, &counts, clock_warning)),
+        Err(error) => {
+            // The next run need not wait until the lease ends; the error of this one counts.
+            let _ = job.lease.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// Compares the log with the inbox.
+async fn compare(job: &Job) -> Result<Vec<Count>, CatchUpError> {
     let again = job.settings.retry_missing;
     job.change(Change::Reset { again }).await?;
-    delivery_log::read(&job).await?;
-    arrivals::scan_all(&job).await?;
-    let counts = counts(&job).await?;
-    Ok(summary(job, &counts, clock_warning))
+    delivery_log::read(job).await?;
+    arrivals::scan_all(job).await?;
+    counts(job).await
 }
 
 fn summary(job: Job, counts: &[Count], clock_warning: Option<i64>) -> CatchUpPlan {
@@ -266,9 +290,8 @@ async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
         })
     });
     // A run that died between the call and its note has left one without an event id as it is.
-    let left = sum(|count| {
-        count.state == State::Open && !count.has_event_id && !count.may_be_tried
-    });
+    let left =
+        sum(|count| count.state == State::Open && !count.has_event_id && !count.may_be_tried);
     Ok(CatchUpReport {
         redelivered: read(&job.totals.redelivered),
         arrived: read(&job.totals.arrived),

@@ -11,7 +11,7 @@
 //! rows with larger ids, so each look goes a little further back, and before an event is given up all
 //! rows since its call are looked through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Outcome};
@@ -31,6 +31,9 @@ const AT_ONCE: usize = 8;
 /// How many are taken together at least, unless nothing else is under way: each time is a commit.
 const TAKE_AT_LEAST: usize = 4;
 
+/// When no more calls are left above the floor of the quota, they are made one at a time.
+const FEW_CALLS: u64 = 2 * AT_ONCE as u64;
+
 /// After so many that do not arrive, one after another, the run stops.
 const MAX_IN_A_ROW: u32 = 5;
 
@@ -48,6 +51,8 @@ pub(super) async fn run(job: &Job) -> Result<(), CatchUpError> {
     let mut under_way = UnderWay {
         job,
         calls: JoinSet::new(),
+        calling: BTreeSet::new(),
+        early: BTreeSet::new(),
         awaited: BTreeMap::new(),
         scanned,
         delay: FIRST_DELAY,
@@ -88,6 +93,10 @@ struct Awaited {
 struct UnderWay<'a> {
     job: &'a Job,
     calls: JoinSet<(Taken, Result<(), ApiError>)>,
+    /// The keys of the entries whose calls are under way.
+    calling: BTreeSet<String>,
+    /// Those of them that have arrived: a delivery can be quicker than the answer to the call.
+    early: BTreeSet<String>,
     /// By the key of the entry.
     awaited: BTreeMap<String, Awaited>,
     /// The rows of the inbox up to here were looked through.
@@ -110,24 +119,25 @@ impl UnderWay<'_> {
         if self.stop.is_some() || self.nothing_open || (busy > 0 && free < TAKE_AT_LEAST) {
             return Ok(());
         }
-        // Calls under way are not in the quota yet.
-        let left = match self.job.calls_left() {
-            Ok(left) => left.saturating_sub(self.calls.len() as u64),
+        let limit = match self.job.calls_left() {
+            Ok(left) if left > FEW_CALLS => free,
+            // The answers to calls of the same time come in any order, so the quota is known to a call only
+            // if there is one at a time.
+            Ok(_) if self.calls.is_empty() => 1,
+            Ok(_) => return Ok(()),
             Err(error) => {
                 self.stop = Some(error);
                 return Ok(());
             }
         };
-        let limit = u32::try_from(left.min(free as u64)).unwrap_or_default();
-        if limit == 0 {
-            return Ok(());
-        }
+        let limit = u32::try_from(limit).unwrap_or(1);
         let lease = &self.job.lease;
         let taken = wait(lease.store.take(&lease.claim, limit)).await?;
         let mut taken = taken.ok_or_else(|| CatchUpError::new(CatchUpErrorKind::LeaseLost))?;
-        self.nothing_open = (taken.len() as u64) < u64::from(limit);
+        self.nothing_open = u32::try_from(taken.len()).is_ok_and(|taken| taken < limit);
         taken.sort_by_key(|taken| taken.delivered_at);
         for taken in taken {
+            self.calling.insert(taken.key.clone());
             let client = self.job.client.clone();
             count(&self.job.totals.calls, 1);
             self.calls.spawn(async move {
@@ -143,6 +153,8 @@ impl UnderWay<'_> {
         taken: Taken,
         result: Result<(), ApiError>,
     ) -> Result<(), CatchUpError> {
+        self.calling.remove(&taken.key);
+        let is_here = self.early.remove(&taken.key);
         match result {
             Err(error) if error.outcome() != Outcome::Unknown => {
                 return self.not_carried_out(taken, error).await;
@@ -154,6 +166,10 @@ impl UnderWay<'_> {
         if !taken.has_event_id {
             count(&self.job.totals.unconfirmed, 1);
             return self.settle(taken.key, State::Unconfirmed, None).await;
+        }
+        if is_here {
+            self.note_arrived(1);
+            return Ok(());
         }
         self.delay = FIRST_DELAY;
         self.next_look = Instant::now() + self.delay;
@@ -175,7 +191,11 @@ impl UnderWay<'_> {
                 | ApiErrorKind::InvalidArgument
                 | ApiErrorKind::Rejected
         );
-        let state = if is_of_one { State::Rejected } else { State::Open };
+        let state = if is_of_one {
+            State::Rejected
+        } else {
+            State::Open
+        };
         self.settle(taken.key, state, error.status()).await?;
         if !is_of_one {
             self.stop = Some(CatchUpError::api(error));
@@ -208,15 +228,20 @@ impl UnderWay<'_> {
         let keys = scan(self.job, rows).await?;
         let before = self.awaited.len();
         for key in keys {
-            self.awaited.remove(&key);
+            if self.awaited.remove(&key).is_none() && self.calling.contains(&key) {
+                self.early.insert(key);
+            }
         }
-        let arrived = before - self.awaited.len();
-        if arrived > 0 {
+        self.note_arrived(before - self.awaited.len());
+        Ok(())
+    }
+
+    fn note_arrived(&mut self, events: usize) {
+        if events > 0 {
             self.in_a_row = 0;
-            count(&self.job.totals.arrived, arrived as u64);
+            count(&self.job.totals.arrived, events as u64);
             self.job.progress(CatchUpPhase::Redelivering, 0);
         }
-        Ok(())
     }
 
     async fn give_up(&mut self, now: Instant) -> Result<(), CatchUpError> {

@@ -150,12 +150,11 @@ impl PostgresStore {
     async fn read_rows(&self) -> Result<Ids, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        let (first, up_to): (i64, i64) = sqlx::query_as(
-            "SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM ptolemy_inbox",
-        )
-        .persistent(self.named)
-        .fetch_one(&mut *tx)
-        .await?;
+        let (first, up_to): (i64, i64) =
+            sqlx::query_as("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM ptolemy_inbox")
+                .persistent(self.named)
+                .fetch_one(&mut *tx)
+                .await?;
         tx.commit().await?;
         session.end();
         let after = first.saturating_sub(1);

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::store::catch_up::{
-    Begun, CatchUpStore, Change, Claim, Count, Entry, LEASE, Listed, MAX_COUNTS, MAX_TRIES, Settled, State,
-    Taken,
+    Begun, CatchUpStore, Change, Claim, Count, Entry, LEASE, Listed, MAX_COUNTS, MAX_TRIES,
+    Settled, State, Taken,
 };
 use crate::store::{Answer, Ids};
 

@@ -55,7 +55,10 @@ async fn a_plan_changes_nothing_at_ptolemy(database: &Database) {
     assert_eq!(scene.events().await, 1);
     // While the plan exists, another one cannot begin; then it can.
     let error = scene.since_an_hour().plan().await.unwrap_err();
-    assert!(matches!(error.kind(), CatchUpErrorKind::AlreadyRunning { .. }));
+    assert!(matches!(
+        error.kind(),
+        CatchUpErrorKind::AlreadyRunning { .. }
+    ));
     drop(plan);
     crate::workers::until("released", async || {
         scene.since_an_hour().plan().await.is_ok()
@@ -124,7 +127,7 @@ async fn what_is_dead_waiting_or_running_is_here(database: &Database) {
     scene.outage(4, 0).await;
     for (number, state) in ["dead", "waiting", "running", "done"].iter().enumerate() {
         let sql = format!(
-            "UPDATE ptolemy_inbox SET state = '{state}' WHERE event_id = 'before {number}'"
+            "UPDATE ptolemy_inbox SET state = '{state}' WHERE event_id = 'before-{number}'"
         );
         database.execute(&sql).await;
     }
@@ -135,7 +138,7 @@ async fn what_is_dead_waiting_or_running_is_here(database: &Database) {
 async fn another_webhooks_copy_does_not_count_with_a_source(database: &Database) {
     let scene = Scene::new(database).await;
     scene.outage(2, 0).await;
-    let sql = "UPDATE ptolemy_inbox SET source = 'other' WHERE event_id = 'before 1'";
+    let sql = "UPDATE ptolemy_inbox SET source = 'other' WHERE event_id = 'before-1'";
     database.execute(sql).await;
     let catch_up = scene.since_an_hour().source("other");
     assert_eq!(catch_up.plan().await.unwrap().redeliveries(), 1);

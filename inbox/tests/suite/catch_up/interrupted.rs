@@ -16,7 +16,7 @@ async fn a_run_that_is_dropped_at_any_call_is_continued_by_the_next(database: &D
     for calls in 1..=14 {
         scene.set(Mode::Down);
         for number in 0..6 {
-            scene.emit(&format!("{calls} {number}")).await;
+            scene.emit(&format!("{calls}-{number}")).await;
         }
         scene.set(Mode::Up);
         events += 6;

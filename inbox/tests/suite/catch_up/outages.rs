@@ -26,7 +26,10 @@ async fn a_receiver_that_is_down_stops_the_run(database: &Database) {
         let plan = scene.since_an_hour().arrival_timeout(SOON).plan().await;
         let error = plan.unwrap().run().await.unwrap_err();
         let kind = error.kind();
-        assert!(matches!(kind, CatchUpErrorKind::NothingArrives { .. }), "{error:?}");
+        assert!(
+            matches!(kind, CatchUpErrorKind::NothingArrives { .. }),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("the receiver runs"), "{error}");
         let now = scene.redeliveries();
         assert!((5..=16).contains(&(now - redelivered)), "{run} {now}");
@@ -73,7 +76,10 @@ async fn a_receiver_with_a_wrong_secret_stops_the_run(database: &Database) {
     scene.sandbox.next_deliveries(100).wrong_secret();
     let plan = scene.since_an_hour().arrival_timeout(SOON).plan().await;
     let error = plan.unwrap().run().await.unwrap_err();
-    assert!(error.to_string().contains("the webhook's secret"), "{error}");
+    assert!(
+        error.to_string().contains("the webhook's secret"),
+        "{error}"
+    );
     assert_eq!(scene.events().await, 0);
 }
 
@@ -82,7 +88,7 @@ async fn deliveries_that_go_on_meanwhile_are_neither_lost_nor_repeated(database:
     scene.outage(10, 60).await;
     let traffic = async {
         for number in 0..60 {
-            scene.emit(&format!("live {number}")).await;
+            scene.emit(&format!("live-{number}")).await;
         }
     };
     let (report, ()) = tokio::join!(scene.run(scene.since_an_hour()), traffic);

@@ -129,11 +129,11 @@ impl<'a> Scene<'a> {
     pub(crate) async fn outage(&self, before: usize, missed: usize) {
         self.set(Mode::Up);
         for number in 0..before {
-            self.emit(&format!("before {number}")).await;
+            self.emit(&format!("before-{number}")).await;
         }
         self.set(Mode::Down);
         for number in 0..missed {
-            self.emit(&format!("missed {number}")).await;
+            self.emit(&format!("missed-{number}")).await;
         }
         self.set(Mode::Up);
     }
@@ -178,7 +178,9 @@ impl<'a> Scene<'a> {
 
     pub(crate) fn redeliveries(&self) -> usize {
         let calls = self.sandbox.calls();
-        let redeliveries = calls.iter().filter(|call| call.path().ends_with("/redeliver"));
+        let redeliveries = calls
+            .iter()
+            .filter(|call| call.path().ends_with("/redeliver"));
         redeliveries.count()
     }
 }
