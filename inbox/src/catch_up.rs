@@ -2,7 +2,7 @@
 //! still missing.
 //!
 //! Read in the order of a run: the gap, the delivery log, what has arrived, redelivery, the event log,
-//! the plan.
+//! the proof, the plan.
 
 mod error;
 mod gap;
@@ -17,6 +17,8 @@ mod descent;
 mod delivery_log;
 mod event_log;
 mod redelivery;
+
+mod proof;
 
 mod plan;
 
