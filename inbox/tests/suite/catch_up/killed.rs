@@ -97,6 +97,7 @@ async fn a_process_that_is_killed_at_any_moment_is_continued_by_the_next(databas
         );
         database.execute(&sql).await;
     }
+    let arrived = scene.events().await;
     let report = scene.run(scene.since_an_hour()).await;
     // A kill between a try and its call can use up tries, which a person gives back.
     let used_up = |why| matches!(why, MissingReason::NotArrived { tries: 3, .. });
@@ -105,7 +106,7 @@ async fn a_process_that_is_killed_at_any_moment_is_continued_by_the_next(databas
         "{report:?}"
     );
     println!(
-        "{kills} kills, {ended} ended before, {} used up",
+        "{kills} kills, {ended} ended before, {arrived} of {events} arrived before, {} used up",
         report.missing_events
     );
     let report = scene.run(scene.since_an_hour().retry_missing()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ptolemy_webhooks_inbox::{CatchUpErrorKind, MissingReason};
 
-use super::scene::{Mode, Scene};
+use super::scene::{Mode, REDELIVER, Scene};
 use crate::database::{Database, on_both_engines};
 
 on_both_engines! {
@@ -13,6 +13,7 @@ on_both_engines! {
     a_receiver_with_a_wrong_secret_stops_the_run
     deliveries_that_go_on_meanwhile_are_neither_lost_nor_repeated
     an_event_that_is_lost_on_its_way_is_tried_again
+    a_delivery_that_is_quicker_than_the_answer_to_the_call_has_arrived
 }
 
 const SOON: Duration = Duration::from_millis(300);
@@ -107,4 +108,21 @@ async fn an_event_that_is_lost_on_its_way_is_tried_again(database: &Database) {
     assert!(report.is_complete(), "{report:?}");
     assert_eq!((report.redelivered, report.arrived), (14, 12));
     assert_eq!((scene.events().await, scene.repeated().await), (12, 0));
+}
+
+/// The calls are answered so late that their deliveries are seen in the inbox first, since another event
+/// is being waited for.
+async fn a_delivery_that_is_quicker_than_the_answer_to_the_call_has_arrived(database: &Database) {
+    let scene = Scene::new(database).await;
+    scene.set(Mode::Down);
+    scene.emit("poison").await;
+    scene.outage(0, 4).await;
+    scene.set(Mode::Picky);
+    let calls = scene.sandbox.next_calls(4).of("POST", REDELIVER);
+    calls.hang_after();
+    let catch_up = scene.since_an_hour();
+    let catch_up = catch_up.arrival_timeout(Duration::from_millis(1_200));
+    let report = scene.run(catch_up).await;
+    assert_eq!((report.redelivered, report.arrived), (7, 4), "{report:?}");
+    assert_eq!((scene.events().await, scene.repeated().await), (4, 0));
 }
