@@ -48,7 +48,7 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// the receiver like any other delivery, so the receiver has to run, with the webhook's secret and this
 /// inbox. See [After an outage](crate::_after_an_outage).
 ///
-/// What it does to Ptolemy is documented there: it filters the delivery log by `webhook_id`, sorted by
+/// Its calls are documented by Ptolemy: it filters the delivery log by `webhook_id`, sorted by
 /// `delivered_at`, and has deliveries sent again. That the entries of the log have an `event_id`, and that
 /// it is the id in the deliveries, is assumed; if it is wrong, the run stops or reports, and loses
 /// nothing.
@@ -158,8 +158,8 @@ impl CatchUp {
         self
     }
 
-    /// Calls this after each page of a log, and when redeliveries have arrived. The same is logged, at
-    /// the level INFO.
+    /// Calls this after each page of a log, and when redeliveries have arrived. The same is logged at the
+    /// level INFO, for each page and for each hundred arrivals.
     pub fn on_progress(
         mut self,
         callback: impl Fn(CatchUpProgress) + Send + Sync + 'static,

@@ -255,7 +255,11 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 pub use sqlx;
 
 #[cfg(doc)]
-#[doc = include_str!("../after-an-outage.md")]
+#[cfg_attr(feature = "catch-up", doc = include_str!("../after-an-outage.md"))]
+#[cfg_attr(
+    not(feature = "catch-up"),
+    doc = "See the documentation with the feature `catch-up`."
+)]
 pub mod _after_an_outage {}
 
 #[cfg(doc)]

@@ -43,6 +43,8 @@ pub(super) struct Totals {
     pub(super) redelivered: AtomicU64,
     pub(super) arrived: AtomicU64,
     pub(super) unconfirmed: AtomicU64,
+    /// How many hundreds of arrivals were logged.
+    logged: AtomicU64,
 }
 
 pub(super) fn count(number: &AtomicU64, by: u64) {
@@ -95,6 +97,17 @@ impl Job {
             redelivered: read(&self.totals.redelivered),
             arrived: read(&self.totals.arrived),
         };
+        let hundreds = progress.arrived / 100;
+        let is_new = self.totals.logged.swap(hundreds, Ordering::Relaxed) < hundreds;
+        if is_new || phase != CatchUpPhase::Redelivering {
+            self.log(progress);
+        }
+        if let Some(on_progress) = &self.settings.on_progress {
+            on_progress(progress);
+        }
+    }
+
+    fn log(&self, progress: CatchUpProgress) {
         tracing::info!(
             webhook = %self.webhook,
             phase = ?progress.phase,
@@ -103,9 +116,6 @@ impl Job {
             arrived = progress.arrived,
             "catching up"
         );
-        if let Some(on_progress) = &self.settings.on_progress {
-            on_progress(progress);
-        }
     }
 }
 

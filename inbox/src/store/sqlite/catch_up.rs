@@ -6,7 +6,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use self::changes::{finish, renew, reset, settle, spool};
+use self::changes::{
+    ROWS_PER_COMMIT, finish, forget_ended, forget_found, renew, reset, settle, spool,
+};
 use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::store::catch_up::{
@@ -113,6 +115,9 @@ impl SqliteStore {
     }
 
     async fn change_entries(&self, claim: &Claim, change: Change<'_>) -> Result<bool, BoxError> {
+        if matches!(change, Change::Reset { .. }) {
+            self.forget(claim, change).await?;
+        }
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let now = self.now(&mut tx).await?;
@@ -121,16 +126,39 @@ impl SqliteStore {
         }
         match change {
             Change::Renew => {}
-            Change::Reset { again } => reset(&mut tx, claim, again).await?,
+            Change::Reset { .. } => reset(&mut tx, claim).await?,
             Change::Spool(entries) => spool(&mut tx, claim, entries).await?,
             Change::Settle(settled) => settle(&mut tx, claim, settled).await?,
-            Change::Finish {
-                checkpoint,
-                forget_before,
-            } => finish(&mut tx, claim, checkpoint, forget_before).await?,
+            Change::Finish { checkpoint, .. } => finish(&mut tx, claim, checkpoint).await?,
         }
         tx.commit().await?;
+        drop(writer);
+        if matches!(change, Change::Finish { .. }) {
+            self.forget(claim, change).await?;
+        }
         Ok(true)
+    }
+
+    /// Removes what a change makes superfluous, a few thousand entries at a time. A run that dies
+    /// between two of them leaves the rest to the next.
+    async fn forget(&self, claim: &Claim, change: Change<'_>) -> Result<(), BoxError> {
+        loop {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            let now = self.now(&mut tx).await?;
+            let is_held = renew(&mut tx, claim, now).await?;
+            let forgotten = match change {
+                Change::Reset { again } if is_held => forget_found(&mut tx, claim, again).await?,
+                Change::Finish { forget_before, .. } if is_held => {
+                    forget_ended(&mut tx, claim, forget_before).await?
+                }
+                _ => 0,
+            };
+            tx.commit().await?;
+            if forgotten < u64::from(ROWS_PER_COMMIT) {
+                return Ok(());
+            }
+        }
     }
 
     async fn read_rows(&self) -> Result<Ids, BoxError> {

@@ -7,6 +7,9 @@ use super::super::clock;
 use crate::error::BoxError;
 use crate::store::catch_up::{Claim, Entry, LEASE, Settled};
 
+/// How many entries are removed while accepts wait for the write lock.
+pub(super) const ROWS_PER_COMMIT: u32 = 5_000;
+
 pub(super) async fn renew(
     tx: &mut SqliteConnection,
     claim: &Claim,
@@ -23,20 +26,48 @@ pub(super) async fn renew(
     Ok(renewed.rows_affected() > 0)
 }
 
-pub(super) async fn reset(
+/// Forgets some of what earlier runs found; returns how many entries.
+pub(super) async fn forget_found(
     tx: &mut SqliteConnection,
     claim: &Claim,
     again: bool,
-) -> Result<(), BoxError> {
-    sqlx::query(
+) -> Result<u64, BoxError> {
+    let forgotten = sqlx::query(
         "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE webhook_id = ?1 AND state <> 'listed'
-           AND (?2 OR tries = 0 OR state IN ('here', 'later'))",
+         WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+                         WHERE webhook_id = ?1 AND state <> 'listed'
+                           AND (?2 OR tries = 0 OR state IN ('here', 'later')) LIMIT ?3)",
     )
     .bind(&claim.webhook)
     .bind(again)
-    .execute(&mut *tx)
+    .bind(ROWS_PER_COMMIT)
+    .execute(tx)
     .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Same as `forget_found`, for what no later run needs.
+pub(super) async fn forget_ended(
+    tx: &mut SqliteConnection,
+    claim: &Claim,
+    before: Option<OffsetDateTime>,
+) -> Result<u64, BoxError> {
+    let forgotten = sqlx::query(
+        "DELETE FROM ptolemy_inbox_catch_up_event
+         WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+                         WHERE webhook_id = ?1
+                           AND (state IN ('here', 'later', 'unsubscribed') OR delivered_at < ?2)
+                         LIMIT ?3)",
+    )
+    .bind(&claim.webhook)
+    .bind(before.map(clock::text))
+    .bind(ROWS_PER_COMMIT)
+    .execute(tx)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+pub(super) async fn reset(tx: &mut SqliteConnection, claim: &Claim) -> Result<(), BoxError> {
     sqlx::query(
         "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
          WHERE webhook_id = ? AND state IN ('open', 'sent', 'rejected')",
@@ -113,7 +144,6 @@ pub(super) async fn finish(
     tx: &mut SqliteConnection,
     claim: &Claim,
     checkpoint: OffsetDateTime,
-    forget_before: Option<OffsetDateTime>,
 ) -> Result<(), BoxError> {
     sqlx::query(
         "UPDATE ptolemy_inbox_catch_up SET checkpoint = max(coalesce(checkpoint, ?1), ?1)
@@ -121,15 +151,6 @@ pub(super) async fn finish(
     )
     .bind(clock::text(checkpoint))
     .bind(&claim.webhook)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE webhook_id = ?1
-           AND (state IN ('here', 'later', 'unsubscribed') OR delivered_at < ?2)",
-    )
-    .bind(&claim.webhook)
-    .bind(forget_before.map(clock::text))
     .execute(&mut *tx)
     .await?;
     sqlx::query(
