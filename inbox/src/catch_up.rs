@@ -1,7 +1,7 @@
 //! Catching up after an outage: redelivery through the API into the inbox, and a proof of what is
 //! still missing.
 //!
-//! Read in the order of a run: the gap, the delivery log, what has arrived, redelivery, the event log,
+//! Read in the order of a run: the gap, the delivery log, arrivals, redelivery, the event log,
 //! the proof, the plan.
 
 mod error;

@@ -135,7 +135,7 @@ struct Times {
 }
 
 impl Times {
-    /// What a delivery is to the run; `None` if nothing.
+    /// The state of a delivery for the run; `None` if it does not matter.
     fn state(
         &mut self,
         delivery: &WebhookDelivery,

@@ -145,8 +145,8 @@ enum Subscribed {
 }
 
 impl Subscribed {
-    /// What cannot be read counts as a subscription to everything: an event too many is reported rather
-    /// than one too few.
+    /// A subscription that cannot be read counts as one to everything: an event too many is reported
+    /// rather than one too few.
     async fn read(job: &Job) -> Result<Self, CatchUpError> {
         let webhooks = job.client.webhooks();
         let mut list = webhooks.subscriptions(&job.webhook).list();

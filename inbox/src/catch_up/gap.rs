@@ -6,13 +6,13 @@ use time::OffsetDateTime;
 
 use super::error::{CatchUpError, CatchUpErrorKind};
 
-/// How far a gap reaches back behind the checkpoint: what the log showed late is seen then.
+/// How far a gap reaches back behind the checkpoint, for entries that the log showed late.
 const OVERLAP: Duration = Duration::from_secs(15 * 60);
 
 /// How far the end of a gap is behind the time: the log may lag.
 const LAG: Duration = Duration::from_secs(2 * 60);
 
-/// What a gap depends on.
+/// The inputs of a gap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) now: OffsetDateTime,

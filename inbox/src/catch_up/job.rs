@@ -23,7 +23,7 @@ use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE};
 
 pub(super) type OnProgress = Arc<dyn Fn(CatchUpProgress) + Send + Sync>;
 
-/// What the caller has set.
+/// The caller's settings.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) since: Option<OffsetDateTime>,

@@ -1,4 +1,4 @@
-//! What a run will do, and the run.
+//! The plan of a run, and the run.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const MAX_SECONDS: i64 = 300;
 /// How often redelivery and the proof follow each other at most: the log may show more meanwhile.
 const MAX_ROUNDS: u32 = 3;
 
-/// What a catch-up will do: see [`CatchUp::plan`](crate::CatchUp::plan).
+/// The plan of a catch-up, which can be run: see [`CatchUp::plan`](crate::CatchUp::plan).
 ///
 /// While it exists, no other catch-up of the webhook can begin: drop it if it is not to be run.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl CatchUpPlan {
     ///
     /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota is
     /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
-    /// another run has taken over. What has arrived until then stays, and the checkpoint does not move.
+    /// another run has taken over. Events that have arrived stay, and the checkpoint does not move.
     pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
         let report = self.run_all().await;
         let released = self.job.lease.release().await;

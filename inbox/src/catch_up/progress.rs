@@ -1,6 +1,6 @@
 //! How far a run is.
 
-/// What a catch-up is doing.
+/// The step of a catch-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CatchUpPhase {
@@ -16,7 +16,7 @@ pub enum CatchUpPhase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CatchUpProgress {
-    /// What it is doing.
+    /// The step.
     pub phase: CatchUpPhase,
     /// How many entries of the log it has read in this phase; 0 while it redelivers.
     pub read: u64,

@@ -8,7 +8,7 @@
 //! several in a row do not arrive, the cause is not theirs, and the run stops.
 //!
 //! New rows of the inbox are looked through as they come. On PostgreSQL a row can become visible after
-//! rows with larger ids, so each look goes a little further back, and before an event is given up all
+//! rows with larger ids, so each look goes a little further back, and before an event counts as lost all
 //! rows since its call are looked through.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,7 +207,7 @@ impl UnderWay<'_> {
         Ok(())
     }
 
-    /// Looks for what has arrived, and gives up what has not in time.
+    /// Looks for events that have arrived, and settles those that have not in time.
     async fn look(&mut self) -> Result<(), CatchUpError> {
         let up_to = wait(self.job.lease.store.rows()).await?.up_to;
         let after = self.scanned.saturating_sub(ROWS_BACK).max(0);
@@ -217,7 +217,7 @@ impl UnderWay<'_> {
         let late = |awaited: &&Awaited| awaited.deadline <= now;
         if let Some(after) = self.awaited.values().filter(late).map(|it| it.after).min() {
             self.take_arrived(Ids { after, up_to }).await?;
-            self.give_up(now).await?;
+            self.settle_late(now).await?;
         }
         self.next_look = Instant::now() + self.delay;
         self.delay = (self.delay * 2).min(LONGEST_DELAY);
@@ -244,7 +244,7 @@ impl UnderWay<'_> {
         }
     }
 
-    async fn give_up(&mut self, now: Instant) -> Result<(), CatchUpError> {
+    async fn settle_late(&mut self, now: Instant) -> Result<(), CatchUpError> {
         let mut settled = Vec::new();
         self.awaited.retain(|key, awaited| {
             let is_late = awaited.deadline <= now;

@@ -1,4 +1,4 @@
-//! What a run has done, and what is still missing.
+//! The result of a run: its counts, and the events that are still missing.
 
 use time::OffsetDateTime;
 
@@ -7,7 +7,7 @@ use crate::store::catch_up::{Listed, State};
 /// How many events a report lists of each kind; the rest is counted.
 pub(super) const MAX_LISTED: u32 = 1_000;
 
-/// What a catch-up has done, and what it found missing at its end.
+/// The result of a catch-up: its counts, and the events that are still missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CatchUpReport {

@@ -34,14 +34,14 @@ pub(crate) struct Claim {
 pub(crate) enum Begun {
     Held {
         checkpoint: Option<OffsetDateTime>,
-        /// What was done before may have been pruned.
+        /// Events that were done before this time may have been pruned.
         pruned_to: Option<OffsetDateTime>,
     },
     /// Another run has the lease.
     Busy { until: OffsetDateTime },
 }
 
-/// What is known of an event, as the table has it.
+/// The state of an event, as the table has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
@@ -118,7 +118,7 @@ pub(crate) struct Taken {
 pub(crate) struct Settled {
     pub(crate) key: String,
     pub(crate) state: State,
-    /// Whether the redelivery certainly did not take place, and is no try.
+    /// Whether the redelivery certainly did not take place, so that it does not count as a try.
     pub(crate) gives_back: bool,
     /// The status of a rejection.
     pub(crate) answer: Option<u16>,
