@@ -186,10 +186,12 @@ impl Client {
             max_answer: settings.max_answer,
         };
         let result = exchange.run(request).await;
-        self.note_remaining(match &result {
-            Ok(success) => success.remaining,
-            Err(failure) => failure.remaining,
-        });
+        let (remaining, clock_offset) = match &result {
+            Ok(success) => (success.remaining, success.clock_offset),
+            Err(failure) => (failure.remaining, failure.clock_offset),
+        };
+        self.note_remaining(remaining);
+        self.note_clock_offset(clock_offset);
         let success = result?;
         Ok(Answer {
             call: request.call,

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::token::Token;
 
 /// Stands for "no answer has had this header yet".
 const NOT_SEEN: u64 = u64::MAX;
+
+/// Stands for "no answer has had a date yet".
+const NO_DATE: i64 = i64::MIN;
 
 /// A client for one workspace.
 ///
@@ -37,6 +40,8 @@ struct Inner {
     root: String,
     settings: Settings,
     remaining: AtomicU64,
+    /// In milliseconds.
+    clock_offset: AtomicI64,
 }
 
 /// Limits of calls.
@@ -63,6 +68,7 @@ impl Client {
             root,
             settings,
             remaining: AtomicU64::new(NOT_SEEN),
+            clock_offset: AtomicI64::new(NO_DATE),
         }))
     }
 
@@ -76,6 +82,25 @@ impl Client {
     pub(crate) fn note_remaining(&self, calls: Option<u64>) {
         if let Some(calls) = calls {
             self.0.remaining.store(calls, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how far the host's clock is ahead of the API's, according to the `Date` of the last answer
+    /// that had one; negative if it is behind, `None` before the first one.
+    ///
+    /// A date in HTTP has whole seconds and is cut, so the value is too high by up to a second and the
+    /// time that the answer took. A receiver rejects deliveries whose time differs from its own clock's
+    /// by more than 300 s: if this is much more than a few seconds, set the host's clock.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<time::Duration> {
+        let millis = self.0.clock_offset.load(Ordering::Relaxed);
+        (millis != NO_DATE).then(|| time::Duration::milliseconds(millis))
+    }
+
+    pub(crate) fn note_clock_offset(&self, offset: Option<time::Duration>) {
+        if let Some(offset) = offset {
+            let millis = i64::try_from(offset.whole_milliseconds()).unwrap_or(i64::MAX);
+            self.0.clock_offset.store(millis, Ordering::Relaxed);
         }
     }
 

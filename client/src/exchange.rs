@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Response, StatusCode, Url};
 use time::OffsetDateTime;
@@ -43,6 +43,7 @@ pub(crate) struct Exchange<'a> {
 pub(crate) struct Success {
     pub(crate) status: u16,
     pub(crate) remaining: Option<u64>,
+    pub(crate) clock_offset: Option<time::Duration>,
     pub(crate) request_id: Option<String>,
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
@@ -53,6 +54,7 @@ pub(crate) struct Failure {
     pub(crate) kind: ApiErrorKind,
     pub(crate) status: Option<u16>,
     pub(crate) remaining: Option<u64>,
+    pub(crate) clock_offset: Option<time::Duration>,
     pub(crate) message: Option<String>,
     pub(crate) detail: Option<String>,
     pub(crate) request_id: Option<String>,
@@ -67,6 +69,7 @@ impl Failure {
             kind,
             status: None,
             remaining: None,
+            clock_offset: None,
             message: None,
             detail: None,
             request_id: None,
@@ -124,19 +127,25 @@ impl Exchange<'_> {
         };
         let status = response.status();
         let headers = response.headers().clone();
+        let clock_offset = clock_offset(&headers, OffsetDateTime::now_utc());
         if !status.is_success() {
-            return Err(self.unsuccessful(status, &headers, response).await);
+            return Err(Failure {
+                clock_offset,
+                ..self.unsuccessful(status, &headers, response).await
+            });
         }
         let remaining = number(&headers, &REMAINING);
         let body = self.body(response).await.map_err(|failure| Failure {
             status: Some(status.as_u16()),
             remaining,
+            clock_offset,
             request_id: self.request_id(&headers),
             ..failure
         })?;
         Ok(Success {
             status: status.as_u16(),
             remaining,
+            clock_offset,
             request_id: self.request_id(&headers),
             body,
         })
@@ -233,6 +242,12 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// How far `now` is ahead of `Date`.
+fn clock_offset(headers: &HeaderMap, now: OffsetDateTime) -> Option<time::Duration> {
+    let date = headers.get(DATE)?.to_str().ok()?.trim();
+    Some(now - OffsetDateTime::parse(date, &Rfc2822).ok()?)
+}
+
 /// Reads `Retry-After`: whole seconds, or a date in the form that RFC 9110 asks senders for.
 fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -268,6 +283,25 @@ mod tests {
         for text in ["", "-1", "1.5", "soon"] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_clock_offset_is_positive_if_the_host_is_ahead() {
+        let now = OffsetDateTime::from_unix_timestamp(784_111_777).unwrap();
+        let read = |text: &str| {
+            let value = HeaderValue::from_str(text).unwrap();
+            clock_offset(&HeaderMap::from_iter([(DATE, value)]), now)
+        };
+        let ahead = read("Sun, 06 Nov 1994 08:49:27 GMT");
+        assert_eq!(ahead, Some(time::Duration::seconds(10)));
+        let behind = read("Sun, 06 Nov 1994 08:59:37 GMT");
+        assert_eq!(behind, Some(time::Duration::seconds(-600)));
+        let earliest = read("Sat, 01 Jan 1900 00:00:00 GMT");
+        assert!(earliest.is_none_or(|offset| offset.is_positive()));
+        for text in ["", "now", "784111777", "Sun, 06 Nov 1994 25:49:27 GMT"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(clock_offset(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl From<&ptolemy_webhooks::Labels<'_>> for Labels {
 }
 
 /// The text, or its hash if it is too long to index or unsafe to print.
-fn label(text: &str) -> String {
+pub(crate) fn label(text: &str) -> String {
     if text.len() <= MAX_LABEL_BYTES && LogText::is_plain(text) {
         text.to_owned()
     } else {

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use crate::store::Store;
+#[cfg(feature = "catch-up")]
+use crate::store::catch_up::CatchUpStore;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
@@ -27,6 +29,19 @@ impl Engine {
             Self::Postgres(ref store) => store.clone(),
             #[cfg(test)]
             Self::Fake(ref store) => store.clone(),
+        }
+    }
+
+    /// `None` in the simulation, which has no catch-up.
+    #[cfg(feature = "catch-up")]
+    pub(crate) fn catch_up_store(&self) -> Option<Arc<dyn CatchUpStore>> {
+        match *self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(ref store) => Some(store.clone()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(ref store) => Some(store.clone()),
+            #[cfg(test)]
+            Self::Fake(_) => None,
         }
     }
 

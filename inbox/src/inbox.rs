@@ -47,8 +47,9 @@ const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// opened: when that ends, accepts return errors.
 ///
 /// The events are in the table `ptolemy_inbox`, one row for each; its columns have plain names, for
-/// questions in SQL. `ptolemy_inbox_settings` has what all processes share, and
-/// `ptolemy_inbox_migrations` records the version of the tables.
+/// questions in SQL. `ptolemy_inbox_settings` has what all processes share, `ptolemy_inbox_catch_up` and
+/// `ptolemy_inbox_catch_up_event` have what catch-ups note, and `ptolemy_inbox_migrations` records the
+/// version of the tables.
 #[derive(Clone)]
 pub struct Inbox {
     engine: Engine,
@@ -300,6 +301,11 @@ impl Inbox {
         )
     }
 
+    #[cfg(feature = "catch-up")]
+    pub(crate) fn catch_up_store(&self) -> Option<Arc<dyn crate::store::catch_up::CatchUpStore>> {
+        self.engine.catch_up_store()
+    }
+
     /// Says whether the workers of this inbox and its clones run, for an endpoint that an orchestrator
     /// asks. It does not ask the database.
     ///
@@ -373,7 +379,7 @@ impl Scheme {
     }
 }
 
-async fn in_time<T>(answer: Answer<'_, T>) -> Result<T, InboxError> {
+pub(crate) async fn in_time<T>(answer: Answer<'_, T>) -> Result<T, InboxError> {
     match timeout(CALL_TIMEOUT, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(InboxError::unavailable(error)),

@@ -142,6 +142,9 @@
 //! with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker of the event was
 //! gone before it ended. Do not modify the table directly.
 //!
+//! A [catch-up](_after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for each webhook,
+//! with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in Ptolemy's logs.
+//!
 //! [What can go wrong](_what_can_go_wrong) lists what an operator sees in the log, and what to do.
 //!
 //! # What is not here
@@ -158,6 +161,8 @@
 //! - `tls`: TLS to PostgreSQL, through rustls, with the roots of Mozilla.
 //! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database failed. Each
 //!   switches on the feature of the same name of `ptolemy-webhooks`.
+//! - `catch-up`: `Inbox::catch_up`, which has Ptolemy redeliver what an outage missed. It brings
+//!   `ptolemy-webhooks-client`, with HTTP and TLS.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -212,6 +217,9 @@ mod worker;
 
 mod inbox;
 
+#[cfg(feature = "catch-up")]
+mod catch_up;
+
 #[cfg(test)]
 mod logged;
 #[cfg(test)]
@@ -232,6 +240,12 @@ pub use health::Health;
 pub use store::BoxFuture;
 pub use worker::Worker;
 
+#[cfg(feature = "catch-up")]
+pub use catch_up::{
+    CatchUp, CatchUpError, CatchUpErrorKind, CatchUpPhase, CatchUpPlan, CatchUpProgress,
+    CatchUpReport, MissingEvent, MissingReason, UnreachableEvent,
+};
+
 pub use dead::{DeadLetter, DeadLetterId};
 pub use stats::Stats;
 
@@ -239,6 +253,14 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;
+
+#[cfg(doc)]
+#[cfg_attr(feature = "catch-up", doc = include_str!("../after-an-outage.md"))]
+#[cfg_attr(
+    not(feature = "catch-up"),
+    doc = "See the documentation with the feature `catch-up`."
+)]
+pub mod _after_an_outage {}
 
 #[cfg(doc)]
 #[doc = include_str!("../what-can-go-wrong.md")]

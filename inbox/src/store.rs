@@ -2,6 +2,8 @@
 //! file names: `open`, `insert`, `steps` (of a turn), `handle` (a handler's transaction), `letters`
 //! (dead ones) and `upkeep` (counts, pruning, settings).
 
+#[cfg(feature = "catch-up")]
+pub(crate) mod catch_up;
 mod choice;
 mod crashes;
 #[cfg(test)]

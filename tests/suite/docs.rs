@@ -76,6 +76,7 @@ fn packaged() -> Vec<Document> {
         "docs/rejected.md",
         "client/README.md",
         "inbox/README.md",
+        "inbox/after-an-outage.md",
         "inbox/what-can-go-wrong.md",
         "sandbox/README.md",
     ];

@@ -7,6 +7,7 @@ use ptolemy_webhooks_client::{
 };
 use ptolemy_webhooks_sandbox::{Role as SandboxRole, Sandbox};
 
+use crate::raw_server::{RawServer, answer};
 use crate::stand_in::{DEAD_URL, StandIn, builder, client};
 
 async fn webhooks(stand_in: &StandIn) {
@@ -255,6 +256,34 @@ async fn the_quota_that_is_left_is_the_last_one_seen() {
         "{error}"
     );
     assert_eq!(client.remaining(), Some(0));
+}
+
+/// Of answers of any status; an answer without a date leaves what was known.
+#[tokio::test]
+async fn the_clock_offset_is_that_of_the_last_answer_with_a_date() {
+    let sandbox = Sandbox::start().await;
+    let client = client(&sandbox);
+    assert_eq!(client.clock_offset(), None);
+    client.webhooks().list().try_next().await.unwrap();
+    let offset = client.clone().clock_offset().unwrap();
+    assert!(offset.abs() <= time::Duration::seconds(5), "{offset}");
+
+    let dates = ["date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""];
+    for status in ["200 OK", "404 Not Found"] {
+        let server = RawServer::start(move |mut stream, request| async move {
+            use tokio::io::AsyncWriteExt as _;
+            let bytes = answer(status, dates[request % 2], "[]");
+            let _ = stream.write_all(&bytes).await;
+        })
+        .await;
+        let client = server.client();
+        for _ in dates {
+            let _ = client.webhooks().list().try_next().await;
+            let offset = client.clock_offset().unwrap();
+            assert!(offset > time::Duration::weeks(52 * 30), "{status}");
+        }
+        assert_eq!(server.requests(), 2);
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,48 @@ CREATE TABLE ptolemy_inbox_settings (
     -- NULL until it is set, which means as_due.
     event_order TEXT COLLATE "C" CHECK (event_order IN ('as_due', 'by_resource')),
     -- Old rows are removed by one worker at a time, and not again before this time.
-    prune_at TIMESTAMPTZ NOT NULL
+    prune_at TIMESTAMPTZ NOT NULL,
+    -- Rows that were done before this time may have been removed; NULL if none ever was.
+    pruned_to TIMESTAMPTZ
 );
 
 INSERT INTO ptolemy_inbox_settings (id, prune_at) VALUES (1, 'epoch');
+
+-- How far the deliveries of each webhook were caught up with after outages.
+CREATE TABLE ptolemy_inbox_catch_up (
+    -- The id of the webhook at Ptolemy.
+    webhook_id TEXT COLLATE "C" PRIMARY KEY,
+    -- What was delivered before this time is in the inbox, or was reported as missing.
+    checkpoint TIMESTAMPTZ,
+    -- Which run is catching up (a random number), and until when unless renewed.
+    lease_holder BIGINT,
+    lease_until TIMESTAMPTZ
+);
+
+-- The deliveries and events that a run found in Ptolemy's logs, and what became of them.
+CREATE TABLE ptolemy_inbox_catch_up_event (
+    webhook_id TEXT COLLATE "C" NOT NULL,
+    -- 'event:' and the id of the event; 'delivery:' and the id of the delivery if the log names no event.
+    key TEXT COLLATE "C" NOT NULL,
+    event_id TEXT,
+    event_type TEXT,
+    -- The newest delivery of the event, and when it was attempted last; NULL if the log has none.
+    delivery_id TEXT,
+    delivered_at TIMESTAMPTZ,
+    -- How often a redelivery was asked for. It is never reset by a run.
+    tries INTEGER NOT NULL DEFAULT 0,
+    -- The status with which the API rejected a redelivery.
+    answer INTEGER,
+    -- open: to be redelivered. sent: redelivered, and awaited. here: in the inbox. rejected: by the API.
+    -- unconfirmed: redelivered, and without an event id to find it by. later: the log has a delivery after
+    -- the gap. known: tried by a run before. unreachable: no delivery exists; unsubscribed: nor would one;
+    -- listed: was reported as unreachable.
+    state TEXT COLLATE "C" NOT NULL
+        CHECK (state IN ('open', 'sent', 'here', 'rejected', 'unconfirmed', 'later', 'known',
+                         'unreachable', 'unsubscribed', 'listed')),
+    PRIMARY KEY (webhook_id, key)
+);
+
+-- What is to be redelivered next.
+CREATE INDEX ptolemy_inbox_catch_up_open
+    ON ptolemy_inbox_catch_up_event (webhook_id, tries, delivered_at) WHERE state = 'open';

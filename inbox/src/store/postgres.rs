@@ -1,5 +1,7 @@
 //! The inbox in a PostgreSQL database.
 
+#[cfg(feature = "catch-up")]
+mod catch_up;
 mod floors;
 mod handle;
 mod horizon;

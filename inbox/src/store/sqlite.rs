@@ -1,5 +1,7 @@
 //! The inbox in a SQLite file.
 
+#[cfg(feature = "catch-up")]
+mod catch_up;
 mod clock;
 mod file;
 mod handle;

@@ -3,6 +3,7 @@
 //! The tests on PostgreSQL are ignored unless asked for, since they need a server:
 //! `inbox/tests/postgres start DIR` starts one and prints the URL for `PTOLEMY_INBOX_POSTGRES_URL`.
 
+mod catch_up;
 mod database;
 mod delivery;
 mod logged;

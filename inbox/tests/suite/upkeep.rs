@@ -316,6 +316,8 @@ async fn the_table_can_be_read_by_people(database: &Database) {
         database.texts(tables).await,
         [
             "ptolemy_inbox",
+            "ptolemy_inbox_catch_up",
+            "ptolemy_inbox_catch_up_event",
             "ptolemy_inbox_migrations",
             "ptolemy_inbox_settings"
         ]

@@ -167,20 +167,28 @@ async fn prune(
     host: OffsetDateTime,
     named: bool,
 ) -> Result<u64, BoxError> {
-    let pruned = sqlx::query(
-        "DELETE FROM ptolemy_inbox
-         WHERE id IN (SELECT id FROM ptolemy_inbox
-                      WHERE state = 'done'
-                        AND finished_at < least(now(), $3) - make_interval(secs => $1)
-                      ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    let pruned: i64 = sqlx::query_scalar(
+        // What was removed is noted: a catch-up must not ask for it, or it would be handled again.
+        "WITH removed AS
+             (DELETE FROM ptolemy_inbox
+              WHERE id IN (SELECT id FROM ptolemy_inbox
+                           WHERE state = 'done'
+                             AND finished_at < least(now(), $3) - make_interval(secs => $1)
+                           ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+              RETURNING id),
+         noted AS
+             (UPDATE ptolemy_inbox_settings
+              SET pruned_to = greatest(pruned_to, least(now(), $3) - make_interval(secs => $1))
+              WHERE EXISTS (SELECT 1 FROM removed))
+         SELECT count(*) FROM removed",
     )
     .persistent(named)
     .bind(older_than.min(MAX_AGE).as_secs_f64())
     .bind(ROWS_PER_CALL)
     .bind(host)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(pruned.rows_affected())
+    Ok(u64::try_from(pruned).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -194,7 +202,8 @@ mod tests {
         let pool = sqlx::PgPool::connect(&server).await.unwrap();
         let mut tx = pool.begin().await.unwrap();
         sqlx::raw_sql(
-            "CREATE TEMPORARY TABLE ptolemy_inbox (id BIGINT, state TEXT, finished_at TIMESTAMPTZ);
+            "CREATE TEMPORARY TABLE ptolemy_inbox_settings (pruned_to TIMESTAMPTZ);
+             CREATE TEMPORARY TABLE ptolemy_inbox (id BIGINT, state TEXT, finished_at TIMESTAMPTZ);
              INSERT INTO ptolemy_inbox VALUES (1, 'done', now() - interval '40 days')",
         )
         .execute(&mut *tx)

@@ -157,14 +157,25 @@ async fn prune(
     now: OffsetDateTime,
     older_than: Duration,
 ) -> Result<u64, BoxError> {
+    let bound = clock::text(clock::before(now, older_than));
     let pruned = sqlx::query(
         "DELETE FROM ptolemy_inbox
          WHERE id IN (SELECT id FROM ptolemy_inbox
                       WHERE state = 'done' AND finished_at < ? ORDER BY finished_at LIMIT ?)",
     )
-    .bind(clock::text(clock::before(now, older_than)))
+    .bind(&bound)
     .bind(ROWS_PER_CALL)
-    .execute(connection)
-    .await?;
-    Ok(pruned.rows_affected())
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if pruned > 0 {
+        // A catch-up must not ask for what was removed: it would be handled again.
+        sqlx::query(
+            "UPDATE ptolemy_inbox_settings SET pruned_to = max(coalesce(pruned_to, ?1), ?1)",
+        )
+        .bind(&bound)
+        .execute(connection)
+        .await?;
+    }
+    Ok(pruned)
 }

@@ -1,0 +1,193 @@
+//! Catching up after an outage: redelivery through the API into the inbox, and a proof of what is
+//! still missing.
+//!
+//! Read in the order of a run: the gap, the delivery log, arrivals, redelivery, the event log,
+//! the proof, the plan.
+
+mod error;
+mod gap;
+mod progress;
+mod report;
+
+mod job;
+
+mod arrivals;
+mod descent;
+
+mod delivery_log;
+mod event_log;
+mod redelivery;
+
+mod proof;
+
+mod plan;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ptolemy_webhooks_client::{Client, WebhookId};
+use time::OffsetDateTime;
+
+pub use self::error::{CatchUpError, CatchUpErrorKind};
+use self::job::Settings;
+pub use self::plan::CatchUpPlan;
+pub use self::progress::{CatchUpPhase, CatchUpProgress};
+pub use self::report::{CatchUpReport, MissingEvent, MissingReason, UnreachableEvent};
+use crate::inbox::Inbox;
+
+/// How many calls of the month's quota are left to others.
+const QUOTA_FLOOR: u64 = 1_000;
+
+/// How long a redelivery may take to arrive: an attempt may take 10 s.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A catch-up of one webhook: made by [`Inbox::catch_up`].
+///
+/// It asks Ptolemy to redeliver what the inbox does not have. The redeliveries are signed and go through
+/// the receiver like any other delivery, so the receiver has to run, with the webhook's secret and this
+/// inbox. See [After an outage](crate::_after_an_outage).
+///
+/// Its calls are documented by Ptolemy: it filters the delivery log by `webhook_id`, sorted by
+/// `delivered_at`, and has deliveries sent again. That the entries of the log have an `event_id`, and that
+/// it is the id in the deliveries, is assumed; if it is wrong, the run stops or reports, and loses
+/// nothing.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use ptolemy_webhooks_client::Client;
+/// use ptolemy_webhooks_inbox::Inbox;
+/// use time::{Duration, OffsetDateTime};
+///
+/// let inbox = Inbox::open_existing("sqlite://inbox.db").await?;
+/// let plan = inbox
+///     .catch_up(&Client::from_env()?, "0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e")
+///     .since(OffsetDateTime::now_utc() - Duration::hours(6)) // the first time; then not needed
+///     .plan()
+///     .await?;
+/// println!("{} deliveries, {} calls", plan.redeliveries(), plan.calls());
+/// let report = plan.run().await?;
+/// assert!(report.is_complete(), "{report:?}");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a catch-up does nothing until it is planned and run"]
+pub struct CatchUp {
+    inbox: Inbox,
+    client: Client,
+    webhook: WebhookId,
+    settings: Settings,
+}
+
+impl Inbox {
+    /// Sets up a catch-up: the redelivery of what the inbox missed while the receiver was down.
+    pub fn catch_up(&self, client: &Client, webhook: impl Into<WebhookId>) -> CatchUp {
+        CatchUp {
+            inbox: self.clone(),
+            client: client.clone(),
+            webhook: webhook.into(),
+            settings: Settings {
+                since: None,
+                until: None,
+                quota_floor: QUOTA_FLOOR,
+                all_failed: false,
+                retry_missing: false,
+                source: None,
+                arrival_timeout: ARRIVAL_TIMEOUT,
+                on_progress: None,
+            },
+        }
+    }
+}
+
+impl CatchUp {
+    /// Sets the start of the gap; unless set, 15 minutes before the checkpoint of the last run that ended
+    /// well.
+    ///
+    /// If it is after the checkpoint, the run leaves a hole, and the checkpoint stays.
+    pub fn since(mut self, time: OffsetDateTime) -> Self {
+        self.settings.since = Some(time);
+        self
+    }
+
+    /// Sets the end of the gap; 2 minutes ago unless set, since the log may lag. A time in the future
+    /// counts as now.
+    pub fn until(mut self, time: OffsetDateTime) -> Self {
+        self.settings.until = Some(time);
+        self
+    }
+
+    /// Sets how many calls are left in the month's quota; 1,000 unless set. When no more are left, the
+    /// run stops. Over quota, Ptolemy abandons deliveries.
+    pub fn quota_floor(mut self, calls: u64) -> Self {
+        self.settings.quota_floor = calls;
+        self
+    }
+
+    /// Redelivers all failed deliveries that the inbox does not have and that have no time, instead of
+    /// stopping when the log shows no times.
+    ///
+    /// A delivery without a time can be older than the gap, so an event whose row was pruned is handled
+    /// again. Deliveries with a time still have to be in the gap.
+    pub fn all_failed(mut self) -> Self {
+        self.settings.all_failed = true;
+        self
+    }
+
+    /// Forgets how often events were tried. Without it, an event is redelivered three times at most, by
+    /// all runs together, and one without an event id once.
+    ///
+    /// For events that were tried while the receiver could not take them.
+    pub fn retry_missing(mut self) -> Self {
+        self.settings.retry_missing = true;
+        self
+    }
+
+    /// Counts only events as arrived that came through this source, if the receiver of the webhook
+    /// [names one](crate::Accept::source).
+    pub fn source(mut self, name: impl Into<String>) -> Self {
+        self.settings.source = Some(name.into());
+        self
+    }
+
+    /// Sets how long a redelivery may take until the inbox has it; 30 s unless set.
+    pub fn arrival_timeout(mut self, limit: Duration) -> Self {
+        self.settings.arrival_timeout = limit;
+        self
+    }
+
+    /// Calls this after each page of a log, and when redeliveries have arrived. The same is logged at the
+    /// level INFO, for each page and for each hundred arrivals.
+    pub fn on_progress(
+        mut self,
+        callback: impl Fn(CatchUpProgress) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.on_progress = Some(Arc::new(callback));
+        self
+    }
+
+    /// Reads the delivery log and compares it with the inbox. It changes nothing at Ptolemy, and nothing
+    /// in `ptolemy_inbox`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the start of the gap is not known or too early, if another run is under way, if
+    /// the host's clock is wrong by more than 300 s, if the webhook is inactive, if the log shows no
+    /// times, if the floor of the quota is reached, and if the API or the database fails.
+    pub async fn plan(self) -> Result<CatchUpPlan, CatchUpError> {
+        plan::plan(&self.inbox, self.client, self.webhook, self.settings).await
+    }
+}
+
+impl fmt::Debug for CatchUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatchUp")
+            .field("inbox", &self.inbox)
+            .field("webhook", &self.webhook)
+            .field("since", &self.settings.since)
+            .field("until", &self.settings.until)
+            .finish_non_exhaustive()
+    }
+}

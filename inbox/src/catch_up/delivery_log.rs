@@ -1,0 +1,176 @@
+//! The delivery log, spooled.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+
+use ptolemy_webhooks::LogText;
+use ptolemy_webhooks_client::{ApiErrorKind, DeliveryStatus, Filter, WebhookDelivery};
+
+use super::descent::{Descent, PAGE_ROWS};
+use super::error::{CatchUpError, CatchUpErrorKind};
+use super::gap::Gap;
+use super::job::{Job, count};
+use super::progress::CatchUpPhase;
+use crate::arrival::label;
+use crate::store::catch_up::{Change, Entry, State};
+
+/// How often a list is begun again because its cursor expired.
+const RESTARTS: u32 = 3;
+
+/// The longest id of a delivery that is stored, in bytes.
+const MAX_ID_BYTES: usize = 255;
+
+/// Reads the log of the webhook as far as the gap reaches back, the newest first, into the spool.
+///
+/// Deliveries of every status are read: one that succeeded and is not in the inbox is missing all the
+/// same. With `all_failed`, only failed ones are, and those without a time count as in the gap.
+pub(super) async fn read(job: &Job) -> Result<(), CatchUpError> {
+    let mut restarts = 0;
+    loop {
+        match read_once(job).await {
+            Err(error) if has_expired(&error) && restarts < RESTARTS => restarts += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Whether a list has to be begun again.
+pub(super) fn has_expired(error: &CatchUpError) -> bool {
+    let error = error.api_error();
+    error.is_some_and(|error| error.kind() == ApiErrorKind::CursorExpired)
+}
+
+async fn read_once(job: &Job) -> Result<(), CatchUpError> {
+    let mut filter = Filter::new().eq("webhook_id", &job.webhook);
+    if job.settings.all_failed {
+        filter = filter.eq("status", "failed");
+    }
+    let filter = filter.sort_descending("delivered_at");
+    let list = job.client.deliveries().filter(filter);
+    let mut list = list.page_size(PAGE_ROWS);
+    let mut descent = Descent::to(job.gap.from);
+    let (mut batch, mut times) = (Batch::default(), Times::default());
+    let mut records: u64 = 0;
+    loop {
+        if records.is_multiple_of(u64::from(PAGE_ROWS)) {
+            flush(job, &mut batch, records).await?;
+            count(&job.totals.calls, 1);
+        }
+        job.calls_left()?;
+        let Some(delivery) = list.try_next().await.map_err(CatchUpError::api)? else {
+            break;
+        };
+        records += 1;
+        let others = delivery.webhook_id.as_ref();
+        if others.is_some_and(|webhook| *webhook != job.webhook) {
+            continue;
+        }
+        let is_past = descent.is_past(delivery.delivered_at);
+        if let Some(state) = times.state(&delivery, &job.gap, job.settings.all_failed)? {
+            batch.add(entry(&delivery, state));
+        }
+        if is_past {
+            break;
+        }
+    }
+    flush(job, &mut batch, records).await?;
+    times.end()
+}
+
+async fn flush(job: &Job, batch: &mut Batch, records: u64) -> Result<(), CatchUpError> {
+    let entries = batch.take();
+    job.change(Change::Spool(&entries)).await?;
+    job.progress(CatchUpPhase::ReadingDeliveries, records);
+    Ok(())
+}
+
+/// Entries with different keys.
+#[derive(Debug, Default)]
+struct Batch(BTreeMap<String, Entry>);
+
+impl Batch {
+    /// The first one of an event is the newest, and stays. If an older one is in the gap, so is the
+    /// event.
+    fn add(&mut self, entry: Entry) {
+        match self.0.entry(entry.key.clone()) {
+            Slot::Vacant(slot) => drop(slot.insert(entry)),
+            Slot::Occupied(mut slot) if entry.state == State::Open => {
+                slot.get_mut().state = State::Open;
+            }
+            Slot::Occupied(_) => {}
+        }
+    }
+
+    fn take(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.0).into_values().collect()
+    }
+}
+
+fn entry(delivery: &WebhookDelivery, state: State) -> Entry {
+    let id = delivery.id.as_str();
+    let event_id = delivery.event_id.as_ref().map(|id| label(id.as_str()));
+    Entry {
+        key: match &event_id {
+            Some(id) => format!("event:{id}"),
+            None => format!("delivery:{}", label(id)),
+        },
+        event_id,
+        event_type: delivery
+            .event_type
+            .as_ref()
+            .map(|kind| label(kind.as_str())),
+        delivery_id: (id.len() <= MAX_ID_BYTES && LogText::is_plain(id)).then(|| id.to_owned()),
+        delivered_at: delivery.delivered_at,
+        state,
+    }
+}
+
+/// Where the deliveries are in time, as far as the log shows it.
+#[derive(Debug, Default)]
+struct Times {
+    /// Whether one has a time.
+    has_one: bool,
+    /// Whether one has none and a status of which nothing is known.
+    lacks_one: bool,
+}
+
+impl Times {
+    /// The state of a delivery for the run; `None` if it does not matter.
+    fn state(
+        &mut self,
+        delivery: &WebhookDelivery,
+        gap: &Gap,
+        all_failed: bool,
+    ) -> Result<Option<State>, CatchUpError> {
+        let has_event_id = delivery.event_id.is_some();
+        let may_have_failed = matches!(delivery.status, None | Some(DeliveryStatus::Failed));
+        self.has_one |= delivery.delivered_at.is_some();
+        Ok(match delivery.delivered_at {
+            Some(time) if time < gap.from => None,
+            Some(time) if time >= gap.until => has_event_id.then_some(State::Later),
+            // Without an event id nothing shows whether the inbox has it.
+            Some(_) => (has_event_id || may_have_failed).then_some(State::Open),
+            None if all_failed => may_have_failed.then_some(State::Open),
+            None => match delivery.status {
+                // Its first attempt is to come.
+                Some(DeliveryStatus::Pending) => has_event_id.then_some(State::Later),
+                None | Some(DeliveryStatus::Failed | DeliveryStatus::Succeeded) => {
+                    return Err(CatchUpError::new(CatchUpErrorKind::NoDeliveryTimes));
+                }
+                Some(_) => {
+                    self.lacks_one = true;
+                    has_event_id.then_some(State::Later)
+                }
+            },
+        })
+    }
+
+    /// A delivery with an unknown status may be one whose first attempt is to come, if others have
+    /// times.
+    fn end(&self) -> Result<(), CatchUpError> {
+        match self.lacks_one && !self.has_one {
+            true => Err(CatchUpError::new(CatchUpErrorKind::NoDeliveryTimes)),
+            false => Ok(()),
+        }
+    }
+}

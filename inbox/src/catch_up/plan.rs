@@ -1,0 +1,249 @@
+//! The plan of a run, and the run.
+
+use std::collections::BTreeMap;
+
+use ptolemy_webhooks_client::{Client, WebhookId};
+use time::OffsetDateTime;
+
+use super::delivery_log;
+use super::error::{CatchUpError, CatchUpErrorKind};
+use super::gap::{Bounds, Gap};
+use super::job::{Job, Lease, Settings, Totals, count, read};
+use super::proof::{counts, is_to_be_sent, log, next_checkpoint, report};
+use super::report::CatchUpReport;
+use super::{arrivals, event_log, redelivery};
+use crate::inbox::Inbox;
+use crate::store::catch_up::{Change, Count, State};
+
+/// By how many seconds the host's clock may be off before it is a warning, and before a run stops.
+const WARN_SECONDS: i64 = 60;
+const MAX_SECONDS: i64 = 300;
+
+/// How often redelivery and the proof follow each other at most: the log may show more meanwhile.
+const MAX_ROUNDS: u32 = 3;
+
+/// The plan of a catch-up, which can be run: see [`CatchUp::plan`](crate::CatchUp::plan).
+///
+/// While it exists, no other catch-up of the webhook can begin: drop it if it is not to be run.
+#[derive(Debug)]
+#[must_use = "a plan does nothing until it is run"]
+pub struct CatchUpPlan {
+    job: Job,
+    by_type: BTreeMap<String, u64>,
+    redeliveries: u64,
+    already_here: u64,
+    no_tries_left: u64,
+    calls: u64,
+    clock_warning: Option<i64>,
+}
+
+impl CatchUpPlan {
+    /// Returns the id of the webhook.
+    #[must_use]
+    pub fn webhook_id(&self) -> &WebhookId {
+        &self.job.webhook
+    }
+
+    /// Returns the start of the gap.
+    #[must_use]
+    pub fn from(&self) -> OffsetDateTime {
+        self.job.gap.from
+    }
+
+    /// Returns the end of the gap, which is not in it.
+    #[must_use]
+    pub fn until(&self) -> OffsetDateTime {
+        self.job.gap.until
+    }
+
+    /// Returns how many deliveries are to be redelivered.
+    #[must_use]
+    pub fn redeliveries(&self) -> u64 {
+        self.redeliveries
+    }
+
+    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no type.
+    #[must_use]
+    pub fn by_type(&self) -> &BTreeMap<String, u64> {
+        &self.by_type
+    }
+
+    /// Returns how many events of the log the inbox has already.
+    #[must_use]
+    pub fn already_here(&self) -> u64 {
+        self.already_here
+    }
+
+    /// Returns how many events are not in the inbox and have no tries left; see
+    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing).
+    #[must_use]
+    pub fn no_tries_left(&self) -> u64 {
+        self.no_tries_left
+    }
+
+    /// Returns how many calls the run will make at least: the redeliveries, and the log once more. The
+    /// event log comes on top, one call for 200 events.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Returns how many calls are left in the month's quota, if the API says so.
+    #[must_use]
+    pub fn quota_left(&self) -> Option<u64> {
+        self.job.client.remaining()
+    }
+
+    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60 in
+    /// either direction: from 300 s on, receivers reject every delivery.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<i64> {
+        self.clock_warning
+    }
+
+    /// Redelivers, the oldest first, and proves what is missing at the end.
+    ///
+    /// The future can be dropped and the process killed at any point: plan and run again to continue. An
+    /// event that has arrived is not redelivered again.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota is
+    /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
+    /// another run has taken over. Events that have arrived stay, and the checkpoint does not move.
+    pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
+        let report = self.run_all().await;
+        let released = self.job.lease.release().await;
+        let report = report?;
+        released.map(|()| report)
+    }
+
+    async fn run_all(&self) -> Result<CatchUpReport, CatchUpError> {
+        let job = &self.job;
+        for _ in 0..MAX_ROUNDS {
+            redelivery::run(job).await?;
+            delivery_log::read(job).await?;
+            arrivals::scan_all(job).await?;
+            if !counts(job).await?.iter().any(is_to_be_sent) {
+                break;
+            }
+        }
+        let not_compared = event_log::compare(job).await?;
+        let mut report = report(job).await?;
+        report.not_compared = not_compared;
+        report.clock_warning = self.clock_warning;
+        log(job, &report);
+        report.checkpoint = job.gap.checkpoint;
+        if let Some(checkpoint) = next_checkpoint(job).await? {
+            let forget_before = job.gap.horizon;
+            job.change(Change::Finish {
+                checkpoint,
+                forget_before,
+            })
+            .await?;
+            report.checkpoint = report.checkpoint.max(Some(checkpoint));
+        }
+        Ok(report)
+    }
+}
+
+/// Reads the log and the inbox, and changes nothing at Ptolemy.
+pub(super) async fn plan(
+    inbox: &Inbox,
+    client: Client,
+    webhook: WebhookId,
+    settings: Settings,
+) -> Result<CatchUpPlan, CatchUpError> {
+    // Under its own id, in case it was named by another of its names.
+    let webhook = client.webhooks().get(&webhook).await;
+    let webhook = webhook.map_err(CatchUpError::api)?;
+    let clock_warning = check_clock(&client)?;
+    if webhook.active == Some(false) {
+        return Err(CatchUpError::new(CatchUpErrorKind::WebhookInactive));
+    }
+    let mut lease = Lease::new(inbox.catch_up_store(), &webhook.id)?;
+    let (checkpoint, pruned_to) = lease.begin().await?;
+    let gap = Gap::of(&Bounds {
+        now: OffsetDateTime::now_utc(),
+        since: settings.since,
+        until: settings.until,
+        checkpoint,
+        keep_done: inbox.keep_done(),
+        pruned_to,
+    });
+    let gap = match gap {
+        Ok(gap) => gap,
+        Err(error) => {
+            let _ = lease.release().await;
+            return Err(error);
+        }
+    };
+    let mut job = Job {
+        client,
+        webhook: webhook.id,
+        settings,
+        gap,
+        lease,
+        totals: Totals::default(),
+    };
+    count(&job.totals.calls, 1);
+    match compare(&job).await {
+        Ok(counts) => Ok(summary(job, &counts, clock_warning)),
+        Err(error) => {
+            // The next run need not wait until the lease ends; the error of this one counts.
+            let _ = job.lease.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// Compares the log with the inbox.
+async fn compare(job: &Job) -> Result<Vec<Count>, CatchUpError> {
+    let again = job.settings.retry_missing;
+    job.change(Change::Reset { again }).await?;
+    delivery_log::read(job).await?;
+    arrivals::scan_all(job).await?;
+    counts(job).await
+}
+
+fn summary(job: Job, counts: &[Count], clock_warning: Option<i64>) -> CatchUpPlan {
+    let mut by_type = BTreeMap::new();
+    for count in counts.iter().filter(|count| is_to_be_sent(count)) {
+        let event_type = count.event_type.clone().unwrap_or_else(|| "-".to_owned());
+        *by_type.entry(event_type).or_default() += count.entries;
+    }
+    let sum = |of: fn(&Count) -> bool| -> u64 {
+        let counts = counts.iter().filter(|count| of(count));
+        counts.map(|count| count.entries).sum()
+    };
+    let redeliveries = sum(is_to_be_sent);
+    CatchUpPlan {
+        by_type,
+        redeliveries,
+        already_here: sum(|count| count.state == State::Here),
+        no_tries_left: sum(|count| {
+            count.state == State::Open && count.has_event_id && !count.may_be_tried
+        }),
+        calls: redeliveries.saturating_add(read(&job.totals.calls)),
+        clock_warning,
+        job,
+    }
+}
+
+fn check_clock(client: &Client) -> Result<Option<i64>, CatchUpError> {
+    let Some(seconds) = client.clock_offset().map(time::Duration::whole_seconds) else {
+        return Ok(None);
+    };
+    if seconds.saturating_abs() > MAX_SECONDS {
+        return Err(CatchUpError::new(CatchUpErrorKind::ClockWrong { seconds }));
+    }
+    if seconds.saturating_abs() <= WARN_SECONDS {
+        return Ok(None);
+    }
+    tracing::warn!(
+        ahead_s = seconds,
+        "the host's clock differs from the API's: set it, since receivers reject every delivery from \
+         300 s on"
+    );
+    Ok(Some(seconds))
+}

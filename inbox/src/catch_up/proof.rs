@@ -1,0 +1,102 @@
+//! The proof at the end of a run: what is missing, and whether the checkpoint moves.
+
+use time::OffsetDateTime;
+
+use super::error::CatchUpError;
+use super::job::{Job, read, wait};
+use super::report::{CatchUpReport, MAX_LISTED, MissingEvent, UnreachableEvent};
+use crate::store::catch_up::{Count, Listed, State};
+
+pub(super) fn is_to_be_sent(count: &Count) -> bool {
+    count.state == State::Open && count.may_be_tried
+}
+
+pub(super) async fn counts(job: &Job) -> Result<Vec<Count>, CatchUpError> {
+    let lease = &job.lease;
+    wait(lease.store.counts(&lease.claim)).await
+}
+
+async fn list(job: &Job, state: State) -> Result<Vec<Listed>, CatchUpError> {
+    let lease = &job.lease;
+    wait(lease.store.list(&lease.claim, state, MAX_LISTED)).await
+}
+
+/// Whether entries are of events that should be in the inbox and are not.
+fn is_missing(count: &Count) -> bool {
+    match count.state {
+        State::Open => count.has_event_id || count.may_be_tried,
+        State::Sent | State::Rejected => true,
+        _ => false,
+    }
+}
+
+pub(super) async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
+    let counts = counts(job).await?;
+    let sum = |of: fn(&Count) -> bool| -> u64 {
+        let counts = counts.iter().filter(|count| of(count));
+        counts.map(|count| count.entries).sum()
+    };
+    let mut missing = Vec::new();
+    for state in [State::Open, State::Sent, State::Rejected] {
+        let listed = list(job, state).await?.into_iter();
+        missing.extend(listed.filter_map(|listed| MissingEvent::read(listed, state)));
+    }
+    missing.truncate(MAX_LISTED as usize);
+    let unreachable = list(job, State::Unreachable).await?.into_iter();
+    let unreachable = unreachable.filter_map(|listed| {
+        Some(UnreachableEvent {
+            event_id: listed.event_id?,
+            event_type: listed.event_type,
+        })
+    });
+    // A run that died between the call and its note has left one without an event id as it is.
+    let left =
+        sum(|count| count.state == State::Open && !count.has_event_id && !count.may_be_tried);
+    Ok(CatchUpReport {
+        redelivered: read(&job.totals.redelivered),
+        arrived: read(&job.totals.arrived),
+        missing_events: sum(is_missing),
+        missing,
+        unreachable_events: sum(|count| count.state == State::Unreachable),
+        unreachable: unreachable.collect(),
+        unsubscribed_events: sum(|count| count.state == State::Unsubscribed),
+        unconfirmed: read(&job.totals.unconfirmed).saturating_add(left),
+        calls: read(&job.totals.calls),
+        ..CatchUpReport::default()
+    })
+}
+
+/// The next checkpoint if nothing is left that another run could reach: tries left, and a delivery
+/// that the API still has.
+pub(super) async fn next_checkpoint(job: &Job) -> Result<Option<OffsetDateTime>, CatchUpError> {
+    let gone = |listed: &Listed| listed.answer == Some(404);
+    let rejected = list(job, State::Rejected).await?;
+    if !rejected.iter().all(gone) {
+        return Ok(None);
+    }
+    let counts = counts(job).await?;
+    let is_reachable = |count: &Count| count.state != State::Rejected && count.may_be_tried;
+    let mut missing = counts.iter().filter(|count| is_missing(count));
+    let holds_back = missing.any(is_reachable);
+    Ok(job.gap.next_checkpoint().filter(|_| !holds_back))
+}
+
+pub(super) fn log(job: &Job, report: &CatchUpReport) {
+    let CatchUpReport {
+        redelivered,
+        arrived,
+        missing_events: missing,
+        unreachable_events: unreachable,
+        unconfirmed,
+        ..
+    } = *report;
+    let webhook = &job.webhook;
+    if report.is_complete() {
+        tracing::info!(%webhook, redelivered, arrived, "caught up: nothing is missing");
+    } else {
+        tracing::warn!(
+            %webhook, redelivered, arrived, missing, unreachable, unconfirmed,
+            "caught up, and events are missing: the report lists them"
+        );
+    }
+}

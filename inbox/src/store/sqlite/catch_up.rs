@@ -1,0 +1,312 @@
+//! The spool and the lease of a catch-up.
+
+mod changes;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use time::OffsetDateTime;
+
+use self::changes::{
+    ROWS_PER_COMMIT, finish, forget_ended, forget_found, renew, reset, settle, spool,
+};
+use super::{SqliteStore, clock};
+use crate::error::BoxError;
+use crate::store::catch_up::{
+    Begun, CatchUpStore, Change, Claim, Count, LEASE, Listed, MAX_COUNTS, MAX_TRIES, State, Taken,
+};
+use crate::store::{Answer, Ids};
+
+impl CatchUpStore for SqliteStore {
+    fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Begun> {
+        Box::pin(self.on_known_files(self.begin_catch_up(claim)))
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> Answer<'a, ()> {
+        Box::pin(self.on_known_files(self.release_catch_up(claim)))
+    }
+
+    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, bool> {
+        Box::pin(self.on_known_files(self.change_entries(claim, change)))
+    }
+
+    fn rows(&self) -> Answer<'_, Ids> {
+        Box::pin(self.on_known_files(self.read_rows()))
+    }
+
+    fn mark_here<'a>(
+        &'a self,
+        claim: &'a Claim,
+        rows: Ids,
+        source: Option<&'a str>,
+    ) -> Answer<'a, Vec<String>> {
+        Box::pin(self.on_known_files(self.mark_entries(claim, rows, source)))
+    }
+
+    fn take<'a>(&'a self, claim: &'a Claim, limit: u32) -> Answer<'a, Option<Vec<Taken>>> {
+        Box::pin(self.on_known_files(self.take_entries(claim, limit)))
+    }
+
+    fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>> {
+        Box::pin(self.on_known_files(self.count_entries(claim)))
+    }
+
+    fn list<'a>(&'a self, claim: &'a Claim, state: State, limit: u32) -> Answer<'a, Vec<Listed>> {
+        Box::pin(self.on_known_files(self.list_entries(claim, state, limit)))
+    }
+}
+
+impl SqliteStore {
+    async fn begin_catch_up(&self, claim: &Claim) -> Result<Begun, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = self.now(&mut tx).await?;
+        sqlx::query(
+            "INSERT INTO ptolemy_inbox_catch_up (webhook_id) VALUES (?) ON CONFLICT DO NOTHING",
+        )
+        .bind(&claim.webhook)
+        .execute(&mut *tx)
+        .await?;
+        let row = sqlx::query(
+            "UPDATE ptolemy_inbox_catch_up SET lease_holder = ?2, lease_until = ?3
+             WHERE webhook_id = ?1
+               AND (lease_holder IS NULL OR lease_holder = ?2 OR lease_until <= ?4
+                    -- It was written by a clock that was ahead.
+                    OR lease_until > ?5)
+             RETURNING checkpoint, (SELECT pruned_to FROM ptolemy_inbox_settings)",
+        )
+        .bind(&claim.webhook)
+        .bind(claim.holder)
+        .bind(clock::text(clock::after(now, LEASE)))
+        .bind(clock::text(now))
+        .bind(clock::text(clock::after(now, 2 * LEASE)))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else {
+            let until: String = sqlx::query_scalar(
+                "SELECT lease_until FROM ptolemy_inbox_catch_up WHERE webhook_id = ?",
+            )
+            .bind(&claim.webhook)
+            .fetch_one(&mut *tx)
+            .await?;
+            let until = clock::parse(&until)?;
+            return Ok(Begun::Busy { until });
+        };
+        let begun = Begun::Held {
+            checkpoint: time_in(&row, 0)?,
+            pruned_to: time_in(&row, 1)?,
+        };
+        tx.commit().await?;
+        Ok(begun)
+    }
+
+    async fn release_catch_up(&self, claim: &Claim) -> Result<(), BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        sqlx::query(
+            "UPDATE ptolemy_inbox_catch_up SET lease_holder = NULL, lease_until = NULL
+             WHERE webhook_id = ? AND lease_holder = ?",
+        )
+        .bind(&claim.webhook)
+        .bind(claim.holder)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn change_entries(&self, claim: &Claim, change: Change<'_>) -> Result<bool, BoxError> {
+        if matches!(change, Change::Reset { .. }) {
+            self.forget(claim, change).await?;
+        }
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = self.now(&mut tx).await?;
+        if !renew(&mut tx, claim, now).await? {
+            return Ok(false);
+        }
+        match change {
+            Change::Renew => {}
+            Change::Reset { .. } => reset(&mut tx, claim).await?,
+            Change::Spool(entries) => spool(&mut tx, claim, entries).await?,
+            Change::Settle(settled) => settle(&mut tx, claim, settled).await?,
+            Change::Finish { checkpoint, .. } => finish(&mut tx, claim, checkpoint).await?,
+        }
+        tx.commit().await?;
+        drop(writer);
+        if matches!(change, Change::Finish { .. }) {
+            self.forget(claim, change).await?;
+        }
+        Ok(true)
+    }
+
+    /// Removes what a change makes superfluous, a few thousand entries at a time. A run that dies
+    /// between two of them leaves the rest to the next.
+    async fn forget(&self, claim: &Claim, change: Change<'_>) -> Result<(), BoxError> {
+        loop {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            let now = self.now(&mut tx).await?;
+            let is_held = renew(&mut tx, claim, now).await?;
+            let forgotten = match change {
+                Change::Reset { again } if is_held => forget_found(&mut tx, claim, again).await?,
+                Change::Finish { forget_before, .. } if is_held => {
+                    forget_ended(&mut tx, claim, forget_before).await?
+                }
+                _ => 0,
+            };
+            tx.commit().await?;
+            if forgotten < u64::from(ROWS_PER_COMMIT) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_rows(&self) -> Result<Ids, BoxError> {
+        // Two queries in one: SQLite finds the two ends of the table by themselves only.
+        let (first, up_to): (i64, i64) = sqlx::query_as(
+            "SELECT coalesce((SELECT min(id) FROM ptolemy_inbox), 1),
+                    coalesce((SELECT max(id) FROM ptolemy_inbox), 0)",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let after = first.saturating_sub(1);
+        Ok(Ids { after, up_to })
+    }
+
+    /// Looks without the write lock, and takes it only if there is something to mark.
+    async fn mark_entries(
+        &self,
+        claim: &Claim,
+        rows: Ids,
+        source: Option<&str>,
+    ) -> Result<Vec<String>, BoxError> {
+        let keys: Vec<String> = sqlx::query_scalar(
+            // In this order: from the rows of the inbox to the entries, by their key.
+            "SELECT DISTINCT entry.key
+             FROM ptolemy_inbox AS inbox CROSS JOIN ptolemy_inbox_catch_up_event AS entry
+             WHERE inbox.id > ?2 AND inbox.id <= ?3 AND (?4 IS NULL OR inbox.source = ?4)
+               AND entry.webhook_id = ?1 AND entry.key = 'event:' || inbox.event_id
+               AND entry.state <> 'here'",
+        )
+        .bind(&claim.webhook)
+        .bind(rows.after)
+        .bind(rows.up_to)
+        .bind(source)
+        .fetch_all(&self.pool)
+        .await?;
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        for key in &keys {
+            sqlx::query(
+                "UPDATE ptolemy_inbox_catch_up_event SET state = 'here'
+                 WHERE webhook_id = ? AND key = ?",
+            )
+            .bind(&claim.webhook)
+            .bind(key)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(keys)
+    }
+
+    async fn take_entries(
+        &self,
+        claim: &Claim,
+        limit: u32,
+    ) -> Result<Option<Vec<Taken>>, BoxError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await?;
+        let now = self.now(&mut tx).await?;
+        if !renew(&mut tx, claim, now).await? {
+            return Ok(None);
+        }
+        let rows = sqlx::query(
+            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, state = 'sent'
+             WHERE webhook_id = ?1
+               AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+                           WHERE webhook_id = ?1 AND state = 'open' AND delivery_id IS NOT NULL
+                             AND tries < iif(event_id IS NULL, 1, ?2)
+                           ORDER BY tries, delivered_at, key LIMIT ?3)
+             RETURNING key, delivery_id, event_id IS NOT NULL, delivered_at",
+        )
+        .bind(&claim.webhook)
+        .bind(MAX_TRIES)
+        .bind(limit)
+        .fetch_all(&mut *tx)
+        .await?;
+        let taken: Result<Vec<Taken>, BoxError> = rows.iter().map(taken).collect();
+        let taken = taken?;
+        tx.commit().await?;
+        Ok(Some(taken))
+    }
+
+    async fn count_entries(&self, claim: &Claim) -> Result<Vec<Count>, BoxError> {
+        let rows = sqlx::query(
+            "SELECT state, event_id IS NOT NULL AS has_id,
+                    tries < iif(event_id IS NULL, 1, ?2) AS may_be_tried, event_type, count(*)
+             FROM ptolemy_inbox_catch_up_event WHERE webhook_id = ?1
+             GROUP BY state, has_id, may_be_tried, event_type LIMIT ?3",
+        )
+        .bind(&claim.webhook)
+        .bind(MAX_TRIES)
+        .bind(MAX_COUNTS)
+        .fetch_all(&self.pool)
+        .await?;
+        let count = |row: &SqliteRow| {
+            Ok(Count {
+                state: State::read(row.try_get(0)?)?,
+                has_event_id: row.try_get(1)?,
+                may_be_tried: row.try_get(2)?,
+                event_type: row.try_get(3)?,
+                entries: u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or_default(),
+            })
+        };
+        rows.iter().map(count).collect()
+    }
+
+    async fn list_entries(
+        &self,
+        claim: &Claim,
+        state: State,
+        limit: u32,
+    ) -> Result<Vec<Listed>, BoxError> {
+        let rows = sqlx::query(
+            "SELECT event_id, event_type, delivery_id, tries, answer
+             FROM ptolemy_inbox_catch_up_event WHERE webhook_id = ? AND state = ?
+             ORDER BY delivered_at, key LIMIT ?",
+        )
+        .bind(&claim.webhook)
+        .bind(state.as_str())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let listed = |row: &SqliteRow| {
+            Ok(Listed {
+                event_id: row.try_get(0)?,
+                event_type: row.try_get(1)?,
+                delivery_id: row.try_get(2)?,
+                tries: u32::try_from(row.try_get::<i64, _>(3)?).unwrap_or_default(),
+                answer: row.try_get(4)?,
+            })
+        };
+        rows.iter().map(listed).collect()
+    }
+}
+
+fn taken(row: &SqliteRow) -> Result<Taken, BoxError> {
+    Ok(Taken {
+        key: row.try_get(0)?,
+        delivery_id: row.try_get(1)?,
+        has_event_id: row.try_get(2)?,
+        delivered_at: time_in(row, 3)?,
+    })
+}
+
+fn time_in(row: &SqliteRow, column: usize) -> Result<Option<OffsetDateTime>, BoxError> {
+    let text: Option<String> = row.try_get(column)?;
+    Ok(text.map(|text| clock::parse(&text)).transpose()?)
+}
