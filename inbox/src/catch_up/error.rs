@@ -62,7 +62,7 @@ pub enum CatchUpErrorKind {
     /// The host's clock is wrong by more than 300 s, for which receivers reject every delivery.
     #[error(
         "the host's clock differs from the API's by {seconds} s, and receivers reject every delivery \
-         from 300 s on: set the clock"
+         above 300 s: set the clock"
     )]
     #[non_exhaustive]
     ClockWrong {

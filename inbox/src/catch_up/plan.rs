@@ -24,7 +24,8 @@ const MAX_ROUNDS: u32 = 3;
 
 /// The plan of a catch-up, which can be run: see [`CatchUp::plan`](crate::CatchUp::plan).
 ///
-/// While it exists, no other catch-up of the webhook can begin: drop it if it is not to be run.
+/// While it exists, no other catch-up of the webhook can begin: [release](Self::release) it if it is not to
+/// be run.
 #[derive(Debug)]
 #[must_use = "a plan does nothing until it is run"]
 pub struct CatchUpPlan {
@@ -95,10 +96,22 @@ impl CatchUpPlan {
     }
 
     /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60 in
-    /// either direction: from 300 s on, receivers reject every delivery.
+    /// either direction: above 300 s, receivers reject every delivery.
     #[must_use]
     pub fn clock_warning(&self) -> Option<i64> {
         self.clock_warning
+    }
+
+    /// Ends the plan without running it, so that another catch-up of the webhook can begin at once.
+    ///
+    /// A plan that is dropped instead is released in the background, if the runtime lives on; otherwise
+    /// another one can begin when its lease ends, within a minute.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the database does not answer.
+    pub async fn release(mut self) -> Result<(), CatchUpError> {
+        self.job.lease.release().await
     }
 
     /// Redelivers, the oldest first, and proves what is missing at the end.
@@ -242,8 +255,8 @@ fn check_clock(client: &Client) -> Result<Option<i64>, CatchUpError> {
     }
     tracing::warn!(
         ahead_s = seconds,
-        "the host's clock differs from the API's: set it, since receivers reject every delivery from \
-         300 s on"
+        "the host's clock differs from the API's: set it, since receivers reject every delivery above \
+         300 s"
     );
     Ok(Some(seconds))
 }
