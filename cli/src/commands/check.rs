@@ -111,15 +111,18 @@ async fn run(
 }
 
 fn no_connection(why: &str) -> String {
-    let next_step = if why.contains("certificate") {
+    // The words of rustls.
+    let next_step = if why.contains("UnknownIssuer") {
         UNTRUSTED
+    } else if why.contains("invalid peer certificate") {
+        "Correct the certificate of the receiver, or the URL"
     } else {
         "Start it, or correct the URL"
     };
     format!("no connection to the receiver: {why}. {next_step}")
 }
 
-/// The next step if a certificate is not trusted.
+/// The next step if the CA of a certificate is not trusted.
 const UNTRUSTED: &str = if cfg!(any(target_vendor = "apple", windows)) {
     "Add the certificate of its CA to those that this machine trusts, or correct the URL"
 } else {
@@ -158,6 +161,8 @@ mod tests {
             text.ends_with(&format!("UnknownIssuer. {UNTRUSTED}")),
             "{text}"
         );
+        let text = no_connection("invalid peer certificate: Expired");
+        assert!(text.contains("Correct the certificate"), "{text}");
         let text = no_connection("connection refused");
         assert!(text.ends_with("Start it, or correct the URL"), "{text}");
     }
