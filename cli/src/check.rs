@@ -9,6 +9,7 @@ mod event;
 mod forge;
 mod header;
 mod key;
+mod marked;
 mod observed;
 mod probe;
 mod run;
@@ -19,13 +20,16 @@ mod weigh;
 mod wire;
 
 pub(crate) use forge::Forge;
-pub(crate) use probe::{Basis, Probe, Weight};
-pub(crate) use run::Conformance;
+pub(crate) use probe::{Basis, Needs, Probe, Weight};
+pub(crate) use run::{Conformance, Silence};
 pub(crate) use verdict::{Outcome, Verdict};
-pub(crate) use wire::{Pace, Wire};
+pub(crate) use wire::Wire;
 
 /// The id of the delivery on which the meaning of most others depends.
 pub(crate) const GOOD_DELIVERY: &str = "good-delivery";
+
+/// The id of the probe of the receiver's clock.
+const CLOCK: &str = "clock";
 
 /// All probes in the order in which they run. The first delivery is good, because most others mean
 /// something only if that one is accepted. The burst is the last one that sends, so the work that it leaves

@@ -3,18 +3,26 @@
 use serde_json::{Value, json};
 
 use super::forge::{Forge, Request};
-use super::probe::{Basis, Expected, Probe};
+use super::probe::{Basis, Expected, Needs, Probe};
 
 const RAW_BYTES: &str = "Compute the HMAC over the body's bytes as they arrived, before anything decodes, \
                          trims or parses them.";
 const COVERS_BODY: &str = "Reject the request if the HMAC of `t`, `.` and the body's bytes is not the `v1` of the header.";
 const LIMIT: &str =
-    "Raise the limit on the length of a body in the application and in each proxy before it.";
+    "Raise the limit on the length of a body in the application and in each proxy in front of it.";
 const NO_FAULT: &str = "Answer with a 4xx, or accept the delivery and set it aside: after a 5xx it is sent again and again.";
 
 /// Signs one body and sends another.
 fn changed(forge: &Forge, signed: &str, sent: impl Into<Vec<u8>>) -> Request {
     forge.signed(signed.to_owned()).sending(sent.into())
+}
+
+/// An id with another last digit, so that it is still a UUID and still marked.
+fn with_other_end(id: &str) -> String {
+    let mut id = id.to_owned();
+    let last = id.pop();
+    id.push(if last == Some('0') { '1' } else { '0' });
+    id
 }
 
 fn pretty(forge: &Forge, label: &str) -> String {
@@ -46,8 +54,9 @@ pub(super) const PROBES: &[Probe] = &[
         "one character of the body changed after it was signed",
         COVERS_BODY,
         |f| {
-            let body = f.body("body-tampered");
-            changed(f, &body, body.replacen("check", "chick", 1)).into()
+            let (body, id) = (f.body("body-tampered"), f.id("body-tampered"));
+            let tampered = body.replacen(&id, &with_other_end(&id), 1);
+            changed(f, &body, tampered).into()
         },
     ),
     Probe::forged(
@@ -156,7 +165,8 @@ pub(super) const PROBES: &[Probe] = &[
             let sent = replace(&sent, "\u{fffd}".as_bytes(), b"\xff");
             changed(f, &body, sent).into()
         },
-    ),
+    )
+    .needs(Needs::Extras),
     Probe::delivery(
         "exact-white-space",
         "JSON with unusual white space",
@@ -192,7 +202,8 @@ pub(super) const PROBES: &[Probe] = &[
             );
             f.signed(body).into()
         },
-    ),
+    )
+    .needs(Needs::Extras),
     Probe::delivery(
         "exact-escapes",
         "escapes that no library writes",
@@ -202,7 +213,8 @@ pub(super) const PROBES: &[Probe] = &[
             f.signed(with_extra(f, "exact-escapes", "note", json))
                 .into()
         },
-    ),
+    )
+    .needs(Needs::Extras),
     Probe::delivery(
         "exact-unicode",
         "letters outside of ASCII and emoji",
@@ -212,7 +224,8 @@ pub(super) const PROBES: &[Probe] = &[
             f.signed(with_extra(f, "exact-unicode", "note", json))
                 .into()
         },
-    ),
+    )
+    .needs(Needs::Extras),
     Probe::delivery(
         "exact-numbers",
         "numbers with more digits than a float has",
@@ -222,7 +235,8 @@ pub(super) const PROBES: &[Probe] = &[
             f.signed(with_extra(f, "exact-numbers", "numbers", json))
                 .into()
         },
-    ),
+    )
+    .needs(Needs::Extras),
     Probe::delivery(
         "exact-duplicate-keys",
         "a key that occurs twice",
@@ -233,14 +247,18 @@ pub(super) const PROBES: &[Probe] = &[
                 .into()
         },
     )
-    .advice(Basis::Assumed),
+    .advice(Basis::Assumed)
+    .needs(Needs::Extras),
     Probe::delivery("body-64-kib", "a body of 64 KiB", LIMIT, |f| {
         f.signed(filled(f, "body-64-kib", 64 * 1024)).into()
-    }),
+    })
+    .advice(Basis::Assumed)
+    .needs(Needs::Extras),
     Probe::delivery("body-900-kib", "a body of 900 KiB", LIMIT, |f| {
         f.signed(filled(f, "body-900-kib", 900 * 1024)).into()
     })
-    .advice(Basis::OwnChoice),
+    .advice(Basis::OwnChoice)
+    .needs(Needs::Extras),
     Probe::delivery(
         "body-invalid-utf8",
         "a signed body that is not UTF-8",
@@ -251,7 +269,9 @@ pub(super) const PROBES: &[Probe] = &[
         },
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile()
+    .needs(Needs::Extras),
     Probe::delivery(
         "body-not-json",
         "a signed body that is not JSON",
@@ -259,15 +279,14 @@ pub(super) const PROBES: &[Probe] = &[
         |f| f.signed("{\"id\":").into(),
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
-    Probe::delivery(
-        "body-empty",
-        "a signed body without a byte",
-        NO_FAULT,
-        |f| f.signed("").into(),
-    )
+    .expect(Expected::NoFault, true)
+    .hostile(),
+    Probe::delivery("body-empty", "an empty signed body", NO_FAULT, |f| {
+        f.signed("").into()
+    })
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile(),
     Probe::delivery(
         "body-array",
         "a signed JSON array instead of an object",
@@ -275,7 +294,8 @@ pub(super) const PROBES: &[Probe] = &[
         |f| f.signed(format!("[{}]", f.body("body-array"))).into(),
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile(),
     Probe::delivery(
         "body-deep",
         "JSON that is nested 10,000 deep",
@@ -286,7 +306,9 @@ pub(super) const PROBES: &[Probe] = &[
         },
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile()
+    .needs(Needs::Extras),
     Probe::delivery(
         "body-lone-surrogate",
         "half of a surrogate pair in a string",
@@ -297,7 +319,9 @@ pub(super) const PROBES: &[Probe] = &[
         },
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile()
+    .needs(Needs::Extras),
 ];
 
 /// Replaces the first occurrence.

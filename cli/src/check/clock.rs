@@ -20,9 +20,11 @@ fn at(forge: &Forge, label: &str, t: &str) -> Plan {
     forge.signed_at(t, forge.body(label)).into()
 }
 
-/// A `t` so many seconds away from the receiver's clock.
+/// A `t` so many seconds away from the receiver's clock. The event is another one for each clock that the
+/// receiver may have.
 fn off(forge: &Forge, label: &str, seconds: i64) -> Plan {
-    at(forge, label, &forge.receivers_time(seconds).to_string())
+    let label = format!("{label}-{}", forge.skew());
+    at(forge, &label, &forge.receivers_time(seconds).to_string())
 }
 
 /// Two `t`, of which the receiver may check one and sign the other.
@@ -45,20 +47,20 @@ const fn lenient(id: &'static str, title: &'static str, plan: fn(&Forge) -> Plan
 }
 
 pub(super) const PROBES: &[Probe] = &[
-    Probe::forged("t-305-s-old", "signed 305 s ago", WINDOW, |f| off(f, "t-305-s-old", -305)),
+    Probe::forged("t-305-s-old", "signed 305 s ago", WINDOW, |f| off(f, "t-305-s-old", -305)).at_edge(),
     Probe::forged("t-305-s-ahead", "signed 305 s in the future", WINDOW, |f| {
         off(f, "t-305-s-ahead", 305)
-    }),
+    }).at_edge(),
     Probe::forged("t-one-hour-old", "signed an hour ago", WINDOW, |f| {
         off(f, "t-one-hour-old", -3_600)
     }),
     Probe::forged("t-one-hour-ahead", "signed an hour in the future", WINDOW, |f| {
         off(f, "t-one-hour-ahead", 3_600)
     }),
-    Probe::delivery("t-295-s-old", "signed 295 s ago", WIDE_ENOUGH, |f| off(f, "t-295-s-old", -295)),
+    Probe::delivery("t-295-s-old", "signed 295 s ago", WIDE_ENOUGH, |f| off(f, "t-295-s-old", -295)).at_edge(),
     Probe::delivery("t-295-s-ahead", "signed 295 s in the future", WIDE_ENOUGH, |f| {
         off(f, "t-295-s-ahead", 295)
-    }),
+    }).at_edge(),
     Probe::forged("t-zero", "`t` is 0", WINDOW, |f| at(f, "t-zero", "0")),
     Probe::forged("t-milliseconds", "`t` in milliseconds", "Read `t` as seconds.", |f| {
         at(f, "t-milliseconds", &format!("{}000", f.now()))
@@ -81,7 +83,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::forged("t-40-digits", "a number of 40 digits", OVERFLOW, |f| {
         at(f, "t-40-digits", &"9".repeat(40))
     }),
-    Probe::forged("t-word", "`t` is the word `NaN`", OVERFLOW, |f| at(f, "t-word", "NaN")),
+    Probe::forged("t-not-a-number", "`t` is the word `NaN`", OVERFLOW, |f| at(f, "t-not-a-number", "NaN")),
     lenient("t-plus-sign", "a plus sign before the time", |f| {
         at(f, "t-plus-sign", &format!("+{}", f.now()))
     }),
@@ -91,7 +93,7 @@ pub(super) const PROBES: &[Probe] = &[
         at(f, "t-underscore", &format!("{head}_{tail}"))
     }),
     lenient("t-decimal", "the time with a fraction", |f| at(f, "t-decimal", &format!("{}.5", f.now()))),
-    lenient("t-words-after", "the time and a letter", |f| at(f, "t-words-after", &format!("{}s", f.now()))),
+    lenient("t-trailing-letter", "the time and a letter", |f| at(f, "t-trailing-letter", &format!("{}s", f.now()))),
     lenient("t-hexadecimal", "the time as a hexadecimal number", |f| {
         at(f, "t-hexadecimal", &format!("0x{:x}", f.now()))
     }),
@@ -106,11 +108,11 @@ pub(super) const PROBES: &[Probe] = &[
         |f| at(f, "t-leading-zeros", &format!("00{}", f.now())),
     )
     .advice(Basis::Assumed),
-    Probe::forged("t-twice-new-first", "`t` of now, then the `t` that was signed an hour ago", ONE_T, |f| {
+    Probe::forged("t-twice-new-first", "the current `t`, then the `t` that was signed an hour ago", ONE_T, |f| {
         two(f, "t-twice-new-first", |now, old, tag| format!("t={now},t={old},v1={tag}"))
     })
     .advice(Basis::OwnChoice),
-    Probe::forged("t-twice-new-last", "the `t` that was signed an hour ago, then `t` of now", ONE_T, |f| {
+    Probe::forged("t-twice-new-last", "the `t` that was signed an hour ago, then the current `t`", ONE_T, |f| {
         two(f, "t-twice-new-last", |now, old, tag| format!("t={old},t={now},v1={tag}"))
     })
     .advice(Basis::OwnChoice),

@@ -3,24 +3,24 @@
 use serde_json::{Value, json};
 
 use super::forge::Forge;
-use super::probe::{Basis, Expected, Plan, Probe};
+use super::probe::{Basis, Expected, Needs, Plan, Probe};
 
 const OPEN: &str = "Accept event types that the receiver does not know: Ptolemy's list is open, and a delivery \
                     without a 2xx is sent again and again.";
 const REPEATED: &str =
     "Answer a repetition with 2xx: Ptolemy sends a delivery again if the answer was late or lost.";
-const TOLERANT: &str = "Accept the delivery and set aside what the receiver cannot use: nothing about a field outside \
-                        of the documented ones is promised.";
+const TOLERANT: &str = "Accept the delivery and set aside what the receiver cannot use: only documented fields are \
+                        guaranteed.";
 
-/// One event type of each documented resource.
+/// One event type of each documented resource. None of them asks an application to remove something.
 const ONE_OF_EACH: &[&str] = &[
-    "instrument.archived",
+    "instrument.updated",
     "market.created",
-    "market_listing.updated",
-    "market_listing_suspension.deleted",
+    "market_listing.created",
+    "market_listing_suspension.created",
     "time_series_value.created",
     "composite_time_series_value.created",
-    "webhook.updated",
+    "webhook.created",
 ];
 
 fn sent(forge: &Forge, event: &Value) -> Plan {
@@ -52,25 +52,29 @@ pub(super) const PROBES: &[Probe] = &[
         |f| {
             let requests = ONE_OF_EACH.iter().map(|event_type| {
                 f.signed(
-                    f.sample(event_type, &event_type.replace('.', "-"))
+                    f.event_of(event_type, &event_type.replace('.', "-"))
                         .to_string(),
                 )
             });
             Plan::in_turn(requests.collect())
         },
-    ),
+    )
+    .needs(Needs::OtherTypes),
     Probe::delivery(
         "unknown-action",
         "an unknown action of a documented resource",
         OPEN,
-        |f| sent(f, &f.sample("instrument.renumbered", "unknown-action")),
-    ),
+        |f| sent(f, &f.event_of("instrument.renumbered", "unknown-action")),
+    )
+    .needs(Needs::OtherTypes),
     Probe::delivery("unknown-resource", "an unknown resource", OPEN, |f| {
         sent(
             f,
-            &f.sample("settlement_calendar.created", "unknown-resource"),
+            &f.event_of("settlement_calendar.created", "unknown-resource"),
         )
-    }),
+    })
+    .advice(Basis::Assumed)
+    .needs(Needs::OtherTypes),
     Probe::delivery("duplicate", "the same request twice", REPEATED, |f| {
         let request = f.signed(f.body("duplicate"));
         Plan::in_turn(vec![request.clone(), request])
@@ -95,11 +99,13 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::delivery("no-id", "an event without an id", TOLERANT, |f| {
         with(f, "no-id", "id", None)
     })
-    .advice(Basis::Assumed),
+    .advice(Basis::Assumed)
+    .hostile(),
     Probe::delivery("data-absent", "an event without data", TOLERANT, |f| {
         with(f, "data-absent", "data", None)
     })
-    .advice(Basis::Assumed),
+    .advice(Basis::Assumed)
+    .hostile(),
     Probe::delivery(
         "data-of-another-shape",
         "a documented event type, data of another shape",
@@ -113,7 +119,8 @@ pub(super) const PROBES: &[Probe] = &[
             )
         },
     )
-    .advice(Basis::Assumed),
+    .advice(Basis::Assumed)
+    .hostile(),
     Probe::delivery(
         "event-type-absent",
         "an event without a type",
@@ -121,6 +128,7 @@ pub(super) const PROBES: &[Probe] = &[
         |f| with(f, "event-type-absent", "event_type", None),
     )
     .advice(Basis::OwnChoice)
+    .hostile()
     .expect(Expected::NoFault, true),
     Probe::delivery(
         "control-characters",
@@ -132,5 +140,6 @@ pub(super) const PROBES: &[Probe] = &[
         },
     )
     .advice(Basis::OwnChoice)
+    .hostile()
     .expect(Expected::NoFault, true),
 ];

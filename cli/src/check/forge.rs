@@ -2,15 +2,19 @@
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use ptolemy_webhooks::samples;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::Sha256;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-/// How the id of each event begins, so that it is recognised in a receiver's store.
-const EVENT_ID: &str = "ptolemy-webhooks-check";
+use super::marked::Marks;
+
+/// The event type of the probes, unless another one is asked for.
+const EVENT_TYPE: &str = "instrument.created";
+
+/// How many bodies are tried until a signature begins with a zero: all of them fail once in a million runs.
+const MAX_TRIES: usize = 3_600;
 
 /// A request, before it is sent.
 #[derive(Clone)]
@@ -58,6 +62,22 @@ impl Request {
         self
     }
 
+    pub(crate) fn by(self, method: Method) -> Self {
+        Self { method, ..self }
+    }
+
+    pub(crate) fn of_type(self, content_type: Option<&'static str>) -> Self {
+        Self {
+            content_type,
+            ..self
+        }
+    }
+
+    pub(crate) fn in_chunks(self) -> Self {
+        let chunked = true;
+        Self { chunked, ..self }
+    }
+
     pub(crate) fn via(mut self, via: Via) -> Self {
         self.via = via;
         self
@@ -67,8 +87,9 @@ impl Request {
 /// Makes requests.
 pub(crate) struct Forge {
     secret: Zeroizing<Vec<u8>>,
-    run: i64,
-    /// By how many seconds the receiver's clock is ahead.
+    marks: Marks,
+    event_type: String,
+    /// By how many seconds the clock is ahead that the probes at the edge of the window go by.
     skew: i64,
 }
 
@@ -76,9 +97,21 @@ impl Forge {
     pub(crate) fn new(secret: Zeroizing<Vec<u8>>) -> Self {
         Self {
             secret,
-            run: OffsetDateTime::now_utc().unix_timestamp(),
+            marks: Marks::new(),
+            event_type: EVENT_TYPE.to_owned(),
             skew: 0,
         }
+    }
+
+    /// Sends events of this type.
+    pub(crate) fn with_event_type(self, event_type: &str) -> Self {
+        let event_type = event_type.to_owned();
+        Self { event_type, ..self }
+    }
+
+    /// Whether the data of the events has the free-form object in which many probes put a value.
+    pub(crate) fn has_extras(&self) -> bool {
+        self.event("").pointer("/data/extras").is_some()
     }
 
     /// Without a secret, to count requests.
@@ -102,16 +135,20 @@ impl Forge {
         self.secret.strip_prefix(b"whsec_").unwrap_or(self.secret())
     }
 
-    /// Sets by how many seconds the receiver's clock is ahead.
+    /// Sets by how many seconds the clock is ahead that the probes at the edge of the window go by.
     pub(crate) fn set_skew(&mut self, seconds: i64) {
         self.skew = seconds;
+    }
+
+    pub(crate) fn skew(&self) -> i64 {
+        self.skew
     }
 
     pub(crate) fn now(&self) -> i64 {
         OffsetDateTime::now_utc().unix_timestamp()
     }
 
-    /// Seconds since 1970 on the receiver's clock, as far as it is known, plus `offset`.
+    /// Seconds since 1970 on that clock, plus `offset`.
     pub(crate) fn receivers_time(&self, offset: i64) -> i64 {
         let now = self.now().saturating_add(self.skew);
         now.saturating_add(offset)
@@ -119,31 +156,22 @@ impl Forge {
 
     /// The id of an event.
     pub(crate) fn id(&self, label: &str) -> String {
-        format!("{EVENT_ID}-{}-{label}", self.run)
+        self.marks.id(label)
     }
 
-    /// An event of a documented type, which an application can recognise by its id and by the
-    /// identifier and the name of its instrument.
+    /// An event that an application can recognise by its ids and, if its type has them, by identifier and
+    /// name.
     pub(crate) fn event(&self, label: &str) -> Value {
-        let mut event = self.sample("instrument.created", label);
-        if let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) {
-            data.insert("identifier".to_owned(), json!(self.id(label)));
-            data.insert("name".to_owned(), json!("Sent by ptolemy-webhooks check"));
-        }
-        event
+        self.event_of(&self.event_type, label)
     }
 
     pub(crate) fn body(&self, label: &str) -> String {
         self.event(label).to_string()
     }
 
-    /// The sample of an event type with an id that can be recognised; an event with empty data if there is
-    /// no sample.
-    pub(crate) fn sample(&self, event_type: &str, label: &str) -> Value {
-        let id = self.id(label);
-        samples::of(event_type)
-            .and_then(|sample| serde_json::from_str(&sample.with_id(&id).to_json()).ok())
-            .unwrap_or_else(|| json!({"id": id, "event_type": event_type, "data": {}}))
+    /// The same of another type.
+    pub(crate) fn event_of(&self, event_type: &str, label: &str) -> Value {
+        self.marks.event(event_type, label)
     }
 
     /// The signature of a body in hex, with the webhook's secret.
@@ -151,9 +179,29 @@ impl Forge {
         hex::encode(mac(&self.secret, &[t.as_bytes(), b".", body]))
     }
 
+    /// The same in Base64, in both alphabets and without padding.
+    pub(crate) fn tag_in_base64(&self, t: &str, body: &[u8]) -> [String; 2] {
+        let tag = mac(&self.secret, &[t.as_bytes(), b".", body]);
+        [base64(&tag, b"+/"), base64(&tag, b"-_")]
+    }
+
     /// The same without `t` and the dot, as other senders sign.
     pub(crate) fn tag_of_body(&self, body: &[u8]) -> String {
         hex::encode(mac(&self.secret, &[body]))
+    }
+
+    /// A request whose signature begins with a byte of zeros, by white space after its body, and the digits
+    /// of the signature after this byte.
+    pub(crate) fn with_zero_first(&self, label: &str) -> (Request, String) {
+        let (t, mut body) = (self.now().to_string(), self.body(label));
+        for _ in 0..MAX_TRIES {
+            let tag = self.tag(&t, body.as_bytes());
+            if let Some(rest) = tag.strip_prefix("00") {
+                return (self.signed_at(&t, body), rest.to_owned());
+            }
+            body.push(' ');
+        }
+        (self.signed_at(&t, body), "0".repeat(62))
     }
 
     /// A request as Ptolemy sends it, signed now.
@@ -205,6 +253,24 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
+fn base64(bytes: &[u8], last_two: &[u8; 2]) -> String {
+    let digit = |value: u32| match u8::try_from(value & 63).unwrap_or(0) {
+        value @ 0..26 => b'A' + value,
+        value @ 26..52 => b'a' + (value - 26),
+        value @ 52..62 => b'0' + (value - 52),
+        62 => last_two[0],
+        _ => last_two[1],
+    };
+    let mut text = String::new();
+    for part in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
+        let value = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let digits = [18, 12, 6, 0].map(|shift| char::from(digit(value >> shift)));
+        text.extend(digits.iter().take(part.len() + 1));
+    }
+    text
+}
+
 /// Whether a text contains another that is not empty.
 pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
@@ -221,6 +287,20 @@ mod tests {
         let header =
             "t=1776243600,v1=dc2115f6520b291ddf3ee2f6165c1a83545e4bbb8e4df9bd50282a0e7763ed95";
         assert_eq!(request.signatures, [header.as_bytes()]);
-        assert!(forge.body("x").contains("\"id\":\"ptolemy-webhooks-check-"));
+        assert!(forge.body("x").contains("\"id\":\"c4ec4c4e-"));
+    }
+
+    #[test]
+    fn base64_has_two_alphabets_and_no_padding() {
+        assert_eq!(base64(b"abcde", b"+/"), "YWJjZGU");
+        assert_eq!(base64(&[0xfb, 0xff, 0xbf, 0xff], b"+/"), "+/+//w");
+        assert_eq!(base64(&[0xfb, 0xff, 0xbf, 0xff], b"-_"), "-_-__w");
+    }
+
+    #[test]
+    fn a_signature_that_begins_with_a_zero_is_found() {
+        let forge = Forge::for_counting();
+        let (request, rest) = forge.with_zero_first("x");
+        assert_eq!(forge.tag(&request.t, &request.body), format!("00{rest}"));
     }
 }

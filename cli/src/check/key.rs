@@ -1,6 +1,9 @@
 //! Probes of the key and of `v1`: only the whole secret signs, and only the whole signature counts.
 
-use super::probe::Probe;
+use reqwest::Method;
+
+use super::forge::{Forge, Request};
+use super::probe::{Basis, Expected, Order, Plan, Probe};
 
 const WHOLE_TAG: &str = "Compare all 32 bytes of the HMAC with `v1`, with a constant-time comparison that is \
                          false for different lengths.";
@@ -12,6 +15,23 @@ const NEEDS_HEADER: &str =
     "Reject a request without `Ptolemy-Signature`, or without both `t` and `v1` in it.";
 const SCHEME: &str =
     "Accept the scheme of Ptolemy alone: `t` and `v1` of `Ptolemy-Signature`, HMAC-SHA256 in hex.";
+
+const OTHER_SECRET: &[u8] = b"whsec_another_secret";
+const EVERY_REQUEST: &str =
+    "Verify every request in the same way; method, `Content-Type` and framing must not matter.";
+
+/// A request without the header.
+fn unsigned(forge: &Forge, label: &str) -> Request {
+    let mut request = forge.signed(forge.body(label));
+    request.signatures.clear();
+    request
+}
+
+/// The event of a label in another body, signed with another secret.
+pub(super) fn forgery(forge: &Forge, label: &str) -> Request {
+    let body = format!("{} ", forge.body(label));
+    forge.signed_with(OTHER_SECRET, &forge.now().to_string(), body)
+}
 
 /// A digit that differs from another in one bit.
 fn flipped(digit: char) -> char {
@@ -54,7 +74,7 @@ macro_rules! tag_probe {
 macro_rules! key_probe {
     ($id:literal, $title:literal, $fix:expr, $key:expr) => {
         Probe::forged($id, $title, $fix, |f| {
-            let key: fn(&super::forge::Forge) -> Vec<u8> = $key;
+            let key: fn(&Forge) -> Vec<u8> = $key;
             f.signed_with(&key(f), &f.now().to_string(), f.body($id))
                 .into()
         })
@@ -70,10 +90,57 @@ macro_rules! header_probe {
 
 pub(super) const PROBES: &[Probe] = &[
     Probe::forged("unsigned", "no signature header", NEEDS_HEADER, |f| {
-        let mut request = f.signed(f.body("unsigned"));
-        request.signatures.clear();
-        request.into()
+        unsigned(f, "unsigned").into()
     }),
+    Probe::forged(
+        "unsigned-text",
+        "no signature header, `text/plain`",
+        EVERY_REQUEST,
+        |f| unsigned(f, "unsigned-text").of_type(Some("text/plain")).into(),
+    ),
+    Probe::forged(
+        "unsigned-form",
+        "no signature header, the `Content-Type` of a form",
+        EVERY_REQUEST,
+        |f| {
+            let request = unsigned(f, "unsigned-form");
+            request.of_type(Some("application/x-www-form-urlencoded")).into()
+        },
+    ),
+    Probe::forged(
+        "unsigned-no-type",
+        "no signature header and no `Content-Type`",
+        EVERY_REQUEST,
+        |f| unsigned(f, "unsigned-no-type").of_type(None).into(),
+    ),
+    Probe::forged(
+        "unsigned-chunked",
+        "no signature header, in chunks without `Content-Length`",
+        EVERY_REQUEST,
+        |f| unsigned(f, "unsigned-chunked").in_chunks().into(),
+    ),
+    Probe::forged("unsigned-put", "no signature header, PUT", EVERY_REQUEST, |f| {
+        unsigned(f, "unsigned-put").by(Method::PUT).into()
+    }),
+    // A page for browsers at the same path is not a flaw, so a 2xx proves nothing.
+    Probe::forged("unsigned-get", "no signature header, GET", EVERY_REQUEST, |f| {
+        unsigned(f, "unsigned-get").by(Method::GET).into()
+    })
+    .advice(Basis::OwnChoice)
+    .expect(Expected::NotAccepted, false),
+    Probe::forged(
+        "forgery-of-known-id",
+        "another body with a wrong signature and the id of a good delivery before it",
+        "Verify the signature before the id is looked up: everything else in an unverified body can be wrong.",
+        |f| {
+            let label = "forgery-of-known-id";
+            Plan {
+                requests: vec![f.signed(f.body(label)), forgery(f, label)],
+                order: Order::LastCounts,
+            }
+        },
+    )
+    .expect(Expected::Rejected, true),
     header_probe!(
         "header-empty",
         "an empty signature header",
@@ -127,7 +194,7 @@ pub(super) const PROBES: &[Probe] = &[
         "key-other",
         "signed with another secret",
         WHOLE_SECRET,
-        |_| { b"whsec_another_secret".to_vec() }
+        |_| { OTHER_SECRET.to_vec() }
     ),
     key_probe!(
         "key-without-prefix",
@@ -190,8 +257,19 @@ pub(super) const PROBES: &[Probe] = &[
         tag, 62
     )
     .to_owned()),
-    tag_probe!("tag-of-33-bytes", "one byte more", |tag| format!("{tag}00")),
+    tag_probe!("tag-too-long", "one byte more", |tag| format!("{tag}00")),
     tag_probe!("tag-zeros", "zeros", |_| "0".repeat(64)),
+    Probe::forged(
+        "tag-zero-byte",
+        "the right signature begins with a zero byte, and no other byte is right",
+        "Compare all 32 bytes of the HMAC with `v1`: `strcmp` ends at the first zero byte.",
+        |f| {
+            let (request, rest) = f.with_zero_first("tag-zero-byte");
+            let wrong: String = rest.chars().map(flipped).collect();
+            let value = format!("t={},v1=00{wrong}", request.t);
+            request.signature(value).into()
+        },
+    ),
     tag_probe!("tag-not-hex", "letters that are not hex digits", |_| "z"
         .repeat(64)),
     Probe::forged(

@@ -61,7 +61,8 @@ pub(super) const PROBES: &[Probe] = &[
         "Remove the secret from the answers and from error pages, and rotate it.",
         |seen| absent(seen, &seen.shows_secret),
     )
-    .security(),
+    .security()
+    .basis(Basis::SecurityPractice),
     Probe::observed(
         "signature-not-shown",
         "no answer contains the signature that was expected",
@@ -69,7 +70,8 @@ pub(super) const PROBES: &[Probe] = &[
         "Answer a wrong signature with 401 and without details: an answer with the right one signs forgeries.",
         |seen| absent(seen, &seen.shows_signature),
     )
-    .security(),
+    .security()
+    .basis(Basis::SecurityPractice),
     Probe::observed(
         "rejected-with-401",
         "forgeries are rejected with 401",

@@ -36,6 +36,8 @@ pub(crate) enum Basis {
     Documented,
     /// A standard: HTTP or JSON.
     Standard,
+    /// Usual practice in security; Ptolemy documents nothing about it.
+    SecurityPractice,
     /// An assumption about what Ptolemy sends.
     Assumed,
     /// A choice of this project where the documentation is silent.
@@ -47,6 +49,7 @@ impl Basis {
         match self {
             Self::Documented => "documented",
             Self::Standard => "standard",
+            Self::SecurityPractice => "security practice",
             Self::Assumed => "assumed",
             Self::OwnChoice => "own choice",
         }
@@ -56,6 +59,7 @@ impl Basis {
         match self {
             Self::Documented => "Ptolemy documents this.",
             Self::Standard => "This is a rule of HTTP or JSON.",
+            Self::SecurityPractice => "This is usual security practice.",
             Self::Assumed => "Ptolemy does not document this: it is assumed.",
             Self::OwnChoice => "Ptolemy does not document this: it is this project's own choice.",
         }
@@ -121,16 +125,28 @@ impl Plan {
         Self { requests, order }
     }
 
-    /// How much of the budget the plan takes.
+    /// How many requests the plan sends.
     pub(crate) fn cost(&self) -> u32 {
         u32::try_from(self.requests.len()).unwrap_or(u32::MAX)
     }
+}
+
+/// Requirements of a probe beyond events of the type that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Nothing,
+    /// Events of other types.
+    OtherTypes,
+    /// Values in `extras`, which not every event type has.
+    Extras,
 }
 
 /// How a probe comes to its verdict.
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
     Send(fn(&Forge) -> Plan),
+    /// The same at the edge of the time window, where a second decides: sent on both clocks if they differ.
+    SendAtEdge(fn(&Forge) -> Plan),
     Observe(fn(&Seen) -> Verdict),
 }
 
@@ -145,6 +161,9 @@ pub(crate) struct Probe {
     pub(crate) expected: Expected,
     /// Whether a correct receiver may accept a request and store its event.
     pub(crate) stores: bool,
+    /// Whether the request is validly signed and such that it can break what comes after the signature.
+    pub(crate) is_hostile: bool,
+    pub(crate) needs: Needs,
     /// What to change if something else comes.
     pub(crate) fix: &'static str,
     pub(crate) action: Action,
@@ -165,6 +184,8 @@ impl Probe {
             basis: Basis::Documented,
             expected: Expected::Rejected,
             stores: false,
+            is_hostile: false,
+            needs: Needs::Nothing,
             fix,
             action: Action::Send(plan),
         }
@@ -200,6 +221,8 @@ impl Probe {
             basis: Basis::Documented,
             expected: Expected::OfAnswers(expected),
             stores: false,
+            is_hostile: false,
+            needs: Needs::Nothing,
             fix,
             action: Action::Observe(observe),
         }
@@ -225,6 +248,25 @@ impl Probe {
         }
     }
 
+    /// Sends it only if that is asked for.
+    pub(super) const fn hostile(self) -> Self {
+        let is_hostile = true;
+        Self { is_hostile, ..self }
+    }
+
+    pub(super) const fn needs(self, needs: Needs) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Sends it on both clocks if the receiver's differs.
+    pub(super) const fn at_edge(self) -> Self {
+        let action = match self.action {
+            Action::Send(plan) => Action::SendAtEdge(plan),
+            other => other,
+        };
+        Self { action, ..self }
+    }
+
     /// Expects something else. Only a probe whose request a receiver may accept is said to store.
     pub(super) const fn expect(self, expected: Expected, stores: bool) -> Self {
         Self {
@@ -239,10 +281,11 @@ impl Probe {
         self.weight == Weight::Security && self.expected == Expected::Rejected
     }
 
-    /// How many requests the probe sends.
+    /// How many requests the probe sends at most.
     pub(crate) fn cost(&self, forge: &Forge) -> u32 {
         match self.action {
             Action::Send(plan) => plan(forge).cost(),
+            Action::SendAtEdge(plan) => plan(forge).cost().saturating_mul(2),
             Action::Observe(_) => 0,
         }
     }

@@ -2,7 +2,8 @@
 
 use reqwest::Method;
 
-use super::forge::{Forge, Request, Via};
+use super::forge::Via;
+use super::key::forgery;
 use super::probe::{Basis, Expected, Order, Plan, Probe};
 
 const POST_ALONE: &str = "Route the path for POST alone, and answer other methods with 405.";
@@ -22,24 +23,12 @@ const REJECTED_BYTES: usize = 256 * 1024;
 const GZIPPED: &[u8] = include_bytes!("event.json.gz");
 const GUNZIPPED: &[u8] = include_bytes!("event.json");
 
-fn by_method(forge: &Forge, label: &str, method: Method) -> Plan {
-    let mut request = forge.signed(forge.body(label));
-    request.method = method;
-    request.into()
-}
-
-fn with_content_type(forge: &Forge, label: &str, content_type: Option<&'static str>) -> Request {
-    let mut request = forge.signed(forge.body(label));
-    request.content_type = content_type;
-    request
-}
-
 pub(super) const PROBES: &[Probe] = &[
     Probe::forged(
         "method-get",
         "GET instead of POST, signed",
         POST_ALONE,
-        |f| by_method(f, "method-get", Method::GET),
+        |f| f.signed(f.body("method-get")).by(Method::GET).into(),
     )
     .advice(Basis::OwnChoice)
     .expect(Expected::NotAccepted, false),
@@ -47,7 +36,7 @@ pub(super) const PROBES: &[Probe] = &[
         "method-put",
         "PUT instead of POST, signed",
         POST_ALONE,
-        |f| by_method(f, "method-put", Method::PUT),
+        |f| f.signed(f.body("method-put")).by(Method::PUT).into(),
     )
     .advice(Basis::OwnChoice)
     .expect(Expected::NotAccepted, false),
@@ -55,7 +44,7 @@ pub(super) const PROBES: &[Probe] = &[
         "content-type-absent",
         "no `Content-Type`",
         ANY_CONTENT_TYPE,
-        |f| with_content_type(f, "content-type-absent", None).into(),
+        |f| f.signed(f.body("content-type-absent")).of_type(None).into(),
     )
     .advice(Basis::Assumed),
     Probe::delivery(
@@ -63,8 +52,8 @@ pub(super) const PROBES: &[Probe] = &[
         "a `Content-Type` with a charset",
         ANY_CONTENT_TYPE,
         |f| {
-            let content_type = Some("application/json; charset=utf-8");
-            with_content_type(f, "content-type-charset", content_type).into()
+            let request = f.signed(f.body("content-type-charset"));
+            request.of_type(Some("application/json; charset=utf-8")).into()
         },
     )
     .advice(Basis::Assumed),
@@ -72,11 +61,7 @@ pub(super) const PROBES: &[Probe] = &[
         "chunked",
         "a body in chunks, without `Content-Length`",
         "Accept chunked bodies, as HTTP/1.1 says.",
-        |f| {
-            let mut request = f.signed(f.body("chunked"));
-            request.chunked = true;
-            request.into()
-        },
+        |f| f.signed(f.body("chunked")).in_chunks().into(),
     )
     .advice(Basis::Standard),
     Probe::delivery(
@@ -90,7 +75,8 @@ pub(super) const PROBES: &[Probe] = &[
         },
     )
     .advice(Basis::OwnChoice)
-    .expect(Expected::NoFault, true),
+    .expect(Expected::NoFault, true)
+    .hostile(),
     Probe::forged(
         "gzip-signed-before",
         "a compressed body, signed before it was compressed",
@@ -117,7 +103,23 @@ pub(super) const PROBES: &[Probe] = &[
                 order: Order::LastCounts,
             }
         },
-    ),
+    )
+    .basis(Basis::Standard),
+    Probe::forged(
+        "forgery-after-good",
+        "a wrong signature on the connection of a good delivery",
+        "Verify each request, also on a connection that carried a good one before.",
+        |f| {
+            let label = "forgery-after-good";
+            let good = f.signed(f.body(label));
+            let forged = forgery(f, "forgery-after-good-forged");
+            Plan {
+                requests: vec![good.via(Via::KeptConnection), forged.via(Via::KeptConnection)],
+                order: Order::LastCounts,
+            }
+        },
+    )
+    .expect(Expected::Rejected, true),
     Probe::delivery(
         "50-at-once",
         "50 deliveries at the same time",
@@ -128,5 +130,6 @@ pub(super) const PROBES: &[Probe] = &[
                 .collect(),
             order: Order::AtOnce,
         },
-    ),
+    )
+    .advice(Basis::Assumed),
 ];

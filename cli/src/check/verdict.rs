@@ -31,16 +31,16 @@ impl Outcome {
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     /// What came, or why nothing was sent.
-    pub(crate) came: String,
+    pub(crate) actual: String,
     pub(crate) status: Option<u16>,
     pub(crate) took: Option<Duration>,
 }
 
 impl Verdict {
-    pub(crate) fn new(outcome: Outcome, came: impl Into<String>) -> Self {
+    pub(crate) fn new(outcome: Outcome, actual: impl Into<String>) -> Self {
         Self {
             outcome,
-            came: came.into(),
+            actual: actual.into(),
             status: None,
             took: None,
         }

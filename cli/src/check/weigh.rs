@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::probe::{Expected, Probe, Weight};
 use super::verdict::{Outcome, Verdict};
-use super::wire::{Answer, Came, PATIENCE};
+use super::wire::{Answer, Came};
 
 /// The verdict on the answers that count: the worst of them.
 pub(crate) fn verdict(probe: &Probe, answers: &[Answer]) -> Verdict {
@@ -21,10 +21,25 @@ pub(crate) fn verdict(probe: &Probe, answers: &[Answer]) -> Verdict {
     };
     Verdict {
         outcome: outcome(probe, worst),
-        came: came(answers, worst),
+        actual: actual(answers, worst),
         status: worst.status(),
         took: Some(worst.took),
     }
+}
+
+/// The verdict on a probe at the edge of the window whose requests were made on two clocks, of which it is
+/// not known which one the receiver goes by: the probe fails only if it fails on both.
+pub(crate) fn on_two_clocks(skew: i64, here: Verdict, there: Verdict) -> Verdict {
+    let is_pass = |verdict: &Verdict| verdict.outcome == Outcome::Pass;
+    if is_pass(&here) == is_pass(&there) {
+        return here;
+    }
+    Verdict::skipped(format!(
+        "the clocks differ by {} s: {} by the clock here, {} by the Date of the answers",
+        skew.abs(),
+        here.actual,
+        there.actual
+    ))
 }
 
 fn outcome(probe: &Probe, answer: &Answer) -> Outcome {
@@ -49,7 +64,7 @@ fn outcome(probe: &Probe, answer: &Answer) -> Outcome {
     }
 }
 
-fn came(answers: &[Answer], worst: &Answer) -> String {
+fn actual(answers: &[Answer], worst: &Answer) -> String {
     if answers.len() == 1 {
         let mut text = one(worst);
         if worst.took > Duration::from_secs(1) && worst.status().is_some() {
@@ -75,7 +90,7 @@ fn came(answers: &[Answer], worst: &Answer) -> String {
 fn one(answer: &Answer) -> String {
     match &answer.came {
         Came::Status(status) => status.to_string(),
-        Came::Nothing => format!("no answer within {} s", PATIENCE.as_secs()),
+        Came::Nothing(patience) => format!("no answer within {} s", patience.as_secs()),
         Came::Broken => "connection closed without an answer".to_owned(),
         Came::Unreachable(_) => "no connection".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Sends requests to the one URL, within the budget and at the rate.
+//! Sends requests to the one URL, at the rate.
 
 use std::error::Error;
 use std::iter::successors;
@@ -22,19 +22,15 @@ use crate::text;
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a probe waits: longer than Ptolemy does, so that a late answer is seen as one.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How long the first request waits: an application that sleeps is started by it.
+const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of an answer is searched for secrets.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 const CHUNK_BYTES: usize = 100;
-
-/// How many requests may be sent, and how fast.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) budget: u32,
-    pub(crate) per_second: u32,
-}
 
 /// The answer to a request, or its absence.
 #[derive(Clone, Debug)]
@@ -51,8 +47,8 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     Status(u16),
-    /// Nothing within [`PATIENCE`].
-    Nothing,
+    /// Nothing within this time.
+    Nothing(Duration),
     /// The connection was closed or failed.
     Broken,
     /// No connection could be made.
@@ -86,12 +82,13 @@ pub(crate) struct Wire {
     lower_case: Client,
     kept_connection: Client,
     url: Url,
-    pace: Pace,
+    per_second: u32,
+    patience: Duration,
     next: Instant,
 }
 
 impl Wire {
-    pub(crate) fn new(url: Url, pace: Pace) -> Result<Self, Stop> {
+    pub(crate) fn new(url: Url, per_second: u32) -> Result<Self, Stop> {
         // Nothing but the URL is ever requested: no redirect, no proxy, no second attempt.
         let builder = || {
             Client::builder()
@@ -119,14 +116,15 @@ impl Wire {
             lower_case: build(builder().pool_max_idle_per_host(0))?,
             kept_connection: build(builder().http1_title_case_headers())?,
             url,
-            pace,
+            per_second,
+            patience: FIRST_PATIENCE,
             next: Instant::now(),
         })
     }
 
-    /// How many requests may still be sent.
-    pub(crate) fn budget(&self) -> u32 {
-        self.pace.budget
+    /// The receiver has answered, so it runs.
+    pub(crate) fn is_awake(&mut self) {
+        self.patience = PATIENCE;
     }
 
     /// Waits until a request may be sent.
@@ -138,18 +136,17 @@ impl Wire {
     pub(crate) async fn take(&mut self, requests: u32) {
         self.turn().await;
         let begin = self.next.max(Instant::now());
-        self.pace.budget = self.pace.budget.saturating_sub(requests);
-        let pause = Duration::from_secs(1) / self.pace.per_second.max(1);
+        let pause = Duration::from_secs(1) / self.per_second.max(1);
         self.next = begin + pause.saturating_mul(requests);
     }
 
     /// Sends a request that was counted before.
     pub(crate) async fn send(&self, forge: &Forge, request: &Request) -> Answer {
         let begin = Instant::now();
-        let mut answer = match timeout(PATIENCE, self.response(request)).await {
+        let mut answer = match timeout(self.patience, self.response(request)).await {
             Ok(Ok(response)) => self.read(forge, request, response, begin).await,
             Ok(Err(came)) => Answer::without_response(came),
-            Err(_) => Answer::without_response(Came::Nothing),
+            Err(_) => Answer::without_response(Came::Nothing(self.patience)),
         };
         if answer.took.is_zero() {
             answer.took = begin.elapsed();
@@ -210,17 +207,19 @@ impl Wire {
             seen.push(b'\n');
         }
         // A body that does not end is cut, by length and by time.
-        let rest = PATIENCE.saturating_sub(took);
+        let rest = self.patience.saturating_sub(took);
         let _ = timeout(rest, read_body(response, &mut seen)).await;
         let tag = forge.tag(&request.t, &request.body);
         let sent_tag = |value: &Vec<u8>| contains(&value.to_ascii_lowercase(), tag.as_bytes());
+        let in_base64 = forge.tag_in_base64(&request.t, &request.body);
         Answer {
             came: Came::Status(status),
             took,
             skew,
             shows_secret: forge.is_shown(&seen),
             shows_signature: !request.signatures.iter().any(sent_tag)
-                && contains(&seen.to_ascii_lowercase(), tag.as_bytes()),
+                && (contains(&seen.to_ascii_lowercase(), tag.as_bytes())
+                    || in_base64.iter().any(|tag| contains(&seen, tag.as_bytes()))),
         }
     }
 }

@@ -1,43 +1,23 @@
 //! `check`: the conformance test of a receiver.
 
+mod help;
 mod report;
-
-use std::collections::BTreeSet;
+mod results;
+mod selection;
 
 use clap::Args;
 use reqwest::Url;
 
-use crate::check::{Conformance, Forge, GOOD_DELIVERY, Outcome, Pace, Probe, Wire, probes};
-use crate::notice::{self, Progress};
+use crate::check::{Conformance, Forge, Probe, Silence, Wire};
 use crate::output::Output;
 use crate::secret::SecretSource;
 use crate::stop::Stop;
-use crate::text;
 use report::{Listed, Result as Row};
-
-const AFTER_HELP: &str = "\
-Each probe sends one or more requests to the URL, and to nothing else: redirects are not followed and \
-no proxy is used. The receiver can be written in any language. Probes have a weight:
-
-  security     a request that Ptolemy did not send is accepted
-  correctness  a delivery of Ptolemy's is lost, or sent again and again
-  advice       worth knowing, or not documented by Ptolemy; never sets the exit code
-
-The receiver stores the events that it accepts. Their ids begin with `ptolemy-webhooks-check-`, and so does \
-the identifier of most of their instruments. If an event has effects that you cannot undo, check a staging \
-system, or pass --no-stored to send only requests that must be rejected.
-
-Exit codes: 0 if no security or correctness probe fails, 1 if one does or the receiver cannot be reached, \
-2 if the command line or the configuration cannot work.
-
-Examples:
-  ptolemy-webhooks check http://127.0.0.1:3000/webhooks/ptolemy
-  ptolemy-webhooks check http://127.0.0.1:3000/webhooks/ptolemy --only good-delivery,unsigned --json
-  ptolemy-webhooks check http://127.0.0.1:3000/webhooks/ptolemy --no-stored --rate 50
-  ptolemy-webhooks check --list";
+use results::Results;
+use selection::Selection;
 
 #[derive(Args, Debug)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::AFTER_HELP)]
 pub(crate) struct Check {
     /// The URL of the receiver, http or https
     #[arg(required_unless_present = "list")]
@@ -46,121 +26,56 @@ pub(crate) struct Check {
     #[command(flatten)]
     secret: SecretSource,
 
-    /// Run these probes only, separated by commas
-    #[arg(
-        long,
-        value_name = "ID",
-        value_delimiter = ',',
-        conflicts_with = "skip"
-    )]
-    only: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
 
-    /// Leave these probes out, separated by commas
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
-    skip: Vec<String>,
-
-    /// Leave out the probes whose events a correct receiver may store
-    #[arg(long)]
-    no_stored: bool,
-
-    /// Send at most this number of requests; a probe that needs more than are left is skipped
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Send nothing and exit with 2 if the probes need more requests than this number
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     requests: u32,
 
     /// Send at most this number of requests a second, apart from the 50 of `50-at-once`
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: u32,
 
-    /// Print the probes and send nothing
+    /// Print the probes, those of --hostile included, and send nothing
     #[arg(long)]
     list: bool,
 }
 
 impl Check {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
-        let probes = self.selected()?;
         if self.list {
-            return list(&probes, *output);
+            return list(&self.selection.probes_to_list()?, *output);
         }
+        let probes = self.selection.probes()?;
         let url = self.url()?;
-        let pace = Pace {
-            budget: self.requests,
-            per_second: self.rate,
-        };
-        let forge = Forge::new(self.secret.bytes()?);
-        let mut conformance = Conformance::new(forge, Wire::new(url, pace)?);
-        let rows = self.results(&mut conformance, &probes, *output).await?;
-        report::explain(&rows, self.requests);
-        if conformance.has_stopped() {
-            return Err(Stop::failed(
-                "the receiver stopped answering: the check is not complete",
-            ));
+        let forge = self.selection.forge(self.secret.bytes()?);
+        self.check_budget(&probes, &forge)?;
+        let mut conformance = Conformance::new(forge, Wire::new(url, self.rate)?);
+        let results = run(&mut conformance, &probes, *output).await?;
+        let is_failed = results.has_failure();
+        results.finish()?;
+        match conformance.stopped_at() {
+            Some(silence) => Err(Stop::failed(stopped(&silence))),
+            None if is_failed => Err(Stop::said_failed()),
+            None => Ok(()),
         }
-        let is_failed = rows.iter().any(|row| row.outcome() == Outcome::Fail);
-        if is_failed {
-            return Err(Stop::said_failed());
-        }
-        Ok(())
     }
 
-    /// Runs the probes and prints the results.
-    async fn results(
-        &self,
-        conformance: &mut Conformance,
-        probes: &[&'static Probe],
-        output: Output,
-    ) -> Result<Vec<Row>, Stop> {
-        let progress = Progress::new("checking: probe", u64::try_from(probes.len()).ok());
-        let mut records = output.records();
-        let mut rows = Vec::new();
-        for probe in probes {
-            let verdict = conformance.run(probe).await.map_err(|unreachable| {
-                Stop::failed(format!(
-                    "no connection to the receiver: {}. Start it, or correct the URL",
-                    unreachable.0
-                ))
-            })?;
-            let row = Row::new(probe, verdict);
-            records.push(row.clone())?;
-            rows.push(row);
-            progress.add(1);
+    /// A check that leaves probes out must not look like one that passed.
+    fn check_budget(&self, probes: &[&'static Probe], forge: &Forge) -> Result<(), Stop> {
+        // At the edge of the window a request more may be sent first, to learn the receiver's clock.
+        let needed = probes
+            .iter()
+            .map(|probe| probe.cost(forge))
+            .fold(1_u32, u32::saturating_add);
+        if needed <= self.requests {
+            return Ok(());
         }
-        drop(progress);
-        records.finish()?;
-        Ok(rows)
-    }
-
-    /// The probes that were asked for.
-    fn selected(&self) -> Result<Vec<&'static Probe>, Stop> {
-        let all = probes();
-        let known: BTreeSet<_> = all.iter().map(|probe| probe.id).collect();
-        for id in self.only.iter().chain(&self.skip) {
-            if !known.contains(id.as_str()) {
-                return Err(Stop::usage(format!(
-                    "unknown probe `{}`: --list shows all",
-                    text::words(id)
-                )));
-            }
-        }
-        let named = |ids: &[String], probe: &Probe| ids.iter().any(|id| id == probe.id);
-        let probes: Vec<_> = all
-            .into_iter()
-            .filter(|probe| self.only.is_empty() || named(&self.only, probe))
-            .filter(|probe| !named(&self.skip, probe))
-            .filter(|probe| !self.no_stored || !probe.stores)
-            .collect();
-        if probes.is_empty() {
-            return Err(Stop::usage(
-                "these options leave no probe: --list shows all",
-            ));
-        }
-        if !self.list && !probes.iter().any(|probe| probe.id == GOOD_DELIVERY) {
-            notice::note(
-                "good-delivery is left out: a receiver that rejects everything passes the probes that \
-                 expect a rejection",
-            );
-        }
-        Ok(probes)
+        Err(Stop::usage(format!(
+            "these probes need up to {needed} requests: pass --requests {needed}, or choose fewer probes with \
+             --only or --skip"
+        )))
     }
 
     fn url(&self) -> Result<Url, Stop> {
@@ -180,6 +95,52 @@ impl Check {
     }
 }
 
+/// Runs the probes.
+async fn run(
+    conformance: &mut Conformance,
+    probes: &[&'static Probe],
+    output: Output,
+) -> Result<Results, Stop> {
+    let mut results = Results::new(output, probes.len());
+    for probe in probes {
+        let verdict = conformance.run(probe).await;
+        let verdict = verdict.map_err(|unreachable| Stop::failed(no_connection(&unreachable.0)))?;
+        results.push(Row::new(probe, verdict))?;
+    }
+    Ok(results)
+}
+
+fn no_connection(why: &str) -> String {
+    // The words of rustls.
+    let next_step = if why.contains("UnknownIssuer") {
+        UNTRUSTED
+    } else if why.contains("invalid peer certificate") {
+        "Correct the certificate of the receiver, or the URL"
+    } else {
+        "Start it, or correct the URL"
+    };
+    format!("no connection to the receiver: {why}. {next_step}")
+}
+
+/// The next step if the CA of a certificate is not trusted.
+const UNTRUSTED: &str = if cfg!(any(target_vendor = "apple", windows)) {
+    "Add the certificate of its CA to those that this machine trusts, or correct the URL"
+} else {
+    "Set SSL_CERT_FILE to a PEM file with the certificate of its CA, or correct the URL"
+};
+
+/// Where the receiver stopped answering: one of these two requests may be why.
+fn stopped(silence: &Silence) -> String {
+    let mut text = "the receiver stopped answering: the check is not complete".to_owned();
+    if let Some(id) = silence.last_answered {
+        text.push_str(&format!(". The last probe that it answered is {id}"));
+    }
+    if let Some(id) = silence.first_silent {
+        text.push_str(&format!(", the first one without an answer is {id}"));
+    }
+    text
+}
+
 fn list(probes: &[&'static Probe], output: Output) -> Result<(), Stop> {
     let forge = Forge::for_counting();
     let mut records = output.records();
@@ -187,4 +148,22 @@ fn list(probes: &[&'static Probe], output: Output) -> Result<(), Stop> {
         records.push(Listed::new(probe, &forge))?;
     }
     records.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_has_a_next_step() {
+        let text = no_connection("invalid peer certificate: UnknownIssuer");
+        assert!(
+            text.ends_with(&format!("UnknownIssuer. {UNTRUSTED}")),
+            "{text}"
+        );
+        let text = no_connection("invalid peer certificate: Expired");
+        assert!(text.contains("Correct the certificate"), "{text}");
+        let text = no_connection("connection refused");
+        assert!(text.ends_with("Start it, or correct the URL"), "{text}");
+    }
 }

@@ -47,7 +47,7 @@ impl Drop for Receiver {
 fn passes_whole(name: &str) {
     let receiver = Receiver::start(name);
     let folder = Folder::new();
-    let program = folder.program(&format!("check {} --rate 1000", receiver.url));
+    let program = folder.program(&format!("check {} --rate 1000 --hostile", receiver.url));
     let ended = program
         .variable("PTOLEMY_WEBHOOK_SECRET", SECRET)
         .run()

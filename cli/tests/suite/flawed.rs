@@ -3,7 +3,7 @@
 //! It is written for these tests from the documentation, with sockets and threads alone, so that it shares
 //! no mistake with the library and can also be wrong about HTTP.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +71,7 @@ pub(crate) enum Flaw {
     ReadsAsciiAlone,
     ShowsSignature,
     ShowsSecret,
-    IsSlow,
+    StartsCold,
     WorksOneByOne,
     HasTenPlaces,
     Redirects,
@@ -80,6 +80,14 @@ pub(crate) enum Flaw {
     IsAtAnotherPath,
     HasAnotherSecret,
     DiesAfterOne,
+    VerifiesJsonAlone,
+    VerifiesPostAlone,
+    VerifiesWithLengthAlone,
+    TrustsConnection,
+    ComparesLikeStrcmp,
+    ShowsSignatureInBase64,
+    LooksUpIdFirst,
+    IgnoresTAndDateIsOff,
     // From here on: against advice alone.
     AcceptsAnyMethod,
     ReadsNumbersLikePython,
@@ -93,6 +101,11 @@ pub(crate) enum Flaw {
     ClosesOnForgery,
     RejectsWith403,
     IsMinutesOff,
+    // From here on: right, and fussy.
+    IsSecondsAhead,
+    DateIsOff,
+    HasStrictTables,
+    SubscribesToTimeSeries,
 }
 
 /// The requests that arrived.
@@ -104,6 +117,9 @@ pub(crate) struct Log {
     pub(crate) arrivals: Mutex<Vec<Instant>>,
     /// The ids of accepted events.
     pub(crate) ids: Mutex<HashSet<String>>,
+    pub(crate) types: Mutex<HashSet<String>>,
+    /// Keys that are unique in the tables of an application, and the event that has each.
+    keys: Mutex<HashMap<String, String>>,
     one: Mutex<()>,
     busy: AtomicUsize,
 }
@@ -139,8 +155,23 @@ impl Receiver {
 }
 
 fn now(flaw: Flaw) -> OffsetDateTime {
-    let minutes = if flaw == Flaw::IsMinutesOff { 2 } else { 0 };
-    OffsetDateTime::now_utc() - time::Duration::minutes(minutes)
+    let ahead = match flaw {
+        Flaw::IsMinutesOff => -120,
+        Flaw::IsSecondsAhead => 10,
+        _ => 0,
+    };
+    OffsetDateTime::now_utc() + time::Duration::seconds(ahead)
+}
+
+/// The `Date` of the answers, if they have one: it can be the one of a proxy.
+fn date(flaw: Flaw) -> Option<OffsetDateTime> {
+    match flaw {
+        Flaw::IsMinutesOff | Flaw::IsSecondsAhead => Some(now(flaw)),
+        Flaw::DateIsOff | Flaw::IgnoresTAndDateIsOff => {
+            Some(now(flaw) - time::Duration::seconds(60))
+        }
+        _ => None,
+    }
 }
 
 /// A status, and the text of the answer.
@@ -151,6 +182,7 @@ fn serve(flaw: Flaw, log: &Log, stream: TcpStream) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
     let mut reader = BufReader::new(stream);
     let mut is_poisoned = false;
+    let mut is_trusted = false;
     while let Some(head) = read_head(&mut reader) {
         log.requests.fetch_add(1, Ordering::SeqCst);
         log.arrivals.lock().unwrap().push(Instant::now());
@@ -161,9 +193,12 @@ fn serve(flaw: Flaw, log: &Log, stream: TcpStream) -> Option<()> {
         let body = read_body(&mut reader, &head)?;
         let status = if is_poisoned {
             plain(400)
+        } else if is_trusted {
+            plain(204)
         } else {
             respond(flaw, log, &head, &body)
         };
+        is_trusted |= flaw == Flaw::TrustsConnection && status.0 == 204;
         // As if the rest of a rejected body were taken for the next request.
         is_poisoned = flaw == Flaw::PoisonsConnection && status.0 == 401;
         if status.0 == 204 || status.0 == 202 {
@@ -182,8 +217,8 @@ fn answer(flaw: Flaw, writer: &mut TcpStream, (status, text): Answer, close: boo
     if status != 204 {
         head += &format!("content-length: {}\r\n", text.len());
     }
-    if flaw == Flaw::IsMinutesOff {
-        let date = now(flaw)
+    if let Some(date) = date(flaw) {
+        let date = date
             .format(&time::format_description::well_known::Rfc2822)
             .unwrap();
         head += &format!("date: {}\r\n", date.replace("+0000", "GMT"));
@@ -207,10 +242,13 @@ fn respond(flaw: Flaw, log: &Log, head: &Head, body: &[u8]) -> Answer {
         Flaw::IsAtAnotherPath => return plain(404),
         Flaw::Redirects => return plain(307),
         Flaw::AnswersBeforeItChecks | Flaw::AcceptsEverything => return plain(202),
-        Flaw::IsSlow => thread::sleep(Duration::from_secs(11)),
+        Flaw::StartsCold if log.requests.load(Ordering::SeqCst) == 1 => {
+            thread::sleep(Duration::from_secs(13));
+        }
         _ => {}
     }
-    if head.method != "POST" && flaw != Flaw::AcceptsAnyMethod {
+    let takes_any = matches!(flaw, Flaw::AcceptsAnyMethod | Flaw::VerifiesPostAlone);
+    if head.method != "POST" && !takes_any {
         return plain(405);
     }
     if flaw == Flaw::NeedsContentType && head.values("content-type") != [b"application/json"] {
@@ -218,6 +256,10 @@ fn respond(flaw: Flaw, log: &Log, head: &Head, body: &[u8]) -> Answer {
     }
     if flaw == Flaw::LimitsTo10Kib && body.len() > 10 * 1024 {
         return plain(413);
+    }
+    let is_known = || log.ids.lock().unwrap().contains(&id(body));
+    if flaw == Flaw::LooksUpIdFirst && is_known() {
+        return plain(204);
     }
     if let Err(text) = verify(flaw, head, body) {
         return match flaw {
@@ -241,6 +283,37 @@ fn respond(flaw: Flaw, log: &Log, head: &Head, body: &[u8]) -> Answer {
     plain(handle(flaw, log, &body))
 }
 
+fn id(body: &[u8]) -> String {
+    let event: Value = serde_json::from_slice(body).unwrap_or_default();
+    event["id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether an event fits into tables whose ids are UUIDs and whose keys are unique.
+fn fits(log: &Log, event: &Value) -> bool {
+    let is_uuid = |id: &str| {
+        let is_right = |(at, c): (usize, char)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        };
+        id.len() == 36 && id.chars().enumerate().all(is_right)
+    };
+    let Some(event_id) = event["id"].as_str().filter(|id| is_uuid(id)) else {
+        return false;
+    };
+    let mut keys = log.keys.lock().unwrap();
+    ["id", "identifier"]
+        .iter()
+        .all(|name| match event["data"][name].as_str() {
+            Some(id) if *name == "id" && !is_uuid(id) => false,
+            Some(key) => {
+                keys.entry(key.to_owned())
+                    .or_insert_with(|| event_id.to_owned())
+                    == event_id
+            }
+            None => true,
+        })
+}
+
 /// What an application does with a body whose signature is right.
 fn handle(flaw: Flaw, log: &Log, body: &[u8]) -> u16 {
     if flaw == Flaw::ReadsAsciiAlone && !body.is_ascii() {
@@ -260,10 +333,13 @@ fn handle(flaw: Flaw, log: &Log, body: &[u8]) -> u16 {
     match flaw {
         Flaw::FailsOnUnknownType if !is_known => return 500,
         Flaw::KnowsInstrumentsAlone if !event_type.starts_with("instrument.") => return 422,
+        Flaw::SubscribesToTimeSeries if event_type != "time_series_value.created" => return 422,
+        Flaw::HasStrictTables if !fits(log, &Value::Object(event.clone())) => return 500,
         Flaw::RejectsUnknownFields if event.contains_key("trace") => return 400,
         _ => {}
     }
     let id = event.get("id").and_then(Value::as_str).unwrap_or_default();
+    log.types.lock().unwrap().insert(event_type.to_owned());
     let is_new = log.ids.lock().unwrap().insert(id.to_owned());
     if flaw == Flaw::AnswersDuplicateWith409 && !is_new {
         409
@@ -281,6 +357,20 @@ struct Signature {
 
 fn verify(flaw: Flaw, head: &Head, body: &[u8]) -> Result<(), String> {
     let wrong = |text: &str| Err(text.to_owned());
+    let is_skipped = match flaw {
+        Flaw::VerifiesJsonAlone => {
+            let types = head.values("content-type");
+            !types
+                .iter()
+                .any(|value| value.starts_with(b"application/json"))
+        }
+        Flaw::VerifiesPostAlone => head.method != "POST",
+        Flaw::VerifiesWithLengthAlone => head.values("content-length").is_empty(),
+        _ => false,
+    };
+    if is_skipped {
+        return Ok(());
+    }
     let lines = if flaw == Flaw::ReadsNameCaseSensitively {
         head.exact("Ptolemy-Signature")
     } else {
@@ -375,7 +465,9 @@ fn seconds(flaw: Flaw, t: &str) -> Option<i128> {
 }
 
 fn check_time(flaw: Flaw, t: &str) -> Result<(), String> {
-    if flaw == Flaw::IgnoresT || (flaw == Flaw::NeedsNoT && t.is_empty()) {
+    if matches!(flaw, Flaw::IgnoresT | Flaw::IgnoresTAndDateIsOff)
+        || (flaw == Flaw::NeedsNoT && t.is_empty())
+    {
         return Ok(());
     }
     let Some(seconds) = seconds(flaw, t) else {
@@ -426,6 +518,10 @@ fn check_tags(flaw: Flaw, t: &str, signature: &Signature, body: &[u8]) -> Result
     }
     Err(match flaw {
         Flaw::ShowsSignature => format!("expected {}", expected.concat()),
+        Flaw::ShowsSignatureInBase64 => {
+            let tag = hex::decode(expected.concat()).unwrap();
+            format!("expected {}", base64(&tag))
+        }
         Flaw::ShowsSecret => format!("secret={SECRET}"),
         _ => "wrong signature".to_owned(),
     })
@@ -439,6 +535,14 @@ fn equals(flaw: Flaw, expected: &str, given: &str) -> bool {
         Flaw::AcceptsLongerTag => lower.starts_with(expected),
         Flaw::ComparesShorterLength => expected.bytes().zip(lower.bytes()).all(|(a, b)| a == b),
         Flaw::ComparesWithoutLastDigit => lower.len() == 64 && expected[..63] == lower[..63],
+        Flaw::ComparesLikeStrcmp => {
+            let text = |hex: &str| {
+                let bytes = hex::decode(hex).ok()?;
+                let end = bytes.iter().position(|byte| *byte == 0);
+                Some(bytes[..end.unwrap_or(bytes.len())].to_vec())
+            };
+            text(expected) == text(&lower)
+        }
         Flaw::NeedsLowerCaseHex => expected == given,
         _ => expected == lower,
     }
@@ -489,4 +593,24 @@ fn tag(key: &str, parts: &[&[u8]]) -> String {
         mac.update(part);
     }
     hex::encode(mac.finalize().into_bytes())
+}
+
+/// With padding, bit by bit.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1))
+        .collect();
+    let digit = |bits: &[u8]| {
+        let value = (0..6).fold(0, |value, at| {
+            value << 1 | bits.get(at).copied().unwrap_or(0)
+        });
+        char::from(DIGITS[usize::from(value)])
+    };
+    let mut text: String = bits.chunks(6).map(digit).collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
 }

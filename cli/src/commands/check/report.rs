@@ -15,11 +15,12 @@ pub(super) struct Result {
     weight: Weight,
     basis: Basis,
     expected: &'static str,
-    came: String,
+    actual: String,
     status: Option<u16>,
     result: Outcome,
     took_ms: Option<u64>,
-    #[serde(skip)]
+    stores: bool,
+    /// What to change if the result is not `pass`.
     fix: &'static str,
 }
 
@@ -27,16 +28,17 @@ impl Result {
     pub(super) fn new(probe: &Probe, verdict: Verdict) -> Self {
         let milliseconds = |took: std::time::Duration| u64::try_from(took.as_millis()).ok();
         Self {
+            fix: fix(probe, &verdict),
             id: probe.id,
             title: probe.title,
             weight: probe.weight,
             basis: probe.basis,
             expected: probe.expected.as_str(),
-            came: verdict.came,
+            actual: verdict.actual,
             status: verdict.status,
             result: verdict.outcome,
             took_ms: verdict.took.and_then(milliseconds),
-            fix: probe.fix,
+            stores: probe.stores,
         }
     }
 
@@ -47,25 +49,29 @@ impl Result {
     /// What is wrong.
     fn finding(&self) -> String {
         format!(
-            "{} {} ({}): {}; expected {}, came {}",
+            "{} {} ({}): {}; expected {}, actual {}",
             self.result.as_str(),
             self.id,
             self.weight.as_str(),
             self.title,
             self.expected,
-            text::words(&self.came),
+            text::words(&self.actual),
         )
     }
 
     /// What to change, and on what the expectation rests.
     fn remedy(&self) -> String {
-        let is_forgery = self.weight == Weight::Security;
-        let fix = match (self.id, self.result) {
-            (GOOD_DELIVERY, _) => good_delivery(self.status),
-            (_, Outcome::Advice) if is_forgery => NOT_ACCEPTED,
-            _ => self.fix,
-        };
-        format!("  {fix} {}", self.basis.sentence())
+        format!("  {} {}", self.fix, self.basis.sentence())
+    }
+}
+
+/// What to change.
+fn fix(probe: &Probe, verdict: &Verdict) -> &'static str {
+    let is_forgery = probe.weight == Weight::Security;
+    match (probe.id, verdict.outcome) {
+        (GOOD_DELIVERY, Outcome::Fail) => good_delivery(verdict.status),
+        (_, Outcome::Advice) if is_forgery => NOT_ACCEPTED,
+        _ => probe.fix,
     }
 }
 
@@ -79,7 +85,7 @@ fn good_delivery(status: Option<u16>) -> &'static str {
         Some(400..=403 | 422) => {
             "The secret here may not be the receiver's, its clock may be off by more than 300 s, or it \
              computes the signature in another way: `ptolemy-webhooks why` explains a rejected request. It \
-             may also reject the event: its id is not a UUID."
+             may also reject the event: --event sends a type that it expects."
         }
         Some(404 | 405 | 410) => {
             "The path of the URL is probably wrong: the receiver does not accept POST there."
@@ -97,7 +103,7 @@ fn good_delivery(status: Option<u16>) -> &'static str {
 }
 
 impl Record for Result {
-    const COLUMNS: &'static [&'static str] = &["RESULT", "ID", "WEIGHT", "EXPECTED", "CAME"];
+    const COLUMNS: &'static [&'static str] = &["RESULT", "ID", "WEIGHT", "EXPECTED", "ACTUAL"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -105,7 +111,7 @@ impl Record for Result {
             self.id.to_owned(),
             self.weight.as_str().to_owned(),
             self.expected.to_owned(),
-            self.came.clone(),
+            self.actual.clone(),
         ]
     }
 }
@@ -119,6 +125,7 @@ pub(super) struct Listed {
     basis: Basis,
     expected: &'static str,
     stores: bool,
+    hostile: bool,
     requests: u32,
 }
 
@@ -131,6 +138,7 @@ impl Listed {
             basis: probe.basis,
             expected: probe.expected.as_str(),
             stores: probe.stores,
+            hostile: probe.is_hostile,
             requests: probe.cost(forge),
         }
     }
@@ -138,7 +146,7 @@ impl Listed {
 
 impl Record for Listed {
     const COLUMNS: &'static [&'static str] = &[
-        "ID", "WEIGHT", "BASIS", "EXPECTED", "STORES", "REQUESTS", "TITLE",
+        "ID", "WEIGHT", "BASIS", "EXPECTED", "STORES", "HOSTILE", "REQUESTS", "TITLE",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -147,15 +155,20 @@ impl Record for Listed {
             self.weight.as_str().to_owned(),
             self.basis.as_str().to_owned(),
             self.expected.to_owned(),
-            if self.stores { "yes" } else { "no" }.to_owned(),
+            yes_or_no(self.stores),
+            yes_or_no(self.hostile),
             self.requests.to_string(),
             self.title.to_owned(),
         ]
     }
 }
 
+fn yes_or_no(it: bool) -> String {
+    if it { "yes" } else { "no" }.to_owned()
+}
+
 /// Explains failures, then advice, and sums up.
-pub(super) fn explain(rows: &[Result], budget: u32) {
+pub(super) fn explain(rows: &[Result]) {
     for outcome in [Outcome::Fail, Outcome::Advice] {
         let mut rows = rows.iter().filter(|row| row.result == outcome).peekable();
         while let Some(row) = rows.next() {
@@ -166,17 +179,6 @@ pub(super) fn explain(rows: &[Result], budget: u32) {
                 notice::note(&remedy);
             }
         }
-    }
-    let over: Vec<_> = rows
-        .iter()
-        .filter(|row| row.result == Outcome::Skipped && row.came.starts_with("needs "))
-        .map(|row| row.id)
-        .collect();
-    if !over.is_empty() {
-        notice::warning(&format!(
-            "the budget of {budget} requests is too small: {} did not run; raise --requests",
-            over.join(", ")
-        ));
     }
     let count = |outcome| rows.iter().filter(|row| row.result == outcome).count();
     notice::note(&format!(
