@@ -214,6 +214,6 @@ pub(super) fn explain(report: &CatchUpReport) {
     }
     notice::note(&match report.checkpoint {
         Some(time) => format!("checkpoint: {}", whole_seconds(&rfc3339(time))),
-        None => "there is no checkpoint yet: the next run needs --since".to_owned(),
+        None => "the checkpoint is not set yet: pass --since to the next run too".to_owned(),
     });
 }
