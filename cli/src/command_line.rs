@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::catch_up::CatchUp;
 use crate::commands::check::Check;
 use crate::commands::completions::Completions;
 use crate::commands::deliveries::Deliveries;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Rotate(Rotate),
     Deliveries(Deliveries),
     Redeliver(Redeliver),
+    CatchUp(CatchUp),
     /// List, show or count the events of the workspace
     Events(Events),
     Send(Send),

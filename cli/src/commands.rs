@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod catch_up;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod deliveries;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Deliveries(command) => command.run(output).await,
         Command::Redeliver(command) => command.run(output).await,
         Command::Events(command) => command.run(output).await,
+        Command::CatchUp(command) => command.run(output).await,
         Command::Check(command) => command.run(output).await,
         Command::Completions(command) => command.run(output),
         Command::Doctor(command) => command.run(output).await,

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::command_line::CommandLine;
+use crate::command_line::{Command, CommandLine};
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -57,6 +57,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("could not start: {error}")))?;
+    let leaves_lease = matches!(line.command, Command::CatchUp(_));
     let ended = runtime.block_on(async {
         tokio::select! {
             // A command that ends in the same moment has ended.
@@ -68,7 +69,23 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
             },
         }
     });
+    if leaves_lease {
+        runtime.block_on(end_of_tasks());
+    }
     // A thread that waits for an answer at the terminal is not waited for; one that writes a file is.
     runtime.shutdown_timeout(LAST_WRITE);
     ended
+}
+
+/// Waits until the tasks of a command that was dropped have ended. One of them releases the lease of a
+/// catch-up, which would keep the next one waiting for a minute.
+async fn end_of_tasks() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let all_ended = async {
+        while metrics.num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // If they have not ended by then, the lease ends by itself.
+    let _ = tokio::time::timeout(LAST_WRITE, all_ended).await;
 }

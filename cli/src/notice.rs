@@ -80,6 +80,11 @@ impl Progress {
         Self(bar)
     }
 
+    /// Says what is being done now, for work that was begun by [`of`](Self::of).
+    pub(crate) fn now(&self, doing: String) {
+        self.0.set_message(doing);
+    }
+
     /// Counts steps that are done.
     pub(crate) fn add(&self, steps: u64) {
         if self.0.elapsed() >= SHOWN_AFTER {

@@ -29,6 +29,14 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "longer than 100 years".to_owned())
 }
 
+/// Reads a span that is not zero.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err("has to be at least 1s".to_owned()),
+        span => Ok(span),
+    }
+}
+
 /// Reads a point in time: a span before now, or an RFC 3339 time.
 pub(crate) fn point(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {

@@ -7,6 +7,9 @@ use crate::notice::Progress;
 use crate::stop::Stop;
 use crate::text;
 
+/// How many webhooks an error lists.
+const MAX_LISTED: usize = 50;
+
 /// Returns the only webhook that has this id, or else this label or this URL.
 pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop> {
     let url = Url::parse(name).ok();
@@ -30,6 +33,42 @@ pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop
         return Err(ambiguous(name, &candidates));
     }
     candidates.pop().ok_or_else(|| none(name, count))
+}
+
+/// Returns the only webhook of the workspace. If there are several, the error lists them.
+pub(crate) async fn only(client: &Client) -> Result<Webhook, Stop> {
+    let progress = Progress::new("webhooks read:", None);
+    let mut webhooks = Vec::new();
+    let mut list = client.webhooks().list();
+    while let Some(webhook) = progress.during(list.try_next()).await? {
+        progress.add(1);
+        webhooks.push(webhook);
+    }
+    drop(progress);
+    if webhooks.len() > 1 {
+        return Err(several(&webhooks));
+    }
+    webhooks.pop().ok_or_else(|| {
+        Stop::failed("the workspace has no webhook: `ptolemy-webhooks register` makes one")
+    })
+}
+
+fn several(webhooks: &[Webhook]) -> Stop {
+    let named = webhooks.iter().take(MAX_LISTED).map(|webhook| {
+        let label = webhook.label.as_deref();
+        label.map_or_else(
+            || webhook.id.as_str().to_owned(),
+            |label| format!("{} ({label})", webhook.id),
+        )
+    });
+    let mut list = named.collect::<Vec<_>>().join(", ");
+    if webhooks.len() > MAX_LISTED {
+        list.push_str(", …");
+    }
+    Stop::usage(text::words(&format!(
+        "the workspace has {} webhooks: choose one with --webhook: {list}",
+        webhooks.len()
+    )))
 }
 
 /// Parsed, so that `https://Example.com:443` equals `https://example.com/`.

@@ -10,6 +10,7 @@ mod management;
 mod program;
 mod recorder;
 
+mod catch_up;
 mod check;
 mod check_receivers;
 mod contract;

@@ -74,19 +74,11 @@ Examples:
   ptolemy-webhooks inbox watch --every 1s --count 2 --json")]
 pub(super) struct Watch {
     /// The time between two lines: a number and s, m, h or d, at least 1s
-    #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = interval)]
+    #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = since::interval)]
     every: Duration,
     /// End after this many lines. Without it, Ctrl-C ends the command
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-}
-
-/// Reads a span that is not zero.
-fn interval(text: &str) -> Result<Duration, String> {
-    match since::span(text)? {
-        Duration::ZERO => Err("has to be at least 1s".to_owned()),
-        span => Ok(span),
-    }
 }
 
 impl Watch {
