@@ -25,3 +25,4 @@ mod signals;
 mod walk;
 mod webhooks;
 mod why;
+mod why_accidents;
