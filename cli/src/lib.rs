@@ -17,6 +17,7 @@ mod mac;
 mod notice;
 mod output;
 mod private_file;
+mod receiver_url;
 mod screen;
 mod secret;
 mod secret_mode;

@@ -21,19 +21,20 @@ use crate::commands::send::post::Sender;
 use crate::commands::send::request::{Body, Maker};
 use crate::notice::{self, Progress};
 use crate::output::Output;
+use crate::receiver_url;
 use crate::secret::{PreviousSecretSource, SecretSource};
-use crate::stop::Stop;
+use crate::stop::{Code, Stop};
 
 /// Sign an event as Ptolemy does, or wrongly, and post it to a receiver.
 ///
 /// Prints the status and the text of each answer. The exit code is 0 if all answers are 2xx, 1 if one is
-/// not or the receiver cannot be reached, and 3 if a request was sent and no answer came within 10 s: the
-/// receiver may have handled it. Nothing is sent again.
+/// not or the receiver cannot be reached, and 3 if a request was sent, in whole or in part, and no answer
+/// came within 10 s: the receiver may have handled it. Nothing is sent again.
 #[derive(Args, Debug)]
 #[command(after_help = after_help())]
 pub(crate) struct Send {
-    /// Where to post to: an http or https URL without a password
-    #[arg(default_value = "http://127.0.0.1:3000/webhooks/ptolemy", value_parser = parse_url)]
+    /// Where to post to: an http or https URL without a user and a password
+    #[arg(default_value = "http://127.0.0.1:3000/webhooks/ptolemy", value_parser = receiver_url::parse)]
     url: Url,
 
     /// The event type; an unknown one is sent with empty data
@@ -48,7 +49,8 @@ pub(crate) struct Send {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "id"])]
     file: Option<PathBuf>,
 
-    /// How many requests to post, one after the other
+    /// How many requests to post, one after the other. Stops at the first that cannot be sent or is not
+    /// answered, unless it was broken off on purpose
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 
@@ -58,11 +60,11 @@ pub(crate) struct Send {
     rate: Option<Duration>,
 
     /// Print the request instead of sending it: the head and the body, byte for byte. With --count, one
-    /// after the other
+    /// after the other. Cannot be used with --json
     #[arg(long, conflicts_with = "rate")]
     print: bool,
 
-    /// Make a mistake; can be repeated. The faults are listed below
+    /// Inject a fault; repeatable. The faults are listed below
     #[arg(long = "fault", value_name = "NAME[:VALUE]", value_parser = fault::parse)]
     faults: Vec<Fault>,
 
@@ -77,6 +79,11 @@ impl Send {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let maker = self.maker()?;
         if self.print {
+            if output.is_json() {
+                return Err(Stop::usage(
+                    "--print prints the request as HTTP, not as JSON; pass either --print or --json",
+                ));
+            }
             for _ in 0..self.count {
                 output.bytes(&maker.request(&self.url)?.raw())?;
             }
@@ -89,6 +96,9 @@ impl Send {
             notice::note(&answers.summary(self.count));
         }
         sent?;
+        if answers.have_broken_off() {
+            return Err(Stop::Said(Code::OutcomeUnknown));
+        }
         match answers.all_are_2xx() {
             true => Ok(()),
             false => Err(Stop::said_failed()),
@@ -139,6 +149,11 @@ impl Send {
 
     fn maker(&self) -> Result<Maker, Stop> {
         let faults = Faults::new(&self.faults)?;
+        if self.print && faults.pause().is_some() {
+            return Err(Stop::usage(
+                "a pause cannot be printed: leave out either --print or the pause",
+            ));
+        }
         let body = match &self.file {
             Some(path) if path == Path::new("-") && self.secret.is_standard_input() => {
                 return Err(Stop::usage(
@@ -173,14 +188,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Stop> {
         return Ok(bytes);
     }
     fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err("must begin with http:// or https://".to_owned()),
-    }
 }
 
 fn parse_rate(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,7 @@
 //! `why`: says, without a network, why a request was rejected.
 
 mod body;
+mod cause;
 mod form;
 mod guide;
 mod header;
@@ -16,11 +17,10 @@ mod verdict;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
-use ptolemy_webhooks::{Reason, Rejection, Secret, Verifier};
+use clap::{ArgGroup, Args};
+use ptolemy_webhooks::{Secret, Verifier};
 use time::OffsetDateTime;
 
-use crate::commands::why::body::Change;
 use crate::commands::why::header::Reading;
 use crate::commands::why::input::Saved;
 use crate::commands::why::keys::Key;
@@ -40,28 +40,27 @@ use crate::stop::{Stop, chain};
 /// everything else is called a suspicion. Never prints the secret or the body. The exit code is 0 if the
 /// request is valid, and 1 if it is rejected.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    group = ArgGroup::new("input").args(["header_file", "request"]).required(true),
+    after_help = "\
 Examples:
   ptolemy-webhooks why --header-file header.txt --body-file body.json --at 2026-04-15T09:00:00Z
   ptolemy-webhooks why --request request.txt --at 2026-04-15T09:00:00Z --secrets-folder secrets
-  ptolemy-webhooks send --print | ptolemy-webhooks why --request -")]
+  ptolemy-webhooks send --print | ptolemy-webhooks why --request -"
+)]
 pub(crate) struct Why {
-    /// The file with the value of the header, or with header lines; `-` is standard input
-    #[arg(
-        long,
-        value_name = "PATH",
-        requires = "body_file",
-        required_unless_present = "request"
-    )]
+    /// The file with the value of the header, or with header lines, also as `curl -v` or a log in JSON has
+    /// them; `-` is standard input
+    #[arg(long, value_name = "PATH", requires = "body_file")]
     header_file: Option<PathBuf>,
 
     /// The file with the body, byte for byte, at most 16 MiB; `-` is standard input
     #[arg(long, value_name = "PATH", requires = "header_file")]
     body_file: Option<PathBuf>,
 
-    /// The file with a whole HTTP/1.1 request, as `send --print` prints it: head, empty line, body;
+    /// The file with one whole HTTP/1.1 request, as `send --print` prints it: head, empty line, body;
     /// `-` is standard input
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["header_file", "body_file"])]
+    #[arg(long, value_name = "PATH", conflicts_with = "body_file")]
     request: Option<PathBuf>,
 
     /// When the request was received: a time such as 2026-04-15T09:30:00Z, or a span before now such as
@@ -106,7 +105,7 @@ impl Why {
         let mut report = case.report(&verdict);
         match &verdict.result {
             Ok(_) => suspicions::of_valid(&case, &mut report),
-            Err(rejection) => explain(&case, rejection, &verdict, &mut report),
+            Err(rejection) => cause::explain(&case, rejection, &verdict, &mut report),
         }
         report.print(*output)?;
         match verdict.result {
@@ -198,10 +197,6 @@ impl Case {
             0 => "the secret",
             _ => "the previous secret",
         });
-        let age = self
-            .signed_at
-            // Both are cut to whole seconds, as the library does.
-            .map(|it| self.clock.time.unix_timestamp() - it.unix_timestamp());
         Report {
             verdict: if rejection.is_some() {
                 "rejected"
@@ -214,17 +209,24 @@ impl Case {
             fix: None,
             proven: false,
             suspicions: Vec::new(),
-            secret: secret.map(str::to_owned),
+            signed_with: secret.map(str::to_owned),
             signed_at: self.signed_at.map(since::rfc3339),
             received_at: since::rfc3339(self.clock.time),
             clock: if self.clock.is_given { "given" } else { "now" },
-            age_s: age,
+            age_s: self.age_s(),
             event: delivery.map(EventReport::new),
         }
     }
 
+    /// How old the request is, in seconds.
+    fn age_s(&self) -> Option<i64> {
+        self.signed_at
+            // Both are cut to whole seconds, as the library does.
+            .map(|it| self.clock.time.unix_timestamp() - it.unix_timestamp())
+    }
+
     fn search(&self) -> Searched {
-        let bodies = body::signed_bodies(&self.saved.body);
+        let bodies = body::signed_bodies(&self.saved.body, &self.saved.extra);
         let search = Search {
             readings: &self.readings,
             keys: &self.keys,
@@ -233,94 +235,4 @@ impl Case {
         };
         search.run()
     }
-}
-
-/// Finds the cause of a rejection, or lists what may be one.
-fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, report: &mut Report) {
-    if let Some(missing) = case.saved.missing_from {
-        if rejection.reason() == Reason::BodyIncomplete {
-            report.prove(&[broken_off(&case.saved, missing)]);
-        }
-        suspicions::of_rejection(case, rejection, None, report);
-        return;
-    }
-    let searched = case.search();
-    let mut changes = Vec::new();
-    let is_clock = verdict::is_clock(rejection.reason()) && !looks_like_milliseconds(rejection);
-    if is_clock {
-        changes.push(clock_is_off(case, &searched));
-    }
-    if let Some(found) = &searched.found {
-        report.secret = Some(found.secret.clone());
-        if looks_like_milliseconds(rejection) {
-            changes.push(Change::new(
-                "the sender put milliseconds into `t`, and signed them",
-                "sign and send `t` in seconds, as Ptolemy documents it; the sender is probably test code",
-            ));
-        }
-        changes.extend(found.changes.iter().cloned());
-        if changes.is_empty() {
-            changes.push(Change::new(
-                "the signature is valid, and the form of the header is not",
-                "send one `t` and at most 16 `v1` in at most 4096 bytes",
-            ));
-        }
-    }
-    if !changes.is_empty() {
-        report.prove(&changes);
-        // Now is not when a receiver got the request.
-        report.proven = case.clock.is_given || !is_clock;
-    }
-    suspicions::of_rejection(case, rejection, Some(&searched), report);
-    if let Some(set_aside) = &verdict.set_aside {
-        suspicions::of_clock(set_aside, report);
-    }
-    if is_clock || verdict.set_aside.is_some() {
-        suspicions::of_file_time(case, report);
-    }
-}
-
-fn looks_like_milliseconds(rejection: &Rejection) -> bool {
-    rejection.to_string().ends_with("looks like milliseconds")
-}
-
-fn broken_off(saved: &Saved, length: usize) -> Change {
-    let come = saved.body.len();
-    let cause = match length {
-        usize::MAX => format!("the chunks of the body break off after {come} bytes"),
-        length => format!("the head announces {length} bytes, and the body has {come}"),
-    };
-    Change::new(
-        cause,
-        "find out who closed the connection: a timeout or a restart of the sender or of a proxy; Ptolemy \
-         sends the delivery again. If only the file was cut, save the whole request",
-    )
-}
-
-fn clock_is_off(case: &Case, searched: &Searched) -> Change {
-    let signature = match searched
-        .found
-        .as_ref()
-        .map(|found| found.changes.is_empty())
-    {
-        Some(true) => "the signature is valid, and only the time is not",
-        Some(false) => {
-            "the time is not within the tolerance, and the signature needs a change to be valid"
-        }
-        None => {
-            "the time is not within the tolerance, and no signature was found to be valid either"
-        }
-    };
-    if case.clock.is_given {
-        let fix = "compare the receiver's clock with one that you trust, and run NTP; if the clock is right, \
-                   the request waited, or it is a replay";
-        return Change::new(signature, fix);
-    }
-    let cause = format!(
-        "{signature}; it was checked against now, because --at was not given, and a saved request is old by now"
-    );
-    Change::new(
-        cause,
-        "pass --at with the time at which the receiver got the request",
-    )
 }

@@ -26,3 +26,4 @@ mod signals;
 mod walk;
 mod webhooks;
 mod why;
+mod why_accidents;

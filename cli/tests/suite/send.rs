@@ -107,9 +107,43 @@ fn what_a_receiver_must_survive_is_accepted() {
 }
 
 #[test]
+fn faults_that_are_combined_are_all_made() {
+    let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
+    let arguments = "--fault several --fault milliseconds";
+    let ended = send(&folder, &recorder, arguments).with_code(1);
+    assert!(ended.stdout.contains("milliseconds"), "{}", ended.stdout);
+    let request = &recorder.received()[0];
+    let header = request.headers("ptolemy-signature").remove(0);
+    let parts: Vec<_> = header.split(',').collect();
+    let [t, foreign, own] = parts.as_slice() else {
+        panic!("{header}");
+    };
+    assert_eq!(t.len(), "t=".len() + 13);
+    let own_secret = crate::why::tag(SECRET, &[&t.as_bytes()[2..], b".", &request.body].concat());
+    assert_eq!(*own, format!("v1={own_secret}"));
+    assert_ne!(foreign, own);
+
+    let arguments = "--fault several --fault truncate-signature";
+    send(&folder, &recorder, arguments).with_code(1);
+    let header = recorder.received()[1]
+        .headers("ptolemy-signature")
+        .remove(0);
+    let lengths: Vec<_> = header.split(',').skip(1).map(str::len).collect();
+    assert_eq!(lengths, ["v1=".len() + 64, "v1=".len() + 32]);
+}
+
+#[test]
+fn the_outcome_of_a_series_with_a_broken_off_request_is_unknown() {
+    let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
+    let ended = send(&folder, &recorder, "--count 2 --fault break-off").with_code(3);
+    assert_eq!(ended.stdout.lines().count(), 2, "each request is sent");
+    assert!(ended.stderr.contains("0 of 2 answered"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_body_that_is_broken_off_is_announced_in_full_and_sent_by_half() {
     let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
-    let ended = send(&folder, &recorder, "--json --fault break-off").with_code(1);
+    let ended = send(&folder, &recorder, "--json --fault break-off").with_code(3);
     let answer = object(&ended);
     assert_eq!(answer["outcome"], "broken_off");
     assert_eq!(answer["status"], Value::Null);
@@ -311,12 +345,28 @@ fn a_command_line_that_cannot_work_is_a_usage_error_and_nothing_is_sent() {
         "--fault age:9223372036854775807",
         "--file a --event b",
         "--file - --secret-file -",
+        "--fault no-signature --fault header-twice",
+        "--fault no-signature --fault several",
+        "--fault no-signature --fault milliseconds",
+        "--fault no-signature --fault truncate-signature",
+        "--fault no-signature --fault age:301",
+        "--fault wrong-secret --fault several",
+        "--fault break-off --fault tamper",
+        "--print --fault pause:1",
+        "--print --json",
     ] {
         let ended = send(&folder, &recorder, arguments).with_code(2);
         assert_eq!(ended.stdout, "", "{arguments}");
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     }
-    for url in ["ftp://127.0.0.1/", "127.0.0.1:3000", "http://"] {
+    let twice = send(&folder, &recorder, "--fault age:1 --fault age:2").with_code(2);
+    assert!(twice.stderr.contains("fault `age` is given twice"));
+    for url in [
+        "ftp://127.0.0.1/",
+        "127.0.0.1:3000",
+        "http://",
+        "http://bob@127.0.0.1/",
+    ] {
         let ended = folder
             .program(&format!("send {url}"))
             .variable(VARIABLE, SECRET);

@@ -66,6 +66,7 @@ pub(crate) fn beginning(text: &str) -> String {
 pub(crate) struct Answers {
     by_status: BTreeMap<u16, u32>,
     without: u32,
+    broken_off: u32,
 }
 
 impl Answers {
@@ -74,6 +75,12 @@ impl Answers {
             Some(status) => *self.by_status.entry(status).or_default() += 1,
             None => self.without += 1,
         }
+        self.broken_off += u32::from(answer.outcome == Outcome::BrokenOff);
+    }
+
+    /// Whether a request was broken off and not answered: the receiver may have handled what it got.
+    pub(crate) fn have_broken_off(&self) -> bool {
+        self.broken_off > 0
     }
 
     pub(crate) fn all_are_2xx(&self) -> bool {

@@ -111,6 +111,50 @@ fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
         .map_err(|_| "expected a whole number after the colon".to_owned())
 }
 
+impl Fault {
+    /// The name that it has on the command line.
+    fn name(self) -> &'static str {
+        let named = HELP.iter().find_map(|(form, _)| {
+            let (name, value) = form.split_once(':').unwrap_or((form, ""));
+            let text = if value.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name}:1")
+            };
+            let fault = parse(&text).ok()?;
+            (discriminant(&fault) == discriminant(&self)).then_some(name)
+        });
+        named.unwrap_or_default()
+    }
+}
+
+/// Returns a fault that would be ignored, and the one because of which.
+fn ignored(faults: &[Fault]) -> Option<(Fault, Fault)> {
+    let is_about_signature = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Age(_)
+                | Fault::Several
+                | Fault::HeaderTwice
+                | Fault::Milliseconds
+                | Fault::TruncateSignature
+        )
+    };
+    if faults.contains(&Fault::NoSignature)
+        && let Some(fault) = faults.iter().copied().find(is_about_signature)
+    {
+        return Some((fault, Fault::NoSignature));
+    }
+    // Without a right signature, none can stand before it; and `tamper` changes the last byte.
+    let pairs = [
+        (Fault::Several, Fault::WrongSecret),
+        (Fault::Tamper, Fault::BreakOff),
+    ];
+    pairs
+        .into_iter()
+        .find(|(ignored, by)| faults.contains(ignored) && faults.contains(by))
+}
+
 /// The mistakes of one request, which can be made together.
 #[derive(Debug)]
 pub(crate) struct Faults(Vec<Fault>);
@@ -121,7 +165,10 @@ impl Faults {
             let before = faults.get(..at).unwrap_or_default();
             let repeated = |other: &Fault| discriminant(other) == discriminant(fault);
             if before.iter().any(repeated) {
-                return Err(Stop::usage("a fault is named twice"));
+                return Err(Stop::usage(format!(
+                    "the fault `{}` is given twice",
+                    fault.name()
+                )));
             }
         }
         let signers = [Fault::WrongSecret, Fault::Previous, Fault::NoSignature];
@@ -129,6 +176,12 @@ impl Faults {
             return Err(Stop::usage(
                 "only one of the faults wrong-secret, previous and no-signature can be made at once",
             ));
+        }
+        if let Some((ignored, by)) = ignored(faults) {
+            let (ignored, by) = (ignored.name(), by.name());
+            return Err(Stop::usage(format!(
+                "the fault `{ignored}` has no effect together with `{by}`: leave one of them out"
+            )));
         }
         Ok(Self(faults.to_vec()))
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::commands::why::json;
-use crate::commands::why::text_codes::{base64, percent, windows_1252};
+use crate::commands::why::text_codes::{base64, form_values, percent, utf16, windows_1252};
 
 /// The longest body that is written again as JSON.
 pub(crate) const MAX_REWRITTEN_BYTES: usize = 256 * 1024;
@@ -13,6 +13,11 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 const AS_IT_ARRIVED: &str =
     "verify the bytes as they arrived, before anything reads, trims or decodes them";
+
+/// For what either end may have done.
+const SIGNED_OR_ARRIVED: &str = "if your script signed it, sign exactly the bytes that it sends (`printf %s` instead of `echo`, \
+     `curl --data-binary` instead of `-d`); otherwise verify the bytes as they arrived, before anything \
+     reads, trims or decodes them";
 
 /// A body as it may have been signed.
 pub(crate) struct SignedBody<'a> {
@@ -37,13 +42,15 @@ impl Change {
     }
 }
 
-/// Returns the body as it was saved, and each different body that a common accident turns into it.
-pub(crate) fn signed_bodies(body: &[u8]) -> Vec<SignedBody<'_>> {
+/// Returns the body as it was saved, and each different body that a common accident turns into it. `extra`
+/// is what follows the end of the body that its Content-Length gives.
+pub(crate) fn signed_bodies<'a>(body: &'a [u8], extra: &[u8]) -> Vec<SignedBody<'a>> {
     let mut bodies = Bodies {
         seen: BTreeSet::new(),
         list: Vec::new(),
     };
     bodies.push(body, None);
+    longer(body, extra, &mut bodies);
     ends(body, &mut bodies);
     line_ends(body, &mut bodies);
     encodings(body, &mut bodies);
@@ -73,6 +80,31 @@ impl<'a> Bodies<'a> {
     }
 }
 
+/// A body that is longer than its Content-Length.
+fn longer(body: &[u8], extra: &[u8], bodies: &mut Bodies<'_>) {
+    // Editors add a line end.
+    let ends = [&b""[..], b"\n", b"\r\n"];
+    for extra in ends.iter().filter_map(|end| extra.strip_suffix(*end)) {
+        if extra.is_empty() {
+            continue;
+        }
+        let (whole, announced) = ([body, extra].concat(), body.len());
+        let counts_characters = str::from_utf8(&whole).is_ok_and(|text| {
+            [text.chars().count(), text.encode_utf16().count()].contains(&announced)
+        });
+        let wrong = match counts_characters {
+            true => "counts characters instead of bytes",
+            false => "is shorter than the body",
+        };
+        let cause = format!(
+            "the Content-Length {wrong}: it is {announced}, and {} bytes were signed",
+            whole.len()
+        );
+        let fix = "set the Content-Length to the number of bytes, or leave it to the HTTP library";
+        bodies.add(whole, cause, fix);
+    }
+}
+
 /// Bytes added or lost at the ends.
 fn ends<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
     const SAVED: &str =
@@ -90,9 +122,23 @@ fn ends<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
             );
         }
     }
-    for (end, words) in [(&b"\n"[..], "line feed"), (b"\r\n", "CR LF")] {
-        let cause = format!("the {words} at the end of the body was signed and is missing");
-        bodies.add([body, end].concat(), cause, AS_IT_ARRIVED);
+    for (end, words) in [
+        (
+            &b"\n"[..],
+            "line feed at the end of the body was signed and is",
+        ),
+        (b"\r\n", "CR LF at the end of the body was signed and is"),
+        (
+            b"\n\n",
+            "two line feeds at the end of the body were signed and are",
+        ),
+        (
+            b"\r\n\r\n",
+            "two CR LF at the end of the body were signed and are",
+        ),
+    ] {
+        let cause = format!("the {words} missing");
+        bodies.add([body, end].concat(), cause, SIGNED_OR_ARRIVED);
     }
     if let Some(rest) = body.strip_prefix(BOM) {
         let cause = "the body begins with a byte order mark that was not signed";
@@ -103,7 +149,7 @@ fn ends<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
         );
     } else {
         let cause = "the byte order mark at the beginning of the body was signed and is missing";
-        bodies.add([BOM, body].concat(), cause, AS_IT_ARRIVED);
+        bodies.add([BOM, body].concat(), cause, SIGNED_OR_ARRIVED);
     }
     let cause = "the body begins or ends with white space that was not signed";
     bodies.add(body.trim_ascii(), cause, AS_IT_ARRIVED);
@@ -131,11 +177,10 @@ fn line_ends<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
         "the line ends of the body were changed from LF to CR LF",
         FIX,
     );
-    bodies.add(
-        to_crlf,
-        "the line ends of the body were changed from CR LF to LF",
-        FIX,
-    );
+    const TO_LF: &str = "the line ends of the body were changed from CR LF to LF";
+    bodies.add(to_crlf.clone(), TO_LF, FIX);
+    let cause = format!("{TO_LF}, and the last one is missing");
+    bodies.add([&to_crlf[..], b"\r\n"].concat(), cause, FIX);
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -154,6 +199,12 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 fn encodings<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
+    if let Some(text) = utf16(body) {
+        let cause = "the body was UTF-8 and was encoded as UTF-16";
+        let fix = "save and pass on the body as bytes; `>` of Windows PowerShell writes UTF-16";
+        bodies.add(text.trim_end().as_bytes().to_vec(), cause, fix);
+        bodies.add(text.into_bytes(), cause, fix);
+    }
     if body.is_ascii() {
         return;
     }
@@ -180,6 +231,7 @@ fn encodings<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
 
 /// Bodies inside of something else.
 fn wrappings<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
+    const AS_IT_IS: &str = "pass the body on as it is, not as a form";
     if let Ok(text) = serde_json::from_slice::<String>(body) {
         let cause = "the body was put into a JSON string, with quotation marks and escapes";
         let fix = "pass the body on as it is, not as JSON in JSON";
@@ -209,13 +261,22 @@ fn wrappings<'a>(body: &'a [u8], bodies: &mut Bodies<'a>) {
     }
     if let Some(bytes) = percent(body) {
         let cause = "the body was URL-encoded";
-        bodies.add(bytes, cause, "pass the body on as it is, not as a form");
+        bodies.add(bytes, cause, AS_IT_IS);
+    }
+    for bytes in form_values(body) {
+        bodies.add(bytes, "the body was sent as a form", AS_IT_IS);
     }
 }
 
 fn rewritten<'a>(body: &[u8], bodies: &mut Bodies<'a>) {
-    let fix = format!("{AS_IT_ARRIVED}: JSON that was parsed and written again has other bytes");
+    let fix = format!(
+        "if your script signed it, sign exactly the bytes that it sends; otherwise {AS_IT_ARRIVED}: JSON \
+         that was parsed and written again has other bytes"
+    );
     let ways = json::written_again(body);
+    for (_, bytes) in &ways {
+        without_line_ends(body, bytes, bodies);
+    }
     // One more round with a line feed, which many programs write after JSON.
     for (words, bytes) in &ways {
         let cause = format!("the JSON was parsed and written again: the signed body is {words}");
@@ -227,5 +288,20 @@ fn rewritten<'a>(body: &[u8], bodies: &mut Bodies<'a>) {
             "the JSON was parsed and written again: the signed body is {words}, and a line feed"
         );
         bodies.add(bytes, cause, &fix);
+    }
+}
+
+/// JSON on several lines that was sent on one: a simpler cause than that it was written again.
+fn without_line_ends(body: &[u8], way: &[u8], bodies: &mut Bodies<'_>) {
+    let is_kept = |byte: &u8| *byte != b'\n';
+    if !way.contains(&b'\n') || !way.iter().copied().filter(is_kept).eq(body.iter().copied()) {
+        return;
+    }
+    let cause = "the line ends of the body were removed";
+    let fix = "`curl -d @file` does that: pass --data-binary @file instead, and sign the bytes that are sent";
+    let with_end = [way, b"\n"].concat();
+    for signed in [way, &with_end] {
+        bodies.add(signed.to_vec(), cause, fix);
+        bodies.add(replaced(signed, b"\n", b"\r\n"), cause, fix);
     }
 }

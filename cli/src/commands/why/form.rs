@@ -21,7 +21,24 @@ enum Shape {
     Seconds,
 }
 
+/// Which `t` was signed.
+#[derive(Clone, Copy)]
+pub(crate) enum SignedT {
+    AsSent,
+    /// Without the milliseconds that were sent.
+    InSeconds,
+    None,
+}
+
 impl Form {
+    pub(crate) fn signed_t(&self) -> SignedT {
+        match self.shape {
+            Shape::Joined(..) | Shape::Reversed(_) => SignedT::AsSent,
+            Shape::BodyAlone => SignedT::None,
+            Shape::Seconds => SignedT::InSeconds,
+        }
+    }
+
     /// The parts that were signed, one after the other; `None` if this `t` has no such form.
     pub(crate) fn parts<'a>(&self, t: &'a [u8], body: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         Some(match self.shape {
@@ -52,10 +69,13 @@ pub(crate) fn forms() -> Vec<Form> {
             Shape::Joined("", ""),
             "nothing was signed between `t` and the body".to_owned(),
         ),
-        wrong(
-            Shape::Seconds,
-            "`t` in seconds was signed, and `t` in milliseconds was sent".to_owned(),
-        ),
+        Form {
+            shape: Shape::Seconds,
+            change: Some(Change::new(
+                "`t` in seconds was signed, and `t` in milliseconds was sent",
+                "send the `t` that was signed, in seconds",
+            )),
+        },
         wrong(
             Shape::Joined("t=", "."),
             "`t=` was signed before the time".to_owned(),

@@ -153,7 +153,7 @@ fn repaired(value: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
             "the header was changed to upper case",
         ),
         (
-            with_commas(value),
+            with_commas(value.to_vec()),
             "the parts of the header are not separated by commas",
         ),
         (
@@ -164,15 +164,10 @@ fn repaired(value: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
     let all = without_name(&unquoted(value));
     let all = percent(&all).unwrap_or(all).to_ascii_lowercase();
     repaired.push((
-        without_spaces(&with_commas(&all)),
+        without_spaces(&with_commas(all)),
         "the header was changed in several ways",
     ));
-    repaired.extend(unfolded(value).map(|value| {
-        (
-            value,
-            "two header lines were folded into one, and one of them is valid alone",
-        )
-    }));
+    repaired.extend(from_each_t(value));
     repaired
 }
 
@@ -204,7 +199,11 @@ fn without_name(value: &[u8]) -> Vec<u8> {
     }
 }
 
-fn with_commas(value: &[u8]) -> Vec<u8> {
+/// Puts commas in place of other separators, if the value has none.
+fn with_commas(value: Vec<u8>) -> Vec<u8> {
+    if value.contains(&b',') {
+        return value;
+    }
     let comma = |byte: &u8| {
         if matches!(byte, b';' | b'&' | b' ' | b'|') {
             b','
@@ -223,8 +222,8 @@ fn without_spaces(value: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Splits before each `t=` if there are several.
-fn unfolded(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+/// Splits before each `t=`, and says what that means.
+fn from_each_t(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, &'static str)> {
     let is_start = |at: &usize| {
         let rest = value.get(*at..).unwrap_or_default();
         let before = value.get(..*at).and_then(<[u8]>::last);
@@ -241,5 +240,13 @@ fn unfolded(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         .zip(ends)
         .map(|(start, end)| value.get(*start..end).unwrap_or_default().to_vec())
         .collect();
-    parts.into_iter()
+    let cause = match starts.len() {
+        // All of them are headers.
+        2.. if parts.iter().all(|part| parse(part).is_some()) => {
+            "two header lines were folded into one, and one of them is valid alone"
+        }
+        2.. => "the header has more than one `t`",
+        _ => "the header has other text before `t`",
+    };
+    parts.into_iter().map(move |part| (part, cause))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use ptolemy_webhooks::SIGNATURE_HEADER;
 use time::OffsetDateTime;
 
+use crate::commands::why::text_codes::utf16;
 use crate::stop::Stop;
 
 /// The longest file that is read: 16 MiB, far more than a delivery.
@@ -22,8 +23,8 @@ pub(crate) struct Saved {
     pub(crate) missing_from: Option<usize>,
     /// Whether the head says that the body is compressed.
     pub(crate) is_encoded: bool,
-    /// How many bytes follow the end of the request.
-    pub(crate) extra_bytes: usize,
+    /// The bytes after the end of the request.
+    pub(crate) extra: Vec<u8>,
     /// When the file with the header was changed last.
     pub(crate) saved_at: Option<OffsetDateTime>,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Saved {
 impl Saved {
     pub(crate) fn from_files(header: &Path, body: &Path) -> Result<Self, Stop> {
         Ok(Self {
-            signatures: signatures(&read(header)?),
+            signatures: signatures(&read_text(header)?),
             body: read(body)?,
             saved_at: changed_at(header),
             ..Self::default()
@@ -39,8 +40,8 @@ impl Saved {
     }
 
     pub(crate) fn from_request(path: &Path) -> Result<Self, Stop> {
-        let bytes = read(path)?;
-        let fault = |fault: &str| Stop::usage(format!("{}: {fault}", path.display()));
+        let bytes = read_text(path)?;
+        let fault = |fault: &str| Stop::usage(format!("{}: {fault}", place(path)));
         let Some((head, rest)) = split_head(&bytes) else {
             return Err(fault(
                 "the request has no empty line after its head; pass the head and the body as \
@@ -62,6 +63,11 @@ impl Saved {
             let length = header_values(head, "content-length");
             saved.read_plain(rest, length.first().map(Vec::as_slice));
         }
+        if starts_request(&saved.extra) {
+            return Err(fault(
+                "it holds more than one request; save each in its own file",
+            ));
+        }
         Ok(saved)
     }
 
@@ -73,8 +79,7 @@ impl Saved {
         match length {
             Some(length) if length > rest.len() => self.missing_from = Some(length),
             Some(length) => {
-                self.body.truncate(length);
-                self.extra_bytes = rest.len() - length;
+                self.extra = self.body.split_off(length);
             }
             None => {}
         }
@@ -93,6 +98,10 @@ impl Saved {
                 return;
             };
             if size == 0 {
+                // Trailers end with an empty line.
+                let end = after.strip_prefix(b"\r\n").or(after.strip_prefix(b"\n"));
+                let end = end.or_else(|| split_head(after).map(|(_, end)| end));
+                self.extra = end.unwrap_or_default().to_vec();
                 return;
             }
             is_first = false;
@@ -106,6 +115,15 @@ impl Saved {
             at = line_end.unwrap_or(after);
         }
     }
+}
+
+/// Whether another request begins here.
+fn starts_request(bytes: &[u8]) -> bool {
+    lines(bytes).next().is_some_and(is_request_line)
+}
+
+fn is_request_line(line: &[u8]) -> bool {
+    line.windows(6).any(|part| part == b" HTTP/")
 }
 
 /// Reads the line with the length of a chunk, which may have an extension.
@@ -145,9 +163,13 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Returns the name and the value of a header line. The value of the signature header alone, which has a
-/// `=` before any colon, is not one.
+/// Returns the name and the value of a header line, also of one that `curl -v` printed. The value of the
+/// signature header alone, which has a `=` before any colon, is not one.
 fn header_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line
+        .strip_prefix(b"> ")
+        .or(line.strip_prefix(b"< "))
+        .unwrap_or(line);
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = line.split_at_checked(colon)?;
     let name = name.trim_ascii();
@@ -170,13 +192,47 @@ fn signatures(text: &[u8]) -> Vec<Vec<u8>> {
     if !named.is_empty() {
         return named;
     }
-    let is_request_line = |line: &[u8]| line.windows(6).any(|part| part == b" HTTP/");
+    let logged: Vec<_> = lines(text).filter_map(logged_value).collect();
+    if !logged.is_empty() {
+        return logged;
+    }
     let alone = lines(text).filter(|line| header_line(line).is_none() && !is_request_line(line));
     alone.map(<[u8]>::to_vec).collect()
 }
 
+/// Returns the value in a line that mentions the header, such as one of a log in JSON, or an option of `curl`.
+fn logged_value(line: &[u8]) -> Option<Vec<u8>> {
+    let name = SIGNATURE_HEADER.as_bytes();
+    // CGI has `_` instead of `-`.
+    let is_same = |(one, other): (&u8, &u8)| {
+        one.eq_ignore_ascii_case(other) || (*one, *other) == (b'_', b'-')
+    };
+    let at = line
+        .windows(name.len())
+        .position(|part| part.iter().zip(name).all(is_same))?;
+    let rest = line.get(at + name.len()..)?;
+    let start = rest.iter().position(u8::is_ascii_alphanumeric)?;
+    let value = rest.get(start..)?;
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b']' | b'}');
+    let end = value.iter().position(is_end).unwrap_or(value.len());
+    Some(value.get(..end)?.trim_ascii().to_vec())
+}
+
+/// Reads a file that is text at least in its beginning. Windows PowerShell writes such files in UTF-16.
+fn read_text(path: &Path) -> Result<Vec<u8>, Stop> {
+    let bytes = read(path)?;
+    Ok(utf16(&bytes).map_or(bytes, String::into_bytes))
+}
+
+fn place(path: &Path) -> String {
+    match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Stop> {
-    let fault = |error: io::Error| Stop::usage(format!("{}: {error}", path.display()));
+    let fault = |error: io::Error| Stop::usage(format!("{}: {error}", place(path)));
     if path.as_os_str() == "-" {
         return read_all(io::stdin()).map_err(fault);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::commands::why::body::Change;
-use crate::commands::why::text_codes::{base64, hex, percent};
+use crate::commands::why::text_codes::{base64, hex, percent, utf16};
 use crate::secret::GivenSecret;
 use crate::stop::Stop;
 
@@ -16,6 +16,8 @@ const PREFIX: &[u8] = b"whsec_";
 const MAX_FOLDER_FILES: usize = 1_000;
 
 const COPY_AGAIN: &str = "copy the whole secret again as Ptolemy shows it, and nothing else";
+
+const DECODE: &str = "decode it, and configure the result, which begins with `whsec_`";
 
 const SIGN_WHOLE: &str = "sign with the whole secret, prefix included, as Ptolemy documents it; nothing in it is decoded";
 
@@ -84,6 +86,9 @@ fn keys(secret: &GivenSecret, name: &str, before: &[Change]) -> Vec<Key> {
             Some(Change::new(format!("{name} {cause}"), COPY_AGAIN)),
         );
     }
+    for (bytes, cause) in encoded(&secret.bytes) {
+        add(bytes, Some(Change::new(format!("{name} {cause}"), DECODE)));
+    }
     for (bytes, cause) in misused(&secret.bytes) {
         let cause = format!("the sender signed with {name} {cause}");
         add(bytes, Some(Change::new(cause, SIGN_WHOLE)));
@@ -129,6 +134,20 @@ fn cleaned(secret: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
             "begins with a byte order mark, which is not part of it",
         ));
     }
+    let twice = secret.trim_ascii().strip_prefix(PREFIX);
+    if let Some(rest) = twice.filter(|rest| rest.starts_with(PREFIX)) {
+        let cause = "has its prefix `whsec_` twice, which is part of it once";
+        cleaned.push((rest.to_vec(), cause));
+    }
+    if let Some(text) = utf16(secret) {
+        let cause = "is encoded as UTF-16 and must be UTF-8";
+        cleaned.push((text.trim().as_bytes().to_vec(), cause));
+    }
+    cleaned.extend(embedded(secret).map(|text| {
+        let cause =
+            "has other text around it, such as the `NAME=` of a settings file, which is not part of it";
+        (text, cause)
+    }));
     if !secret.starts_with(PREFIX) {
         let cause = "lacks its prefix `whsec_`, which is part of it";
         cleaned.push(([PREFIX, secret].concat(), cause));
@@ -137,6 +156,36 @@ fn cleaned(secret: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
         cleaned.push((decoded, "is URL-encoded"));
     }
     cleaned
+}
+
+/// Returns each secret that a text mentions, at most a few.
+fn embedded(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let starts = text.windows(PREFIX.len()).enumerate();
+    let starts = starts.filter(|(_, part)| *part == PREFIX).take(8);
+    starts.map(|(at, _)| {
+        let rest = text.get(at..).unwrap_or_default();
+        let is_end = |byte: &u8| {
+            byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'}')
+        };
+        let end = rest.iter().position(is_end).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default().to_vec()
+    })
+}
+
+/// Returns the right secret if the one at hand is a code of it, such as a value of a Kubernetes secret.
+fn encoded(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, &'static str)> {
+    let text = secret.trim_ascii();
+    let rest = text.strip_prefix(PREFIX).unwrap_or_default();
+    let decoded = [
+        (base64(text), "is Base64 of the right one"),
+        (base64(rest), "is Base64 of the right one"),
+        (hex(text), "is the right one in hex"),
+    ];
+    decoded.into_iter().filter_map(|(bytes, cause)| {
+        // `echo` adds a line feed before it is encoded.
+        let bytes = bytes?.trim_ascii().to_vec();
+        bytes.starts_with(PREFIX).then_some((bytes, cause))
+    })
 }
 
 /// Returns the keys that a sender may make of the right secret by mistake.

@@ -23,7 +23,7 @@ pub(crate) struct Report {
     pub(crate) proven: bool,
     pub(crate) suspicions: Vec<String>,
     /// Where the secret is from that the delivery was signed with.
-    pub(crate) secret: Option<String>,
+    pub(crate) signed_with: Option<String>,
     pub(crate) signed_at: Option<String>,
     pub(crate) received_at: String,
     /// `given` by --at, or `now`.
@@ -72,7 +72,11 @@ impl Report {
         }
         lines.extend(self.fix.as_ref().map(|fix| format!("Fix: {fix}")));
         if !self.suspicions.is_empty() {
-            lines.push("Suspicions (not proven):".to_owned());
+            let heading = match self.code {
+                Some(_) => "Suspicions (not proven):",
+                None => "If a receiver rejected it:",
+            };
+            lines.push(heading.to_owned());
             lines.extend(self.suspicions.iter().map(|it| format!("- {it}")));
         }
         lines
@@ -91,7 +95,7 @@ impl Report {
         match (&self.reason, self.code) {
             (Some(reason), Some(code)) => format!("rejected: {reason} ({code}){age}"),
             _ => {
-                let secret = self.secret.as_deref().unwrap_or("an accepted secret");
+                let secret = self.signed_with.as_deref().unwrap_or("an accepted secret");
                 format!("valid: signed with {secret}{age}")
             }
         }

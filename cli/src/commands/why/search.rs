@@ -1,7 +1,7 @@
 //! The search for changes that make the signature valid.
 
 use crate::commands::why::body::{Change, SignedBody};
-use crate::commands::why::form::Form;
+use crate::commands::why::form::{Form, SignedT};
 use crate::commands::why::header::Reading;
 use crate::commands::why::keys::Key;
 use crate::mac;
@@ -36,6 +36,9 @@ pub(crate) struct Found {
     pub(crate) changes: Vec<Change>,
     /// The name of the secret.
     pub(crate) secret: String,
+    pub(crate) signed_t: SignedT,
+    /// The length of the signed body.
+    pub(crate) body_len: usize,
 }
 
 impl Search<'_> {
@@ -68,6 +71,8 @@ impl Search<'_> {
                         searched.found = Some(Found {
                             changes: changes.cloned().collect(),
                             secret: key.name.clone(),
+                            signed_t: form.signed_t(),
+                            body_len: body.bytes.len(),
                         });
                         return searched;
                     }
@@ -145,7 +150,7 @@ mod tests {
             readings: &header::readings(&[header.as_bytes().to_vec()]),
             keys: &keys::accepted(&given, "the secret"),
             forms: &form::forms(),
-            bodies: &body::signed_bodies(received),
+            bodies: &body::signed_bodies(received, b""),
         }
         .run()
     }

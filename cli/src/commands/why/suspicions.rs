@@ -11,24 +11,28 @@ use crate::secret::GivenSecret;
 /// The longest body that a receiver of the library accepts unless it is set up otherwise: 1 MiB.
 const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
+/// The text of a rejection because of the signature.
+const MISMATCH: &str = "signature does not match the body under any accepted secret";
+
+/// A time zone is at most this number of half hours from UTC.
+const MAX_ZONE_HALF_HOURS: i64 = 28;
+
+/// By how many seconds a difference can be off because a time was rounded or the request took a while.
+const ZONE_SLACK_S: i64 = 60;
+
 /// Adds why a receiver may have rejected a valid request.
 pub(crate) fn of_valid(case: &Case, report: &mut Report) {
     if !case.clock.is_given {
         report.suspect(
-            "if a receiver rejected it because of the time, its clock is off: `t` was checked against \
-             now, not against the time of the request, because --at was not given",
+            "its clock is off: here, `t` was checked against now, not against the time of the request, \
+             because --at was not given",
         );
     }
-    if report.secret.as_deref() == Some("the previous secret") {
-        report.suspect(
-            "if a receiver rejected it, it does not accept the previous secret: set \
-             PTOLEMY_WEBHOOK_SECRET_PREVIOUS",
-        );
+    if report.signed_with.as_deref() == Some("the previous secret") {
+        report
+            .suspect("it does not accept the previous secret: set PTOLEMY_WEBHOOK_SECRET_PREVIOUS");
     } else {
-        report.suspect(
-            "if a receiver rejected it, the receiver has another secret, or verified other bytes than \
-             these",
-        );
+        report.suspect("it has another secret, or verified other bytes than these");
     }
     if case.secret.had_line_end {
         report.suspect(format!(
@@ -77,6 +81,11 @@ pub(crate) fn of_rejection(
             report.suspect(cause);
         }
     }
+    if is_clock && searched.is_some() {
+        for cause in guide::causes(MISMATCH) {
+            report.suspect(cause);
+        }
+    }
     long_body(case, report);
 }
 
@@ -85,6 +94,25 @@ pub(crate) fn of_clock(set_aside: &Rejection, report: &mut Report) {
     report.suspect(format!(
         "checked against now, the {set_aside}; that says nothing about the time of the request: pass --at \
          to check it"
+    ));
+}
+
+/// Adds that a time zone may be the reason, if the time is off by that.
+pub(crate) fn of_time_zone(age_s: i64, report: &mut Report) {
+    const HALF_HOUR_S: i64 = 30 * 60;
+    let half_hours = (age_s.saturating_abs().saturating_add(ZONE_SLACK_S)) / HALF_HOUR_S;
+    let rest = age_s.saturating_abs() - half_hours * HALF_HOUR_S;
+    if rest.abs() > ZONE_SLACK_S || !(1..=MAX_ZONE_HALF_HOURS).contains(&half_hours) {
+        return;
+    }
+    let minutes = if half_hours % 2 == 1 { " 30 min" } else { "" };
+    let hours = match half_hours / 2 {
+        0 => minutes.trim().to_owned(),
+        hours => format!("{hours} h{minutes}"),
+    };
+    report.suspect(format!(
+        "the time is off by almost {hours}: a local time may have been taken for UTC (a time zone), in --at \
+         or by one of the clocks"
     ));
 }
 
@@ -115,8 +143,8 @@ fn long_body(case: &Case, report: &mut Report) {
 }
 
 fn extra_bytes(case: &Case, report: &mut Report) {
-    if case.saved.extra_bytes > 0 {
-        let count = case.saved.extra_bytes;
+    let count = case.saved.extra.len();
+    if count > 0 {
         report.suspect(format!(
             "bytes after the end that its Content-Length gives to the request: {count}; they were ignored"
         ));

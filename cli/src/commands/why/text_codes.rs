@@ -1,4 +1,4 @@
-//! Text codes that accidents leave: Base64, percent signs, Windows-1252, hex.
+//! Text codes that accidents leave: Base64, percent signs, forms, UTF-16, Windows-1252, hex.
 
 /// Decodes Base64 of either alphabet, with or without padding; `None` if it is not Base64.
 pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
@@ -54,6 +54,45 @@ pub(crate) fn percent(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     is_encoded.then_some(bytes)
+}
+
+/// Returns what a form may hold: all of it, all but the `=` at its end, and the value of its first field.
+pub(crate) fn form_values(text: &[u8]) -> Vec<Vec<u8>> {
+    let whole = text.strip_suffix(b"=").unwrap_or(text);
+    let first = text.split(|byte| *byte == b'&').next().unwrap_or_default();
+    let name = first.iter().position(|byte| *byte == b'=');
+    let value = name.and_then(|at| first.get(at + 1..));
+    let decoded = |text: &[u8]| {
+        let spaced = text.iter().map(|byte| match byte {
+            b'+' => b' ',
+            byte => *byte,
+        });
+        let spaced: Vec<u8> = spaced.collect();
+        percent(&spaced).unwrap_or(spaced)
+    };
+    [Some(text), Some(whole), value]
+        .into_iter()
+        .flatten()
+        .map(decoded)
+        .collect()
+}
+
+/// Decodes UTF-16 that begins with a byte order mark or with an ASCII character; `None` for other bytes.
+pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
+    let (is_little, text) = match bytes {
+        [0xff, 0xfe, text @ ..] => (true, text),
+        [0xfe, 0xff, text @ ..] => (false, text),
+        [1..=0x7f, 0, _, ..] => (true, bytes),
+        [0, 1..=0x7f, _, ..] => (false, bytes),
+        _ => return None,
+    };
+    // An odd byte at the end is half of a line end that was removed.
+    let units = text.chunks_exact(2).filter_map(|pair| match *pair {
+        [first, second] if is_little => Some(u16::from_le_bytes([first, second])),
+        [first, second] => Some(u16::from_be_bytes([first, second])),
+        _ => None,
+    });
+    char::decode_utf16(units).collect::<Result<_, _>>().ok()
 }
 
 /// Decodes hex digits of either case.
@@ -114,6 +153,11 @@ mod tests {
         assert_eq!(percent(b"100% {}"), None);
         assert_eq!(hex(b"0aFF").as_deref(), Some(&[10, 255][..]));
         assert_eq!(hex(b"0"), None);
+        assert_eq!(utf16(b"\xfe\xff\0a\0").as_deref(), Some("a"));
+        assert_eq!(utf16(b"a\0b\0").as_deref(), Some("ab"));
+        for bytes in [&b"ab"[..], b"", b"\0\0\0", b"\xff\xfe\0\xd8"] {
+            assert_eq!(utf16(bytes), None);
+        }
         assert_eq!(windows_1252('€'), Some(0x80));
         assert_eq!(windows_1252('é'), Some(0xe9));
         assert_eq!(windows_1252('日'), None);
