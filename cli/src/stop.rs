@@ -45,7 +45,7 @@ impl Stop {
         Self::new(Code::Failed, message)
     }
 
-    /// Exit code 2: the command line or the configuration cannot work.
+    /// Exit code 2: the command line or the configuration is invalid.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Code::Usage, message)
     }

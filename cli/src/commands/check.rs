@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use crate::check::{Conformance, Forge, Probe, Silence, Wire};
 use crate::output::Output;
+use crate::receiver_url;
 use crate::secret::SecretSource;
 use crate::stop::Stop;
 use report::{Listed, Result as Row};
@@ -80,18 +81,8 @@ impl Check {
 
     fn url(&self) -> Result<Url, Stop> {
         let text = self.url.as_deref().unwrap_or_default();
-        let wrong = |why: &str| Stop::usage(format!("the URL of the receiver {why}"));
-        if !["http://", "https://"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme))
-        {
-            return Err(wrong("must begin with http:// or https://"));
-        }
-        let url = Url::parse(text).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("must not contain a user or a password"));
-        }
-        Ok(url)
+        receiver_url::parse(text)
+            .map_err(|why| Stop::usage(format!("the URL of the receiver {why}")))
     }
 }
 
