@@ -21,6 +21,15 @@ use crate::command_line::Command;
 use crate::output::Output;
 use crate::stop::Stop;
 
+/// Whether Ctrl-C is the way to end a command, so that it is not an error.
+pub(crate) fn runs_until_interrupted(command: &Command) -> bool {
+    match command {
+        Command::Sandbox(command) => command.runs_until_interrupted(),
+        Command::Inbox(command) => command.runs_until_interrupted(),
+        _ => false,
+    }
+}
+
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {

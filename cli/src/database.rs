@@ -1,14 +1,15 @@
 //! The inbox of a command: the database that an option or the environment names.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ptolemy_webhooks_inbox::sqlx;
 use ptolemy_webhooks_inbox::{ConnectError, ConnectErrorKind, Inbox, InboxError, InboxErrorKind};
 
+use crate::secret_mode;
 use crate::stop::{Stop, chain};
 
 const VARIABLE: &str = "DATABASE_URL";
@@ -32,23 +33,34 @@ impl Database {
     pub(crate) async fn open(&self) -> Result<Inbox, Stop> {
         let (url, place) = match &self.database {
             Some(url) => (url.clone(), "--database"),
-            None => from_env()?.ok_or_else(|| {
-                Stop::usage(format!(
-                    "no inbox is named: set {VARIABLE} (such as sqlite://inbox.db), {FILE_VARIABLE}, or pass --database"
-                ))
-            })?,
+            None => {
+                if let Some(path) = file() {
+                    secret_mode::warn_before_reading(&path);
+                }
+                from_env()?.ok_or_else(|| {
+                    Stop::usage(format!(
+                        "no inbox is named: set {VARIABLE} (such as sqlite://inbox.db), {FILE_VARIABLE}, or pass --database"
+                    ))
+                })?
+            }
         };
         let opened = Inbox::open_existing(&url).await;
         opened.map_err(|error| not_opened(&error).while_doing(place))
     }
 }
 
+/// The file that has the URL, if the environment names one.
+pub(crate) fn file() -> Option<PathBuf> {
+    let path = env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
 /// Returns the URL that the environment names, and the name of the variable.
 pub(crate) fn from_env() -> Result<Option<(String, &'static str)>, Stop> {
-    let variable = |name| env::var_os(name).filter(|text| !text.is_empty());
-    match (variable(VARIABLE), variable(FILE_VARIABLE)) {
+    let url = env::var_os(VARIABLE).filter(|text| !text.is_empty());
+    match (url, file()) {
         (Some(_), Some(_)) => Err(Stop::usage(format!(
-            "{VARIABLE}: {FILE_VARIABLE} is set too"
+            "{VARIABLE}: URL is set twice, in this variable and in {FILE_VARIABLE}; unset one"
         ))),
         (Some(url), None) => match url.into_string() {
             Ok(url) => Ok(Some((url, VARIABLE))),
@@ -60,7 +72,7 @@ pub(crate) fn from_env() -> Result<Option<(String, &'static str)>, Stop> {
     }
 }
 
-fn from_file(path: &OsStr) -> Result<String, Stop> {
+fn from_file(path: &Path) -> Result<String, Stop> {
     let fault = |fault: String| Stop::usage(format!("{FILE_VARIABLE}: {fault}"));
     let mut text = String::new();
     File::open(path)

@@ -34,7 +34,7 @@ use clap::Parser;
 
 use crate::command_line::{Command, CommandLine};
 use crate::output::Output;
-use crate::stop::Stop;
+use crate::stop::{Code, Stop};
 
 /// How long the write of a file may take after Ctrl-C.
 const LAST_WRITE: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     let line = CommandLine::try_parse_from(arguments).map_err(Stop::from_clap)?;
     let output = Output::new(line.json);
+    let ends_by_interrupt = commands::runs_until_interrupted(&line.command);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -65,6 +66,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
             biased;
             ended = commands::run(line.command, &output) => ended,
             interrupt = tokio::signal::ctrl_c() => match interrupt {
+                Ok(()) if ends_by_interrupt => Err(Stop::Said(Code::Interrupted)),
                 Ok(()) => Err(Stop::interrupted()),
                 Err(error) => Err(Stop::failed(format!("could not listen to Ctrl-C: {error}"))),
             },

@@ -31,11 +31,11 @@ fn say(kind: &str, message: &str) {
 
 /// A note that is printed if the work is dropped before its end, as it is on Ctrl-C.
 #[must_use = "the note is printed as soon as it is dropped"]
-pub(crate) struct IfInterrupted(Option<&'static str>);
+pub(crate) struct IfInterrupted(Option<String>);
 
 impl IfInterrupted {
-    pub(crate) fn new(message: &'static str) -> Self {
-        Self(Some(message))
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(Some(message.into()))
     }
 
     /// The work has ended, well or not.
@@ -46,7 +46,7 @@ impl IfInterrupted {
 
 impl Drop for IfInterrupted {
     fn drop(&mut self) {
-        if let Some(message) = self.0 {
+        if let Some(message) = &self.0 {
             note(message);
         }
     }

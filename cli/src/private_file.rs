@@ -27,6 +27,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// Writes a new file of which only the owner may read anything. Returns an error of the kind
+/// `AlreadyExists` if something has its name.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A file of this process.
+        drop(fs::remove_file(path));
+    }
+    written
+}
+
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -54,20 +66,4 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
     folder.create(path)
-}
-
-/// Returns the bits of a file's mode that let others than its owner in, such as 0o044; `None` if there
-/// are none, or if the system has no such bits.
-pub(crate) fn open_to_others(path: &Path) -> io::Result<Option<u32>> {
-    let metadata = fs::metadata(path)?;
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-        Ok(Some(mode & 0o077).filter(|bits| *bits != 0))
-    }
-    #[cfg(not(unix))]
-    {
-        drop(metadata);
-        Ok(None)
-    }
 }

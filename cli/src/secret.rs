@@ -52,6 +52,11 @@ impl SecretSource {
         })
     }
 
+    /// Returns where the secret is; `None` if nothing is set.
+    pub(crate) fn place(&self) -> Result<Option<Place>, Stop> {
+        Place::find(self.secret_file.as_deref(), VARIABLE)
+    }
+
     /// Reads the bytes of a secret that was checked, for what `Signer` does not sign. They are wiped on
     /// drop.
     pub(crate) fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, Stop> {
@@ -127,37 +132,92 @@ impl fmt::Debug for GivenSecret {
     }
 }
 
+/// Where a secret is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    StandardInput,
+    File(PathBuf),
+    /// In the file that a variable names.
+    NamedFile {
+        variable: String,
+        path: PathBuf,
+    },
+    Variable(&'static str),
+}
+
+impl Place {
+    /// Returns where the secret is in the environment, as the variable or the file that `…_FILE` names;
+    /// `None` if nothing is set.
+    fn from_env(variable: &'static str) -> Result<Option<Self>, Stop> {
+        let file_variable = format!("{variable}_FILE");
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        match (set(variable), set(&file_variable)) {
+            (Some(_), Some(_)) => Err(Stop::usage(format!(
+                "{variable}: secret is set twice, in this variable and in {file_variable}; unset one"
+            ))),
+            (None, Some(path)) => Ok(Some(Self::NamedFile {
+                variable: file_variable,
+                path: path.into(),
+            })),
+            (Some(_), None) => Ok(Some(Self::Variable(variable))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The place that an option names, or else the one in the environment.
+    fn find(option: Option<&Path>, variable: &'static str) -> Result<Option<Self>, Stop> {
+        match option {
+            Some(path) if path.as_os_str() == "-" => Ok(Some(Self::StandardInput)),
+            Some(path) => Ok(Some(Self::File(path.to_owned()))),
+            None => Self::from_env(variable),
+        }
+    }
+
+    /// Returns the place of the webhook's secret in the environment.
+    pub(crate) fn of_environment() -> Result<Option<Self>, Stop> {
+        Self::from_env(VARIABLE)
+    }
+
+    /// The file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::NamedFile { path, .. } => Some(path),
+            Self::StandardInput | Self::Variable(_) => None,
+        }
+    }
+
+    /// Prints a warning if others may use the file.
+    pub(crate) fn warn(&self) {
+        if let Some(path) = self.path() {
+            secret_mode::warn_before_reading(path);
+        }
+    }
+
+    /// Reads the secret, right or wrong.
+    pub(crate) fn read(&self) -> Result<GivenSecret, Stop> {
+        match self {
+            Self::StandardInput => {
+                let given = GivenSecret::from_reader(io::stdin(), "standard input".to_owned());
+                given.map_err(|error| Stop::usage(format!("secret on standard input: {error}")))
+            }
+            Self::File(path) => GivenSecret::from_file(path),
+            Self::NamedFile { variable, path } => {
+                GivenSecret::from_file(path).map_err(|stop| stop.while_doing(variable))
+            }
+            Self::Variable(name) => Ok(GivenSecret {
+                bytes: Zeroizing::new(env::var_os(name).unwrap_or_default().into_encoded_bytes()),
+                place: (*name).to_owned(),
+                had_line_end: false,
+            }),
+        }
+    }
+}
+
 /// Reads the file, or the variable or the file that it names; `None` if nothing is set.
-fn read(file: Option<&Path>, variable: &str) -> Result<Option<GivenSecret>, Stop> {
-    if let Some(path) = file {
-        if path.as_os_str() != "-" {
-            secret_mode::warn_before_reading(path);
-            return GivenSecret::from_file(path).map(Some);
-        }
-        let given = GivenSecret::from_reader(io::stdin(), "standard input".to_owned());
-        let given =
-            given.map_err(|error| Stop::usage(format!("secret on standard input: {error}")));
-        return given.map(Some);
-    }
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-    let value = set(variable).map(|value| Zeroizing::new(value.into_encoded_bytes()));
-    match (value, set(&format!("{variable}_FILE"))) {
-        (Some(_), Some(_)) => Err(Stop::usage(format!(
-            "{variable}: secret is set twice, in this variable and in the one that ends in `_FILE`; \
-             unset one"
-        ))),
-        (None, Some(path)) => {
-            let path = Path::new(&path);
-            secret_mode::warn_before_reading(path);
-            GivenSecret::from_file(path)
-                .map_err(|stop| stop.while_doing(&format!("{variable}_FILE")))
-                .map(Some)
-        }
-        (Some(bytes), None) => Ok(Some(GivenSecret {
-            bytes,
-            place: variable.to_owned(),
-            had_line_end: false,
-        })),
-        (None, None) => Ok(None),
-    }
+fn read(file: Option<&Path>, variable: &'static str) -> Result<Option<GivenSecret>, Stop> {
+    let place = Place::find(file, variable)?;
+    place.map_or(Ok(None), |place| {
+        place.warn();
+        place.read().map(Some)
+    })
 }

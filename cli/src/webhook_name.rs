@@ -10,29 +10,79 @@ use crate::text;
 /// How many webhooks an error lists.
 const MAX_LISTED: usize = 50;
 
+/// Reads the name of a webhook. One without a visible character is what a variable that is not set leaves,
+/// and would be the label of webhooks that have an empty one.
+pub(crate) fn parse(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty: expected an id, a label or a URL".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Returns the only webhook that has this id, or else this label or this URL.
 pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop> {
-    let url = Url::parse(name).ok();
     let progress = Progress::new("webhooks read:", None);
-    let mut candidates = Vec::new();
-    let mut count = 0_u64;
+    let mut search = Search::new(name);
     let mut list = client.webhooks().list();
     while let Some(webhook) = progress.during(list.try_next()).await? {
         progress.add(1);
-        count += 1;
-        // An id decides, also if another webhook has it as its label.
-        if webhook.id == *name {
+        if search.has_id(&webhook) {
             return Ok(webhook);
-        }
-        if webhook.label.as_deref() == Some(name) || has_url(&webhook, name, url.as_ref()) {
-            candidates.push(webhook);
         }
     }
     drop(progress);
-    if candidates.len() > 1 {
-        return Err(ambiguous(name, &candidates));
+    search.finish()
+}
+
+/// Same as [`resolve`], for webhooks that were read before.
+pub(crate) fn choose(webhooks: &[Webhook], name: &str) -> Result<Webhook, Stop> {
+    let mut search = Search::new(name);
+    match webhooks.iter().find(|webhook| search.has_id(webhook)) {
+        Some(webhook) => Ok(webhook.clone()),
+        None => search.finish(),
     }
-    candidates.pop().ok_or_else(|| none(name, count))
+}
+
+/// The search for a name in a list.
+struct Search<'a> {
+    name: &'a str,
+    url: Option<Url>,
+    candidates: Vec<Webhook>,
+    count: u64,
+}
+
+impl<'a> Search<'a> {
+    fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            url: Url::parse(name).ok(),
+            candidates: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Whether the webhook has the name as its id, which decides, also if another webhook has it as its
+    /// label.
+    fn has_id(&mut self, webhook: &Webhook) -> bool {
+        self.count += 1;
+        if webhook.id == *self.name {
+            return true;
+        }
+        if webhook.label.as_deref() == Some(self.name)
+            || has_url(webhook, self.name, self.url.as_ref())
+        {
+            self.candidates.push(webhook.clone());
+        }
+        false
+    }
+
+    fn finish(mut self) -> Result<Webhook, Stop> {
+        if self.candidates.len() > 1 {
+            return Err(ambiguous(self.name, &self.candidates));
+        }
+        let only = self.candidates.pop();
+        only.ok_or_else(|| none(self.name, self.count))
+    }
 }
 
 /// Returns the only webhook of the workspace. If there are several, the error lists them.

@@ -33,7 +33,10 @@ pub(crate) fn token() -> Result<(Zeroizing<String>, &'static str), ConfigError> 
         text,
         env::var_os(TOKEN_FILE).filter(|path| !path.is_empty()),
     ) {
-        (Some(_), Some(_)) => Err(ConfigError::new(TOKEN, format!("{TOKEN_FILE} is set too"))),
+        (Some(_), Some(_)) => Err(ConfigError::new(
+            TOKEN,
+            format!("token is set twice, in this variable and in {TOKEN_FILE}; unset one"),
+        )),
         (Some(text), None) => Ok((text, TOKEN)),
         (None, Some(path)) => Ok((token_file(&path)?, TOKEN_FILE)),
         (None, None) => Err(ConfigError::new(

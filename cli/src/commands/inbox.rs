@@ -11,11 +11,11 @@ use ptolemy_webhooks_inbox::Inbox as Opened;
 use serde::Serialize;
 
 use crate::commands::inbox::dead::Dead;
-use crate::commands::inbox::letters::{Discard, Replay};
+use crate::commands::inbox::letters::{Discard, Replay, changing};
 use crate::commands::inbox::stats::Watch;
 use crate::confirm::ask;
-use crate::database::{Database, not_changed};
-use crate::notice::{self, Progress};
+use crate::database::Database;
+use crate::notice;
 use crate::output::Output;
 use crate::since;
 use crate::stop::Stop;
@@ -68,7 +68,7 @@ struct Prune {
     /// after its row is gone is handled again, so keep at least 30d
     #[arg(long, value_name = "SPAN", value_parser = since::span)]
     older_than: Duration,
-    /// Do not ask
+    /// Prune without asking; needed without a terminal
     #[arg(long)]
     yes: bool,
 }
@@ -80,6 +80,11 @@ struct Pruned {
 }
 
 impl Inbox {
+    /// Whether Ctrl-C is the way to end the command.
+    pub(crate) fn runs_until_interrupted(&self) -> bool {
+        matches!(&self.task, Task::Watch(watch) if watch.runs_until_interrupted())
+    }
+
     pub(crate) async fn run(self, output: &Output) -> Result<(), Stop> {
         let inbox = self.database.open().await?;
         match self.task {
@@ -104,7 +109,7 @@ impl Prune {
         }
         if !self.yes {
             ask(format!(
-                "Remove the rows of events that were done more than {} ago for good?",
+                "remove the rows of events that were done more than {} ago for good?",
                 match days {
                     0 => format!("{} s", self.older_than.as_secs()),
                     days => format!("{days} days"),
@@ -113,10 +118,7 @@ impl Prune {
             .await?;
         }
         let work = inbox.prune(self.older_than);
-        let pruned = Progress::of("pruning")
-            .during(work)
-            .await
-            .map_err(not_changed)?;
+        let pruned = changing("pruning", "rows may have been removed", work).await?;
         if output.is_json() {
             return output.object(&Pruned { pruned });
         }

@@ -6,6 +6,7 @@ mod fault;
 mod files;
 mod forward;
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,16 +14,19 @@ use clap::Args;
 use ptolemy_webhooks::samples::{self, Sample};
 use ptolemy_webhooks_sandbox::{Retries, Sandbox as StandIn, Shape};
 use serde::Serialize;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind};
 
 use crate::commands::sandbox::attempts::Attempts;
 use crate::commands::sandbox::drive::Plan;
 use crate::commands::sandbox::fault::Fault;
-use crate::commands::sandbox::files::Files;
+use crate::commands::sandbox::files::{Files, READY};
 use crate::commands::sandbox::forward::{Forward, target};
 use crate::notice;
 use crate::output::Output;
 use crate::since;
 use crate::stop::Stop;
+use crate::text;
 
 /// How often the log is looked at, and the clock moved.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,9 +37,10 @@ It is not Ptolemy: it follows Ptolemy's public documentation, and this project's
 that says nothing.
 
 The command prints shell lines that set PTOLEMY_API_URL, PTOLEMY_API_TOKEN_FILE, PTOLEMY_WORKSPACE \
-and, with --forward, PTOLEMY_WEBHOOK_SECRET_FILE. It logs each attempt of a delivery on standard \
-error or, with --json, on standard output, at the time of its own clock. Ctrl-C and SIGTERM end it \
-and remove its files.
+and, with --forward, PTOLEMY_WEBHOOK_SECRET_FILE, and that unset PTOLEMY_API_TOKEN and \
+PTOLEMY_WEBHOOK_SECRET if they are set. It logs each attempt of a delivery on standard \
+error or, with --json, on standard output, at the time of its own clock. Ctrl-C, SIGTERM and SIGHUP \
+end it and remove its files.
 
 With --forward, the secret in PTOLEMY_WEBHOOK_SECRET, or in the file named by \
 PTOLEMY_WEBHOOK_SECRET_FILE, signs the deliveries, so that a receiver that already runs accepts \
@@ -92,12 +97,12 @@ pub(crate) struct Sandbox {
     /// The slug of the workspace. By default it is random
     #[arg(long, value_name = "SLUG", value_parser = slug)]
     workspace: Option<String>,
-    /// The folder for the files with the token and the secret; it is created if it is missing. By
-    /// default a new folder in the temporary folder, which is removed at the end
+    /// The folder for the files `token` and `secret`, which must not exist yet; it is created if it is
+    /// missing. By default a new folder in the temporary folder, which is removed at the end
     #[arg(long, value_name = "PATH")]
     folder: Option<PathBuf>,
-    /// Write what --json prints first into this file when everything is ready. The file is removed at
-    /// the start and at the end
+    /// Write what --json prints first into this file when everything is ready. The file of an earlier
+    /// run is removed at the start, and the new one at the end
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
 }
@@ -138,6 +143,11 @@ struct Ready<'a> {
 }
 
 impl Sandbox {
+    /// Whether Ctrl-C is the way to end the command.
+    pub(crate) fn runs_until_interrupted(&self) -> bool {
+        !self.until_delivered
+    }
+
     pub(crate) async fn run(self, output: &Output) -> Result<(), Stop> {
         let plan = Plan {
             samples: samples_of(&self.emit)?,
@@ -152,9 +162,10 @@ impl Sandbox {
         let url = url.map(|url| target(url, self.any_host)).transpose()?;
         // Before there is a file: SIGTERM must not leave one.
         let mut terminate = Terminate::listen()?;
-        // Removed first: a program that waits for it must not find the one of an earlier run.
         let mut files = Files::new(self.folder.as_deref(), self.ready_file.clone())?;
         let sandbox = self.start().await?;
+        // After the port is bound: until then it could be the note of a sandbox that runs there.
+        files.remove_old_ready()?;
         let token_file = files.write("token", sandbox.token())?;
         let forward = match url {
             Some(url) => Some(Forward::register(&sandbox, url, &mut files).await?),
@@ -164,7 +175,7 @@ impl Sandbox {
             fault.plan(&sandbox);
         }
         let ready = Ready {
-            kind: "ready",
+            kind: READY,
             url: sandbox.url(),
             workspace: sandbox.workspace(),
             workspace_id: sandbox.workspace_id(),
@@ -174,8 +185,8 @@ impl Sandbox {
             secret_file: forward.as_ref().map(|it| &*it.secret_file),
             seed: sandbox.seed(),
         };
-        print_ready(&ready, output)?;
         files.write_ready(&ready)?;
+        print_ready(&ready, output)?;
         run_until_end(&sandbox, plan, &mut terminate, output).await
     }
 
@@ -211,7 +222,8 @@ fn samples_of(types: &[String]) -> Result<Vec<Sample>, Stop> {
         samples::of(name).ok_or_else(|| {
             let known: Vec<_> = samples::all().map(|it| it.event_type()).collect();
             Stop::usage(format!(
-                "--emit: one of the event types is unknown; known are all, {}",
+                "--emit: event type {} is unknown; known are all, {}",
+                text::words(name),
                 known.join(", ")
             ))
         })
@@ -232,6 +244,11 @@ fn print_ready(ready: &Ready<'_>, output: &Output) -> Result<(), Stop> {
     for (name, value) in variables {
         if let Some(value) = value {
             output.line(&format!("export {name}={}", quoted(value)))?;
+            // A program that finds both would not know which one is meant.
+            let plain = name.strip_suffix("_FILE");
+            if let Some(plain) = plain.filter(|plain| env::var_os(plain).is_some()) {
+                output.line(&format!("unset {plain}"))?;
+            }
         }
     }
     notice::note(&format!("seed {}; Ctrl-C ends the sandbox", ready.seed));
@@ -271,26 +288,65 @@ async fn run_until_end(
     }
 }
 
-/// SIGTERM, which ends the command without an error.
+/// SIGTERM and SIGHUP, which end the command without an error.
 struct Terminate {
     #[cfg(unix)]
-    signal: tokio::signal::unix::Signal,
+    signals: [Option<Signal>; 2],
 }
 
 impl Terminate {
     /// Listens from now on.
+    #[cfg(unix)]
     fn listen() -> Result<Self, Stop> {
+        let listen = |kind, name| {
+            let signal = tokio::signal::unix::signal(kind);
+            signal.map_err(|error| Stop::failed(format!("could not listen to {name}: {error}")))
+        };
+        let terminate = listen(SignalKind::terminate(), "SIGTERM")?;
+        let hangup = match is_hangup_ignored() {
+            true => None,
+            false => Some(listen(SignalKind::hangup(), "SIGHUP")?),
+        };
         Ok(Self {
-            #[cfg(unix)]
-            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| Stop::failed(format!("could not listen to SIGTERM: {error}")))?,
+            signals: [Some(terminate), hangup],
         })
     }
 
+    #[cfg(not(unix))]
+    fn listen() -> Result<Self, Stop> {
+        Ok(Self {})
+    }
+
+    #[cfg(unix)]
     async fn requested(&mut self) {
-        #[cfg(unix)]
-        self.signal.recv().await;
-        #[cfg(not(unix))]
+        let [terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            () = received(terminate) => {}
+            () = received(hangup) => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn requested(&mut self) {
         std::future::pending::<()>().await;
     }
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether `nohup` started the command, whose purpose is that a hangup does not end it. Only Linux
+/// says so.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGHUP is signal 1, the lowest bit.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

@@ -170,7 +170,7 @@ impl Send {
             (true, _) | (_, true) => None,
             _ if faults.is_previous() => Some(self.previous.read_as_it_is()?.ok_or_else(|| {
                 Stop::usage(
-                    "the fault `previous` needs PTOLEMY_WEBHOOK_SECRET_PREVIOUS or \
+                    "the fault `previous-secret` needs PTOLEMY_WEBHOOK_SECRET_PREVIOUS or \
                      --previous-secret-file",
                 )
             })?),
@@ -203,7 +203,7 @@ Examples:
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --event market.updated --count 3
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --id evt_1 --count 2 --rate 5
-  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --fault chunked --fault age:290
+  ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy --fault chunked --fault age:290s
   ptolemy-webhooks send --print | ptolemy-webhooks why --request -
 ";
 

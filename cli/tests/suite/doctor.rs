@@ -37,7 +37,7 @@ impl Found {
     /// The results of a check.
     fn results(&self, check: &str) -> Vec<&str> {
         let findings = self.findings.iter().filter(|it| it["check"] == check);
-        findings.map(|it| it["result"].as_str().unwrap()).collect()
+        findings.map(|it| it["outcome"].as_str().unwrap()).collect()
     }
 
     /// Fails if a check has another result or does not say this.
@@ -45,7 +45,7 @@ impl Found {
     fn says(&self, check: &str, result: &str, part: &str) {
         let is_it = |it: &&Value| {
             it["check"] == check
-                && it["result"] == result
+                && it["outcome"] == result
                 && it["text"].as_str().unwrap().contains(part)
         };
         let found = self.findings.iter().find(is_it);
@@ -55,11 +55,21 @@ impl Found {
         assert_eq!(found["fix"].is_null(), result == "ok", "{found}");
     }
 
+    /// Fails if no finding of a check has this fix.
+    #[track_caller]
+    fn fixes(&self, check: &str, part: &str) {
+        let findings = self.findings.iter().filter(|it| it["check"] == check);
+        let fixes: Vec<_> = findings
+            .map(|it| it["fix"].as_str().unwrap_or_default())
+            .collect();
+        assert!(fixes.iter().any(|fix| fix.contains(part)), "{fixes:?}");
+    }
+
     /// Fails if anything but these checks is a warning or a problem.
     #[track_caller]
     fn complains_only_of(&self, checks: &[&str]) {
         for finding in &self.findings {
-            let is_bad = finding["result"] == "warning" || finding["result"] == "problem";
+            let is_bad = finding["outcome"] == "warning" || finding["outcome"] == "problem";
             let check = finding["check"].as_str().unwrap();
             assert_eq!(is_bad, checks.contains(&check) && is_bad, "{finding}");
         }
@@ -163,9 +173,9 @@ fn a_set_up_that_is_right_has_no_complaint() {
     found.says("subscriptions", "ok", "every event type");
     found.says("failures", "ok", "no failed delivery");
     found.says("quota", "ok", "calls are left");
-    found.says("secret file", "ok", "owner only");
+    found.says("secret_file", "ok", "owner only");
     found.says("secret", "ok", "documented form");
-    found.says("right secret", "ok", "production");
+    found.says("right_secret", "ok", "production");
     found.says("assumptions", "unknown", "no event yet");
     found.says("inbox", "unknown", "DATABASE_URL");
     // Only calls that read were made.
@@ -204,7 +214,7 @@ fn a_token_that_is_rejected_is_exit_code_4_and_the_rest_is_still_checked() {
     assert_eq!(rejected.code, 4);
     rejected.says("token", "problem", "401");
     rejected.says("secret", "ok", "documented form");
-    rejected.says("right secret", "unknown", "not available");
+    rejected.says("right_secret", "unknown", "not available");
     assert!(rejected.results("active").is_empty());
     let forbidden = {
         set_up.sandbox.next_call().as_viewer();
@@ -218,8 +228,25 @@ fn a_token_that_is_rejected_is_exit_code_4_and_the_rest_is_still_checked() {
 fn a_configuration_that_cannot_work_is_a_problem() {
     let set_up = SetUp::new();
     let none = found(set_up.folder.program("doctor --json"));
-    assert_eq!(none.code, 1);
+    assert_eq!(none.code, 2);
     none.says("configuration", "problem", "PTOLEMY_API_TOKEN");
+    none.fixes("configuration", "set PTOLEMY_WORKSPACE or pass");
+    let invalid = found(set_up.program_as("ptk live", "--json"));
+    assert_eq!(invalid.code, 2);
+    invalid.fixes("configuration", "correct PTOLEMY_API_TOKEN");
+    let slash = found(set_up.program("--json --workspace .."));
+    assert_eq!(slash.code, 2);
+    slash.fixes("configuration", "correct --workspace");
+    // The option comes before the environment.
+    let option = set_up.program(&format!(
+        "--json --workspace {}",
+        set_up.sandbox.workspace()
+    ));
+    let option = found(option.variable("PTOLEMY_WORKSPACE", "another"));
+    assert_eq!(
+        (option.code, &*option.results("workspace")),
+        (0, &["ok"][..])
+    );
     let wrong = set_up
         .program("--json")
         .variable("PTOLEMY_WORKSPACE", "another");
@@ -245,7 +272,7 @@ fn a_configuration_that_cannot_work_is_a_problem() {
                     .variable("PTOLEMY_WORKSPACE", set_up.sandbox.workspace())
                     .variable("PTOLEMY_API_TOKEN_FILE", &file),
             );
-            assert_eq!(found.results("token file"), [result]);
+            assert_eq!(found.results("token_file"), [result]);
             assert_eq!(found.results("token"), ["ok"]);
         }
     }
@@ -272,20 +299,32 @@ fn webhooks_that_get_nothing_are_problems() {
     assert_eq!(found.results("active"), ["problem", "ok", "ok"]);
     assert_eq!(found.results("subscriptions"), ["ok", "problem", "problem"]);
     found.says("url", "warning", "plain");
-    assert_eq!(found.results("same url"), ["warning"]);
-    found.says("same url", "warning", "twin");
+    assert_eq!(found.results("same_url"), ["warning"]);
+    found.says("same_url", "warning", "twin");
     // One webhook, by each of its names.
     for name in [id.as_str(), "production"] {
         let one = set_up.found(&format!("--webhook {name}"));
-        assert_eq!(one.results("active"), ["problem"]);
-        assert_eq!(one.results("same url"), ["warning"]);
+        assert_eq!(one.results("active"), ["problem"], "{name}");
+        assert_eq!(one.results("same_url"), ["warning"]);
     }
     let plain = set_up.found("--webhook http://hooks.example.com/");
     assert_eq!(plain.results("url"), ["warning"]);
-    assert!(plain.results("same url").is_empty());
+    assert!(plain.results("same_url").is_empty());
     let none = set_up.found("--webhook nonsense");
     assert_eq!(none.code, 1);
-    none.says("webhooks", "problem", "no webhook has this");
+    none.says("webhooks", "problem", "no webhook has the id");
+    // Those of other webhooks are not reported.
+    assert!(none.results("failures").is_empty() && none.results("active").is_empty());
+    let empty = set_up.program("").argument("--webhook").argument(" ");
+    assert!(empty.run().with_code(2).stderr.contains("it is empty"));
+    let twice = set_up.found(&format!("--webhook {URL}"));
+    twice.says(
+        "webhooks",
+        "problem",
+        "2 webhooks have the label or the URL",
+    );
+    let other_form = set_up.found("--webhook http://HOOKS.example.com:80");
+    assert_eq!(other_form.results("url"), ["warning"]);
     let empty = SetUp::new().found("");
     assert_eq!(empty.code, 0);
     empty.says("webhooks", "warning", "no webhook");
@@ -324,9 +363,14 @@ fn failures_are_counted_by_the_status_of_the_answer() {
         set_up.sandbox.emit(samples::market_created()).await;
         set_up.sandbox.settle().await;
     });
-    set_up
-        .found("")
-        .says("failures", "warning", "1 failed deliveries");
+    let found = set_up.found("");
+    found.says(
+        "failures",
+        "unknown",
+        "1 delivery without a readable `status`",
+    );
+    found.fixes("failures", "`redeliver --failed` leaves them out");
+    assert_eq!(found.results("failures"), ["unknown"]);
 }
 
 #[test]
@@ -354,15 +398,15 @@ fn the_note_beside_a_secret_file_says_whose_secret_it_is() {
     ] {
         set_up.secret_file(Some(&note));
         let found = set_up.found("--webhook production --secret-file webhook.secret");
-        found.says("right secret", result, part);
+        found.says("right_secret", result, part);
         assert_eq!(found.code, i32::from(result == "problem"), "{note}");
     }
     fs::remove_file(set_up.folder.path("webhook.secret.state")).unwrap();
     let none = set_up.found("--secret-file webhook.secret");
-    none.says("right secret", "unknown", "no note");
+    none.says("right_secret", "unknown", "no note");
     let variable = set_up.program("--json");
     let variable = found(variable.variable("PTOLEMY_WEBHOOK_SECRET", "whsec_of_the_receiver"));
-    variable.says("right secret", "unknown", "a variable has no note");
+    variable.says("right_secret", "unknown", "only a file has a note");
     let invalid = set_up.folder.secret_file("invalid", " ");
     let program = set_up.program("--json");
     let invalid = found(program.variable("PTOLEMY_WEBHOOK_SECRET_FILE", invalid));
@@ -370,10 +414,26 @@ fn the_note_beside_a_secret_file_says_whose_secret_it_is() {
         (invalid.code, &*invalid.results("secret")),
         (1, &["problem"][..])
     );
-    assert_eq!(
-        set_up.found("--secret-file none").results("secret"),
-        ["problem"]
-    );
+    let missing = set_up.found("--secret-file none");
+    assert_eq!(missing.results("secret"), ["problem"]);
+    // Nothing shows that the secret itself is wrong.
+    missing.fixes("secret", "correct the path");
+    for finding in &missing.findings {
+        assert!(!finding["fix"].to_string().contains("rotate"), "{finding}");
+    }
+    let input = set_up
+        .program("--json --secret-file -")
+        .input("whsec_of_the_receiver\n");
+    let input = found(input);
+    assert_eq!((input.code, &*input.results("secret")), (0, &["ok"][..]));
+    let twice = set_up
+        .program("--json")
+        .variable("PTOLEMY_WEBHOOK_SECRET", "whsec_of_the_receiver")
+        .variable("PTOLEMY_WEBHOOK_SECRET_FILE", "webhook.secret");
+    let twice = found(twice);
+    assert_eq!(twice.code, 1);
+    twice.says("secret", "problem", "set twice");
+    twice.fixes("secret", "unset one");
     assert_eq!(set_up.found("").results("secret"), ["unknown"]);
     #[cfg(unix)]
     {
@@ -381,7 +441,7 @@ fn the_note_beside_a_secret_file_says_whose_secret_it_is() {
         let path = set_up.secret_file(None);
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
         let found = set_up.found("--secret-file webhook.secret");
-        found.says("secret file", "warning", "mode bits 044");
+        found.says("secret_file", "warning", "has mode 644");
     }
 }
 
@@ -398,8 +458,8 @@ fn answers_after_the_file_was_written_suggest_whether_the_secret_is_right() {
                 set_up.sandbox.settle().await;
             });
             let found = set_up.found("--secret-file webhook.secret");
-            found.says("secret in use", result, part);
-            found.says("right secret", "unknown", "cannot be asked");
+            found.says("secret_in_use", result, part);
+            found.says("right_secret", "unknown", "cannot be asked");
         }
     }
     let set_up = SetUp::with(Sandbox::builder().shape(Shape::DeliveriesWithoutTimes));
@@ -408,7 +468,7 @@ fn answers_after_the_file_was_written_suggest_whether_the_secret_is_right() {
     let emitted = set_up.sandbox.emit(samples::market_created());
     set_up.runtime.block_on(emitted);
     let found = set_up.found("--secret-file webhook.secret");
-    assert!(found.results("secret in use").is_empty());
+    assert!(found.results("secret_in_use").is_empty());
 }
 
 #[test]
@@ -487,6 +547,11 @@ fn a_clock_that_is_off_is_found() {
         (date(-3_600), "problem", "s ahead of"),
         (date(3_600), "problem", "s behind"),
         (date(120), "warning", "s behind"),
+        (
+            date(-120),
+            "warning",
+            "rejects signatures that are more than 300 s apart",
+        ),
         ("date: nonsense\r\n".to_owned(), "unknown", "no Date"),
         (String::new(), "unknown", "no Date"),
     ] {
@@ -516,7 +581,18 @@ fn the_inbox_is_looked_at_if_it_is_named() {
     missing.says("inbox", "problem", "does not exist");
     assert!(!set_up.folder.path("inbox.db").exists());
     let _inbox = set_up.runtime.block_on(Inbox::connect(&url)).unwrap();
-    found().says("inbox", "ok", "0 events wait");
+    found().says("inbox", "ok", "events: 0 waiting");
+    let file = set_up.folder.path("url");
+    fs::write(&file, &url).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let program = set_up
+            .program("--json")
+            .variable("DATABASE_URL_FILE", &file);
+        self::found(program).says("database_file", "warning", "has mode 644");
+    }
     let execute = |sql: &'static str| {
         set_up.runtime.block_on(async {
             let mut connection = SqliteConnection::connect(&url).await.unwrap();
@@ -529,7 +605,7 @@ fn the_inbox_is_looked_at_if_it_is_named() {
     );
     let dead = found();
     assert_eq!((dead.code, &*dead.results("inbox")), (0, &["warning"][..]));
-    dead.says("inbox", "warning", "1 events failed for good");
+    dead.says("inbox", "warning", "1 event failed for good");
     execute("UPDATE ptolemy_inbox SET state = 'waiting', finished_at = NULL");
     let late = found();
     assert_eq!(late.code, 1);

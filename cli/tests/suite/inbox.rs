@@ -114,12 +114,12 @@ fn stats_count_by_state_in_a_table_and_in_json() {
         let line = lines.find(|line| line.starts_with(name)).unwrap();
         line[name.len()..].trim().to_owned()
     };
-    assert_eq!((line("due"), line("dead")), ("1".into(), "3".into()));
+    assert_eq!((line("DUE"), line("DEAD")), ("1".into(), "3".into()));
     assert_eq!(
-        (line("malformed"), line("running")),
+        (line("MALFORMED"), line("RUNNING")),
         ("1".into(), "0".into())
     );
-    assert_eq!(line("oldest due"), "0 s");
+    assert_eq!(line("OLDEST DUE"), "0 s");
     let stats = json(&store.program("stats --json").run().with_code(0));
     assert_eq!(stats[0]["due"], 1);
     assert_eq!(stats[0]["dead"], 3);
@@ -195,7 +195,10 @@ fn the_database_is_named_once() {
         .with_code(0);
     let both = store.program("stats").variable("DATABASE_URL_FILE", &file);
     let both = both.run().with_code(2);
-    assert!(both.stderr.contains("DATABASE_URL_FILE is set too"));
+    assert!(
+        both.stderr
+            .contains("URL is set twice, in this variable and in DATABASE_URL_FILE; unset one")
+    );
     // The option comes before the environment.
     let chosen = store.program("stats --database sqlite://none.db").run();
     assert!(chosen.with_code(2).stderr.contains("--database: "));
@@ -221,11 +224,18 @@ fn dead_letters_are_listed_over_pages_and_escaped() {
          SELECT 'copy ' || n, state, received_at, run_at, written_at, finished_at, body, 'of a copy'
          FROM ptolemy_inbox, numbers WHERE event_id = 'e1'",
     );
-    let table = store.program("dead list").run().with_code(0);
+    let table = store.program("dead list --limit 1203").run().with_code(0);
     assert_eq!(table.stdout.lines().count(), 1 + 1_203);
+    assert_eq!(table.stderr, "");
+    let default = store.program("dead list").run().with_code(0);
+    assert_eq!(default.stdout.lines().count(), 1 + 50);
+    let more = "there are more than these 50: pass a larger --limit\n";
+    assert_eq!(default.stderr, more);
+    let almost = store.program("dead list --limit 1202").run().with_code(0);
+    assert!(almost.stderr.contains("more than these 1202"));
     let first = table.stdout.lines().nth(1).unwrap();
     assert!(first.ends_with(r"line\u{1b}[31m\u{a}break"), "{first}");
-    assert!(table.stdout.starts_with("id "));
+    assert!(table.stdout.starts_with("ID "));
     let letters = json(&store.program("dead list --json --limit 502").run());
     assert_eq!(letters.len(), 502);
     assert_eq!(letters[0]["last_error"], "line\u{1b}[31m\nbreak");
@@ -249,7 +259,12 @@ fn one_letter_is_shown_and_its_body_is_printed_exactly() {
     store.accept(body);
     store.die_of("no such market");
     let shown = store.program("dead show 1").run().with_code(0);
-    for text in ["test.happened", "no such market", "dedup key", "received"] {
+    for text in [
+        "test.happened",
+        "no such market",
+        "DEDUP KEY",
+        "RECEIVED AT",
+    ] {
         assert!(shown.stdout.contains(text), "{}", shown.stdout);
     }
     assert!(!shown.stdout.contains('é'), "the body is not shown");
@@ -275,12 +290,81 @@ fn letters_are_replayed_and_the_count_is_printed() {
     assert_eq!(one.stdout, "replayed 1\n");
     assert_eq!((store.stats().due, store.stats().dead), (1, 2));
     store.program("replay 1").run().with_code(1);
-    store.program("replay").run().with_code(2);
+    let neither = store.program("replay").run().with_code(2);
+    assert!(neither.stderr.contains("<ID|--all>"), "{}", neither.stderr);
     store.program("replay 2 --all").run().with_code(2);
     assert_eq!(store.stats().dead, 2);
     let all = store.program("replay --all --json").run().with_code(0);
     assert_eq!(all.stdout, "{\"replayed\":2}\n");
     assert_eq!((store.stats().due, store.stats().dead), (3, 0));
+    let none = store.program("dead list").run().with_code(0);
+    assert_eq!(
+        (&*none.stdout, &*none.stderr),
+        ("", "no dead letters in this inbox\n")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_change_says_what_may_have_happened() {
+    let store = Store::new();
+    store.accept_events(2);
+    store.die_of("no such market");
+    for (task, note) in [
+        ("replay 1", "dead letter 1 may have been replayed"),
+        ("replay --all", "dead letters may have been replayed"),
+        ("discard 2 --yes", "dead letter 2 may have been discarded"),
+        (
+            "discard --all --yes",
+            "dead letters may have been discarded",
+        ),
+        ("prune --older-than 60d --yes", "rows may have been removed"),
+    ] {
+        // The change waits for this transaction.
+        let mut connection = store.runtime.block_on(async {
+            let mut connection = SqliteConnection::connect(&store.url).await.unwrap();
+            connection.execute("BEGIN IMMEDIATE").await.unwrap();
+            connection
+        });
+        let expected = format!("{note}: look at `inbox stats`\nerror: interrupted\n");
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let mut running = store.program(task).start();
+            std::thread::sleep(wait);
+            let stderr = running.interrupt();
+            // It may not have begun yet.
+            if stderr == expected {
+                assert_eq!(signals::exit_code(&mut running), Some(130));
+                break;
+            }
+            wait *= 2;
+            assert!(wait < Duration::from_secs(4), "{task}: {stderr}");
+        }
+        store
+            .runtime
+            .block_on(connection.execute("ROLLBACK"))
+            .unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_the_url_that_others_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let store = Store::new();
+    let file = store.folder.path("url.txt");
+    fs::write(&file, &store.url).unwrap();
+    for (mode, warning) in [(0o644, "has mode 644"), (0o600, "")] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let program = store.folder.program("inbox stats");
+        let ended = program
+            .variable("DATABASE_URL_FILE", &file)
+            .run()
+            .with_code(0);
+        assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+        assert_eq!(ended.stderr.is_empty(), warning.is_empty());
+    }
 }
 
 #[test]
@@ -334,7 +418,7 @@ fn watch_prints_a_line_each_time_and_ends_with_its_count() {
         .with_code(0);
     let lines: Vec<_> = watched.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{}", watched.stdout);
-    assert!(lines[0].starts_with("at ") && lines[0].ends_with("oldest due"));
+    assert!(lines[0].starts_with("AT ") && lines[0].ends_with("OLDEST DUE"));
     let cells: Vec<_> = lines[2].split_whitespace().collect();
     assert_eq!(cells[1], "2");
     let watched = json(&store.program("watch --count 1 --json").run());
@@ -348,10 +432,10 @@ fn ctrl_c_ends_a_watch_with_130() {
     let store = Store::new();
     let mut running = store.program("watch --every 1s --json").start();
     let mut line = String::new();
-    let mut stdout = std::io::BufReader::new(running.0.stdout.take().unwrap());
+    let mut stdout = std::io::BufReader::new(running.stdout());
     std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
     assert!(line.starts_with('{'), "{line}");
-    signals::send(&running, "INT");
+    assert_eq!(running.interrupt(), "", "this is the way to end it");
     assert_eq!(signals::exit_code(&mut running), Some(130));
 }
 
@@ -404,7 +488,7 @@ fn an_inbox_that_may_only_be_read_shows_stats_and_changes_nothing() {
     let program = store.folder.program("inbox replay --all");
     let replay = program.variable("DATABASE_URL", &url).run();
     let stats = stats.with_code(0);
-    assert!(stats.stdout.contains("dead        1"), "{}", stats.stdout);
+    assert!(stats.stdout.contains("DEAD        1"), "{}", stats.stdout);
     let replay = replay.with_code(1);
     assert!(replay.stderr.contains("readonly"), "{}", replay.stderr);
     assert_eq!(store.stats().dead, 1);

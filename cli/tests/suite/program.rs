@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ pub(crate) struct Program<'a> {
     may_show_secrets: bool,
 }
 
-impl Program<'_> {
+impl<'a> Program<'a> {
     pub(crate) fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
@@ -152,11 +152,11 @@ impl Program<'_> {
         command
     }
 
-    /// Starts the program, for what does not end by itself. Dropping it kills it.
-    pub(crate) fn start(self) -> Running {
+    /// Starts the program, for what does not end by itself. Dropping it kills it, and scans what it left.
+    pub(crate) fn start(self) -> Running<'a> {
         let mut child = self.command().spawn().unwrap();
         child.stdin.take().unwrap().write_all(&self.input).unwrap();
-        Running(child)
+        Running(child, self.folder)
     }
 
     /// Runs the program to its end, scans what it left, and returns what it printed.
@@ -223,10 +223,18 @@ impl Ended {
     }
 }
 
-/// A program that runs.
-pub(crate) struct Running(pub(crate) Child);
+/// A program that runs, and its folder.
+pub(crate) struct Running<'a>(pub(crate) Child, &'a Folder);
 
-impl Running {
+impl Running<'_> {
+    /// Takes standard output. What is read from it is scanned for secrets.
+    pub(crate) fn stdout(&mut self) -> Scanned {
+        Scanned {
+            pipe: self.0.stdout.take().unwrap(),
+            bytes: Vec::new(),
+        }
+    }
+
     /// Interrupts the program as Ctrl-C does, and returns what it prints to standard error until its end.
     #[cfg(unix)]
     pub(crate) fn interrupt(&mut self) -> String {
@@ -237,6 +245,7 @@ impl Running {
         let mut stderr = String::new();
         let mut pipe = self.0.stderr.take().unwrap();
         pipe.read_to_string(&mut stderr).unwrap();
+        assert_no_secret("standard error", stderr.as_bytes());
         stderr
     }
 
@@ -258,9 +267,60 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if thread::panicking() {
+            return;
+        }
+        // What the test has not taken.
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        if let Some(mut pipe) = self.0.stdout.take() {
+            pipe.read_to_end(&mut stdout).unwrap();
+        }
+        if let Some(mut pipe) = self.0.stderr.take() {
+            pipe.read_to_end(&mut stderr).unwrap();
+        }
+        assert_no_secret("standard output", &stdout);
+        assert_no_secret("standard error", &stderr);
+        self.1.scan_files();
     }
+}
+
+/// Standard output of a program that runs. All that was read is scanned for secrets.
+pub(crate) struct Scanned {
+    pipe: ChildStdout,
+    bytes: Vec<u8>,
+}
+
+impl Read for Scanned {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.pipe.read(buffer)?;
+        self.bytes.extend_from_slice(&buffer[..count]);
+        assert_no_secret("standard output", &self.bytes);
+        Ok(count)
+    }
+}
+
+#[test]
+#[should_panic(expected = "standard output holds ptk_live_")]
+fn a_program_that_runs_is_scanned_when_it_is_dropped() {
+    let folder = Folder::new();
+    let child = Command::new("printf")
+        .arg("ptk_live_0123")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut running = Running(child.unwrap(), &folder);
+    running.0.wait().unwrap();
+    drop(running);
+}
+
+#[test]
+#[should_panic(expected = "holds whsec_")]
+fn the_folder_of_a_program_that_runs_is_scanned_when_it_is_dropped() {
+    let folder = Folder::new();
+    fs::write(folder.path("left"), "whsec_0123").unwrap();
+    drop(folder.program("--version").start());
 }

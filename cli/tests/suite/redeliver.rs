@@ -326,7 +326,7 @@ async fn ctrl_c_says_how_many_were_sent() {
     account.sandbox.next_call().of(CALL.0, CALL.1).hang_after();
     let mut running = account.program("redeliver --failed --yes --json").start();
     let mut line = String::new();
-    let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
+    let mut stdout = BufReader::new(running.stdout());
     stdout.read_line(&mut line).unwrap();
     assert!(line.contains("unknown"), "{line}");
     account.until(|| account.redeliveries() == 2);

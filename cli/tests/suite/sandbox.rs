@@ -1,7 +1,7 @@
 //! `sandbox`: the stand-in as a process, against receivers of the test.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn ready(running: &mut Running, path: &Path) -> Value {
+fn ready(running: &mut Running<'_>, path: &Path) -> Value {
     serde_json::from_str(&running.wait_for_file(path)).unwrap()
 }
 
@@ -102,6 +102,8 @@ fn each_known_event_is_delivered_and_the_command_ends() {
         "export PTOLEMY_API_TOKEN_FILE",
         "export PTOLEMY_WORKSPACE",
         "export PTOLEMY_WEBHOOK_SECRET_FILE",
+        // Set twice, the secret could not be used.
+        "unset PTOLEMY_WEBHOOK_SECRET",
     ];
     assert_eq!(names, expected);
     let attempts = ended
@@ -214,14 +216,14 @@ fn a_delivery_that_fails_for_good_is_exit_code_1() {
 fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    for (signal, code) in [("TERM", 0), ("INT", 130)] {
+    for (signal, code) in [("TERM", 0), ("HUP", 0), ("INT", 130)] {
         let folder = Folder::new();
         for name in ["files/token", "files/secret"] {
             folder.names(name);
         }
         // Of a run that was killed.
         let note = folder.path("ready.json");
-        fs::write(&note, "{}").unwrap();
+        fs::write(&note, r#"{"kind":"ready","token_file":"gone"}"#).unwrap();
         let endpoint = Endpoint::answering(204);
         let program = folder.program(&format!(
             "sandbox --folder files --ready-file ready.json --forward {}/hook --workspace acme --shape bare-arrays",
@@ -230,7 +232,7 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
         let mut running = program.start();
         let ready = until("it is ready", || {
             let text = fs::read_to_string(&note).unwrap_or_default();
-            text.contains("token_file").then_some(text)
+            text.contains("webhook_id").then_some(text)
         });
         let ready: Value = serde_json::from_str(&ready).unwrap();
         assert_eq!(ready["workspace"], "acme");
@@ -250,6 +252,10 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
 
         signals::send(&running, signal);
         assert_eq!(signals::exit_code(&mut running), Some(code));
+        let mut stderr = String::new();
+        let mut pipe = running.0.stderr.take().unwrap();
+        pipe.read_to_string(&mut stderr).unwrap();
+        assert!(!stderr.contains("error"), "{signal}: {stderr}");
         assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
         // Without --emit nothing is emitted.
         assert!(endpoint.requests().is_empty());
@@ -276,7 +282,7 @@ fn a_generated_secret_signs_and_a_retry_comes_on_the_hosts_clock() {
     let secret = fs::read_to_string(secret_file).unwrap();
     let verifier = verifier(&secret);
     assert!(endpoint.requests().iter().all(|it| is_valid(&verifier, it)));
-    let mut output = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let mut output = BufReader::new(running.stdout()).lines();
     let attempt = output.find(|line| line.as_ref().unwrap().contains("\"attempt\":2"));
     assert!(
         attempt
@@ -298,7 +304,12 @@ fn what_cannot_work_is_a_usage_error_that_lists_what_can() {
             "http://127.0.0.1:3000/webhooks/ptolemy",
         ),
         ("--forward http://user@127.0.0.1/", "user name"),
-        ("--emit nonsense", "market.created"),
+        (
+            "--emit nonsense",
+            "event type nonsense is unknown; known are all",
+        ),
+        ("--ready-file none/ready.json", "its folder does not exist"),
+        ("--ready-file .", "not the note of an earlier run"),
         ("--emit all --every 0s", "at least 1s"),
         ("--fault nonsense", "lose-answer"),
         ("--fault lose-answer:2", "from 0 to 1"),
@@ -318,19 +329,168 @@ fn what_cannot_work_is_a_usage_error_that_lists_what_can() {
     assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
 }
 
+#[test]
+fn files_of_others_are_neither_overwritten_nor_removed() {
+    let folder = Folder::new();
+    let endpoint = Endpoint::answering(204);
+    fs::create_dir(folder.path("files")).unwrap();
+    for name in ["secret", "token"] {
+        let file = folder.path("files").join(name);
+        fs::write(&file, "mine").unwrap();
+        let arguments = format!(
+            "sandbox --folder files --forward {}/ --emit all --until-delivered",
+            endpoint.url
+        );
+        let ended = folder.program(&arguments).run().with_code(2);
+        let part = format!("files/{name}: the file exists");
+        assert!(ended.stderr.contains(&part), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        // What it had written before is gone.
+        assert_eq!(fs::read_dir(folder.path("files")).unwrap().count(), 1);
+        fs::remove_file(&file).unwrap();
+    }
+    for text in ["mine", "{}", r#"{"kind":"other","token_file":"x"}"#] {
+        let file = folder.path("ready.json");
+        fs::write(&file, text).unwrap();
+        let program = folder.program("sandbox --ready-file ready.json");
+        let ended = program.run().with_code(2);
+        assert!(ended.stderr.contains("ready.json: it is not the note"));
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_second_sandbox_leaves_the_files_of_the_first() {
+    let folder = Folder::new();
+    folder.names("files/token");
+    let note = folder.path("ready.json");
+    // An empty file, such as `mktemp` makes, is replaced.
+    fs::write(&note, "").unwrap();
+    let arguments = "sandbox --folder files --ready-file ready.json";
+    let mut first = folder.program(arguments).start();
+    let first_note = first.wait_for_file(&note);
+    let token = fs::read_to_string(folder.path("files/token")).unwrap();
+    let url: Value = serde_json::from_str(&first_note).unwrap();
+    let url = port_of(url["url"].as_str().unwrap());
+    // The port is taken.
+    let second = folder.program(&format!("sandbox --port {url} --ready-file ready.json"));
+    second.run().with_code(1);
+    assert_eq!(fs::read_to_string(&note).unwrap(), first_note);
+    // The folder is taken.
+    folder.program("sandbox --folder files").run().with_code(2);
+    assert_eq!(
+        fs::read_to_string(folder.path("files/token")).unwrap(),
+        token
+    );
+    // What others have written since then stays at the end.
+    fs::write(&note, "of another").unwrap();
+    fs::remove_file(folder.path("files/token")).unwrap();
+    fs::write(folder.path("files/token"), "mine").unwrap();
+    #[cfg(unix)]
+    {
+        signals::send(&first, "TERM");
+        assert_eq!(signals::exit_code(&mut first), Some(0));
+        assert_eq!(fs::read_to_string(&note).unwrap(), "of another");
+        let token = fs::read_to_string(folder.path("files/token")).unwrap();
+        assert_eq!(token, "mine");
+    }
+}
+
+fn port_of(url: &str) -> &str {
+    let (_, port) = url.rsplit_once(':').unwrap();
+    port.trim_end_matches("/v1")
+}
+
+#[test]
+fn plain_variables_that_would_be_set_twice_are_unset() {
+    let folder = Folder::new();
+    let endpoint = verifying(SECRET);
+    let arguments = format!(
+        "sandbox --forward {}/ --emit market.created --until-delivered",
+        endpoint.url
+    );
+    let program = folder.program(&arguments);
+    let ended = program.variable("PTOLEMY_API_TOKEN", "a").run();
+    let unset: Vec<_> = ended
+        .stdout
+        .lines()
+        .filter(|it| it.starts_with("unset"))
+        .collect();
+    assert_eq!(unset, ["unset PTOLEMY_API_TOKEN"]);
+    let plain = folder.program(&arguments).run();
+    assert!(!plain.stdout.contains("unset"), "{}", plain.stdout);
+    let twice = folder
+        .program(&arguments)
+        .variable("PTOLEMY_WEBHOOK_SECRET", SECRET);
+    let twice = twice.variable("PTOLEMY_WEBHOOK_SECRET_FILE", "none").run();
+    let twice = twice.with_code(2).stderr;
+    assert!(
+        twice.contains("set twice, in this variable and in PTOLEMY_WEBHOOK_SECRET_FILE"),
+        "{twice}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
-fn a_file_that_others_may_read_is_not_overwritten() {
+fn a_secret_file_that_others_may_read_is_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let folder = Folder::new();
-    fs::create_dir(folder.path("files")).unwrap();
-    let token = folder.path("files/token");
-    fs::write(&token, "mine").unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
-    let ended = folder.program("sandbox --folder files").run().with_code(2);
-    assert!(ended.stderr.contains("mode bits 044"), "{}", ended.stderr);
-    assert_eq!(fs::read_to_string(&token).unwrap(), "mine");
+    let endpoint = verifying(SECRET);
+    let file = folder.secret_file("mine", SECRET);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let program = folder.program(&format!(
+        "sandbox --forward {}/ --emit market.created --until-delivered",
+        endpoint.url
+    ));
+    let ended = program.variable("PTOLEMY_WEBHOOK_SECRET_FILE", &file).run();
+    let ended = ended.with_code(0);
+    assert!(
+        ended.stderr.contains("mine has mode 640"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.ends_with("1 delivered, 0 failed, 1 attempt\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_does_not_end_what_nohup_started() {
+    let folder = Folder::new();
+    folder.names("files/token");
+    let mut child = std::process::Command::new("nohup")
+        .args([
+            env!("CARGO_BIN_EXE_ptolemy-webhooks"),
+            "sandbox",
+            "--folder",
+            "files",
+            "--json",
+        ])
+        .current_dir(folder.path(""))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut ready).unwrap();
+    let send = |signal: &str| {
+        let mut kill = std::process::Command::new("kill");
+        let id = child.id().to_string();
+        let sent = kill.args([&format!("-{signal}"), &id]).status();
+        assert!(sent.unwrap().success());
+    };
+    send("HUP");
+    // The API still answers after the signal, which a process handles within a tick of its clock.
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(webhooks(&ready).is_empty());
+    }
+    send("TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

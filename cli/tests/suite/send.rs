@@ -62,12 +62,14 @@ fn every_known_event_and_an_unknown_one_is_signed_and_accepted() {
 fn each_fault_is_rejected_for_its_own_reason() {
     let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
     for (fault, answer) in [
-        ("tamper", "does not match"),
-        ("age:301", "s old"),
-        ("age:-310", "s ahead"),
+        ("tampered", "does not match"),
+        ("stale", "s old"),
+        ("future", "s ahead"),
+        ("age:301s", "s old"),
+        ("age:-310s", "s ahead"),
         ("wrong-secret", "does not match"),
-        ("previous", "does not match"),
-        ("no-signature", "is missing"),
+        ("previous-secret", "does not match"),
+        ("no-header", "is missing"),
         ("header-twice", "is repeated"),
         ("milliseconds", "looks like milliseconds"),
         ("truncate-signature", "is not 64 hex digits"),
@@ -87,14 +89,20 @@ fn each_fault_is_rejected_for_its_own_reason() {
         assert_eq!(ended.stderr, "", "{fault}");
     }
     let received = recorder.received();
-    assert_eq!(received[6].headers("ptolemy-signature").len(), 2);
-    assert_eq!(received[5].headers("ptolemy-signature").len(), 0);
+    assert_eq!(received[8].headers("ptolemy-signature").len(), 2);
+    assert_eq!(received[7].headers("ptolemy-signature").len(), 0);
 }
 
 #[test]
 fn what_a_receiver_must_survive_is_accepted() {
     let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
-    for fault in ["chunked", "several", "large:5000", "age:290", "pause:1"] {
+    for fault in [
+        "chunked",
+        "both-secrets",
+        "large-body:5000",
+        "age:290s",
+        "pause:1s",
+    ] {
         send(&folder, &recorder, &format!("--fault {fault}")).with_code(0);
     }
     let received = recorder.received();
@@ -109,7 +117,7 @@ fn what_a_receiver_must_survive_is_accepted() {
 #[test]
 fn faults_that_are_combined_are_all_made() {
     let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
-    let arguments = "--fault several --fault milliseconds";
+    let arguments = "--fault both-secrets --fault milliseconds";
     let ended = send(&folder, &recorder, arguments).with_code(1);
     assert!(ended.stdout.contains("milliseconds"), "{}", ended.stdout);
     let request = &recorder.received()[0];
@@ -123,7 +131,7 @@ fn faults_that_are_combined_are_all_made() {
     assert_eq!(*own, format!("v1={own_secret}"));
     assert_ne!(foreign, own);
 
-    let arguments = "--fault several --fault truncate-signature";
+    let arguments = "--fault both-secrets --fault truncate-signature";
     send(&folder, &recorder, arguments).with_code(1);
     let header = recorder.received()[1]
         .headers("ptolemy-signature")
@@ -146,7 +154,7 @@ fn a_body_that_is_broken_off_is_announced_in_full_and_sent_by_half() {
     let ended = send(&folder, &recorder, "--json --fault break-off").with_code(3);
     let answer = object(&ended);
     assert_eq!(answer["outcome"], "broken_off");
-    assert_eq!(answer["status"], Value::Null);
+    assert_eq!(answer["response_status"], Value::Null);
     let begin = Instant::now();
     let received = loop {
         if let [received] = &*recorder.received() {
@@ -195,11 +203,18 @@ fn json_has_one_object_for_each_answer_and_a_repeated_id_is_the_same_event() {
         let keys: Vec<_> = answer.as_object().unwrap().keys().collect();
         assert_eq!(
             keys,
-            ["id", "number", "outcome", "status", "text", "took_ms"]
+            [
+                "event_id",
+                "number",
+                "outcome",
+                "response_status",
+                "text",
+                "took_ms"
+            ]
         );
         assert_eq!(answer["number"], number);
-        assert_eq!(answer["id"], "evt_7");
-        assert_eq!(answer["status"], 202);
+        assert_eq!(answer["event_id"], "evt_7");
+        assert_eq!(answer["response_status"], 202);
         assert_eq!(answer["outcome"], "accepted");
     }
     assert_eq!(ended.stderr, "");
@@ -214,7 +229,7 @@ fn the_count_of_answers_is_for_people_and_stands_on_standard_error() {
     let ended = send(&folder, &recorder, "--count 3").with_code(0);
     assert_eq!(ended.stdout, "202 Accepted\n".repeat(3));
     assert_eq!(ended.stderr, "3 of 3 answered: 3 × 202\n");
-    let ended = send(&folder, &recorder, "--count 2 --fault tamper").with_code(1);
+    let ended = send(&folder, &recorder, "--count 2 --fault tampered").with_code(1);
     assert_eq!(ended.stderr, "2 of 2 answered: 2 × 401\n");
 }
 
@@ -338,28 +353,30 @@ fn a_command_line_that_cannot_work_is_a_usage_error_and_nothing_is_sent() {
         "--rate 5000",
         "--fault nothing",
         "--fault age",
-        "--fault tamper:1",
-        "--fault tamper --fault tamper",
-        "--fault wrong-secret --fault no-signature",
-        "--fault previous",
-        "--fault age:9223372036854775807",
+        "--fault tampered:1",
+        "--fault tampered --fault tampered",
+        "--fault stale --fault age:5m",
+        "--fault wrong-secret --fault no-header",
+        "--fault previous-secret",
+        "--fault age:9223372036854775807s",
+        "--fault age:290",
         "--file a --event b",
         "--file - --secret-file -",
-        "--fault no-signature --fault header-twice",
-        "--fault no-signature --fault several",
-        "--fault no-signature --fault milliseconds",
-        "--fault no-signature --fault truncate-signature",
-        "--fault no-signature --fault age:301",
-        "--fault wrong-secret --fault several",
-        "--fault break-off --fault tamper",
-        "--print --fault pause:1",
+        "--fault no-header --fault header-twice",
+        "--fault no-header --fault both-secrets",
+        "--fault no-header --fault milliseconds",
+        "--fault no-header --fault truncate-signature",
+        "--fault no-header --fault age:301s",
+        "--fault wrong-secret --fault both-secrets",
+        "--fault break-off --fault tampered",
+        "--print --fault pause:1s",
         "--print --json",
     ] {
         let ended = send(&folder, &recorder, arguments).with_code(2);
         assert_eq!(ended.stdout, "", "{arguments}");
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     }
-    let twice = send(&folder, &recorder, "--fault age:1 --fault age:2").with_code(2);
+    let twice = send(&folder, &recorder, "--fault age:1s --fault age:2s").with_code(2);
     assert!(twice.stderr.contains("fault `age` is given twice"));
     for url in [
         "ftp://127.0.0.1/",
@@ -406,7 +423,7 @@ fn the_secret_is_read_from_each_of_its_places() {
         .variable("PTOLEMY_WEBHOOK_SECRET_FILE", path);
     assert!(both.run().with_code(2).stderr.contains("set twice"));
     // A previous secret is enough for a delivery that is signed with it.
-    let previous = folder.program(&format!("send {url} --fault previous"));
+    let previous = folder.program(&format!("send {url} --fault previous-secret"));
     previous
         .variable("PTOLEMY_WEBHOOK_SECRET_PREVIOUS", SECRET)
         .run()

@@ -11,7 +11,7 @@ use crate::program::Running;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends a signal, such as `INT`.
-pub(crate) fn send(running: &Running, signal: &str) {
+pub(crate) fn send(running: &Running<'_>, signal: &str) {
     let id = running.0.id().to_string();
     let mut kill = Command::new("kill");
     let sent = kill.args([&format!("-{signal}"), &id]).status().unwrap();
@@ -19,7 +19,7 @@ pub(crate) fn send(running: &Running, signal: &str) {
 }
 
 /// Waits for the end of a program, and returns its exit code.
-pub(crate) fn exit_code(running: &mut Running) -> Option<i32> {
+pub(crate) fn exit_code(running: &mut Running<'_>) -> Option<i32> {
     let begin = Instant::now();
     loop {
         if let Some(status) = running.0.try_wait().unwrap() {

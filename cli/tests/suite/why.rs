@@ -778,8 +778,8 @@ fn a_request_that_send_prints_is_valid() {
     for fault in [
         "",
         "--fault chunked",
-        "--fault several",
-        "--fault large:9000",
+        "--fault both-secrets",
+        "--fault large-body:9000",
     ] {
         let arguments = format!(
             "send --event {} --print {fault}",

@@ -1,9 +1,11 @@
 //! Whether the API lets the token in, and how far.
 
+use std::env;
 use std::time::Duration;
 
-use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Builder, Client, Webhook};
+use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Client, ConfigError, Webhook};
 
+use crate::api::Api;
 use crate::commands::doctor::finding::Report;
 use crate::stop::{Stop, chain};
 
@@ -13,7 +15,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Below this many calls a warning is given, as `redeliver` keeps so many.
 const QUOTA_FLOOR: u64 = 1_000;
 
-const VARIABLES: &str = "set PTOLEMY_WORKSPACE, and PTOLEMY_API_TOKEN or PTOLEMY_API_TOKEN_FILE";
+const VARIABLES: &str = "set PTOLEMY_WORKSPACE or pass --workspace, and set PTOLEMY_API_TOKEN or PTOLEMY_API_TOKEN_FILE";
 
 /// The API, which let the token in.
 pub(super) struct Access {
@@ -24,19 +26,16 @@ pub(super) struct Access {
 
 impl Access {
     /// Lists the webhooks; `None` if that is not possible, which is then a finding.
-    pub(super) async fn check(report: &mut Report) -> Result<Option<Self>, Stop> {
-        let client = Builder::from_env()
+    pub(super) async fn check(api: &Api, report: &mut Report) -> Result<Option<Self>, Stop> {
+        let client = api
+            .builder()
             .and_then(|builder| builder.attempts(3).call_timeout(CALL_TIMEOUT).build());
         let client = match client {
             Ok(client) => client,
             Err(error) => {
-                let fix = "correct the variable";
-                let fix = if error.to_string().contains("not set") {
-                    VARIABLES
-                } else {
-                    fix
-                };
-                report.problem("configuration", &chain(&error), fix)?;
+                report.misconfigured();
+                let fix = configuration_fix(&error);
+                report.problem("configuration", &chain(&error), &fix)?;
                 return Ok(None);
             }
         };
@@ -59,6 +58,20 @@ impl Access {
                 Ok(None)
             }
         }
+    }
+}
+
+/// The next step for a mistake in a variable or an option.
+fn configuration_fix(error: &ConfigError) -> String {
+    let place = error.place();
+    let is_variable = place.starts_with("PTOLEMY_");
+    let is_set = env::var_os(place).is_some_and(|value| !value.is_empty());
+    if is_variable && !is_set {
+        return VARIABLES.to_owned();
+    }
+    match place {
+        "workspace" => "correct --workspace".to_owned(),
+        place => format!("correct {place}"),
     }
 }
 
@@ -90,8 +103,7 @@ fn failed(error: &ApiError, report: &mut Report) -> Result<(), Stop> {
             report.problem("quota", &text, fix)
         }
         ApiErrorKind::NotFound => {
-            let fix =
-                "PTOLEMY_WORKSPACE is the id or the slug of the workspace, such as acme-capital";
+            let fix = "name the workspace by its id or its slug, such as acme-capital, in PTOLEMY_WORKSPACE or by --workspace";
             report.problem("workspace", &text, fix)
         }
         _ => {

@@ -33,7 +33,9 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     match apart {
         0..WARNING_FROM => report.ok("clock", &text),
         WARNING_FROM..=TOLERANCE => {
-            let text = format!("{text}; a receiver rejects signatures from {TOLERANCE} s on");
+            let text = format!(
+                "{text}; a receiver rejects signatures that are more than {TOLERANCE} s apart from its clock"
+            );
             report.warning("clock", &text, FIX)
         }
         _ => {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use ptolemy_webhooks_client::{
-    ApiError, Client, DeliveryStatus, Filter, Webhook, WebhookDelivery, WebhookId,
+    ApiError, Client, DeliveryStatus, Pages, WebhookDelivery, WebhookId,
 };
 use time::OffsetDateTime;
 
 use crate::commands::doctor::finding::Report;
+use crate::delivery_filter::{DeliveryFilter, Verdict, plural};
 use crate::since;
 use crate::stop::{Stop, chain};
 
@@ -34,30 +35,25 @@ impl Log {
     }
 }
 
-/// Reads one page of failures and one of all entries.
+/// Reads one page of failures and one of all entries; of one webhook, if one is named.
 pub(super) async fn check(
     client: &Client,
-    webhooks: &[Webhook],
-    is_one: bool,
+    named: Option<&WebhookId>,
     report: &mut Report,
 ) -> Result<Log, Stop> {
-    let filter = || match webhooks {
-        [webhook] if is_one => Filter::new().eq("webhook_id", &webhook.id),
-        _ => Filter::new(),
-    };
-    let failed = filter().eq("status", "failed");
-    match page(client, failed).await {
-        Ok(failures) => check_failures(&failures, report)?,
+    let mut filter = DeliveryFilter::new(true, named.cloned(), None);
+    match page(filter.pages(client)).await {
+        Ok(entries) => check_entries(entries, &mut filter, report)?,
         Err(error) => report.unknown("failures", &chain(&error), "try again")?,
     }
     // Only `failed` is a documented status, so successes are looked for here.
-    let entries = page(client, filter()).await.unwrap_or_default();
+    let all = DeliveryFilter::new(false, named.cloned(), None);
+    let entries = page(all.pages(client)).await.unwrap_or_default();
     Ok(Log { entries })
 }
 
-async fn page(client: &Client, filter: Filter) -> Result<Vec<WebhookDelivery>, ApiError> {
-    let filter = filter.sort_descending("delivered_at");
-    let mut pages = client.deliveries().filter(filter).page_size(PAGE);
+async fn page(pages: Pages<WebhookDelivery>) -> Result<Vec<WebhookDelivery>, ApiError> {
+    let mut pages = pages.page_size(PAGE);
     let mut entries = Vec::new();
     while entries.len() < PAGE as usize {
         match pages.try_next().await? {
@@ -68,6 +64,37 @@ async fn page(client: &Client, filter: Filter) -> Result<Vec<WebhookDelivery>, A
     Ok(entries)
 }
 
+/// Checks what the API has let through as `redeliver` does, which sends failures alone.
+fn check_entries(
+    entries: Vec<WebhookDelivery>,
+    filter: &mut DeliveryFilter,
+    report: &mut Report,
+) -> Result<(), Stop> {
+    let is_whole_page = entries.len() == PAGE as usize;
+    let mut failures = Vec::new();
+    let mut unclear = 0;
+    for entry in entries {
+        match filter.check(&entry) {
+            Verdict::Wanted => failures.push(entry),
+            Verdict::Unwanted => {}
+            Verdict::Unclear(_) => unclear += 1,
+        }
+    }
+    if unclear > 0 {
+        let text = format!(
+            "{} without a readable `status` or `webhook_id`: whether they failed cannot be known",
+            plural(unclear, "delivery", "deliveries")
+        );
+        let fix =
+            "look at them with `ptolemy-webhooks deliveries`; `redeliver --failed` leaves them out";
+        report.unknown("failures", &text, fix)?;
+    }
+    if unclear == 0 || !failures.is_empty() {
+        check_failures(&failures, is_whole_page, report)?;
+    }
+    Ok(())
+}
+
 pub(super) fn is_success(entry: &WebhookDelivery) -> bool {
     entry.status == Some(DeliveryStatus::Succeeded)
         || entry
@@ -75,7 +102,11 @@ pub(super) fn is_success(entry: &WebhookDelivery) -> bool {
             .is_some_and(|it| (200..300).contains(&it))
 }
 
-fn check_failures(failures: &[WebhookDelivery], report: &mut Report) -> Result<(), Stop> {
+fn check_failures(
+    failures: &[WebhookDelivery],
+    is_whole_page: bool,
+    report: &mut Report,
+) -> Result<(), Stop> {
     if failures.is_empty() {
         return report.ok("failures", "the log has no failed delivery");
     }
@@ -92,17 +123,18 @@ fn check_failures(failures: &[WebhookDelivery], report: &mut Report) -> Result<(
             None => format!("{count} without a status of an answer"),
         })
         .collect();
-    let more = match failures.len() == PAGE as usize {
-        true => "the last ",
-        false => "",
-    };
+    let more = if is_whole_page { "the last " } else { "" };
     let last = failures.iter().filter_map(|it| it.delivered_at).max();
     let last = last.map_or(String::new(), |last| {
         format!(", the last one at {}", since::rfc3339(last))
     });
     let text = format!(
-        "{more}{} failed deliveries: {}{last}",
-        failures.len(),
+        "{more}{}: {}{last}",
+        plural(
+            failures.len() as u64,
+            "failed delivery",
+            "failed deliveries"
+        ),
         reasons.join(", ")
     );
     let fixes: Vec<_> = counts.iter().take(2).map(|(it, _)| fix(*it)).collect();

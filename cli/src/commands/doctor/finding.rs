@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::stop::{Code, Stop};
 use crate::text;
 
-/// What a check found.
+/// What a check found. The names of the checks are words with `_` between them, as programs read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {
@@ -31,7 +31,7 @@ impl Level {
 #[derive(Serialize)]
 struct Finding<'a> {
     check: &'static str,
-    result: Level,
+    outcome: Level,
     text: &'a str,
     fix: Option<&'a str>,
 }
@@ -41,6 +41,7 @@ pub(super) struct Report {
     output: Output,
     problems: usize,
     is_rejected: bool,
+    is_misconfigured: bool,
 }
 
 impl Report {
@@ -49,6 +50,7 @@ impl Report {
             output,
             problems: 0,
             is_rejected: false,
+            is_misconfigured: false,
         }
     }
 
@@ -89,23 +91,29 @@ impl Report {
         self.is_rejected = true;
     }
 
+    /// Notes that the configuration cannot work, which has its own exit code.
+    pub(super) fn misconfigured(&mut self) {
+        self.is_misconfigured = true;
+    }
+
     fn add(
         &mut self,
         check: &'static str,
-        result: Level,
+        outcome: Level,
         text: &str,
         fix: Option<&str>,
     ) -> Result<(), Stop> {
         let finding = Finding {
             check,
-            result,
+            outcome,
             text,
             fix,
         };
         if self.output.is_json() {
             return self.output.object(&finding);
         }
-        let name = result.name();
+        let name = outcome.name();
+        let check = check.replace('_', " ");
         self.output
             .line(&text::words(&format!("{name:<8}  {check}: {text}")))?;
         match fix {
@@ -117,10 +125,15 @@ impl Report {
     }
 
     pub(super) fn finish(self) -> Result<(), Stop> {
-        match (self.is_rejected, self.problems) {
-            (true, _) => Err(Stop::Said(Code::NotAllowed)),
-            (false, 0) => Ok(()),
-            (false, _) => Err(Stop::said_failed()),
+        if self.is_rejected {
+            return Err(Stop::Said(Code::NotAllowed));
+        }
+        if self.is_misconfigured {
+            return Err(Stop::Said(Code::Usage));
+        }
+        match self.problems {
+            0 => Ok(()),
+            _ => Err(Stop::said_failed()),
         }
     }
 }

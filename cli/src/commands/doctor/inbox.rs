@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use ptolemy_webhooks_inbox::Inbox;
 
+use crate::commands::doctor::files;
 use crate::commands::doctor::finding::Report;
 use crate::database::{from_env, not_opened};
+use crate::delivery_filter::plural;
 use crate::stop::{Stop, chain};
 
 /// From when on events that are due mean that no worker keeps up.
 const LATE: Duration = Duration::from_secs(300);
 
 pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
+    files::check_database_file(report)?;
     let url = match from_env() {
         Ok(Some((url, _))) => url,
         Ok(None) => {
@@ -31,8 +34,8 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     let late = stats.oldest_due.filter(|age| *age >= LATE);
     if let Some(age) = late {
         let text = format!(
-            "{} events are due, the first for {} s: no worker runs, or the workers are too slow",
-            stats.due,
+            "{} due, the first for {} s: no worker runs, or the workers are too slow",
+            plural(stats.due, "event is", "events are"),
             age.as_secs()
         );
         report.problem(
@@ -43,15 +46,19 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     }
     if stats.dead > 0 {
         let text = format!(
-            "{} events failed for good, {} of them malformed",
-            stats.dead, stats.malformed
+            "{} failed for good, {} malformed",
+            plural(stats.dead, "event", "events"),
+            stats.malformed
         );
         let fix = "`ptolemy-webhooks inbox dead list` shows why; fix the cause, then `inbox replay --all`";
         report.warning("inbox", &text, fix)?;
     }
     if late.is_none() && stats.dead == 0 {
         let waiting = stats.waiting();
-        let text = format!("{waiting} events wait, {} run, 0 are dead", stats.running);
+        let text = format!(
+            "events: {waiting} waiting, {} running, 0 dead",
+            stats.running
+        );
         report.ok("inbox", &text)?;
     }
     Ok(())
@@ -62,7 +69,7 @@ fn unusable(stop: Stop, report: &mut Report) -> Result<(), Stop> {
         Stop::Error { message, .. } => report.problem(
             "inbox",
             &message,
-            "correct DATABASE_URL, or start the receiver",
+            "correct DATABASE_URL or DATABASE_URL_FILE, or start the receiver",
         ),
         other => Err(other),
     }

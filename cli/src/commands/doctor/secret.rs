@@ -4,12 +4,10 @@
 //! registration keeps beside a secret file, which names the webhook; and a delivery that the receiver
 //! accepted, or rejected with 401, after the file was written.
 
-use std::env;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ptolemy_webhooks::Secret;
 use ptolemy_webhooks_client::Webhook;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -17,25 +15,24 @@ use time::OffsetDateTime;
 use crate::commands::doctor::deliveries::{Log, is_success};
 use crate::commands::doctor::finding::Report;
 use crate::commands::doctor::{files, webhooks};
+use crate::secret::{Place, SecretSource};
 use crate::since;
-use crate::stop::{Stop, chain};
-
-const VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
-const FILE_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET_FILE";
+use crate::stop::Stop;
 
 /// More than a note, and an end for `/dev/zero`.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
 
-const NEW_ONE: &str = "`ptolemy-webhooks rotate WEBHOOK --secret-file PATH` issues a new one";
+const UNREADABLE: &str = "correct the path, or the text of the file or the variable: it is the whole secret as Ptolemy \
+                          showed it, and nothing else";
+
+const OTHER: &str = "pass the file of this webhook's secret; if it is lost, `ptolemy-webhooks rotate WEBHOOK \
+                     --secret-file PATH` issues a new one";
 
 /// The webhooks that were checked, and all of the workspace.
 type Webhooks<'a> = (&'a [Webhook], &'a [Webhook]);
 
-/// A secret that can be read. Its text is not kept: nothing here depends on it.
-pub(super) struct AtHand {
-    /// `None` if it is in the environment itself.
-    path: Option<PathBuf>,
-}
+/// Where a secret is that can be read. Its text is not kept: nothing here depends on it.
+pub(super) struct AtHand(Place);
 
 /// The note that the client's registration keeps beside a secret file.
 #[derive(Default, Deserialize)]
@@ -47,73 +44,77 @@ struct Note {
 
 impl AtHand {
     /// Reads the secret; `None` if there is none, or if it is not valid.
-    pub(super) fn find(option: Option<PathBuf>, report: &mut Report) -> Result<Option<Self>, Stop> {
-        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let path = option.or_else(|| variable(FILE_VARIABLE).map(PathBuf::from));
-        let secret = match (&path, variable(VARIABLE)) {
-            (Some(path), _) => {
-                files::check("secret file", path, report)?;
-                Secret::from_file(path)
-            }
-            (None, Some(_)) => Secret::from_env(VARIABLE),
-            (None, None) => {
-                let text = format!("not checked: {VARIABLE} and {FILE_VARIABLE} are not set");
+    pub(super) fn find(source: &SecretSource, report: &mut Report) -> Result<Option<Self>, Stop> {
+        let place = match source.place() {
+            Ok(Some(place)) => place,
+            Ok(None) => {
+                let text = "not checked: PTOLEMY_WEBHOOK_SECRET and PTOLEMY_WEBHOOK_SECRET_FILE are not set";
                 let fix = "pass --secret-file, or set one of them as the receiver has it";
-                report.unknown("secret", &text, fix)?;
+                report.unknown("secret", text, fix)?;
                 return Ok(None);
             }
+            Err(stop) => return problem(stop, "unset one of them", report),
         };
-        match secret {
+        if let Some(path) = place.path() {
+            files::check("secret_file", path, report)?;
+        }
+        match place.read().and_then(|given| given.checked()) {
             Ok(_) => {
-                report.ok(
-                    "secret",
-                    "the secret can be read and has the documented form",
-                )?;
-                Ok(Some(Self { path }))
+                let text = "the secret can be read and has the documented form";
+                report.ok("secret", text)?;
+                Ok(Some(Self(place)))
             }
-            Err(error) => {
-                report.problem("secret", &chain(&error), NEW_ONE)?;
-                Ok(None)
-            }
+            Err(stop) => problem(stop, UNREADABLE, report),
         }
     }
 
-    /// Checks whose secret it is. Without webhooks nothing can be compared.
+    /// Checks whose secret it is. Without webhooks nothing can be compared, for a reason.
     pub(super) fn check(
         &self,
-        webhooks: Option<Webhooks<'_>>,
+        webhooks: Result<Webhooks<'_>, &'static str>,
         log: &Log,
         report: &mut Report,
     ) -> Result<(), Stop> {
         let cannot = "the API cannot be asked for a secret";
-        let Some(path) = &self.path else {
+        let Some(path) = self.0.path() else {
             let text =
-                format!("{cannot}, and a variable has no note beside it that names the webhook");
+                format!("{cannot}, and only a file has a note beside it that names the webhook");
             let fix =
                 "keep the secret in a file that `ptolemy-webhooks register --secret-file` writes";
-            return report.unknown("right secret", &text, fix);
+            return report.unknown("right_secret", &text, fix);
         };
-        let Some(webhooks) = webhooks else {
-            let fix = "solve the problem with the API first";
-            return report.unknown("right secret", "not checked: the API is not available", fix);
+        let webhooks = match webhooks {
+            Ok(webhooks) => webhooks,
+            Err(reason) => {
+                let text = format!("not checked: {reason}");
+                return report.unknown("right_secret", &text, "solve this problem first");
+            }
         };
         match note(path) {
             Ok(Some(note)) => check_note(&note, webhooks, report)?,
             Ok(None) => {
                 let text = format!("{cannot}, and no note beside the file names its webhook");
                 let fix = "`ptolemy-webhooks register --secret-file` keeps such a note";
-                report.unknown("right secret", &text, fix)?;
+                report.unknown("right_secret", &text, fix)?;
             }
             Err(fault) => {
                 let fix = "remove the note if the secret beside it is right";
                 report.warning(
-                    "right secret",
+                    "right_secret",
                     &format!("the note beside the file {fault}"),
                     fix,
                 )?;
             }
         }
         check_log(path, webhooks.0, log, report)
+    }
+}
+
+/// Reports why there is no secret.
+fn problem(stop: Stop, fix: &str, report: &mut Report) -> Result<Option<AtHand>, Stop> {
+    match stop {
+        Stop::Error { message, .. } => report.problem("secret", &message, fix).map(|()| None),
+        other => Err(other),
     }
 }
 
@@ -140,7 +141,7 @@ fn check_note(note: &Note, (checked, all): Webhooks<'_>, report: &mut Report) ->
         let text =
             "a registration or a rotation was not finished: the secret in the file may be old";
         let fix = "run the same `register` or `rotate` again: it continues";
-        return report.warning("right secret", text, fix);
+        return report.warning("right_secret", text, fix);
     }
     let id = note.webhook.as_deref().unwrap_or_default();
     let is_it = |webhook: &&Webhook| webhook.id.as_str() == id;
@@ -150,7 +151,7 @@ fn check_note(note: &Note, (checked, all): Webhooks<'_>, report: &mut Report) ->
              would not show",
             webhooks::name(webhook)
         );
-        return report.ok("right secret", &text);
+        return report.ok("right_secret", &text);
     }
     match all.iter().find(is_it) {
         Some(webhook) => {
@@ -158,11 +159,12 @@ fn check_note(note: &Note, (checked, all): Webhooks<'_>, report: &mut Report) ->
                 "the note beside the file says that it is the secret of another webhook, {}",
                 webhooks::name(webhook)
             );
-            report.problem("right secret", &text, NEW_ONE)
+            report.problem("right_secret", &text, OTHER)
         }
         None => {
             let text = "the note beside the file names a webhook that the workspace does not have";
-            report.problem("right secret", text, NEW_ONE)
+            let fix = "check the workspace and the path: the webhook may have been deleted";
+            report.problem("right_secret", text, fix)
         }
     }
 }
@@ -186,8 +188,8 @@ fn check_log(path: &Path, checked: &[Webhook], log: &Log, report: &mut Report) -
                 "the receiver answered 401 at {}, after the file was changed: its secret may be wrong ({hint})",
                 since::rfc3339(rejected)
             );
-            let fix = format!("restart the receiver with this file; else {NEW_ONE}");
-            report.warning("secret in use", &text, &fix)
+            let fix = "restart the receiver with this file, if it has the secret of this webhook";
+            report.warning("secret_in_use", &text, fix)
         }
         (accepted, _) => {
             let at = accepted.map(since::rfc3339).unwrap_or_default();
@@ -195,7 +197,7 @@ fn check_log(path: &Path, checked: &[Webhook], log: &Log, report: &mut Report) -
                 "a delivery was accepted at {at}, after the file was changed, which suggests that the \
                  secret is right ({hint})"
             );
-            report.ok("secret in use", &text)
+            report.ok("secret_in_use", &text)
         }
     }
 }

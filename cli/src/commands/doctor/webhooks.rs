@@ -7,28 +7,33 @@ use reqwest::Url;
 
 use crate::commands::doctor::access::Access;
 use crate::commands::doctor::finding::Report;
+use crate::delivery_filter::plural;
 use crate::stop::{Stop, chain};
+use crate::webhook_name::choose;
 
 /// Of how many webhooks the subscriptions are read: each one costs a call.
 const MAX_SUBSCRIPTION_CALLS: usize = 25;
 
-/// Checks the webhook that is named, or all, and returns those that were checked.
+/// Checks the webhook that is named, or all, and returns those that were checked; `None` if no webhook,
+/// or more than one, has the name.
 pub(super) async fn check(
     access: &Access,
     name: Option<&str>,
     report: &mut Report,
-) -> Result<Vec<Webhook>, Stop> {
-    let webhooks = access.webhooks.iter();
-    let chosen: Vec<Webhook> = match name {
-        None => webhooks.cloned().collect(),
-        Some(name) => webhooks.filter(|it| is_named(it, name)).cloned().collect(),
+) -> Result<Option<Vec<Webhook>>, Stop> {
+    let fix =
+        "`ptolemy-webhooks register` registers one, `ptolemy-webhooks webhooks list` lists them";
+    let chosen = match name.map(|name| choose(&access.webhooks, name)) {
+        None => access.webhooks.clone(),
+        Some(Ok(webhook)) => vec![webhook],
+        Some(Err(Stop::Error { message, .. })) => {
+            report.problem("webhooks", &message, fix)?;
+            return Ok(None);
+        }
+        Some(Err(stop)) => return Err(stop),
     };
     if chosen.is_empty() {
-        let fix = "`ptolemy-webhooks register` registers one, `ptolemy-webhooks webhooks list` lists them";
-        match name {
-            Some(_) => report.problem("webhooks", "no webhook has this id, label or URL", fix)?,
-            None => report.warning("webhooks", "the workspace has no webhook", fix)?,
-        }
+        report.warning("webhooks", "the workspace has no webhook", fix)?;
     }
     for (number, webhook) in chosen.iter().enumerate() {
         check_state(webhook, report)?;
@@ -45,13 +50,7 @@ pub(super) async fn check(
         )?;
     }
     check_urls(&access.webhooks, &chosen, report)?;
-    Ok(chosen)
-}
-
-fn is_named(webhook: &Webhook, name: &str) -> bool {
-    webhook.id.as_str() == name
-        || webhook.label.as_deref() == Some(name)
-        || webhook.url.as_deref() == Some(name)
+    Ok(Some(chosen))
 }
 
 /// A webhook in a text: its label, if it has one, and its id.
@@ -120,14 +119,10 @@ async fn check_subscriptions(
             "subscriptions",
             &format!("{name} is subscribed to every event type"),
         ),
-        (1, false) => report.ok(
-            "subscriptions",
-            &format!("{name} is subscribed to 1 event type"),
-        ),
-        (count, false) => report.ok(
-            "subscriptions",
-            &format!("{name} is subscribed to {count} event types"),
-        ),
+        (count, false) => {
+            let types = plural(count as u64, "event type", "event types");
+            report.ok("subscriptions", &format!("{name} is subscribed to {types}"))
+        }
     }
 }
 
@@ -151,7 +146,7 @@ fn check_urls(all: &[Webhook], chosen: &[Webhook], report: &mut Report) -> Resul
                 names.join(", ")
             );
             let fix = "delete all but one with `ptolemy-webhooks webhooks delete ID`";
-            report.warning("same url", &text, fix)?;
+            report.warning("same_url", &text, fix)?;
         }
     }
     Ok(())

@@ -5,10 +5,13 @@ use std::io::{self, IsTerminal as _};
 use clap::{Args, Subcommand};
 use ptolemy_webhooks_inbox::{DeadLetter, DeadLetterId, DeadLetters};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::commands::inbox::letters::no_letter;
+use crate::commands::webhooks::or_unknown;
 use crate::database::not_read;
-use crate::notice::Progress;
+use crate::listing;
+use crate::notice::{self, Progress};
 use crate::output::{Output, Record};
 use crate::since;
 use crate::stop::Stop;
@@ -37,9 +40,9 @@ Examples:
   ptolemy-webhooks inbox dead list
   ptolemy-webhooks inbox dead list --limit 20 --json")]
     List {
-        /// List this many letters at most
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-        limit: Option<u64>,
+        /// How many letters are listed at most
+        #[arg(long, value_name = "N", default_value = "50", value_parser = listing::limit)]
+        limit: usize,
     },
     /// Show one dead letter with its whole error, without its body
     #[command(after_help = "\
@@ -66,8 +69,14 @@ Examples:
 struct Line(DeadLetter);
 
 impl Record for Line {
-    const COLUMNS: &'static [&'static str] =
-        &["id", "event type", "event id", "died", "attempts", "error"];
+    const COLUMNS: &'static [&'static str] = &[
+        "ID",
+        "EVENT TYPE",
+        "EVENT ID",
+        "DIED AT",
+        "ATTEMPTS",
+        "ERROR",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let letter = &self.0;
@@ -77,9 +86,9 @@ impl Record for Line {
         }
         vec![
             letter.id.to_string(),
-            or_dash(&letter.event_type),
-            or_dash(&letter.event_id),
-            since::rfc3339(letter.died_at),
+            or_unknown(letter.event_type.as_deref()),
+            or_unknown(letter.event_id.as_deref()),
+            time(letter.died_at),
             letter.attempts.to_string(),
             error,
         ]
@@ -93,16 +102,16 @@ struct Whole(DeadLetter);
 
 impl Record for Whole {
     const COLUMNS: &'static [&'static str] = &[
-        "id",
-        "dedup key",
-        "source",
-        "event type",
-        "event id",
-        "received",
-        "died",
-        "attempts",
-        "malformed",
-        "error",
+        "ID",
+        "DEDUP KEY",
+        "SOURCE",
+        "EVENT TYPE",
+        "EVENT ID",
+        "RECEIVED AT",
+        "DIED AT",
+        "ATTEMPTS",
+        "MALFORMED",
+        "ERROR",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -110,11 +119,12 @@ impl Record for Whole {
         vec![
             letter.id.to_string(),
             letter.dedup_key.clone(),
-            or_dash(&letter.source),
-            or_dash(&letter.event_type),
-            or_dash(&letter.event_id),
-            since::rfc3339(letter.received_at),
-            since::rfc3339(letter.died_at),
+            // A webhook does not need a name, so a missing one is not unknown.
+            letter.source.clone().unwrap_or_default(),
+            or_unknown(letter.event_type.as_deref()),
+            or_unknown(letter.event_id.as_deref()),
+            time(letter.received_at),
+            time(letter.died_at),
             letter.attempts.to_string(),
             if letter.malformed { "yes" } else { "no" }.to_owned(),
             letter.last_error.clone(),
@@ -122,14 +132,14 @@ impl Record for Whole {
     }
 }
 
-fn or_dash(text: &Option<String>) -> String {
-    text.clone().unwrap_or_else(|| "-".to_owned())
+fn time(time: OffsetDateTime) -> String {
+    since::whole_seconds(&since::rfc3339(time))
 }
 
 impl Dead {
     pub(super) async fn run(self, letters: &DeadLetters, output: &Output) -> Result<(), Stop> {
         match self.task {
-            Task::List { limit } => list(letters, limit.unwrap_or(u64::MAX), output).await,
+            Task::List { limit } => list(letters, limit, output).await,
             Task::Show { id } => {
                 let letter = letters.get(id).await.map_err(not_read)?;
                 output.record(&Whole(letter.ok_or_else(|| no_letter(id))?))
@@ -139,26 +149,40 @@ impl Dead {
     }
 }
 
-async fn list(letters: &DeadLetters, limit: u64, output: &Output) -> Result<(), Stop> {
+/// Reads one letter more than the limit, which shows whether there are more.
+async fn list(letters: &DeadLetters, limit: usize, output: &Output) -> Result<(), Stop> {
     let progress = Progress::new("read dead letters:", None);
     let mut records = output.records();
-    let (mut after, mut left) = (None, limit);
-    while left > 0 {
+    let (mut after, mut printed) = (None, 0);
+    let mut has_more = false;
+    while !has_more {
+        let left = (limit - printed).saturating_add(1);
         let size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
         let page = letters.page(after, size).await.map_err(not_read)?;
         let Some(last) = page.last() else {
             break;
         };
         after = Some(last.id);
-        let count = u64::try_from(page.len()).unwrap_or(left);
-        left = left.saturating_sub(count);
-        progress.add(count);
+        progress.add(page.len() as u64);
         for letter in page {
-            records.push(Line(letter))?;
+            has_more = printed == limit;
+            if !has_more {
+                records.push(Line(letter))?;
+                printed += 1;
+            }
         }
     }
     drop(progress);
-    records.finish()
+    records.finish()?;
+    if has_more {
+        notice::note(&format!(
+            "there are more than these {printed}: pass a larger --limit"
+        ));
+    }
+    if printed == 0 {
+        notice::note("no dead letters in this inbox");
+    }
+    Ok(())
 }
 
 async fn body(letters: &DeadLetters, id: DeadLetterId, output: &Output) -> Result<(), Stop> {

@@ -1,20 +1,20 @@
 //! `inbox replay` and `inbox discard`.
 
-use clap::Args;
-use ptolemy_webhooks_inbox::{DeadLetterId, Inbox};
+use clap::{ArgGroup, Args};
+use ptolemy_webhooks_inbox::{DeadLetterId, Inbox, InboxError};
 use serde::Serialize;
 
 use crate::confirm::ask;
 use crate::database::{not_changed, not_read};
-use crate::notice::Progress;
+use crate::notice::{IfInterrupted, Progress};
 use crate::output::Output;
 use crate::stop::Stop;
 
 /// Which dead letters are meant.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("letters").required(true).args(["id", "all"])))]
 struct Chosen {
     /// The id, as `dead list` shows it
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<DeadLetterId>,
     /// All dead letters
     #[arg(long)]
@@ -39,7 +39,7 @@ Examples:
 pub(super) struct Discard {
     #[command(flatten)]
     chosen: Chosen,
-    /// Do not ask
+    /// Discard without asking; needed without a terminal
     #[arg(long)]
     yes: bool,
 }
@@ -61,20 +61,32 @@ pub(super) fn no_letter(id: DeadLetterId) -> Stop {
     ))
 }
 
+/// Waits for a change. If Ctrl-C ends it, the note says what may have happened.
+pub(super) async fn changing<T>(
+    doing: &'static str,
+    note: &str,
+    work: impl Future<Output = Result<T, InboxError>>,
+) -> Result<T, Stop> {
+    let interrupted = IfInterrupted::new(format!("{note}: look at `inbox stats`"));
+    let changed = Progress::of(doing).during(work).await;
+    interrupted.ended();
+    changed.map_err(not_changed)
+}
+
 impl Replay {
     pub(super) async fn run(self, inbox: &Inbox, output: &Output) -> Result<(), Stop> {
         let letters = inbox.dead_letters();
         let replayed = match self.chosen.id {
-            Some(id) => match letters.replay(id).await.map_err(not_changed)? {
-                true => 1,
-                false => return Err(no_letter(id)),
-            },
+            Some(id) => {
+                let note = format!("dead letter {id} may have been replayed");
+                match changing("replaying", &note, letters.replay(id)).await? {
+                    true => 1,
+                    false => return Err(no_letter(id)),
+                }
+            }
             None => {
-                let work = letters.replay_all();
-                Progress::of("replaying")
-                    .during(work)
-                    .await
-                    .map_err(not_changed)?
+                let note = "dead letters may have been replayed";
+                changing("replaying", note, letters.replay_all()).await?
             }
         };
         if output.is_json() {
@@ -92,26 +104,26 @@ impl Discard {
                 Some(id) => {
                     let letter = letters.get(id).await.map_err(not_read)?;
                     letter.ok_or_else(|| no_letter(id))?;
-                    format!("Discard dead letter {id} for good?")
+                    format!("discard dead letter {id} for good?")
                 }
                 None => {
                     let dead = inbox.stats().await.map_err(not_read)?.dead;
-                    format!("Discard all dead letters, {dead} at this moment, for good?")
+                    format!("discard all dead letters, {dead} at this moment, for good?")
                 }
             };
             ask(question).await?;
         }
         let discarded = match self.chosen.id {
-            Some(id) => match letters.discard(id).await.map_err(not_changed)? {
-                true => 1,
-                false => return Err(no_letter(id)),
-            },
+            Some(id) => {
+                let note = format!("dead letter {id} may have been discarded");
+                match changing("discarding", &note, letters.discard(id)).await? {
+                    true => 1,
+                    false => return Err(no_letter(id)),
+                }
+            }
             None => {
-                let work = letters.discard_all();
-                Progress::of("discarding")
-                    .during(work)
-                    .await
-                    .map_err(not_changed)?
+                let note = "dead letters may have been discarded";
+                changing("discarding", note, letters.discard_all()).await?
             }
         };
         if output.is_json() {

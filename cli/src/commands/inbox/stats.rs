@@ -22,15 +22,15 @@ struct Row {
 
 impl Record for Row {
     const COLUMNS: &'static [&'static str] = &[
-        "at",
-        "due",
-        "retrying",
-        "postponed",
-        "blocked",
-        "running",
-        "dead",
-        "malformed",
-        "oldest due",
+        "AT",
+        "DUE",
+        "RETRYING",
+        "POSTPONED",
+        "BLOCKED",
+        "RUNNING",
+        "DEAD",
+        "MALFORMED",
+        "OLDEST DUE",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -46,7 +46,7 @@ impl Record for Row {
             ..
         } = self.stats;
         let counts = [due, retrying, postponed, blocked, running, dead, malformed];
-        let age = oldest_due.map_or("-".to_owned(), |age| format!("{} s", age.as_secs()));
+        let age = oldest_due.map_or(String::new(), |age| format!("{} s", age.as_secs()));
         let mut cells = vec![self.at.clone()];
         cells.extend(counts.map(|count| count.to_string()));
         cells.push(age);
@@ -82,6 +82,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Whether Ctrl-C is the way to end the command.
+    pub(super) fn runs_until_interrupted(&self) -> bool {
+        self.count.is_none()
+    }
+
     pub(super) async fn run(self, inbox: &Inbox, output: &Output) -> Result<(), Stop> {
         let mut ticks = tokio::time::interval(self.every);
         // A database that was slow for a while is not asked several times at once.

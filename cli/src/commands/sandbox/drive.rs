@@ -9,6 +9,7 @@ use ptolemy_webhooks_sandbox::{Sandbox, Status};
 use serde::Serialize;
 
 use crate::commands::sandbox::TICK;
+use crate::delivery_filter::plural;
 use crate::notice;
 use crate::output::Output;
 use crate::stop::Stop;
@@ -54,8 +55,10 @@ impl Summary {
             output.object(self)?;
         } else {
             notice::note(&format!(
-                "{} delivered, {} failed, {} attempts",
-                self.succeeded, self.failed, self.attempts
+                "{} delivered, {} failed, {}",
+                self.succeeded,
+                self.failed,
+                plural(self.attempts as u64, "attempt", "attempts")
             ));
         }
         match self.failed {

@@ -1,19 +1,15 @@
 //! The receiver that a sandbox delivers to.
 
-use std::env;
-use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
-use ptolemy_webhooks::{Secret, SecretError};
 use ptolemy_webhooks_client::{Client, NewWebhook, Subscriptions, WebhookId};
 use ptolemy_webhooks_sandbox::Sandbox;
 use reqwest::Url;
 
 use crate::commands::sandbox::files::Files;
+use crate::secret::Place;
 use crate::stop::{Stop, chain};
-
-const VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
-const FILE_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET_FILE";
 
 /// A registered receiver.
 pub(super) struct Forward {
@@ -60,21 +56,26 @@ impl Forward {
         url: Url,
         files: &mut Files,
     ) -> Result<Self, Stop> {
-        let given = Given::from_env()?;
+        let place = Place::of_environment()?;
         let client = Client::builder(sandbox.token(), sandbox.workspace())
             .url(sandbox.url())
             .build()?;
         let webhooks = client.webhooks();
         let created = webhooks.create(NewWebhook::new(url.as_str())).await?;
         let webhook = created.webhook.id;
-        let secret_file = match given {
+        let secret_file = match place {
             None => files.write("secret", created.secret.expose())?,
-            Some(given) => {
-                let set = sandbox.set_secret(webhook.as_str(), given.text.as_str());
+            Some(place) => {
+                place.warn();
+                let given = place.read()?;
+                given.checked()?;
+                // It was checked, so it is Unicode.
+                let text = str::from_utf8(&given.bytes).unwrap_or_default();
+                let set = sandbox.set_secret(webhook.as_str(), text);
                 set.map_err(|error| Stop::usage(chain(&error)))?;
-                match given.file {
-                    Some(path) => path,
-                    None => files.write("secret", &given.text)?,
+                match place.path() {
+                    Some(path) => shown(path)?,
+                    None => files.write("secret", text)?,
                 }
             }
         };
@@ -88,50 +89,10 @@ impl Forward {
     }
 }
 
-fn not_unicode(name: &str) -> Stop {
-    Stop::usage(format!("{name}: it is not Unicode"))
-}
-
-/// A secret of the environment.
-struct Given {
-    text: String,
-    /// The file that it is in.
-    file: Option<String>,
-}
-
-impl Given {
-    fn from_env() -> Result<Option<Self>, Stop> {
-        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let invalid =
-            |name: &str, error: SecretError| Stop::usage(format!("{name}: {}", chain(&error)));
-        let path = match (variable(VARIABLE), variable(FILE_VARIABLE)) {
-            (None, None) => return Ok(None),
-            (Some(_), Some(_)) => {
-                return Err(Stop::usage(format!(
-                    "{VARIABLE}: {FILE_VARIABLE} is set too"
-                )));
-            }
-            (Some(text), None) => {
-                let text = text.into_string().map_err(|_| not_unicode(VARIABLE))?;
-                Secret::new(text.as_str()).map_err(|error| invalid(VARIABLE, error))?;
-                return Ok(Some(Self { text, file: None }));
-            }
-            (None, Some(path)) => path,
-        };
-        // Has the messages for all that can be wrong with a file.
-        Secret::from_file(&path).map_err(|error| invalid(FILE_VARIABLE, error))?;
-        let text = fs::read_to_string(&path)
-            .map_err(|error| Stop::usage(format!("{FILE_VARIABLE}: {error}")))?;
-        // One line end is removed, as `Secret::from_file` does.
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let path = std::path::absolute(&path)
-            .map_err(|error| Stop::usage(format!("{FILE_VARIABLE}: {error}")))?;
-        let path = path.into_os_string().into_string();
-        let path = path.map_err(|_| not_unicode(FILE_VARIABLE))?;
-        Ok(Some(Self {
-            text: line.to_owned(),
-            file: Some(path),
-        }))
-    }
+/// The path of the user's own file, as shell lines and JSON show it.
+fn shown(path: &Path) -> Result<String, Stop> {
+    let fault = |fault: &str| Stop::usage(format!("the path of the secret's file {fault}"));
+    let path = std::path::absolute(path).map_err(|error| fault(&error.to_string()))?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| fault("is not Unicode"))
 }

@@ -29,9 +29,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Answer {
     /// Counted from 1.
     pub(crate) number: u32,
-    /// The id of the event.
-    pub(crate) id: Option<String>,
-    pub(crate) status: Option<u16>,
+    pub(crate) event_id: Option<String>,
+    pub(crate) response_status: Option<u16>,
     /// The beginning of the answer's text, or the error.
     pub(crate) text: String,
     pub(crate) took_ms: u64,
@@ -44,7 +43,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// The line for people; `None` if an error message follows.
     pub(crate) fn line(&self) -> Option<String> {
-        let line = match (self.status, self.outcome) {
+        let line = match (self.response_status, self.outcome) {
             (Some(status), _) => {
                 let text = text::words(&self.text);
                 format!("{status} {} {text}", self.reason)
@@ -71,7 +70,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn count(&mut self, answer: &Answer) {
-        match answer.status {
+        match answer.response_status {
             Some(status) => *self.by_status.entry(status).or_default() += 1,
             None => self.without += 1,
         }

@@ -1,29 +1,41 @@
 //! The mistakes that `send` can make.
 
 use std::mem::discriminant;
+use std::time::Duration;
 
+use crate::since;
 use crate::stop::Stop;
 
 /// The longest body that can be asked for: 1 GiB.
 const MAX_LARGE_BYTES: usize = 1 << 30;
 
 /// A pause is shorter than the time that an answer may take.
-const MAX_PAUSE_SECONDS: u64 = 9;
+const MAX_PAUSE: Duration = Duration::from_secs(9);
 
-/// The names, with the form of the value, and what each does.
+/// By how much a signature is off that is stale or from the future, in seconds: twice the tolerance, as
+/// in the sandbox.
+const TOO_FAR: i64 = 600;
+
+/// The names, with the form of the value, and what each does. `sandbox` has the same names for the same
+/// faults.
 pub(crate) const HELP: &[(&str, &str)] = &[
-    ("tamper", "change one byte of the body after it was signed"),
     (
-        "age:SECONDS",
-        "sign with a `t` this far in the past; negative: in the future",
+        "tampered",
+        "change one byte of the body after it was signed",
+    ),
+    ("stale", "sign with a `t` of 10 minutes ago"),
+    ("future", "sign with a `t` in 10 minutes"),
+    (
+        "age:SPAN",
+        "sign with a `t` this long ago, such as age:290s; with a `-`, in the future",
     ),
     ("wrong-secret", "sign with another secret"),
-    ("previous", "sign with the previous secret"),
+    ("previous-secret", "sign with the previous secret"),
     (
-        "several",
+        "both-secrets",
         "put a signature under another secret before the right one",
     ),
-    ("no-signature", "send no signature"),
+    ("no-header", "send no signature"),
     ("header-twice", "send the signature header twice"),
     ("milliseconds", "sign with a `t` in milliseconds"),
     ("truncate-signature", "send half of the signature"),
@@ -31,13 +43,13 @@ pub(crate) const HELP: &[(&str, &str)] = &[
         "chunked",
         "send the body in chunks, without a Content-Length",
     ),
-    ("pause:SECONDS", "wait in the middle of the body, up to 9 s"),
+    ("pause:SPAN", "wait in the middle of the body, up to 9s"),
     (
         "break-off",
         "close the connection in the middle of the body",
     ),
     (
-        "large:BYTES",
+        "large-body:BYTES",
         "append spaces to the body until it has this length",
     ),
 ];
@@ -45,19 +57,20 @@ pub(crate) const HELP: &[(&str, &str)] = &[
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    Tamper,
+    Tampered,
+    /// In seconds; negative in the future.
     Age(i64),
     WrongSecret,
-    Previous,
-    Several,
-    NoSignature,
+    PreviousSecret,
+    BothSecrets,
+    NoHeader,
     HeaderTwice,
     Milliseconds,
     TruncateSignature,
     Chunked,
-    Pause(u64),
+    Pause(Duration),
     BreakOff,
-    Large(usize),
+    LargeBody(usize),
 }
 
 /// Reads `NAME` or `NAME:VALUE`.
@@ -67,17 +80,23 @@ pub(crate) fn parse(text: &str) -> Result<Fault, String> {
         None => (text, None),
     };
     let fault = match (name, value) {
-        ("age", Some(value)) => Fault::Age(number(value)?),
-        ("pause", Some(value)) => match number(value)? {
-            seconds @ ..=MAX_PAUSE_SECONDS => Fault::Pause(seconds),
-            _ => return Err(format!("a pause is at most {MAX_PAUSE_SECONDS} s long")),
+        ("age", Some(value)) => Fault::Age(age(value)?),
+        ("pause", Some(value)) => match since::span(value)? {
+            pause if pause <= MAX_PAUSE => Fault::Pause(pause),
+            _ => return Err(format!("a pause is at most {} s long", MAX_PAUSE.as_secs())),
         },
-        ("large", Some(value)) => match number(value)? {
-            bytes @ ..=MAX_LARGE_BYTES => Fault::Large(bytes),
-            _ => return Err(format!("at most {MAX_LARGE_BYTES} bytes")),
+        ("large-body", Some(value)) => match value.parse() {
+            Ok(bytes @ ..=MAX_LARGE_BYTES) => Fault::LargeBody(bytes),
+            Ok(_) => return Err(format!("at most {MAX_LARGE_BYTES} bytes")),
+            Err(_) => return Err("expected a number of bytes after the colon".to_owned()),
         },
-        ("age" | "pause" | "large", None) => {
-            return Err(format!("expected `{name}:` and a number"));
+        ("age" | "pause", None) => {
+            return Err(format!("expected a span after it, such as {name}:5s"));
+        }
+        ("large-body", None) => {
+            return Err(format!(
+                "expected a number of bytes after it, such as {name}:1000000"
+            ));
         }
         (_, Some(_)) if plain(name).is_some() => return Err(format!("`{name}` takes no value")),
         _ => plain(name).ok_or_else(|| format!("expected one of: {}", names()))?,
@@ -87,11 +106,13 @@ pub(crate) fn parse(text: &str) -> Result<Fault, String> {
 
 fn plain(name: &str) -> Option<Fault> {
     Some(match name {
-        "tamper" => Fault::Tamper,
+        "tampered" => Fault::Tampered,
+        "stale" => Fault::Age(TOO_FAR),
+        "future" => Fault::Age(-TOO_FAR),
         "wrong-secret" => Fault::WrongSecret,
-        "previous" => Fault::Previous,
-        "several" => Fault::Several,
-        "no-signature" => Fault::NoSignature,
+        "previous-secret" => Fault::PreviousSecret,
+        "both-secrets" => Fault::BothSecrets,
+        "no-header" => Fault::NoHeader,
         "header-twice" => Fault::HeaderTwice,
         "milliseconds" => Fault::Milliseconds,
         "truncate-signature" => Fault::TruncateSignature,
@@ -106,25 +127,35 @@ fn names() -> String {
     names.join(", ")
 }
 
-fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
-    text.parse()
-        .map_err(|_| "expected a whole number after the colon".to_owned())
+/// Reads a span with or without a `-`, as seconds.
+fn age(text: &str) -> Result<i64, String> {
+    let (sign, span) = match text.strip_prefix('-') {
+        Some(span) => (-1, span),
+        None => (1, text),
+    };
+    let seconds = since::span(span)?.as_secs();
+    // A span is at most 100 years long.
+    Ok(sign * i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 impl Fault {
     /// The name that it has on the command line.
     fn name(self) -> &'static str {
-        let named = HELP.iter().find_map(|(form, _)| {
-            let (name, value) = form.split_once(':').unwrap_or((form, ""));
-            let text = if value.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{name}:1")
-            };
-            let fault = parse(&text).ok()?;
-            (discriminant(&fault) == discriminant(&self)).then_some(name)
-        });
-        named.unwrap_or_default()
+        match self {
+            Self::Tampered => "tampered",
+            Self::Age(_) => "age",
+            Self::WrongSecret => "wrong-secret",
+            Self::PreviousSecret => "previous-secret",
+            Self::BothSecrets => "both-secrets",
+            Self::NoHeader => "no-header",
+            Self::HeaderTwice => "header-twice",
+            Self::Milliseconds => "milliseconds",
+            Self::TruncateSignature => "truncate-signature",
+            Self::Chunked => "chunked",
+            Self::Pause(_) => "pause",
+            Self::BreakOff => "break-off",
+            Self::LargeBody(_) => "large-body",
+        }
     }
 }
 
@@ -134,21 +165,21 @@ fn ignored(faults: &[Fault]) -> Option<(Fault, Fault)> {
         matches!(
             fault,
             Fault::Age(_)
-                | Fault::Several
+                | Fault::BothSecrets
                 | Fault::HeaderTwice
                 | Fault::Milliseconds
                 | Fault::TruncateSignature
         )
     };
-    if faults.contains(&Fault::NoSignature)
+    if faults.contains(&Fault::NoHeader)
         && let Some(fault) = faults.iter().copied().find(is_about_signature)
     {
-        return Some((fault, Fault::NoSignature));
+        return Some((fault, Fault::NoHeader));
     }
-    // Without a right signature, none can stand before it; and `tamper` changes the last byte.
+    // Without a right signature, none can stand before it; and `tampered` changes the last byte.
     let pairs = [
-        (Fault::Several, Fault::WrongSecret),
-        (Fault::Tamper, Fault::BreakOff),
+        (Fault::BothSecrets, Fault::WrongSecret),
+        (Fault::Tampered, Fault::BreakOff),
     ];
     pairs
         .into_iter()
@@ -165,16 +196,20 @@ impl Faults {
             let before = faults.get(..at).unwrap_or_default();
             let repeated = |other: &Fault| discriminant(other) == discriminant(fault);
             if before.iter().any(repeated) {
+                let name = fault.name();
+                let same = match fault {
+                    Fault::Age(_) => "; stale and future are forms of it",
+                    _ => "",
+                };
                 return Err(Stop::usage(format!(
-                    "the fault `{}` is given twice",
-                    fault.name()
+                    "the fault `{name}` is given twice{same}"
                 )));
             }
         }
-        let signers = [Fault::WrongSecret, Fault::Previous, Fault::NoSignature];
+        let signers = [Fault::WrongSecret, Fault::PreviousSecret, Fault::NoHeader];
         if signers.iter().filter(|it| faults.contains(it)).count() > 1 {
             return Err(Stop::usage(
-                "only one of the faults wrong-secret, previous and no-signature can be made at once",
+                "only one of the faults wrong-secret, previous-secret and no-header can be made at once",
             ));
         }
         if let Some((ignored, by)) = ignored(faults) {
@@ -191,7 +226,7 @@ impl Faults {
     }
 
     pub(crate) fn is_unsigned(&self) -> bool {
-        self.has(Fault::NoSignature)
+        self.has(Fault::NoHeader)
     }
 
     pub(crate) fn is_foreign(&self) -> bool {
@@ -199,7 +234,7 @@ impl Faults {
     }
 
     pub(crate) fn is_previous(&self) -> bool {
-        self.has(Fault::Previous)
+        self.has(Fault::PreviousSecret)
     }
 
     /// By how many seconds `t` is in the past.
@@ -211,16 +246,16 @@ impl Faults {
         age.unwrap_or_default()
     }
 
-    pub(crate) fn pause(&self) -> Option<u64> {
+    pub(crate) fn pause(&self) -> Option<Duration> {
         self.0.iter().find_map(|fault| match fault {
-            Fault::Pause(seconds) => Some(*seconds),
+            Fault::Pause(pause) => Some(*pause),
             _ => None,
         })
     }
 
     pub(crate) fn length(&self) -> Option<usize> {
         self.0.iter().find_map(|fault| match fault {
-            Fault::Large(bytes) => Some(*bytes),
+            Fault::LargeBody(bytes) => Some(*bytes),
             _ => None,
         })
     }
@@ -233,21 +268,25 @@ mod tests {
     #[test]
     fn every_fault_in_the_help_is_read_and_no_other() {
         for (name, _) in HELP {
-            let text = name.replace("SECONDS", "-3").replace("BYTES", "9");
-            let text = text.replace("pause:-3", "pause:3");
+            let text = name.replace("SPAN", "3s").replace("BYTES", "9");
             assert!(parse(&text).is_ok(), "{text}");
         }
-        assert_eq!(parse("age:-310"), Ok(Fault::Age(-310)));
+        assert_eq!(parse("age:-310s"), Ok(Fault::Age(-310)));
+        assert_eq!(parse("age:5m"), Ok(Fault::Age(300)));
         for wrong in [
             "",
-            "tampered",
+            "tamper",
             "age",
             "age:",
-            "age:x",
-            "tamper:1",
-            "pause:10",
-            "large:-1",
-            "large:99999999999",
+            "age:-",
+            "age:310",
+            "age:--3s",
+            "tampered:1",
+            "pause:10s",
+            "pause:-1s",
+            "large-body",
+            "large-body:-1",
+            "large-body:99999999999",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
@@ -255,8 +294,8 @@ mod tests {
 
     #[test]
     fn faults_that_exclude_each_other_are_a_usage_error() {
-        assert!(Faults::new(&[Fault::Tamper, Fault::Chunked, Fault::Age(1)]).is_ok());
+        assert!(Faults::new(&[Fault::Tampered, Fault::Chunked, Fault::Age(1)]).is_ok());
         assert!(Faults::new(&[Fault::Age(1), Fault::Age(2)]).is_err());
-        assert!(Faults::new(&[Fault::WrongSecret, Fault::NoSignature]).is_err());
+        assert!(Faults::new(&[Fault::WrongSecret, Fault::NoHeader]).is_err());
     }
 }

@@ -48,10 +48,10 @@ impl Sender {
 
     pub(crate) async fn post(&self, number: u32, request: Request) -> Answer {
         let begin = Instant::now();
-        let id = request.id.clone();
+        let event_id = request.event_id.clone();
         let breaks_off = request.breaks_off;
         let sent = self.send(request).await;
-        let (status, reason, text, outcome) = match sent {
+        let (response_status, reason, text, outcome) = match sent {
             Ok((status, text)) => {
                 let outcome = if status.is_success() {
                     Outcome::Accepted
@@ -79,8 +79,8 @@ impl Sender {
         };
         Answer {
             number,
-            id,
-            status,
+            event_id,
+            response_status,
             text,
             took_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
             outcome,
@@ -116,7 +116,7 @@ fn pieces(request: &Request) -> impl Stream<Item = io::Result<Bytes>> + use<> {
         Bytes::copy_from_slice(second),
     );
     let breaks_off = request.breaks_off;
-    let pause = request.pause.map(Duration::from_secs);
+    let pause = request.pause;
     let rest = stream::once(async move {
         if let Some(pause) = pause {
             sleep(pause).await;

@@ -1,5 +1,7 @@
 //! A request as it is sent, and as it is printed.
 
+use std::time::Duration;
+
 use ptolemy_webhooks::samples;
 use reqwest::Url;
 use serde_json::json;
@@ -38,13 +40,13 @@ pub(crate) struct Maker {
 pub(crate) struct Request {
     pub(crate) url: Url,
     /// The id of the event, if it has one.
-    pub(crate) id: Option<String>,
+    pub(crate) event_id: Option<String>,
     pub(crate) signatures: Vec<String>,
     pub(crate) body: Vec<u8>,
     pub(crate) is_chunked: bool,
     pub(crate) breaks_off: bool,
-    /// How many seconds pass in the middle of the body.
-    pub(crate) pause: Option<u64>,
+    /// How much time passes in the middle of the body.
+    pub(crate) pause: Option<Duration>,
 }
 
 impl Maker {
@@ -73,21 +75,21 @@ impl Maker {
     }
 
     pub(crate) fn request(&self, url: &Url) -> Result<Request, Stop> {
-        let (id, mut body) = self.body();
+        let (event_id, mut body) = self.body();
         if let Some(length) = self.faults.length() {
             // White space after the JSON leaves the event as it is.
             body.resize(length.max(body.len()), b' ');
         }
         let signatures = self.signatures(&body)?;
-        if self.faults.has(Fault::Tamper) {
+        if self.faults.has(Fault::Tampered) {
             let last = body.last_mut();
             *last.ok_or_else(|| {
-                Stop::usage("the fault `tamper` needs a body that is not empty")
+                Stop::usage("the fault `tampered` needs a body that is not empty")
             })? ^= 1;
         }
         Ok(Request {
             url: url.clone(),
-            id,
+            event_id,
             signatures,
             body,
             is_chunked: self.faults.has(Fault::Chunked),
@@ -124,7 +126,7 @@ impl Maker {
         };
         let tag = |key: &[u8]| mac::hex_tag(key, &[t.as_bytes(), b".", body]);
         let mut value = format!("t={t}");
-        if self.faults.has(Fault::Several) {
+        if self.faults.has(Fault::BothSecrets) {
             value.push_str(&format!(",v1={}", tag(FOREIGN_SECRET.as_bytes())));
         }
         value.push_str(&format!(",v1={}", tag(&secret.bytes)));
