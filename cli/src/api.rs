@@ -3,6 +3,7 @@
 use clap::Args;
 use ptolemy_webhooks_client::{Builder, Client};
 
+use crate::secret_mode;
 use crate::stop::Stop;
 
 /// Where and as whom the API is called.
@@ -16,6 +17,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn client(&self) -> Result<Client, Stop> {
+        secret_mode::warn_before_reading_variable("PTOLEMY_API_TOKEN_FILE");
         let builder = match &self.workspace {
             Some(workspace) => Builder::from_env_with_workspace(workspace)?,
             None => Builder::from_env()?,

@@ -4,11 +4,13 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 
 use clap::Args;
 use ptolemy_webhooks_inbox::sqlx;
 use ptolemy_webhooks_inbox::{ConnectError, ConnectErrorKind, Inbox, InboxError, InboxErrorKind};
 
+use crate::secret_mode;
 use crate::stop::{Stop, chain};
 
 const VARIABLE: &str = "DATABASE_URL";
@@ -63,6 +65,7 @@ pub(crate) fn from_env() -> Result<Option<(String, &'static str)>, Stop> {
 fn from_file(path: &OsStr) -> Result<String, Stop> {
     let fault = |fault: String| Stop::usage(format!("{FILE_VARIABLE}: {fault}"));
     let mut text = String::new();
+    secret_mode::warn_before_reading(Path::new(path));
     File::open(path)
         .and_then(|file| file.take(MAX_URL_BYTES).read_to_string(&mut text))
         .map_err(|error| fault(error.to_string()))?;

@@ -31,11 +31,11 @@ fn say(kind: &str, message: &str) {
 
 /// A note that is printed if the work is dropped before its end, as it is on Ctrl-C.
 #[must_use = "the note is printed as soon as it is dropped"]
-pub(crate) struct IfInterrupted(Option<&'static str>);
+pub(crate) struct IfInterrupted(Option<String>);
 
 impl IfInterrupted {
-    pub(crate) fn new(message: &'static str) -> Self {
-        Self(Some(message))
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(Some(message.into()))
     }
 
     /// The work has ended, well or not.
@@ -46,7 +46,7 @@ impl IfInterrupted {
 
 impl Drop for IfInterrupted {
     fn drop(&mut self) {
-        if let Some(message) = self.0 {
+        if let Some(message) = &self.0 {
             note(message);
         }
     }
@@ -118,6 +118,15 @@ impl Progress {
 /// Waits for a call, and says so if it takes over a second: it can be repeated for minutes.
 pub(crate) async fn waiting<F: Future>(call: F) -> F::Output {
     Progress::of("waiting for the API").during(call).await
+}
+
+/// Same as [`waiting`], for a call that changes something. `change` says on Ctrl-C what may have been
+/// carried out, such as "the deletion of webhook W".
+pub(crate) async fn changing<F: Future>(change: &str, call: F) -> F::Output {
+    let interrupted = IfInterrupted::new(format!("{change} may have been carried out"));
+    let output = waiting(call).await;
+    interrupted.ended();
+    output
 }
 
 impl Drop for Progress {

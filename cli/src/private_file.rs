@@ -59,11 +59,16 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
 /// Returns the bits of a file's mode that let others than its owner in, such as 0o044; `None` if there
 /// are none, or if the system has no such bits.
 pub(crate) fn open_to_others(path: &Path) -> io::Result<Option<u32>> {
+    Ok(mode_open_to_others(path)?.map(|mode| mode & 0o077))
+}
+
+/// Same as [`open_to_others`], with the whole mode, such as 0o644.
+pub(crate) fn mode_open_to_others(path: &Path) -> io::Result<Option<u32>> {
     let metadata = fs::metadata(path)?;
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-        Ok(Some(mode & 0o077).filter(|bits| *bits != 0))
+        Ok(Some(mode & 0o777).filter(|mode| mode & 0o077 != 0))
     }
     #[cfg(not(unix))]
     {

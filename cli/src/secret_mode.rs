@@ -1,9 +1,12 @@
 //! Who else may read a file that has a secret.
 
+use std::env;
 use std::path::Path;
 
 use crate::notice;
+use crate::private_file;
 use crate::stop::Stop;
+use crate::text;
 
 /// Returns an error if the file exists and others than its owner may read or write it: a new secret
 /// would be written into it with the same mode.
@@ -16,6 +19,13 @@ pub(crate) fn check_before_writing(path: &Path) -> Result<(), Stop> {
     }
 }
 
+/// Prints a warning if a variable names a file, and others than its owner may read or write it.
+pub(crate) fn warn_before_reading_variable(name: &str) {
+    if let Some(path) = env::var_os(name).filter(|path| !path.is_empty()) {
+        warn_before_reading(Path::new(&path));
+    }
+}
+
 /// Prints a warning if others than its owner may read or write the file.
 pub(crate) fn warn_before_reading(path: &Path) {
     if let Some(fault) = open_to_others(path) {
@@ -23,22 +33,14 @@ pub(crate) fn warn_before_reading(path: &Path) {
     }
 }
 
-#[cfg(unix)]
 fn open_to_others(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-
     // An error is left to what reads or writes the file. A pipe has a mode that says nothing.
-    let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let path = crate::text::words(&path.display().to_string());
-    (mode & 0o077 != 0).then(|| {
-        format!("file {path} has mode {mode:03o}, so others than its owner can use it: run `chmod 600` on it")
-    })
-}
-
-#[cfg(not(unix))]
-fn open_to_others(_: &Path) -> Option<String> {
-    None
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mode = private_file::mode_open_to_others(path).ok()??;
+    let path = text::words(&path.display().to_string());
+    Some(format!(
+        "file {path} has mode {mode:03o}, so others than its owner can use it: run `chmod 600` on it"
+    ))
 }
 
 #[cfg(all(test, unix))]

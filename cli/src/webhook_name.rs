@@ -7,6 +7,15 @@ use crate::notice::Progress;
 use crate::stop::Stop;
 use crate::text;
 
+/// Reads the name of a webhook. One without a visible character is what a variable that is not set leaves,
+/// and would be the label of webhooks that have an empty one.
+pub(crate) fn parse(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty: expected an id, a label or a URL".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Returns the only webhook that has this id, or else this label or this URL.
 pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop> {
     let url = Url::parse(name).ok();

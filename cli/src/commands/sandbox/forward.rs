@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ptolemy_webhooks::{Secret, SecretError};
 use ptolemy_webhooks_client::{Client, NewWebhook, Subscriptions, WebhookId};
@@ -10,6 +11,7 @@ use ptolemy_webhooks_sandbox::Sandbox;
 use reqwest::Url;
 
 use crate::commands::sandbox::files::Files;
+use crate::secret_mode;
 use crate::stop::{Stop, chain};
 
 const VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
@@ -118,6 +120,7 @@ impl Given {
             }
             (None, Some(path)) => path,
         };
+        secret_mode::warn_before_reading(Path::new(&path));
         // Has the messages for all that can be wrong with a file.
         Secret::from_file(&path).map_err(|error| invalid(FILE_VARIABLE, error))?;
         let text = fs::read_to_string(&path)
