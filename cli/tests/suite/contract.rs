@@ -65,8 +65,7 @@ async fn a_file_with_a_secret_that_others_can_use_is_a_warning_when_it_is_read()
         ("database", "inbox stats", "DATABASE_URL_FILE", database),
         (
             "secret",
-            // The port is taken, so it ends after the secret was read.
-            "sandbox --forward http://127.0.0.1:9/ --count 1 --emit instrument.created",
+            "sandbox --forward http://127.0.0.1:9/ --emit instrument.created --until-delivered --attempts 1",
             "PTOLEMY_WEBHOOK_SECRET_FILE",
             secret,
         ),
