@@ -7,6 +7,7 @@ pub(crate) mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod inbox;
+mod kept_secret;
 pub(crate) mod man;
 pub(crate) mod redeliver;
 pub(crate) mod register;

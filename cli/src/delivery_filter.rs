@@ -4,9 +4,11 @@
 //! server is asked to filter, its answer is checked, and a delivery that lacks a field is neither taken for
 //! a match nor left out in silence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use ptolemy_webhooks_client::{Client, DeliveryStatus, Filter, Pages, WebhookDelivery, WebhookId};
+use ptolemy_webhooks_client::{
+    Client, DeliveryId, DeliveryStatus, Filter, Pages, WebhookDelivery, WebhookId,
+};
 use time::OffsetDateTime;
 
 use crate::notice;
@@ -21,6 +23,9 @@ pub(crate) struct DeliveryFilter {
     pub(crate) since: Option<OffsetDateTime>,
     /// How many deliveries could not be checked against which option.
     unclear: BTreeMap<&'static str, u64>,
+    /// Those that were let through: a delivery that fails while pages are read moves the ones before it
+    /// to the next page, which then has some of them again.
+    seen: HashSet<DeliveryId>,
     order: Order,
 }
 
@@ -44,6 +49,7 @@ impl DeliveryFilter {
             webhook,
             since,
             unclear: BTreeMap::new(),
+            seen: HashSet::new(),
             order: Order::default(),
         }
     }
@@ -64,6 +70,17 @@ impl DeliveryFilter {
 
     /// Checks a delivery that the server let through.
     pub(crate) fn check(&mut self, delivery: &WebhookDelivery) -> Verdict {
+        if self.seen.contains(&delivery.id) {
+            return Verdict::Unwanted;
+        }
+        let verdict = self.check_new(delivery);
+        if verdict != Verdict::Unwanted {
+            self.seen.insert(delivery.id.clone());
+        }
+        verdict
+    }
+
+    fn check_new(&mut self, delivery: &WebhookDelivery) -> Verdict {
         self.order.add(delivery.delivered_at, self.since);
         let id_of = |id: &WebhookId| id.as_str().to_ascii_lowercase();
         let checks = [
@@ -104,6 +121,12 @@ impl DeliveryFilter {
         self.order.is_past()
     }
 
+    /// Whether the deliveries so far came the latest first. It is true after a whole page at the earliest,
+    /// which one call reads anyway.
+    pub(crate) fn is_descending(&self) -> bool {
+        self.order.is_descending()
+    }
+
     /// Whether a delivery could not be checked.
     pub(crate) fn is_unclear(&self) -> bool {
         !self.unclear.is_empty()
@@ -139,11 +162,13 @@ struct Order {
     is_broken: bool,
     /// Equal times show no order.
     has_descended: bool,
+    count: u32,
     older_in_a_row: u32,
 }
 
 impl Order {
     fn add(&mut self, time: Option<OffsetDateTime>, since: Option<OffsetDateTime>) {
+        self.count = self.count.saturating_add(1);
         let Some(time) = time else {
             // Without the field the server cannot have sorted by it.
             self.is_broken = true;
@@ -156,6 +181,10 @@ impl Order {
             Some(since) if time < since => self.older_in_a_row.saturating_add(1),
             _ => 0,
         };
+    }
+
+    fn is_descending(&self) -> bool {
+        !self.is_broken && self.has_descended && self.count >= crate::listing::MAX_PAGE_SIZE
     }
 
     fn is_past(&self) -> bool {

@@ -37,16 +37,72 @@ fn has_long(text: &str, prefix: &str) -> bool {
     })
 }
 
-/// Whether a URL in the text has `user:password@` before its host.
+/// Schemes of URLs that need no `//` in front of `user:password@`: parsers add it.
+const WEB_SCHEMES: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
+
+/// Whether a URL in the text has a password before its host, or as a parameter.
 fn has_password(text: &str) -> bool {
-    text.split("://").skip(1).any(|rest| {
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let authority = rest.get(..end).unwrap_or_default();
-        authority.rsplit_once('@').is_some_and(|(user, _)| {
-            user.split_once(':')
-                .is_some_and(|(_, password)| !password.is_empty())
-        })
+    let before_host = text.match_indices(':').any(|(at, _)| {
+        let (before, after) = text.split_at(at);
+        let rest = after.trim_start_matches(':');
+        let scheme = before
+            .rsplit(|c: char| !c.is_ascii_alphanumeric())
+            .next()
+            .unwrap_or_default();
+        let is_web = WEB_SCHEMES.iter().any(|it| scheme.eq_ignore_ascii_case(it));
+        match rest.strip_prefix("//") {
+            _ if is_web => has_password_before_host(rest.trim_start_matches(['/', '\\']), is_web),
+            Some(rest) if !scheme.is_empty() => has_password_before_host(rest, is_web),
+            _ => false,
+        }
+    });
+    before_host || has_password_parameter(text)
+}
+
+/// Whether what follows `scheme://` begins with `user:password@`.
+///
+/// A password that is not encoded can have `/`, `?` and `#`, so that the `@` stands behind what looks
+/// like the host and its port. The path of a web address can have an `@` too, so there it only counts
+/// if no port is in front of it.
+fn has_password_before_host(rest: &str, is_web: bool) -> bool {
+    let up_to = |ends: &[char]| {
+        let end = rest.find(ends).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    };
+    let host = up_to(&['/', '\\', '?', '#']);
+    let searched = match host.rsplit_once(':') {
+        _ if host.contains('@') => host,
+        // `[::1]` is an address.
+        None => host,
+        Some(_) if host.ends_with(']') => host,
+        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => match is_web {
+            true => host,
+            // The name of a database has no `@`, its parameters can have one.
+            false => up_to(&['?', '#']),
+        },
+        Some(_) => rest,
+    };
+    searched.rsplit_once('@').is_some_and(|(user, _)| {
+        user.split_once(':')
+            .is_some_and(|(_, password)| !password.is_empty())
     })
+}
+
+/// Whether a query has `password=…`, which databases read.
+fn has_password_parameter(text: &str) -> bool {
+    let parameters = text.split(['?', '&', ';', '#']).skip(1);
+    text.contains(':')
+        && parameters.into_iter().any(|parameter| {
+            parameter
+                .split_once('=')
+                .is_some_and(|(name, value)| is_password(name) && !value.is_empty())
+        })
+}
+
+fn is_password(name: &str) -> bool {
+    ["password", "passwd", "pwd", "sslpassword"]
+        .iter()
+        .any(|it| name.eq_ignore_ascii_case(it))
 }
 
 #[cfg(test)]
@@ -75,6 +131,20 @@ mod tests {
             "postgres://app:hunter2@db/inbox",
             "--database=postgres://app:p%40ss@db:5432/inbox?x=y",
             "https://user:pass@hooks.example.com/webhooks",
+            "postgres://127.0.0.1:1/inbox?user=a&password=hunter2",
+            "postgres://127.0.0.1/inbox?Password=hunter2",
+            "sqlite:inbox.db?password=hunter2",
+            "https:user:hunter2@example.com/x",
+            "https:/user:hunter2@example.com/x",
+            r"https:\\user:hunter2@example.com/x",
+            r"HTTPS:\/user:hunter2@example.com/x",
+            "--forward=https:user:hunter2@example.com",
+            "postgres://app:pa/ss@db/inbox",
+            "postgres://app:pa#ss@db/inbox",
+            "postgres://app:pa?ss@db/inbox",
+            "postgres://app:p@ss@db/inbox",
+            "postgres://app:1/2@db/inbox",
+            "redis://app:hunter2@cache",
         ] {
             assert!(rejects(argument), "{argument}");
         }
@@ -90,6 +160,16 @@ mod tests {
             "postgres://app:@db/inbox",
             "https://hooks.example.com:8443/a@b:c",
             "https://hooks.example.com/?a=b:c@d",
+            "https://hooks.example.com/?next=https://other.example.com/a@b",
+            "https://[::1]/a@b:c",
+            "https://[::1]:8443/a@b:c",
+            "https://hooks.example.com/reset?password=",
+            "postgres://app@db/inbox?passfile=/home/you/.pgpass",
+            "instrument.created:a@b",
+            "password=1",
+            r"C:\Users\me@home\webhook.secret",
+            "postgres://db:5432/inbox?user=me@corp",
+            "https://hooks.example.com:8443/?a=b@c",
             "sqlite://inbox.db",
         ] {
             assert!(!rejects(argument), "{argument}");

@@ -50,10 +50,23 @@ pub(crate) fn point(text: &str) -> Result<OffsetDateTime, String> {
         .ok_or_else(|| "before the calendar begins".to_owned())
 }
 
-/// A time as RFC 3339 in UTC, for JSON and tables.
+/// A time as RFC 3339 in UTC with three digits of milliseconds, which sort as text, for JSON. Times of
+/// servers have more digits, or fewer, which say nothing.
 pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
-    let utc = time.to_offset(time::UtcOffset::UTC);
-    utc.format(&Rfc3339).unwrap_or_else(|_| utc.to_string())
+    let Some(utc) = time.checked_to_offset(time::UtcOffset::UTC) else {
+        // A time of year 9999 whose UTC is in year 10000, which RFC 3339 does not have.
+        return time.to_string();
+    };
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        utc.year(),
+        u8::from(utc.month()),
+        utc.day(),
+        utc.hour(),
+        utc.minute(),
+        utc.second(),
+        utc.millisecond(),
+    )
 }
 
 /// A time of `rfc3339` without the fraction of its second, for tables.
@@ -88,7 +101,7 @@ mod tests {
             assert!(point(wrong).is_err(), "{wrong}");
         }
         let time = point("2026-04-15T11:30:00+02:00").unwrap();
-        assert_eq!(rfc3339(time), "2026-04-15T09:30:00Z");
+        assert_eq!(rfc3339(time), "2026-04-15T09:30:00.000Z");
         assert_eq!(
             whole_seconds("2026-04-15T09:30:00.5Z"),
             "2026-04-15T09:30:00Z"
@@ -97,6 +110,18 @@ mod tests {
             whole_seconds("2026-04-15T09:30:00Z"),
             "2026-04-15T09:30:00Z"
         );
+        for (text, shown) in [
+            ("2026-04-15T09:30:00.5Z", "2026-04-15T09:30:00.500Z"),
+            ("2026-04-15T09:30:00.123999999Z", "2026-04-15T09:30:00.123Z"),
+            ("0001-01-01T00:00:00.001Z", "0001-01-01T00:00:00.001Z"),
+            (
+                "9999-12-31T23:59:59.25-23:00",
+                "9999-12-31 23:59:59.25 -23:00:00",
+            ),
+        ] {
+            let time = OffsetDateTime::parse(text, &Rfc3339).unwrap();
+            assert_eq!(rfc3339(time), shown, "{text}");
+        }
         let ago = OffsetDateTime::now_utc() - point("2h").unwrap();
         assert!((7_199..=7_260).contains(&ago.whole_seconds()), "{ago}");
     }

@@ -94,6 +94,18 @@ impl Stop {
         }
     }
 
+    /// Adds a clause behind the message, such as the next step.
+    pub(crate) fn with_more(self, more: &str) -> Self {
+        match self {
+            Self::Error { code, message } => Self::new(code, format!("{message}{more}")),
+            other => other,
+        }
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.code() == Code::OutcomeUnknown as u8
+    }
+
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Error { code, .. } | Self::Said(code) => *code as u8,

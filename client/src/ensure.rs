@@ -278,11 +278,22 @@ impl Wanted {
         }
     }
 
+    /// Completes a new webhook whose secret is stored.
     async fn relabel_and_subscribe(
         &self,
         client: &Client,
-        mut registration: Registration,
+        registration: Registration,
     ) -> Result<Registration, RegistrationError> {
+        let webhook = registration.webhook.id.clone();
+        let completed = self.relabel_and_replace(client, registration).await;
+        completed.map_err(|error| RegistrationError::from(error).of(&webhook))
+    }
+
+    async fn relabel_and_replace(
+        &self,
+        client: &Client,
+        mut registration: Registration,
+    ) -> Result<Registration, ApiError> {
         self.update(client, &mut registration).await?;
         if let Some(wanted) = &self.subscriptions {
             let subscriptions = client.webhooks().subscriptions(&registration.webhook.id);
@@ -292,12 +303,22 @@ impl Wanted {
         Ok(registration)
     }
 
-    /// Changes only what differs.
+    /// Completes a webhook whose secret is stored.
     async fn finish(
         &self,
         client: &Client,
-        mut registration: Registration,
+        registration: Registration,
     ) -> Result<Registration, RegistrationError> {
+        let webhook = registration.webhook.id.clone();
+        let completed = self.change_what_differs(client, registration).await;
+        completed.map_err(|error| RegistrationError::from(error).of(&webhook))
+    }
+
+    async fn change_what_differs(
+        &self,
+        client: &Client,
+        mut registration: Registration,
+    ) -> Result<Registration, ApiError> {
         if !registration.webhook.shows_label() {
             // A list may leave fields out. A label that is not known would be changed by every run.
             let id = &registration.webhook.id;
@@ -326,7 +347,7 @@ impl Wanted {
         &self,
         client: &Client,
         registration: &mut Registration,
-    ) -> Result<(), RegistrationError> {
+    ) -> Result<(), ApiError> {
         let webhook = &registration.webhook;
         let mut changes = WebhookChanges::new();
         let present = webhook.label.as_deref().unwrap_or_default();

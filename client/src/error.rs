@@ -67,11 +67,14 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
-    fn reason(self) -> &'static str {
+    fn reason(self, attempts: u32) -> &'static str {
         match self {
             Self::Permanent => "not repeated, because the answer would be the same",
             Self::Quota => "not repeated, because the quota is used up",
             Self::MayBeCarriedOut => "not repeated, because it could be carried out twice",
+            Self::NeverRepeated if attempts > 1 => {
+                "not repeated again, because each rotation makes another secret"
+            }
             Self::NeverRepeated => "not repeated, because each rotation makes another secret",
             Self::AttemptsUsed => "not repeated, because all attempts are used",
             Self::TimeUsed => "not repeated, because the time limit of the call is reached",
@@ -251,11 +254,13 @@ impl fmt::Display for ApiError {
         if let Some(id) = &parts.request_id {
             write!(f, "; request id {}", OneLine(id))?;
         }
-        if parts.attempts > 0 {
-            write!(f, "; attempt {}", parts.attempts)?;
+        match parts.attempts {
+            0 => {}
+            1 => f.write_str("; 1 attempt")?,
+            attempts => write!(f, "; {attempts} attempts")?,
         }
         if let Some(stop) = parts.stop {
-            write!(f, ", {}", stop.reason())?;
+            write!(f, ", {}", stop.reason(parts.attempts))?;
         }
         write!(f, "; {}", parts.outcome)
     }

@@ -71,7 +71,8 @@ impl RegistrationError {
         }))
     }
 
-    fn of(mut self, webhook: &WebhookId) -> Self {
+    /// Adds the webhook.
+    pub(crate) fn of(mut self, webhook: &WebhookId) -> Self {
         self.0.webhook = Some(webhook.clone());
         self
     }
@@ -183,7 +184,9 @@ impl RegistrationError {
         self.0.api.as_ref()
     }
 
-    /// Returns the webhook, if it is known which one it is.
+    /// Returns the webhook, if it is known which one it is. Of a failed call
+    /// ([`Api`](RegistrationErrorKind::Api)) it is the webhook whose secret is stored: only its settings or
+    /// its subscriptions are not as they should be.
     #[must_use]
     pub fn webhook_id(&self) -> Option<&WebhookId> {
         self.0.webhook.as_ref()

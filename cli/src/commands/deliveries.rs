@@ -13,7 +13,7 @@ use crate::notice;
 use crate::output::{Output, Record};
 use crate::since;
 use crate::stop::Stop;
-use crate::webhook_name::resolve;
+use crate::webhook_name::{self, resolve};
 
 /// List deliveries from the delivery log, the latest first
 ///
@@ -35,7 +35,7 @@ pub(crate) struct Deliveries {
     #[arg(long)]
     failed: bool,
     /// Only deliveries to this webhook: its id, label or URL
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = webhook_name::parse)]
     webhook: Option<String>,
     /// Only deliveries since then: a span before now, such as 30m, 2h or 7d, or a time, such as
     /// 2026-04-15T09:30:00Z. It is compared with `delivered_at` by this tool

@@ -4,7 +4,7 @@ mod plan;
 mod sending;
 mod tally;
 
-use clap::Args;
+use clap::{ArgGroup, Args, builder::NonEmptyStringValueParser};
 use ptolemy_webhooks_client::Client;
 use time::OffsetDateTime;
 
@@ -17,7 +17,10 @@ use crate::notice::{self, Progress};
 use crate::output::Output;
 use crate::since;
 use crate::stop::Stop;
-use crate::webhook_name::resolve;
+use crate::webhook_name::{self, resolve};
+
+/// The calls of the month's quota that are kept if no floor is given.
+const QUOTA_FLOOR: u64 = 1_000;
 
 /// More failed deliveries than this are not read, because all of them are in memory before the first one
 /// is sent.
@@ -35,7 +38,7 @@ const MAX_DELIVERIES: usize = 100_000;
 ///
 /// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was not sent.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(group(ArgGroup::new("which").required(true).args(["ids", "failed"])), after_help = "\
 Examples:
   ptolemy-webhooks redeliver 0198c7a2-4a54-7c1e-9d5f-2f1c1a3b4d5e
   ptolemy-webhooks redeliver --failed --since 2h --dry-run
@@ -44,17 +47,13 @@ pub(crate) struct Redeliver {
     #[command(flatten)]
     api: Api,
     /// The ids of deliveries, as `deliveries` lists them
-    #[arg(
-        value_name = "ID",
-        required_unless_present = "failed",
-        conflicts_with = "failed"
-    )]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     ids: Vec<String>,
     /// All deliveries with the status `failed` that pass the other options
     #[arg(long)]
     failed: bool,
     /// Only deliveries to this webhook: its id, label or URL
-    #[arg(long, value_name = "NAME", conflicts_with = "ids")]
+    #[arg(long, value_name = "NAME", value_parser = webhook_name::parse, conflicts_with = "ids")]
     webhook: Option<String>,
     /// Only deliveries since then: a span before now, such as 30m, 2h or 7d, or a time, such as
     /// 2026-04-15T09:30:00Z. It is compared with `delivered_at` by this tool
@@ -70,9 +69,10 @@ pub(crate) struct Redeliver {
     #[arg(long)]
     yes: bool,
     /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the number that
-    /// is left, not the size of the quota, so the floor is a number too
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    quota_floor: u64,
+    /// is left, not the size of the quota, so the floor is a number too [default: 1000, without a check
+    /// before the first call if one delivery is named]
+    #[arg(long, value_name = "N")]
+    quota_floor: Option<u64>,
 }
 
 impl Redeliver {
@@ -104,10 +104,11 @@ impl Redeliver {
             notice::note("nothing is to be sent again");
             return Ok(());
         }
-        let plan = Plan::new(deliveries, client.remaining(), self.quota_floor);
+        let floor = self.quota_floor.unwrap_or(QUOTA_FLOOR);
+        let plan = Plan::new(deliveries, client.remaining(), floor);
         // One delivery by its id is what was asked for: there is nothing to be planned.
         let is_single = !self.failed && plan.deliveries.len() == 1;
-        if !is_single || self.dry_run {
+        if !is_single || self.dry_run || self.quota_floor.is_some() {
             notice::note(&plan.to_string());
         }
         if self.dry_run {
@@ -129,7 +130,8 @@ impl Redeliver {
         Ok(DeliveryFilter::new(true, webhook, self.since))
     }
 
-    /// The deliveries that were named, each once. For several, a read shows the quota before the first.
+    /// The deliveries that were named, each once. For several, or for a floor that was asked for, a read
+    /// shows the quota before the first.
     async fn named(&self, client: &Client) -> Result<Vec<Planned>, Stop> {
         let mut deliveries: Vec<Planned> = Vec::new();
         for id in &self.ids {
@@ -137,7 +139,7 @@ impl Redeliver {
                 deliveries.push(Planned::named(id));
             }
         }
-        if deliveries.len() > 1 {
+        if deliveries.len() > 1 || self.quota_floor.is_some() {
             let mut list = client.webhooks().list().page_size(1);
             notice::waiting(list.try_next()).await?;
         }
@@ -162,19 +164,49 @@ impl Redeliver {
                 Verdict::Unwanted if filter.is_past() => break,
                 Verdict::Unwanted => {}
             }
-            if Some(deliveries.len()) == self.limit {
+            // The latest of a list that is not sorted can stand at its end.
+            let is_enough = self.limit.is_some_and(|limit| deliveries.len() >= limit);
+            if is_enough && filter.is_descending() {
                 break;
             }
             if deliveries.len() > MAX_DELIVERIES {
                 let count = plural(MAX_DELIVERIES as u64, "delivery", "deliveries");
                 return Err(Stop::usage(format!(
-                    "more than {count} match: pass --limit or --since; nothing was sent"
+                    "more than {count} match: pass {}; nothing was sent",
+                    match self.limit {
+                        // The list is not sorted, or the limit is larger still.
+                        Some(_) => "--since, or --webhook",
+                        None => "--limit, --since or --webhook",
+                    }
                 )));
             }
         }
         drop(progress);
         filter.report_unclear("not sent again; name them by id to send them");
+        Ok(self.oldest_first(deliveries))
+    }
+
+    /// Sorts what the server should have sent the latest first, and keeps the latest up to the limit. What
+    /// has no time stays in the order of the server, before all others.
+    fn oldest_first(&self, mut deliveries: Vec<Planned>) -> Vec<Planned> {
         deliveries.reverse();
-        Ok(deliveries)
+        deliveries.sort_by_key(|planned| planned.delivered_at);
+        let has_no_time = |it: &&Planned| it.delivered_at.is_none();
+        let without = deliveries.iter().filter(has_no_time).count() as u64;
+        let left_out = deliveries
+            .len()
+            .saturating_sub(self.limit.unwrap_or(usize::MAX));
+        if without > 0 && deliveries.len() > 1 {
+            let count = plural(without, "delivery", "deliveries");
+            let done = match left_out {
+                0 => "taken as the oldest",
+                _ => "taken as the oldest, which --limit leaves out first",
+            };
+            notice::warning(&format!(
+                "{count} without a readable `delivered_at`: the order is not known, {done}"
+            ));
+        }
+        deliveries.drain(..left_out);
+        deliveries
     }
 }

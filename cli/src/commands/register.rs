@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, builder::NonEmptyStringValueParser};
 use ptolemy_webhooks_client::{
-    Registration, RegistrationError, RegistrationErrorKind, Subscriptions,
+    Registration, RegistrationError, RegistrationErrorKind, Subscriptions, WebhookId,
 };
+use reqwest::Url;
 use serde::Serialize;
 
-use super::rotate::{check_secret_files, previous_path};
+use super::kept_secret::{self, previous_path, shown};
 use super::subscriptions::warn_of_unlisted_types;
 use super::webhooks::WebhookRow;
 use crate::api::Api;
 use crate::notice::{self, IfInterrupted, Progress};
 use crate::output::{Output, Record};
 use crate::stop::Stop;
-use crate::text;
 
 /// Register an endpoint, or make sure that it is registered
 ///
@@ -64,12 +64,9 @@ pub(crate) struct Register {
 
 impl Register {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
-        if self.print_secret && output.is_json() {
-            return Err(Stop::usage(
-                "--print-secret prints the secret alone: leave out --json",
-            ));
-        }
-        check_secret_files(&self.secret_file)?;
+        kept_secret::check_print(self.print_secret, output)?;
+        self.check_url()?;
+        kept_secret::check(&self.secret_file)?;
         let client = self.api.client()?;
         let subscriptions = if self.all_events {
             Subscriptions::all()
@@ -101,7 +98,7 @@ impl Register {
         };
         self.report(&registration);
         if self.print_secret {
-            return self.print(output);
+            return kept_secret::print(&self.secret_file, output);
         }
         output.record(&Registered::new(&registration, &self.secret_file))
     }
@@ -116,16 +113,42 @@ impl Register {
                 shown(&self.secret_file)
             ));
         }
-        let kind = error.kind();
-        let stop = Stop::from_registration(&error);
-        if kind == RegistrationErrorKind::NotStored
-            && self.print_secret
-            && let Some(secret) = error.into_issued_secret()
-            && let Err(stop) = output.bytes(format!("{}\n", secret.expose()).as_bytes())
-        {
-            return stop;
+        if let (RegistrationErrorKind::Api, Some(webhook)) = (error.kind(), error.webhook_id()) {
+            return self.half_done(&error, webhook);
         }
-        stop
+        let print_to = self.print_secret.then_some(output);
+        let again = "the same command again";
+        kept_secret::failed(error, &self.secret_file, print_to, again)
+    }
+
+    /// A call that failed after the secret was stored.
+    fn half_done(&self, error: &RegistrationError, webhook: &WebhookId) -> Stop {
+        let is_subscribing = error
+            .api_error()
+            .is_some_and(|error| error.path().ends_with("/subscriptions"));
+        let (missing, option) = match is_subscribing {
+            true => ("subscriptions", "--events"),
+            false => ("settings", "--label"),
+        };
+        let file = shown(&self.secret_file);
+        Stop::from_registration(error)
+            .while_doing(&format!(
+                "webhook {webhook} is registered and its secret is in {file}, but its {missing} are not \
+                 as asked for"
+            ))
+            .with_more(&format!(
+                "; run the same command again, with another {option} if this one is not accepted"
+            ))
+    }
+
+    /// User information would go into the request, and into Ptolemy's records.
+    fn check_url(&self) -> Result<(), Stop> {
+        match Url::parse(&self.url) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(Stop::usage(
+                "the URL has a user name or a password in front of its host, which is not supported",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn report(&self, registration: &Registration) {
@@ -153,19 +176,6 @@ impl Register {
             ));
         }
     }
-
-    fn print(&self, output: &Output) -> Result<(), Stop> {
-        // The file was written or read as a secret a moment ago, so it is small.
-        let text = std::fs::read(&self.secret_file)
-            .map_err(|error| Stop::failed(format!("{}: {error}", shown(&self.secret_file))))?;
-        let mut text = text.trim_ascii_end().to_vec();
-        text.push(b'\n');
-        output.bytes(&text)
-    }
-}
-
-fn shown(path: &Path) -> String {
-    text::words(&path.display().to_string())
 }
 
 fn changes(registration: &Registration) -> Vec<&'static str> {

@@ -1,18 +1,17 @@
 //! `rotate`: a new secret for a webhook.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
+use ptolemy_webhooks_client::WebhookId;
 use serde::Serialize;
 
+use super::kept_secret::{self, previous_path, shown};
 use super::webhooks::Named;
 use crate::api::Api;
 use crate::notice::{self, IfInterrupted, Progress};
 use crate::output::{Output, Record};
-use crate::secret_mode;
 use crate::stop::Stop;
-use crate::text;
 use crate::webhook_name::resolve;
 
 /// Have a new secret issued for a webhook, and store it
@@ -32,11 +31,15 @@ pub(crate) struct Rotate {
     /// The file of the secret, the same as for `register`. A new file has mode 0600
     #[arg(long, value_name = "PATH")]
     secret_file: PathBuf,
+    /// Print the new secret, alone on standard output
+    #[arg(long)]
+    print_secret: bool,
 }
 
 impl Rotate {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
-        check_secret_files(&self.secret_file)?;
+        kept_secret::check_print(self.print_secret, output)?;
+        kept_secret::check(&self.secret_file)?;
         let client = self.api.client()?;
         let webhook = resolve(&client, &self.named.name).await?;
         let rotation = client.webhooks().rotate_secret(&webhook.id);
@@ -48,59 +51,58 @@ impl Rotate {
         let rotated = progress.during(rotation).await;
         drop(progress);
         interrupted.ended();
-        rotated.map_err(|error| Stop::from_registration(&error))?;
-        let previous = previous_path(&self.secret_file);
-        let rotated = Rotated {
-            id: webhook.id.as_str().to_owned(),
+        rotated.map_err(|error| {
+            let file = shown(&self.secret_file);
+            let again = format!(
+                "`ptolemy-webhooks rotate {} --secret-file {file}`",
+                webhook.id
+            );
+            let print_to = self.print_secret.then_some(output);
+            kept_secret::failed(error, &self.secret_file, print_to, &again)
+        })?;
+        self.report(&webhook.id);
+        if self.print_secret {
+            return kept_secret::print(&self.secret_file, output);
+        }
+        output.record(&Rotated {
+            webhook_id: webhook.id.as_str().to_owned(),
             secret_file: self.secret_file.display().to_string(),
-            previous_secret_file: previous.display().to_string(),
-        };
+            previous_secret_file: previous_path(&self.secret_file).display().to_string(),
+        })
+    }
+
+    fn report(&self, webhook: &WebhookId) {
+        let previous = previous_path(&self.secret_file);
+        let shown_previous = shown(&previous);
         notice::note(&format!(
-            "webhook {} has a new secret. Have every receiver accept both until none has the old one alone: \
-             start it with PTOLEMY_WEBHOOK_SECRET_FILE={} and PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE={}, or \
+            "webhook {webhook} has a new secret. Have every receiver accept both until none has the old one alone: \
+             start it with PTOLEMY_WEBHOOK_SECRET_FILE={} and PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE={shown_previous}, or \
              with the secrets themselves in PTOLEMY_WEBHOOK_SECRET and PTOLEMY_WEBHOOK_SECRET_PREVIOUS. \
              Ptolemy does not document whether the old secret still signs deliveries",
-            webhook.id,
-            text::words(&rotated.secret_file),
-            text::words(&rotated.previous_secret_file),
+            shown(&self.secret_file),
         ));
         if std::fs::metadata(&previous).is_ok_and(|previous| previous.len() == 0) {
             notice::note(&format!(
-                "{} is empty, because the old secret was not in the file: receivers have it already, or \
+                "{shown_previous} is empty, because the old secret was not in the file: receivers have it already, or \
                  nobody does",
-                text::words(&rotated.previous_secret_file)
             ));
         }
-        output.record(&rotated)
     }
-}
-
-/// Returns an error if a secret would be written into a file that others can read.
-pub(crate) fn check_secret_files(path: &Path) -> Result<(), Stop> {
-    secret_mode::check_before_writing(path)?;
-    secret_mode::check_before_writing(&previous_path(path))
-}
-
-/// The file beside the secret that has the one before it.
-pub(crate) fn previous_path(path: &Path) -> PathBuf {
-    let mut previous = OsString::from(path);
-    previous.push(".previous");
-    previous.into()
 }
 
 #[derive(Serialize)]
 struct Rotated {
-    id: String,
+    webhook_id: String,
     secret_file: String,
     previous_secret_file: String,
 }
 
 impl Record for Rotated {
-    const COLUMNS: &'static [&'static str] = &["ID", "SECRET FILE", "PREVIOUS SECRET FILE"];
+    const COLUMNS: &'static [&'static str] = &["WEBHOOK", "SECRET FILE", "PREVIOUS SECRET FILE"];
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.id.clone(),
+            self.webhook_id.clone(),
             self.secret_file.clone(),
             self.previous_secret_file.clone(),
         ]

@@ -86,22 +86,32 @@ impl Subscribe {
         warn_of_unlisted_types(&change.types);
         let client = change.api.client()?;
         let webhook = resolve(&client, &change.named.name).await?;
-        let mut present = types(&read(&client, &webhook.id).await?);
-        let subscriptions = client.webhooks().subscriptions(&webhook.id);
-        let mut rows = output.records();
-        for event_type in &change.types {
-            let is_new = !present.contains(event_type);
-            if is_new {
-                let doing = format!("subscription to {}", text::words(event_type));
-                let added = notice::waiting(subscriptions.add(event_type)).await;
-                added.map_err(|error| Stop::from(error).while_doing(&doing))?;
-                present.push(event_type.clone());
-            }
-            let result = if is_new { "added" } else { "unchanged" };
-            rows.push(ChangeRow::new(&webhook.id, event_type, result))?;
-        }
-        rows.finish()
+        let present = types(&read(&client, &webhook.id).await?);
+        let mut changes = Changes::new(&webhook.id, &change.types);
+        let ended = add(&client, &mut changes, present).await;
+        changes.finish(output, ended)
     }
+}
+
+async fn add(
+    client: &Client,
+    changes: &mut Changes<'_>,
+    mut present: Vec<String>,
+) -> Result<(), Stop> {
+    let subscriptions = client.webhooks().subscriptions(changes.webhook);
+    for event_type in changes.types {
+        if present.contains(event_type) {
+            changes.done("unchanged");
+            continue;
+        }
+        changes.is_calling = true;
+        let added = notice::waiting(subscriptions.add(event_type)).await;
+        changes.is_calling = false;
+        added.map_err(|error| changes.failed(error.into()))?;
+        present.push(event_type.clone());
+        changes.done("added");
+    }
+    Ok(())
 }
 
 impl Unsubscribe {
@@ -110,20 +120,11 @@ impl Unsubscribe {
         let client = change.api.client()?;
         let webhook = resolve(&client, &change.named.name).await?;
         let mut present = read(&client, &webhook.id).await?;
-        let mut rows = output.records();
-        for event_type in &change.types {
-            let (removed, kept): (Vec<_>, Vec<_>) =
-                present.into_iter().partition(|it| is_of(it, event_type));
-            present = kept;
-            let is_removed = !removed.is_empty();
-            remove(&client, &webhook.id, &removed, &present)
-                .await
-                .map_err(|stop| stop.while_doing(&text::words(event_type)))?;
-            let result = if is_removed { "removed" } else { "unchanged" };
-            rows.push(ChangeRow::new(&webhook.id, event_type, result))?;
-        }
-        rows.finish()?;
-        if present.iter().any(|it| is_of(it, ALL)) {
+        let mut changes = Changes::new(&webhook.id, &change.types);
+        let ended = take_away(&client, &mut changes, &mut present).await;
+        let is_done = ended.is_ok();
+        changes.finish(output, ended)?;
+        if is_done && present.iter().any(|it| is_of(it, ALL)) {
             notice::warning(&format!(
                 "webhook {} is subscribed to *, so all event types are sent to it all the same",
                 webhook.id
@@ -131,6 +132,113 @@ impl Unsubscribe {
         }
         Ok(())
     }
+}
+
+async fn take_away(
+    client: &Client,
+    changes: &mut Changes<'_>,
+    present: &mut Vec<Subscription>,
+) -> Result<(), Stop> {
+    for event_type in changes.types {
+        let (removed, kept): (Vec<_>, Vec<_>) = present
+            .drain(..)
+            .partition(|subscription| is_of(subscription, event_type));
+        *present = kept;
+        if removed.is_empty() {
+            changes.done("unchanged");
+            continue;
+        }
+        changes.is_calling = true;
+        let ended = remove(client, changes.webhook, &removed, present).await;
+        changes.is_calling = false;
+        ended.map_err(|stop| changes.failed(stop))?;
+        changes.done("removed");
+    }
+    Ok(())
+}
+
+/// The changes of a run, one event type after the other. They are printed when all are done: a reader
+/// that closes its pipe does not stop them halfway. Dropped before [`finish`](Self::finish), which is what
+/// Ctrl-C does, it says what was done.
+struct Changes<'a> {
+    webhook: &'a WebhookId,
+    types: &'a [String],
+    /// What became of the types, in their order.
+    outcomes: Vec<&'static str>,
+    /// Whether the type after those was sent, and no answer came yet.
+    is_calling: bool,
+    is_finished: bool,
+}
+
+impl<'a> Changes<'a> {
+    fn new(webhook: &'a WebhookId, types: &'a [String]) -> Self {
+        Self {
+            webhook,
+            types,
+            outcomes: Vec::with_capacity(types.len()),
+            is_calling: false,
+            is_finished: false,
+        }
+    }
+
+    fn done(&mut self, outcome: &'static str) {
+        self.outcomes.push(outcome);
+    }
+
+    fn rows(&self) -> impl Iterator<Item = ChangeRow> {
+        let outcomes = self.types.iter().zip(&self.outcomes);
+        outcomes.map(|(event_type, outcome)| ChangeRow::new(self.webhook, event_type, outcome))
+    }
+
+    /// Adds to an error which type it is about, and which were not tried.
+    fn failed(&self, stop: Stop) -> Stop {
+        let mut rest = self.types.iter().skip(self.outcomes.len());
+        let failed = rest.next().map(String::as_str).unwrap_or_default();
+        let stop = stop.while_doing(&format!("subscription to {}", text::words(failed)));
+        match listed(rest) {
+            Some(rest) => stop.with_more(&format!("; not tried: {rest}")),
+            None => stop,
+        }
+    }
+
+    fn finish(mut self, output: &Output, ended: Result<(), Stop>) -> Result<(), Stop> {
+        self.is_finished = true;
+        let mut rows = output.records();
+        let printed = self.rows().try_for_each(|row| rows.push(row));
+        let printed = printed.and_then(|()| rows.finish());
+        ended.and(printed)
+    }
+}
+
+impl Drop for Changes<'_> {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        for row in self.rows() {
+            let event_type = text::words(&row.event_type);
+            notice::note(&format!("subscription to {event_type}: {}", row.outcome));
+        }
+        let mut rest = self.types.iter().skip(self.outcomes.len());
+        if self.is_calling
+            && let Some(event_type) = rest.next()
+        {
+            notice::note(&format!(
+                "webhook {}: the change of the subscription to {} may have been carried out",
+                self.webhook,
+                text::words(event_type)
+            ));
+        }
+        if let Some(rest) = listed(rest) {
+            notice::note(&format!("not tried: {rest}"));
+        }
+    }
+}
+
+/// Event types, separated by commas; `None` if there are none.
+fn listed<'a>(types: impl Iterator<Item = &'a String>) -> Option<String> {
+    let types: Vec<String> = types.map(|it| text::words(it)).collect();
+    (!types.is_empty()).then(|| types.join(", "))
 }
 
 /// Removes subscriptions by their ids. If the API lists a subscription without an id, all are replaced
@@ -222,26 +330,26 @@ impl Record for SubscriptionRow {
 struct ChangeRow {
     webhook_id: String,
     event_type: String,
-    result: &'static str,
+    outcome: &'static str,
 }
 
 impl ChangeRow {
-    fn new(webhook: &WebhookId, event_type: &str, result: &'static str) -> Self {
+    fn new(webhook: &WebhookId, event_type: &str, outcome: &'static str) -> Self {
         Self {
             webhook_id: webhook.as_str().to_owned(),
             event_type: event_type.to_owned(),
-            result,
+            outcome,
         }
     }
 }
 
 impl Record for ChangeRow {
-    const COLUMNS: &'static [&'static str] = &["EVENT TYPE", "RESULT", "WEBHOOK"];
+    const COLUMNS: &'static [&'static str] = &["EVENT TYPE", "OUTCOME", "WEBHOOK"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.event_type.clone(),
-            self.result.to_owned(),
+            self.outcome.to_owned(),
             self.webhook_id.clone(),
         ]
     }

@@ -12,7 +12,7 @@ use crate::output::{Output, Record};
 use crate::since;
 use crate::stop::Stop;
 use crate::text;
-use crate::webhook_name::resolve;
+use crate::webhook_name::{self, resolve};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -68,7 +68,7 @@ Examples:
 #[derive(Args, Debug)]
 pub(crate) struct Named {
     /// The id, the label or the URL of the webhook; only one webhook may have it
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = webhook_name::parse)]
     pub(crate) name: String,
 }
 
@@ -117,7 +117,8 @@ async fn set_active(
             changes.deactivate()
         };
         let webhooks = client.webhooks();
-        webhook = notice::waiting(webhooks.update(&webhook.id, changes)).await?;
+        let change = format!("the change of webhook {} to {state}", webhook.id);
+        webhook = notice::changing(&change, webhooks.update(&webhook.id, changes)).await?;
         notice::note(&format!("webhook {} is {state} now", webhook.id));
     }
     output.record(&WebhookRow::new(&webhook))
@@ -134,15 +135,16 @@ async fn delete(client: &Client, output: &Output, name: &str, yes: bool) -> Resu
         confirm::ask(question).await?;
     }
     let webhooks = client.webhooks();
-    notice::waiting(webhooks.delete(&webhook.id)).await?;
+    let change = format!("the deletion of webhook {}", webhook.id);
+    notice::changing(&change, webhooks.delete(&webhook.id)).await?;
     notice::note(&format!("webhook {} is deleted", webhook.id));
     output.record(&WebhookRow::new(&webhook))
 }
 
 fn describe(webhook: &Webhook) -> String {
     let url = webhook.url.as_deref().map(text::url);
-    let texts = [webhook.label.clone(), url];
-    let texts: Vec<String> = texts.into_iter().flatten().collect();
+    let texts = [webhook.label.clone(), url].into_iter().flatten();
+    let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
     texts.join(", ")
 }
 

@@ -1,5 +1,6 @@
 //! What holds for all commands: secrets, exit codes, streams.
 
+use crate::management::Account;
 use crate::program::Folder;
 
 #[test]
@@ -10,6 +11,9 @@ fn a_secret_in_an_argument_is_a_usage_error_that_does_not_quote_it() {
         "--secret=whsec_a3f9b2c1d4e5f6a7b8c9d0e1",
         "ptk_live_0123456789abcdef",
         "https://user:hunter2@hooks.example.com/",
+        "https:user:hunter2@hooks.example.com/",
+        "postgres://127.0.0.1:1/inbox?user=a&password=hunter2",
+        "postgres://app:hunter2/x@db/inbox",
     ] {
         let ended = folder.program(argument).may_show_secrets().run();
         let ended = ended.with_code(2);
@@ -39,5 +43,40 @@ fn colours_are_not_printed_without_a_terminal() {
     for arguments in ["--help", "--no-such-option"] {
         let ended = folder.program(arguments).run();
         assert!(!ended.stdout.contains('\u{1b}') && !ended.stderr.contains('\u{1b}'));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_with_a_secret_that_others_can_use_is_a_warning_when_it_is_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let account = Account::open().await;
+    let open = |name: &str, text: &str| {
+        let path = account.folder.secret_file(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    };
+    let token = open("token", account.sandbox.token());
+    let secret = open("secret", "whsec_0123456789abcdef01234567");
+    let database = open("database", "sqlite://none.db");
+    for (name, arguments, variable, path) in [
+        ("token", "webhooks", "PTOLEMY_API_TOKEN_FILE", token),
+        ("database", "inbox stats", "DATABASE_URL_FILE", database),
+        (
+            "secret",
+            "sandbox --forward http://127.0.0.1:9/ --emit instrument.created --until-delivered --attempts 1",
+            "PTOLEMY_WEBHOOK_SECRET_FILE",
+            secret,
+        ),
+    ] {
+        let program = account.folder.program(arguments).variable(variable, &path);
+        let ended = program
+            .variable("PTOLEMY_API_URL", account.sandbox.url())
+            .variable("PTOLEMY_WORKSPACE", account.sandbox.workspace());
+        let ended = ended.run();
+        let warning = format!("warning: file {} has mode 644", path.display());
+        assert!(ended.stderr.contains(&warning), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains("chmod 600"), "{}", ended.stderr);
     }
 }

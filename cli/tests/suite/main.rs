@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod endpoint;
 mod examples;
 mod flawed;

@@ -4,9 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _};
 
 use ptolemy_webhooks::samples;
 use ptolemy_webhooks_sandbox::Shape;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::answers::Answers;
 use crate::management::{Account, lines};
+use crate::program::Folder;
 
 const CALL: (&str, &str) = ("POST", "/webhook-deliveries/{id}/redeliver");
 
@@ -15,7 +17,10 @@ async fn one_delivery_is_sent_without_a_question() {
     let account = Account::open().await;
     let id = account.fail(1).await.remove(0);
     let ended = account.run(&format!("redeliver {id} --json")).with_code(0);
-    assert_eq!(lines(&ended), [json!({"id": id, "outcome": "accepted"})]);
+    assert_eq!(
+        lines(&ended),
+        [json!({"delivery_id": id, "outcome": "accepted", "response_status": null})]
+    );
     assert!(!ended.stderr.contains("plan"), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("Accepted is not delivered"),
@@ -61,7 +66,7 @@ async fn a_dry_run_prints_the_plan_and_sends_nothing() {
         .with_code(0);
     let planned: Vec<_> = ids
         .iter()
-        .map(|id| json!({"id": id, "outcome": "planned"}))
+        .map(|id| json!({"delivery_id": id, "outcome": "planned", "response_status": null}))
         .collect();
     assert_eq!(lines(&ended), planned, "the oldest first");
     assert!(
@@ -147,7 +152,7 @@ async fn a_failure_does_not_stop_the_others_and_five_in_a_row_do() {
         .map(|line| line["outcome"].clone())
         .collect();
     assert_eq!(outcomes[0], "unknown");
-    assert_eq!(lines(&ended)[0]["status"], 500);
+    assert_eq!(lines(&ended)[0]["response_status"], 500);
     assert_eq!(outcomes.iter().filter(|it| *it == "accepted").count(), 7);
     assert!(
         ended
@@ -166,7 +171,7 @@ async fn a_failure_does_not_stop_the_others_and_five_in_a_row_do() {
     assert_eq!(account.redeliveries() - before, 5);
     assert_eq!(
         lines(&ended)[4],
-        json!({"id": "e", "outcome": "failed", "status": 404})
+        json!({"delivery_id": "e", "outcome": "failed", "response_status": 404})
     );
     assert!(
         ended.stderr.contains("5 failures in a row"),
@@ -206,7 +211,10 @@ async fn an_unknown_outcome_has_the_exit_code_3() {
     let id = account.fail(1).await.remove(0);
     account.sandbox.next_call().of(CALL.0, CALL.1).reset_after();
     let ended = account.run(&format!("redeliver {id} --json")).with_code(3);
-    assert_eq!(lines(&ended), [json!({"id": id, "outcome": "unknown"})]);
+    assert_eq!(
+        lines(&ended),
+        [json!({"delivery_id": id, "outcome": "unknown", "response_status": null})]
+    );
     assert!(
         ended.stderr.contains("it may have been carried out"),
         "{}",
@@ -364,5 +372,139 @@ async fn a_closed_output_stops_the_run_and_says_so() {
     assert!(
         stderr.contains("standard output was closed; of 3 deliveries, 1 accepted, 2 not sent"),
         "{stderr}"
+    );
+}
+
+/// Pages of failed deliveries: their ids, and the hours of their times.
+fn failures(pages: Vec<Vec<(&'static str, Option<u32>)>>) -> Answers {
+    Answers::start(move |_, path, body| {
+        if path.ends_with("/redeliver") {
+            return (202, json!({}));
+        }
+        let cursor = |body: &Value| {
+            body["after"]
+                .as_str()
+                .map(|it| it.parse::<usize>().unwrap())
+        };
+        let at = cursor(body)
+            .or_else(|| cursor(&body["page"]))
+            .unwrap_or_else(|| {
+                assert!(!body.to_string().contains("\"after\""), "{body}");
+                0
+            });
+        let data: Vec<Value> = pages[at]
+            .iter()
+            .map(|(id, hour)| {
+                let time = hour.map(|hour| format!("2026-04-15T{hour:02}:00:00Z"));
+                json!({"id": id, "status": "failed", "delivered_at": time})
+            })
+            .collect();
+        let next = (at + 1 < pages.len()).then(|| (at + 1).to_string());
+        let meta = json!({"has_more": next.is_some(), "next_cursor": next});
+        (200, json!({"data": data, "meta": meta}))
+    })
+}
+
+fn planned(answers: &Answers, arguments: &str) -> (Vec<String>, String) {
+    let folder = Folder::new();
+    let ended = answers.program(&folder, &format!("{arguments} --json"));
+    let ended = ended.run().with_code(0);
+    let ids = lines(&ended).into_iter().map(|line| {
+        let id = line.get("delivery_id").or(line.get("id")).unwrap();
+        id.as_str().unwrap().to_owned()
+    });
+    (ids.collect(), ended.stderr)
+}
+
+#[test]
+fn a_delivery_that_stands_on_two_pages_is_sent_and_listed_once() {
+    let answers = failures(vec![
+        vec![("c", Some(9)), ("b", Some(8))],
+        vec![("b", Some(8)), ("a", Some(7))],
+    ]);
+    let (ids, stderr) = planned(&answers, "redeliver --failed --yes");
+    assert_eq!(ids, ["a", "b", "c"]);
+    assert!(stderr.contains("of 3 deliveries, 3 accepted"), "{stderr}");
+    assert_eq!(planned(&answers, "deliveries").0, ["c", "b", "a"]);
+    let (ids, stderr) = planned(&answers, "deliveries --limit 3");
+    assert_eq!(ids, ["c", "b", "a"]);
+    assert!(!stderr.contains("there are more"), "{stderr}");
+}
+
+#[test]
+fn deliveries_are_sorted_by_their_times_before_the_limit_applies() {
+    let unsorted = failures(vec![
+        vec![("b", Some(2)), ("d", Some(4)), ("a", Some(1))],
+        vec![("e", Some(5)), ("c", Some(3))],
+    ]);
+    let dry = "redeliver --failed --dry-run";
+    let (ids, stderr) = planned(&unsorted, dry);
+    assert_eq!(ids, ["a", "b", "c", "d", "e"]);
+    assert!(!stderr.contains("warning"), "{stderr}");
+    let (ids, _) = planned(&unsorted, &format!("{dry} --limit 2"));
+    assert_eq!(ids, ["d", "e"]);
+
+    let without = failures(vec![vec![
+        ("b", Some(2)),
+        ("x", None),
+        ("a", Some(1)),
+        ("y", None),
+    ]]);
+    let (ids, stderr) = planned(&without, dry);
+    assert_eq!(ids, ["y", "x", "a", "b"]);
+    let warning = "warning: 2 deliveries without a readable `delivered_at`: the order is not known, \
+                   taken as the oldest\n";
+    assert!(stderr.contains(warning), "{stderr}");
+    let (ids, stderr) = planned(&without, &format!("{dry} --limit 2"));
+    assert_eq!(ids, ["a", "b"]);
+    assert!(
+        stderr.contains("which --limit leaves out first"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_floor_that_was_asked_for_is_kept_for_one_delivery_too() {
+    let account = Account::open().await;
+    let id = account.fail(1).await.remove(0);
+    account.sandbox.set_quota(501);
+    let ended = account
+        .run(&format!("redeliver {id} --quota-floor 500"))
+        .with_code(1);
+    assert!(
+        ended
+            .stderr
+            .contains("nothing was sent: 500 calls are left"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(account.redeliveries(), 0);
+    account
+        .run(&format!("redeliver {id} --quota-floor 400"))
+        .with_code(0);
+    account.run(&format!("redeliver {id}")).with_code(0);
+    assert_eq!(account.redeliveries(), 2);
+
+    // This server does not say how many calls are left.
+    let (_, stderr) = planned(&failures(vec![vec![]]), "redeliver x --quota-floor 5");
+    assert!(
+        stderr.contains("are not known, so it cannot be said that the floor of 5 is kept"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_selection_that_is_missing_or_empty_is_named() {
+    let folder = Folder::new();
+    let ended = folder.program("redeliver --dry-run").run().with_code(2);
+    for part in ["--failed", "ID"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    let program = folder.program_with(["redeliver", ""]);
+    let ended = program.run().with_code(2);
+    assert!(
+        ended.stderr.contains("a value is required"),
+        "{}",
+        ended.stderr
     );
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use ptolemy_webhooks_sandbox::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::answers::Answers;
 use crate::management::{Account, lines, names};
+use crate::program::Folder;
 
 const URL: &str = "https://your-app.example.com/webhooks/ptolemy";
 
@@ -318,7 +320,7 @@ async fn a_rotation_keeps_the_old_secret_beside_the_new_one() {
         .with_code(0);
     assert_eq!(
         names(&lines(&ended)[0]),
-        ["id", "previous_secret_file", "secret_file"]
+        ["previous_secret_file", "secret_file", "webhook_id"]
     );
     assert_ne!(live(&account), old);
     assert_eq!(read(&account, "webhook.secret"), live(&account));
@@ -399,4 +401,174 @@ async fn ctrl_c_in_a_rotation_says_what_to_do() {
     assert!(stderr.contains("run the same command again"), "{stderr}");
     account.run(rotate).with_code(0);
     assert_eq!(read(&account, "webhook.secret"), live(&account));
+}
+
+#[tokio::test]
+async fn a_secret_needs_a_file_and_a_url_without_user_information() {
+    let account = Account::open().await;
+    for (arguments, fault) in [
+        (
+            format!("register {URL} --all-events --secret-file -"),
+            "`-` is not a file",
+        ),
+        (format!("rotate {URL} --secret-file -"), "`-` is not a file"),
+        (
+            "register https://user@a.example/ --all-events --secret-file s".to_owned(),
+            "the URL has a user name",
+        ),
+        (
+            "rotate x --secret-file s --print-secret --json".to_owned(),
+            "leave out --json",
+        ),
+    ] {
+        let ended = account.run(&arguments).with_code(2);
+        assert!(ended.stderr.contains(fault), "{}", ended.stderr);
+    }
+    assert_eq!(account.sandbox.calls().len(), 0);
+    for name in ["-", "-.state", "s", "s.state"] {
+        assert!(!account.folder.path(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_registration_whose_subscriptions_fail_says_what_exists() {
+    let account = Account::open().await;
+    name_files(&account);
+    for _ in 0..2 {
+        let ended = account
+            .run(&register("--events instrument.created,bogus"))
+            .with_code(1);
+        let id = account.sandbox.webhooks()[0].id().to_owned();
+        let begin = format!(
+            "webhook {id} is registered and its secret is in webhook.secret, but its subscriptions are \
+             not as asked for: "
+        );
+        assert!(ended.stderr.contains(&begin), "{}", ended.stderr);
+        assert!(ended.stderr.contains("status 422"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.ends_with(
+                "; run the same command again, with another --events if this one is not accepted\n"
+            ),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(read(&account, "webhook.secret"), live(&account));
+    }
+    account.run(&register("--all-events")).with_code(0);
+    assert_eq!(account.sandbox.webhooks()[0].subscriptions(), ["*"]);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_printed_alone_if_asked_for() {
+    let account = Account::open().await;
+    name_files(&account);
+    account.run(&register("--all-events")).with_code(0);
+    let rotate = format!("rotate {URL} --secret-file webhook.secret --print-secret");
+    let ended = account
+        .program(&rotate)
+        .may_show_secrets()
+        .run()
+        .with_code(0);
+    assert_eq!(ended.stdout, format!("{}\n", live(&account)));
+    assert!(!ended.stderr.contains("whsec_"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_rotation_without_an_answer_says_how_often_it_was_tried_and_what_is_next() {
+    let account = Account::open().await;
+    name_files(&account);
+    account.run(&register("--all-events")).with_code(0);
+    let id = account.sandbox.webhooks()[0].id().to_owned();
+    let call = ("POST", "/webhooks/{id}/rotate-secret");
+    account
+        .sandbox
+        .next_calls(3)
+        .of(call.0, call.1)
+        .internal_error_after();
+    let ended = account
+        .run(&format!("rotate {URL} --secret-file webhook.secret"))
+        .with_code(3);
+    for part in [
+        "; 3 attempts, not repeated again, because each rotation makes another secret".to_owned(),
+        format!(
+            "next, run `ptolemy-webhooks rotate {id} --secret-file webhook.secret`, which issues"
+        ),
+    ] {
+        assert!(ended.stderr.contains(&part), "{}", ended.stderr);
+    }
+}
+
+/// An API that removes the folder of the secret while it issues one.
+fn api_that_loses_the_folder(folder: &Folder, webhooks: Vec<Value>) -> Answers {
+    let place = folder.path("place");
+    fs::create_dir(&place).unwrap();
+    Answers::start(move |method, path, _| match (method, path) {
+        ("GET", "/webhooks/w1") => (200, webhooks[0].clone()),
+        ("GET", _) => (200, json!({"data": webhooks, "meta": {"has_more": false}})),
+        _ => {
+            fs::remove_dir_all(&place).unwrap();
+            let secret = "whsec_0123456789abcdef01234567";
+            (
+                201,
+                json!({"id": "w1", "url": URL, "label": "", "active": true, "secret": secret}),
+            )
+        }
+    })
+}
+
+#[test]
+fn a_secret_that_cannot_be_stored_is_lost_or_printed_and_the_repair_is_named() {
+    let webhook = json!({"id": "w1", "url": URL, "label": "", "active": true});
+    for (arguments, webhooks, again) in [
+        (
+            format!("register {URL} --all-events --secret-file place/s"),
+            vec![],
+            "run the same command again, which issues",
+        ),
+        (
+            "rotate w1 --secret-file place/s".to_owned(),
+            vec![webhook],
+            "run `ptolemy-webhooks rotate w1 --secret-file place/s`, which issues",
+        ),
+    ] {
+        let begin =
+            "error: the new secret of webhook w1 is live, and could not be stored in place/s: ";
+        let folder = Folder::new();
+        let answers = api_that_loses_the_folder(&folder, webhooks.clone());
+        let ended = answers.program(&folder, &arguments).run().with_code(1);
+        assert!(ended.stderr.contains(begin), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("It is lost: correct"),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains(again), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("this error"), "{}", ended.stderr);
+
+        let folder = Folder::new();
+        let answers = api_that_loses_the_folder(&folder, webhooks.clone());
+        let program = answers.program(&folder, &format!("{arguments} --print-secret"));
+        let ended = program.may_show_secrets().run().with_code(1);
+        assert_eq!(ended.stdout, "whsec_0123456789abcdef01234567\n");
+        assert!(
+            ended.stderr.contains("It is on standard output: keep it"),
+            "{}",
+            ended.stderr
+        );
+
+        let folder = Folder::new();
+        let answers = api_that_loses_the_folder(&folder, webhooks);
+        let program = answers.program(&folder, &format!("{arguments} --print-secret"));
+        let mut running = program.start();
+        drop(running.0.stdout.take());
+        let mut stderr = String::new();
+        let mut pipe = running.0.stderr.take().unwrap();
+        std::io::Read::read_to_string(&mut pipe, &mut stderr).unwrap();
+        assert_eq!(running.0.wait().unwrap().code(), Some(1), "{stderr}");
+        assert!(stderr.contains(begin), "{stderr}");
+        assert!(
+            stderr.contains("could not be printed to standard output either"),
+            "{stderr}"
+        );
+    }
 }

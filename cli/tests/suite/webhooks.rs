@@ -202,11 +202,11 @@ async fn subscriptions_are_added_listed_and_removed_under_every_shape() {
                 let ended = account.run(&format!("{arguments} --json")).with_code(0);
                 let lines = lines(&ended);
                 for line in &lines {
-                    assert_eq!(names(line), ["event_type", "result", "webhook_id"]);
+                    assert_eq!(names(line), ["event_type", "outcome", "webhook_id"]);
                 }
                 lines
                     .iter()
-                    .map(|line| line["result"].clone())
+                    .map(|line| line["outcome"].clone())
                     .collect::<Vec<Value>>()
             };
             let subscribed = || account.sandbox.webhooks()[0].subscriptions().to_vec();
@@ -334,5 +334,139 @@ async fn the_examples_of_the_management_commands_work() {
             let ended = account.run(arguments);
             assert_eq!(ended.code, 0, "{example}\n{}", ended.stderr);
         }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_name_selects_nothing() {
+    let account = Account::open().await;
+    create(&account, URL, "").await;
+    for arguments in [
+        ["webhooks", "delete", "", "--yes"],
+        ["webhooks", "delete", " ", "--yes"],
+        ["webhooks", "disable", "", "--json"],
+        ["subscribe", "", "instrument.created", "--json"],
+        ["unsubscribe", "", "instrument.created", "--json"],
+        ["rotate", "", "--secret-file", "webhook.secret"],
+        ["deliveries", "--webhook", "", "--json"],
+        ["redeliver", "--failed", "--webhook", ""],
+    ] {
+        let program = account.folder.program_with(arguments);
+        let ended = account.with_environment(program).run().with_code(2);
+        assert!(ended.stderr.contains("it is empty"), "{}", ended.stderr);
+    }
+    assert_eq!(account.sandbox.calls().len(), 1, "only the creation");
+    let ended = account.run(&format!("webhooks delete {URL}")).with_code(2);
+    assert!(
+        ended.stderr.contains(&format!(" ({URL}) ")),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_names_the_change_that_may_have_been_carried_out() {
+    let account = Account::open().await;
+    let id = create(&account, URL, "production").await;
+    let types = "instrument.created instrument.updated market.created";
+    for (method, path, arguments, expected) in [
+        (
+            "PATCH",
+            "/webhooks/{id}",
+            "webhooks disable production".to_owned(),
+            vec![format!(
+                "the change of webhook {id} to inactive may have been carried out\n"
+            )],
+        ),
+        (
+            "DELETE",
+            "/webhooks/{id}",
+            "webhooks delete production --yes".to_owned(),
+            vec![format!(
+                "the deletion of webhook {id} may have been carried out\n"
+            )],
+        ),
+        (
+            "POST",
+            "/webhooks/{id}/subscriptions",
+            format!("subscribe {id} market.created {types}"),
+            vec![
+                "subscription to market.created: unchanged\n".to_owned(),
+                format!(
+                    "webhook {id}: the change of the subscription to instrument.created may have been carried out\n"
+                ),
+                "not tried: instrument.updated, market.created\n".to_owned(),
+            ],
+        ),
+    ] {
+        let account = match method {
+            "POST" => {
+                account
+                    .run("subscribe production market.created")
+                    .with_code(0);
+                &account
+            }
+            _ => &account,
+        };
+        let template = path.replace("{id}", "{}");
+        let before = account.calls(method, &template);
+        account.sandbox.next_call().of(method, path).hang_before();
+        let mut running = account.program(&arguments).start();
+        account.until(|| account.calls(method, &template) > before);
+        let stderr = running.interrupt();
+        assert_eq!(running.0.wait().unwrap().code(), Some(130));
+        for line in expected {
+            assert!(stderr.contains(&line), "{stderr}");
+        }
+        assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_output_does_not_stop_changes_halfway() {
+    let account = Account::open().await;
+    create(&account, URL, "production").await;
+    let types = "instrument.created instrument.updated market.created";
+    for (command, count) in [("subscribe", 3), ("unsubscribe", 0)] {
+        let arguments = format!("{command} production {types} --json");
+        let mut running = account.program(&arguments).start();
+        drop(running.0.stdout.take());
+        assert_eq!(running.0.wait().unwrap().code(), Some(0), "{command}");
+        assert_eq!(account.sandbox.webhooks()[0].subscriptions().len(), count);
+    }
+}
+
+#[tokio::test]
+async fn changes_before_a_failure_are_printed_and_those_after_it_are_named() {
+    let account = Account::open().await;
+    create(&account, URL, "production").await;
+    let unsubscribe = "unsubscribe production market.created instrument.created a.b c.d";
+    for (arguments, event_type, outcome) in [
+        (
+            "subscribe production instrument.created bogus a.b c.d",
+            "instrument.created",
+            "added",
+        ),
+        (unsubscribe, "market.created", "unchanged"),
+    ] {
+        let path = "/webhooks/{id}/subscriptions/{subscription_id}";
+        account.sandbox.next_call().of("DELETE", path).as_viewer();
+        let ended = account.run(&format!("{arguments} --json"));
+        assert_ne!(ended.code, 0);
+        let printed = lines(&ended);
+        assert_eq!(printed.len(), 1, "{}", ended.stderr);
+        assert_eq!(printed[0]["event_type"], event_type);
+        assert_eq!(printed[0]["outcome"], outcome);
+        assert!(
+            ended.stderr.contains("error: subscription to "),
+            "{}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.ends_with("; not tried: a.b, c.d\n"),
+            "{}",
+            ended.stderr
+        );
     }
 }

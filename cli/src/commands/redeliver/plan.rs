@@ -14,7 +14,7 @@ use crate::stop::Stop;
 /// A delivery that is to be sent again.
 pub(super) struct Planned {
     pub(super) id: DeliveryId,
-    delivered_at: Option<OffsetDateTime>,
+    pub(super) delivered_at: Option<OffsetDateTime>,
 }
 
 impl Planned {
@@ -85,7 +85,8 @@ impl Plan {
         let Some(remaining) = self.remaining else {
             return write!(
                 f,
-                "the calls that are left in the month's quota are not known"
+                "the calls that are left in the month's quota are not known, so it cannot be said that the \
+                 floor of {floor} is kept"
             );
         };
         let usable = remaining.saturating_sub(floor);

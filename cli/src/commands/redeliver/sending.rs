@@ -31,9 +31,8 @@ pub(super) async fn send(client: &Client, output: &Output, plan: Plan) -> Result
         let sent = Sent::of(&result);
         tally.count(sent);
         progress.add(1);
-        let status = result.as_ref().err().and_then(ApiError::status);
         let row = SentRow {
-            status,
+            response_status: result.as_ref().err().and_then(ApiError::status),
             ..SentRow::new(&planned.id, sent)
         };
         if rows.push(row).is_err() {
@@ -107,27 +106,26 @@ impl Sent {
     }
 }
 
-/// A delivery and what became of it. The status is that of an error's answer.
+/// A delivery and what became of it. The status is that of the answer of the API, if it is an error.
 #[derive(Serialize)]
 pub(super) struct SentRow {
-    id: String,
+    delivery_id: String,
     outcome: Sent,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
+    response_status: Option<u16>,
 }
 
 impl SentRow {
     pub(super) fn new(id: &DeliveryId, outcome: Sent) -> Self {
         Self {
-            id: id.as_str().to_owned(),
+            delivery_id: id.as_str().to_owned(),
             outcome,
-            status: None,
+            response_status: None,
         }
     }
 }
 
 impl Record for SentRow {
-    const COLUMNS: &'static [&'static str] = &["ID", "OUTCOME", "STATUS"];
+    const COLUMNS: &'static [&'static str] = &["DELIVERY", "OUTCOME", "ANSWER"];
 
     fn cells(&self) -> Vec<String> {
         let outcome = match self.outcome {
@@ -136,9 +134,9 @@ impl Record for SentRow {
             Sent::Failed => "failed",
             Sent::Unknown => "unknown",
         };
-        let status = self.status.map(|status| status.to_string());
+        let status = self.response_status.map(|status| status.to_string());
         vec![
-            self.id.clone(),
+            self.delivery_id.clone(),
             outcome.to_owned(),
             status.unwrap_or_default(),
         ]
