@@ -126,7 +126,10 @@ fn check_failures(
     let more = if is_whole_page { "the last " } else { "" };
     let last = failures.iter().filter_map(|it| it.delivered_at).max();
     let last = last.map_or(String::new(), |last| {
-        format!(", the last one at {}", since::rfc3339(last))
+        format!(
+            ", the last one at {}",
+            since::whole_seconds(&since::rfc3339(last))
+        )
     });
     let text = format!(
         "{more}{}: {}{last}",

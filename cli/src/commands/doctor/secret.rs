@@ -186,13 +186,14 @@ fn check_log(path: &Path, checked: &[Webhook], log: &Log, report: &mut Report) -
         (accepted, Some(rejected)) if accepted.is_none_or(|it| it < rejected) => {
             let text = format!(
                 "the receiver answered 401 at {}, after the file was changed: its secret may be wrong ({hint})",
-                since::rfc3339(rejected)
+                since::whole_seconds(&since::rfc3339(rejected))
             );
             let fix = "restart the receiver with this file, if it has the secret of this webhook";
             report.warning("secret_in_use", &text, fix)
         }
         (accepted, _) => {
             let at = accepted.map(since::rfc3339).unwrap_or_default();
+            let at = since::whole_seconds(&at);
             let text = format!(
                 "a delivery was accepted at {at}, after the file was changed, which suggests that the \
                  secret is right ({hint})"
