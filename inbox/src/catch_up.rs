@@ -106,7 +106,8 @@ impl CatchUp {
     /// Sets the start of the gap; unless set, 15 minutes before the checkpoint of the last run that ended
     /// well.
     ///
-    /// If it is after the checkpoint, the run leaves a hole, and the checkpoint stays.
+    /// If it is after the checkpoint, the run leaves a hole, and the checkpoint stays; unless no gap can begin
+    /// at the checkpoint any more, since rows of that time may have been pruned.
     pub fn since(mut self, time: OffsetDateTime) -> Self {
         self.settings.since = Some(time);
         self
@@ -130,7 +131,7 @@ impl CatchUp {
     /// stopping when the log shows no times.
     ///
     /// A delivery without a time can be older than the gap, so an event whose row was pruned is handled
-    /// again. Deliveries with a time still have to be in the gap.
+    /// again. Deliveries with a time still have to be in the gap. The checkpoint does not move.
     pub fn all_failed(mut self) -> Self {
         self.settings.all_failed = true;
         self
@@ -139,7 +140,8 @@ impl CatchUp {
     /// Forgets how often events were tried. Without it, an event is redelivered three times at most, by
     /// all runs together, and one without an event id once.
     ///
-    /// For events that were tried while the receiver could not take them.
+    /// For events that were tried while the receiver could not take them. They are redelivered also if they
+    /// are older than the gap, but not if they are older than what was pruned.
     pub fn retry_missing(mut self) -> Self {
         self.settings.retry_missing = true;
         self

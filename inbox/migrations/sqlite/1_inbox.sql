@@ -101,14 +101,19 @@ CREATE TABLE ptolemy_inbox_catch_up_event (
     -- The newest delivery of the event, and when it was attempted last; NULL if the log has none.
     delivery_id TEXT,
     delivered_at TEXT,
-    -- How often a redelivery was asked for. It is never reset by a run.
+    -- When the event was created, by the event log.
+    created_at TEXT,
+    -- How often a redelivery was asked for, until a person gives the tries back.
     tries INTEGER NOT NULL DEFAULT 0,
+    -- Whether one ever was. Then the entry stays until the inbox has the event.
+    was_tried INTEGER NOT NULL DEFAULT 0,
     -- The status with which the API rejected a redelivery.
     answer INTEGER,
     -- open: to be redelivered. sent: redelivered, and awaited. here: in the inbox. rejected: by the API.
     -- unconfirmed: redelivered, and without an event id to find it by. later: the log has a delivery after
-    -- the gap. known: tried by a run before. unreachable: no delivery exists; unsubscribed: nor would one;
-    -- listed: was reported as unreachable.
+    -- the gap, or one without a time. known: tried by a run before, and older than the gap. unreachable: no
+    -- delivery can be redelivered; unsubscribed: none would be made; listed: was reported as unreachable or
+    -- unconfirmed.
     state TEXT NOT NULL
         CHECK (state IN ('open', 'sent', 'here', 'rejected', 'unconfirmed', 'later', 'known',
                          'unreachable', 'unsubscribed', 'listed')),

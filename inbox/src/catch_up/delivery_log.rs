@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::sync::atomic::Ordering;
 
 use ptolemy_webhooks::LogText;
 use ptolemy_webhooks_client::{ApiErrorKind, DeliveryStatus, Filter, WebhookDelivery};
@@ -23,11 +24,30 @@ const MAX_ID_BYTES: usize = 255;
 /// Reads the log of the webhook as far as the gap reaches back, the newest first, into the spool.
 ///
 /// Deliveries of every status are read: one that succeeded and is not in the inbox is missing all the
-/// same. With `all_failed`, only failed ones are, and those without a time count as in the gap.
+/// same. With `all_failed`, the failed ones are read first, and those without a time count as in the gap.
 pub(super) async fn read(job: &Job) -> Result<(), CatchUpError> {
+    if job.settings.all_failed {
+        read_pass(job, Pass::Failed).await?;
+        return read_pass(job, Pass::Rest).await;
+    }
+    read_pass(job, Pass::All).await
+}
+
+/// Which deliveries are read, and what those without a time are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// All: without times the gap has no bounds.
+    All,
+    /// The failed ones: those without a time are redelivered.
+    Failed,
+    /// All, after the failed ones: those without a time have a delivery that is not redelivered.
+    Rest,
+}
+
+async fn read_pass(job: &Job, pass: Pass) -> Result<(), CatchUpError> {
     let mut restarts = 0;
     loop {
-        match read_once(job).await {
+        match read_once(job, pass).await {
             Err(error) if has_expired(&error) && restarts < RESTARTS => restarts += 1,
             result => return result,
         }
@@ -40,9 +60,9 @@ pub(super) fn has_expired(error: &CatchUpError) -> bool {
     error.is_some_and(|error| error.kind() == ApiErrorKind::CursorExpired)
 }
 
-async fn read_once(job: &Job) -> Result<(), CatchUpError> {
+async fn read_once(job: &Job, pass: Pass) -> Result<(), CatchUpError> {
     let mut filter = Filter::new().eq("webhook_id", &job.webhook);
-    if job.settings.all_failed {
+    if pass == Pass::Failed {
         filter = filter.eq("status", "failed");
     }
     let filter = filter.sort_descending("delivered_at");
@@ -66,7 +86,7 @@ async fn read_once(job: &Job) -> Result<(), CatchUpError> {
             continue;
         }
         let is_past = descent.is_past(delivery.delivered_at);
-        if let Some(state) = times.state(&delivery, &job.gap, job.settings.all_failed)? {
+        if let Some(state) = times.state(&delivery, &job.gap, pass)? {
             batch.add(entry(&delivery, state));
         }
         if is_past {
@@ -74,35 +94,48 @@ async fn read_once(job: &Job) -> Result<(), CatchUpError> {
         }
     }
     flush(job, &mut batch, records).await?;
-    times.end()
+    job.totals
+        .ambiguous
+        .fetch_max(batch.others, Ordering::Relaxed);
+    match pass {
+        Pass::All => times.end(),
+        Pass::Failed | Pass::Rest => Ok(()),
+    }
 }
 
 async fn flush(job: &Job, batch: &mut Batch, records: u64) -> Result<(), CatchUpError> {
     let entries = batch.take();
-    job.change(Change::Spool(&entries)).await?;
+    batch.others += job.change(Change::Spool(&entries)).await?;
     job.progress(CatchUpPhase::ReadingDeliveries, records);
     Ok(())
 }
 
 /// Entries with different keys.
 #[derive(Debug, Default)]
-struct Batch(BTreeMap<String, Entry>);
+struct Batch {
+    entries: BTreeMap<String, Entry>,
+    /// How many entries so far have an id that another event has.
+    others: u64,
+}
 
 impl Batch {
     /// The first one of an event is the newest, and stays. If an older one is in the gap, so is the
     /// event.
     fn add(&mut self, entry: Entry) {
-        match self.0.entry(entry.key.clone()) {
+        match self.entries.entry(entry.key.clone()) {
             Slot::Vacant(slot) => drop(slot.insert(entry)),
-            Slot::Occupied(mut slot) if entry.state == State::Open => {
-                slot.get_mut().state = State::Open;
+            Slot::Occupied(mut slot) => {
+                let newer = slot.get_mut();
+                self.others += u64::from(entry.is_another(newer.event_type.as_deref(), None));
+                if entry.state == State::Open {
+                    newer.state = State::Open;
+                }
             }
-            Slot::Occupied(_) => {}
         }
     }
 
     fn take(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.0).into_values().collect()
+        std::mem::take(&mut self.entries).into_values().collect()
     }
 }
 
@@ -121,6 +154,7 @@ fn entry(delivery: &WebhookDelivery, state: State) -> Entry {
             .map(|kind| label(kind.as_str())),
         delivery_id: (id.len() <= MAX_ID_BYTES && LogText::is_plain(id)).then(|| id.to_owned()),
         delivered_at: delivery.delivered_at,
+        created_at: None,
         state,
     }
 }
@@ -140,17 +174,21 @@ impl Times {
         &mut self,
         delivery: &WebhookDelivery,
         gap: &Gap,
-        all_failed: bool,
+        pass: Pass,
     ) -> Result<Option<State>, CatchUpError> {
         let has_event_id = delivery.event_id.is_some();
-        let may_have_failed = matches!(delivery.status, None | Some(DeliveryStatus::Failed));
+        let may_have_failed = !matches!(
+            delivery.status,
+            Some(DeliveryStatus::Succeeded | DeliveryStatus::Pending)
+        );
         self.has_one |= delivery.delivered_at.is_some();
         Ok(match delivery.delivered_at {
             Some(time) if time < gap.from => None,
             Some(time) if time >= gap.until => has_event_id.then_some(State::Later),
             // Without an event id nothing shows whether the inbox has it.
             Some(_) => (has_event_id || may_have_failed).then_some(State::Open),
-            None if all_failed => may_have_failed.then_some(State::Open),
+            None if pass == Pass::Failed => may_have_failed.then_some(State::Open),
+            None if pass == Pass::Rest => has_event_id.then_some(State::Later),
             None => match delivery.status {
                 // Its first attempt is to come.
                 Some(DeliveryStatus::Pending) => has_event_id.then_some(State::Later),

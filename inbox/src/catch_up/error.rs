@@ -27,7 +27,7 @@ enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatchUpErrorKind {
-    /// No run has completed for this webhook, and no start was given.
+    /// No run has completed for this webhook, or its checkpoint is in the future, and no start was given.
     #[error(
         "no catch-up of this webhook has completed, so the start of the gap is not known: set `since` \
          to a time before the outage"

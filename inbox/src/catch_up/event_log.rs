@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ptolemy_webhooks_client::{ApiErrorKind, EventRecord, Filter, Pages};
 use tokio::time::{Instant, sleep};
 
-use super::arrivals::scan_all;
+use super::arrivals::{scan_all, scan_new};
 use super::delivery_log::has_expired;
 use super::descent::{Descent, PAGE_ROWS};
 use super::error::CatchUpError;
@@ -24,7 +24,7 @@ const MAX_TYPES: usize = 10_000;
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Spools the events of the gap that no delivery names, and marks those that the inbox has; returns how
-/// many events could not be compared. They are never put into the inbox: they are not signed.
+/// many events could not be compared: without an id or a time, or with the id of another event. They are never put into the inbox: they are not signed.
 pub(super) async fn compare(job: &Job) -> Result<u64, CatchUpError> {
     let subscribed = Subscribed::read(job).await?;
     let mut restarts = 0;
@@ -38,14 +38,17 @@ pub(super) async fn compare(job: &Job) -> Result<u64, CatchUpError> {
         }
     };
     let deadline = Instant::now() + job.settings.arrival_timeout;
-    while has_unreachable(job).await? {
+    if has_unreachable(job).await? {
         scan_all(job).await?;
+    }
+    while has_unreachable(job).await? {
         // A redelivery that cannot be recognised by an event id may still be on its way.
         let may_arrive = read(&job.totals.unconfirmed) > 0 && Instant::now() < deadline;
-        if !may_arrive || !has_unreachable(job).await? {
+        if !may_arrive {
             break;
         }
         sleep(LOOK_EVERY).await;
+        scan_new(job).await?;
     }
     Ok(not_compared)
 }
@@ -81,7 +84,7 @@ async fn read_once(
     let (mut records, mut not_compared) = (0_u64, 0);
     loop {
         if records.is_multiple_of(u64::from(PAGE_ROWS)) {
-            flush(job, &mut batch, records).await?;
+            not_compared += flush(job, &mut batch, records).await?;
             count(&job.totals.calls, 1);
         }
         job.calls_left()?;
@@ -93,7 +96,11 @@ async fn read_once(
         match entry(&event, subscribed) {
             None => not_compared += 1,
             Some(entry) if is_in_gap(job, &entry) => {
-                batch.insert(entry.key.clone(), entry);
+                let (event_type, created_at) = (entry.event_type.clone(), entry.created_at);
+                let other = batch.insert(entry.key.clone(), entry);
+                not_compared += u64::from(
+                    other.is_some_and(|other| other.is_another(event_type.as_deref(), created_at)),
+                );
             }
             Some(_) => {}
         }
@@ -101,7 +108,7 @@ async fn read_once(
             break;
         }
     }
-    flush(job, &mut batch, records).await?;
+    not_compared += flush(job, &mut batch, records).await?;
     Ok(not_compared)
 }
 
@@ -114,11 +121,11 @@ async fn flush(
     job: &Job,
     batch: &mut BTreeMap<String, Entry>,
     records: u64,
-) -> Result<(), CatchUpError> {
+) -> Result<u64, CatchUpError> {
     let entries: Vec<Entry> = std::mem::take(batch).into_values().collect();
-    job.change(Change::Spool(&entries)).await?;
+    let others = job.change(Change::Spool(&entries)).await?;
     job.progress(CatchUpPhase::ReadingEvents, records);
-    Ok(())
+    Ok(others)
 }
 
 /// `None` if the event has no id or no time.
@@ -131,6 +138,7 @@ fn entry(event: &EventRecord, subscribed: &Subscribed) -> Option<Entry> {
         event_type: event_type.map(label),
         delivery_id: None,
         delivered_at: Some(event.created_at?),
+        created_at: event.created_at,
         state: match subscribed.has(event_type) {
             true => State::Unreachable,
             false => State::Unsubscribed,

@@ -38,9 +38,14 @@ impl Gap {
         let back = |time: OffsetDateTime, by: Duration| {
             time.saturating_sub(time::Duration::try_from(by).unwrap_or(time::Duration::MAX))
         };
+        // A clock was wrong when it was set. If not by much, the overlap makes up for it.
+        let latest = bounds
+            .now
+            .saturating_add(time::Duration::try_from(OVERLAP).unwrap_or_default());
+        let checkpoint = bounds.checkpoint.filter(|time| *time <= latest);
         let from = bounds
             .since
-            .or_else(|| Some(back(bounds.checkpoint?, OVERLAP)))
+            .or_else(|| Some(back(checkpoint?.min(bounds.now), OVERLAP)))
             .ok_or_else(|| CatchUpError::new(CatchUpErrorKind::NoCheckpoint))?;
         let until = bounds.until.unwrap_or_else(|| back(bounds.now, LAG));
         let until = until.min(bounds.now);
@@ -59,16 +64,26 @@ impl Gap {
         Ok(Self {
             from,
             until,
-            checkpoint: bounds.checkpoint,
+            checkpoint: checkpoint.map(|time| time.min(bounds.now)),
             horizon,
         })
     }
 
     /// The checkpoint after a run that found nothing missing: it moves only if the run has looked at
-    /// everything since the last one.
+    /// everything since the last one, or if no run can.
     pub(super) fn next_checkpoint(&self) -> Option<OffsetDateTime> {
-        let is_joined = self.checkpoint.is_none_or(|before| self.from <= before);
-        is_joined.then_some(self.until)
+        let Some(before) = self.checkpoint else {
+            return Some(self.until);
+        };
+        let is_joined = self.from <= before || self.skipped_from().is_some();
+        is_joined.then_some(self.until.max(before))
+    }
+
+    /// The last checkpoint if no gap can begin at it any more.
+    pub(super) fn skipped_from(&self) -> Option<OffsetDateTime> {
+        let horizon = self.horizon;
+        let is_beyond = |time: &OffsetDateTime| horizon.is_some_and(|horizon| *time < horizon);
+        self.checkpoint.filter(is_beyond)
     }
 }
 
@@ -124,6 +139,38 @@ mod tests {
         let since = Some(at(-10));
         let joined = Gap::of(&Bounds { since, ..bounds }).unwrap();
         assert_eq!(joined.next_checkpoint(), Some(at(-2)));
+    }
+
+    #[test]
+    fn a_checkpoint_that_no_gap_can_begin_at_moves_and_leaves_a_hole() {
+        let bounds = Bounds {
+            checkpoint: Some(at(-70)),
+            ..BOUNDS()
+        };
+        let horizon = at(-60);
+        assert_eq!(kind(bounds), CatchUpErrorKind::BeyondHorizon { horizon });
+        let since = Some(at(-50));
+        let gap = Gap::of(&Bounds { since, ..bounds }).unwrap();
+        assert_eq!(gap.next_checkpoint(), Some(at(-2)));
+        assert_eq!(gap.skipped_from(), Some(at(-70)));
+    }
+
+    #[test]
+    fn a_checkpoint_in_the_future_is_repaired() {
+        let a_little = Bounds {
+            checkpoint: Some(at(10)),
+            ..BOUNDS()
+        };
+        let gap = Gap::of(&a_little).unwrap();
+        assert_eq!((gap.from, gap.next_checkpoint()), (at(-15), Some(at(0))));
+        let far = Bounds {
+            checkpoint: Some(at(16)),
+            ..BOUNDS()
+        };
+        assert_eq!(kind(far), CatchUpErrorKind::NoCheckpoint);
+        let since = Some(at(-9));
+        let gap = Gap::of(&Bounds { since, ..far }).unwrap();
+        assert_eq!(gap.next_checkpoint(), Some(at(-2)));
     }
 
     #[test]

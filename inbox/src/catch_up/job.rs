@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ptolemy_webhooks_client::{Client, WebhookId};
@@ -19,7 +19,7 @@ use crate::arrival::label;
 use crate::error::InboxError;
 use crate::inbox::in_time;
 use crate::store::Answer;
-use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE};
+use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE, ROWS_PER_TIDY, Tidy};
 
 pub(super) type OnProgress = Arc<dyn Fn(CatchUpProgress) + Send + Sync>;
 
@@ -43,6 +43,8 @@ pub(super) struct Totals {
     pub(super) redelivered: AtomicU64,
     pub(super) arrived: AtomicU64,
     pub(super) unconfirmed: AtomicU64,
+    /// How many events of the delivery log have an id that another event has.
+    pub(super) ambiguous: AtomicU64,
     /// How many hundreds of arrivals were logged.
     logged: AtomicU64,
 }
@@ -62,6 +64,8 @@ pub(super) struct Job {
     pub(super) gap: Gap,
     pub(super) lease: Lease,
     pub(super) totals: Totals,
+    /// The rows of the inbox up to here were looked through.
+    pub(super) scanned: AtomicI64,
 }
 
 impl Job {
@@ -82,12 +86,16 @@ impl Job {
         }
     }
 
-    pub(super) async fn change(&self, change: Change<'_>) -> Result<(), CatchUpError> {
+    /// Returns how many entries were changed.
+    pub(super) async fn change(&self, change: Change<'_>) -> Result<u64, CatchUpError> {
         let Lease { store, claim, .. } = &self.lease;
-        match wait(store.change(claim, change)).await? {
-            true => Ok(()),
-            false => Err(CatchUpError::new(CatchUpErrorKind::LeaseLost)),
-        }
+        let changed = wait(store.change(claim, change)).await?;
+        changed.ok_or_else(|| CatchUpError::new(CatchUpErrorKind::LeaseLost))
+    }
+
+    pub(super) async fn tidy(&self, tidy: Tidy) -> Result<(), CatchUpError> {
+        while self.change(Change::Tidy(tidy)).await? >= u64::from(ROWS_PER_TIDY) {}
+        Ok(())
     }
 
     pub(super) fn progress(&self, phase: CatchUpPhase, read_now: u64) {

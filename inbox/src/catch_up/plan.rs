@@ -1,6 +1,7 @@
 //! The plan of a run, and the run.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
 
 use ptolemy_webhooks_client::{Client, WebhookId};
 use time::OffsetDateTime;
@@ -8,12 +9,12 @@ use time::OffsetDateTime;
 use super::delivery_log;
 use super::error::{CatchUpError, CatchUpErrorKind};
 use super::gap::{Bounds, Gap};
-use super::job::{Job, Lease, Settings, Totals, count, read};
+use super::job::{Job, Lease, Settings, Totals, count, read, wait};
 use super::proof::{counts, is_to_be_sent, log, next_checkpoint, report};
 use super::report::CatchUpReport;
 use super::{arrivals, event_log, redelivery};
 use crate::inbox::Inbox;
-use crate::store::catch_up::{Change, Count, State};
+use crate::store::catch_up::{Change, Count, State, Tidy};
 
 /// By how many seconds the host's clock may be off before it is a warning, and before a run stops.
 const WARN_SECONDS: i64 = 60;
@@ -75,8 +76,8 @@ impl CatchUpPlan {
         self.already_here
     }
 
-    /// Returns how many events are not in the inbox and have no tries left; see
-    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing).
+    /// Returns how many events are not in the inbox and are not redelivered: they have no tries left (see
+    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing)), or no delivery whose id can be sent.
     #[must_use]
     pub fn no_tries_left(&self) -> u64 {
         self.no_tries_left
@@ -126,9 +127,9 @@ impl CatchUpPlan {
     /// another run has taken over. Events that have arrived stay, and the checkpoint does not move.
     pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
         let report = self.run_all().await;
-        let released = self.job.lease.release().await;
-        let report = report?;
-        released.map(|()| report)
+        // The report counts: what it lists may be noted as reported. The lease ends by itself.
+        let _ = self.job.lease.release().await;
+        report
     }
 
     async fn run_all(&self) -> Result<CatchUpReport, CatchUpError> {
@@ -143,21 +144,29 @@ impl CatchUpPlan {
         }
         let not_compared = event_log::compare(job).await?;
         let mut report = report(job).await?;
-        report.not_compared = not_compared;
+        report.not_compared = not_compared.saturating_add(read(&job.totals.ambiguous));
         report.clock_warning = self.clock_warning;
         log(job, &report);
         report.checkpoint = job.gap.checkpoint;
-        if let Some(checkpoint) = next_checkpoint(job).await? {
-            let forget_before = job.gap.horizon;
-            job.change(Change::Finish {
-                checkpoint,
-                forget_before,
-            })
-            .await?;
-            report.checkpoint = report.checkpoint.max(Some(checkpoint));
+        if let Err(error) = finish(job, &mut report).await {
+            let webhook = &job.webhook;
+            tracing::warn!(%webhook, ?error, "the end of a catch-up was not stored: run it again");
         }
         Ok(report)
     }
+}
+
+/// Moves the checkpoint if nothing holds it back. What it leaves undone, the next run does.
+async fn finish(job: &Job, report: &mut CatchUpReport) -> Result<(), CatchUpError> {
+    let Some(checkpoint) = next_checkpoint(job).await? else {
+        return Ok(());
+    };
+    let horizon = job.gap.horizon;
+    report.skipped_from = job.gap.skipped_from();
+    job.change(Change::Checkpoint(checkpoint)).await?;
+    report.checkpoint = Some(checkpoint);
+    job.tidy(Tidy::Reported).await?;
+    job.tidy(Tidy::Ended { horizon }).await
 }
 
 /// Reads the log and the inbox, and changes nothing at Ptolemy.
@@ -198,10 +207,11 @@ pub(super) async fn plan(
         gap,
         lease,
         totals: Totals::default(),
+        scanned: AtomicI64::new(0),
     };
     count(&job.totals.calls, 1);
     match compare(&job).await {
-        Ok(counts) => Ok(summary(job, &counts, clock_warning)),
+        Ok((counts, types)) => Ok(summary(job, &counts, types, clock_warning)),
         Err(error) => {
             // The next run need not wait until the lease ends; the error of this one counts.
             let _ = job.lease.release().await;
@@ -210,20 +220,31 @@ pub(super) async fn plan(
     }
 }
 
+/// How many entries of each event type are to be redelivered.
+type Types = Vec<(Option<String>, u64)>;
+
 /// Compares the log with the inbox.
-async fn compare(job: &Job) -> Result<Vec<Count>, CatchUpError> {
-    let again = job.settings.retry_missing;
-    job.change(Change::Reset { again }).await?;
+async fn compare(job: &Job) -> Result<(Vec<Count>, Types), CatchUpError> {
+    let Gap { from, horizon, .. } = job.gap;
+    job.tidy(Tidy::Found).await?;
+    if job.settings.retry_missing {
+        job.tidy(Tidy::Again { horizon }).await?;
+    }
+    job.tidy(Tidy::Reopen { from }).await?;
+    job.tidy(Tidy::SetAside { from, horizon }).await?;
     delivery_log::read(job).await?;
     arrivals::scan_all(job).await?;
-    counts(job).await
+    let lease = &job.lease;
+    let types = wait(lease.store.types(&lease.claim)).await?;
+    Ok((counts(job).await?, types))
 }
 
-fn summary(job: Job, counts: &[Count], clock_warning: Option<i64>) -> CatchUpPlan {
+fn summary(job: Job, counts: &[Count], types: Types, clock_warning: Option<i64>) -> CatchUpPlan {
     let mut by_type = BTreeMap::new();
-    for count in counts.iter().filter(|count| is_to_be_sent(count)) {
-        let event_type = count.event_type.clone().unwrap_or_else(|| "-".to_owned());
-        *by_type.entry(event_type).or_default() += count.entries;
+    for (event_type, entries) in types {
+        *by_type
+            .entry(event_type.unwrap_or_else(|| "-".to_owned()))
+            .or_default() += entries;
     }
     let sum = |of: fn(&Count) -> bool| -> u64 {
         let counts = counts.iter().filter(|count| of(count));

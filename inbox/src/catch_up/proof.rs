@@ -24,7 +24,8 @@ async fn list(job: &Job, state: State) -> Result<Vec<Listed>, CatchUpError> {
 /// Whether entries are of events that should be in the inbox and are not.
 fn is_missing(count: &Count) -> bool {
     match count.state {
-        State::Open => count.has_event_id || count.may_be_tried,
+        // One without an event id that was tried is unconfirmed.
+        State::Open => count.has_event_id || !count.is_tried,
         State::Sent | State::Rejected => true,
         _ => false,
     }
@@ -49,9 +50,6 @@ pub(super) async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
             event_type: listed.event_type,
         })
     });
-    // A run that died between the call and its note has left one without an event id as it is.
-    let left =
-        sum(|count| count.state == State::Open && !count.has_event_id && !count.may_be_tried);
     Ok(CatchUpReport {
         redelivered: read(&job.totals.redelivered),
         arrived: read(&job.totals.arrived),
@@ -60,25 +58,25 @@ pub(super) async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
         unreachable_events: sum(|count| count.state == State::Unreachable),
         unreachable: unreachable.collect(),
         unsubscribed_events: sum(|count| count.state == State::Unsubscribed),
-        unconfirmed: read(&job.totals.unconfirmed).saturating_add(left),
+        // A run that died between the call and its note has left one without an event id as it is.
+        unconfirmed: sum(|count| {
+            let is_left = count.state == State::Open && !count.has_event_id && count.is_tried;
+            is_left || count.state == State::Unconfirmed
+        }),
         calls: read(&job.totals.calls),
         ..CatchUpReport::default()
     })
 }
 
 /// The next checkpoint if nothing is left that another run could reach: tries left, and a delivery
-/// that the API still has.
+/// that the API still has. Without times, deliveries of the gap may not be known as such.
 pub(super) async fn next_checkpoint(job: &Job) -> Result<Option<OffsetDateTime>, CatchUpError> {
-    let gone = |listed: &Listed| listed.answer == Some(404);
-    let rejected = list(job, State::Rejected).await?;
-    if !rejected.iter().all(gone) {
-        return Ok(None);
-    }
     let counts = counts(job).await?;
-    let is_reachable = |count: &Count| count.state != State::Rejected && count.may_be_tried;
+    let is_gone = |count: &Count| count.state == State::Rejected && count.is_gone;
     let mut missing = counts.iter().filter(|count| is_missing(count));
-    let holds_back = missing.any(is_reachable);
-    Ok(job.gap.next_checkpoint().filter(|_| !holds_back))
+    let holds_back = missing.any(|count| count.may_be_tried && !is_gone(count));
+    let next = job.gap.next_checkpoint();
+    Ok(next.filter(|_| !holds_back && !job.settings.all_failed))
 }
 
 pub(super) fn log(job: &Job, report: &CatchUpReport) {

@@ -9,7 +9,7 @@
 //!
 //! New rows of the inbox are looked through as they come. On PostgreSQL a row can become visible after
 //! rows with larger ids, so each look goes a little further back, and before an event counts as lost all
-//! rows since its call are looked through.
+//! rows since its call began are looked through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Outcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::arrivals::scan;
+use super::arrivals::{ROWS_BACK, scan, scan_new};
 use super::error::{CatchUpError, CatchUpErrorKind};
 use super::job::{Job, count, wait};
 use super::progress::CatchUpPhase;
@@ -41,17 +41,15 @@ const MAX_IN_A_ROW: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
-/// How many rows each look goes back.
-const ROWS_BACK: i64 = 500;
-
 /// Redelivers what is open. When it returns, each entry is in the inbox, or has no tries left, or was
 /// rejected by the API.
 pub(super) async fn run(job: &Job) -> Result<(), CatchUpError> {
-    let scanned = wait(job.lease.store.rows()).await?.up_to;
+    // What came since the plan is not redelivered.
+    let scanned = scan_new(job).await?;
     let mut under_way = UnderWay {
         job,
         calls: JoinSet::new(),
-        calling: BTreeSet::new(),
+        calling: BTreeMap::new(),
         early: BTreeSet::new(),
         awaited: BTreeMap::new(),
         scanned,
@@ -93,8 +91,8 @@ struct Awaited {
 struct UnderWay<'a> {
     job: &'a Job,
     calls: JoinSet<(Taken, Result<(), ApiError>)>,
-    /// The keys of the entries whose calls are under way.
-    calling: BTreeSet<String>,
+    /// The keys of the entries whose calls are under way, and the rows that were there before the calls.
+    calling: BTreeMap<String, i64>,
     /// Those of them that have arrived: a delivery can be quicker than the answer to the call.
     early: BTreeSet<String>,
     /// By the key of the entry.
@@ -137,7 +135,7 @@ impl UnderWay<'_> {
         self.nothing_open = u32::try_from(taken.len()).is_ok_and(|taken| taken < limit);
         taken.sort_by_key(|taken| taken.delivered_at);
         for taken in taken {
-            self.calling.insert(taken.key.clone());
+            self.calling.insert(taken.key.clone(), self.scanned);
             let client = self.job.client.clone();
             count(&self.job.totals.calls, 1);
             self.calls.spawn(async move {
@@ -153,7 +151,7 @@ impl UnderWay<'_> {
         taken: Taken,
         result: Result<(), ApiError>,
     ) -> Result<(), CatchUpError> {
-        self.calling.remove(&taken.key);
+        let after = self.calling.remove(&taken.key).unwrap_or(self.scanned);
         let is_here = self.early.remove(&taken.key);
         match result {
             Err(error) if error.outcome() != Outcome::Unknown => {
@@ -175,7 +173,7 @@ impl UnderWay<'_> {
         self.next_look = Instant::now() + self.delay;
         let awaited = Awaited {
             deadline: Instant::now() + self.job.settings.arrival_timeout,
-            after: self.scanned,
+            after,
         };
         self.awaited.insert(taken.key, awaited);
         Ok(())
@@ -196,7 +194,9 @@ impl UnderWay<'_> {
         } else {
             State::Open
         };
-        self.settle(taken.key, state, error.status()).await?;
+        // Of one event, it is a try: otherwise it would be asked for in every run.
+        let answer = error.status().filter(|_| is_of_one);
+        self.settle(taken.key, state, answer).await?;
         if !is_of_one {
             self.stop = Some(CatchUpError::api(error));
         } else if error.kind() != ApiErrorKind::NotFound {
@@ -228,7 +228,7 @@ impl UnderWay<'_> {
         let keys = scan(self.job, rows).await?;
         let before = self.awaited.len();
         for key in keys {
-            if self.awaited.remove(&key).is_none() && self.calling.contains(&key) {
+            if self.awaited.remove(&key).is_none() && self.calling.contains_key(&key) {
                 self.early.insert(key);
             }
         }
@@ -274,7 +274,7 @@ impl UnderWay<'_> {
         }
     }
 
-    /// Settles an entry that is not waited for; a call that was not carried out is given back.
+    /// Settles an entry that is not waited for; a call for which it is not the cause is given back.
     async fn settle(
         &self,
         key: String,
@@ -284,9 +284,9 @@ impl UnderWay<'_> {
         let settled = Settled {
             key,
             state,
-            gives_back: state != State::Unconfirmed,
+            gives_back: state == State::Open,
             answer,
         };
-        self.job.change(Change::Settle(&[settled])).await
+        self.job.change(Change::Settle(&[settled])).await.map(drop)
     }
 }

@@ -19,8 +19,8 @@ pub struct CatchUpReport {
     pub missing_events: u64,
     /// The oldest 1,000 of them.
     pub missing: Vec<MissingEvent>,
-    /// How many events of the gap have no delivery and are not in the inbox: redelivery cannot reach
-    /// them. An event is counted by one completed run. Events of types that the webhook does not subscribe
+    /// How many events of the gap are not in the inbox and have no delivery, or only one without a time:
+    /// redelivery cannot reach them. An event is counted by one completed run. Events of types that the webhook does not subscribe
     /// to are not counted.
     pub unreachable_events: u64,
     /// The oldest 1,000 of them.
@@ -30,8 +30,12 @@ pub struct CatchUpReport {
     pub unsubscribed_events: u64,
     /// How many redeliveries have no event id in the log, so that nothing shows whether they arrived.
     pub unconfirmed: u64,
-    /// How many events of the event log have no id or no time, and could not be compared.
+    /// How many events of the logs could not be compared: without an id or a time, or with an id that
+    /// another event has, as one with another type or another time of its creation.
     pub not_compared: u64,
+    /// The checkpoint of before, if the run moved it over a time that it could not look at, since rows of
+    /// that time were pruned: what was delivered from then until the start of the gap was not looked at.
+    pub skipped_from: Option<OffsetDateTime>,
     /// The checkpoint, up to which nothing has to be looked at again; `None` if there is none.
     pub checkpoint: Option<OffsetDateTime>,
     /// By how many seconds the host's clock is ahead of the API's, if that is more than 60 in either
@@ -42,13 +46,14 @@ pub struct CatchUpReport {
 }
 
 impl CatchUpReport {
-    /// Whether nothing is missing, unreachable or unconfirmed.
+    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped.
     ///
     /// The checkpoint can move without it: unreachable events, and events whose three tries are used up
     /// or whose delivery the API no longer has, are reported and do not hold it back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.missing_events == 0 && self.unreachable_events == 0 && self.unconfirmed == 0
+        let unknown = [self.unreachable_events, self.unconfirmed, self.not_compared];
+        self.missing_events == 0 && unknown == [0; 3] && self.skipped_from.is_none()
     }
 }
 
@@ -82,7 +87,8 @@ pub enum MissingReason {
         /// The status of the answer.
         status: Option<u16>,
     },
-    /// No redelivery was asked for.
+    /// No redelivery was asked for: the log has no id of its delivery that can be sent, or it came while
+    /// the run ended.
     NotTried,
 }
 
@@ -104,6 +110,10 @@ impl MissingEvent {
                 status: listed.answer,
             },
             _ if listed.tries == 0 => MissingReason::NotTried,
+            // By an earlier run.
+            _ if listed.answer.is_some() => MissingReason::Rejected {
+                status: listed.answer,
+            },
             _ => {
                 listed.event_id.as_ref()?;
                 MissingReason::NotArrived {

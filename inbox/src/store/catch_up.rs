@@ -18,8 +18,17 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// How often an event is redelivered at most, by all runs together.
 pub(crate) const MAX_TRIES: i32 = 3;
 
-/// How many kinds of counts are read at most: event types come from outside.
-pub(crate) const MAX_COUNTS: i64 = 10_000;
+/// How many event types are counted at most: they come from outside.
+pub(crate) const MAX_TYPES: i64 = 10_000;
+
+/// How many entries a [`Tidy`] changes: accepts wait for the write lock of SQLite meanwhile.
+pub(crate) const ROWS_PER_TIDY: u32 = 5_000;
+
+/// How many rows of the inbox a step has; see [`CatchUpStore::step`].
+pub(crate) const ROWS_PER_STEP: i64 = 5_000;
+
+/// How far two times of one event may differ, since the engines round them.
+const ROUNDED: time::Duration = time::Duration::milliseconds(1);
 
 /// One run, which has its webhook for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +110,23 @@ pub(crate) struct Entry {
     pub(crate) delivery_id: Option<String>,
     /// When it was delivered; if there is no delivery, when the event was created.
     pub(crate) delivered_at: Option<OffsetDateTime>,
+    /// By the event log.
+    pub(crate) created_at: Option<OffsetDateTime>,
     pub(crate) state: State,
+}
+
+impl Entry {
+    /// Whether another event has the same id: it has another type, or was created at another time.
+    pub(crate) fn is_another(
+        &self,
+        event_type: Option<&str>,
+        created_at: Option<OffsetDateTime>,
+    ) -> bool {
+        let types = self.event_type.as_deref().zip(event_type);
+        let times = self.created_at.zip(created_at);
+        types.is_some_and(|(one, other)| one != other)
+            || times.is_some_and(|(one, other)| (one - other).abs() > ROUNDED)
+    }
 }
 
 /// An entry whose redelivery is to be asked for now.
@@ -120,7 +145,7 @@ pub(crate) struct Settled {
     pub(crate) state: State,
     /// Whether the redelivery certainly did not take place, so that it does not count as a try.
     pub(crate) gives_back: bool,
-    /// The status of a rejection.
+    /// The status of a rejection; otherwise an earlier one is forgotten.
     pub(crate) answer: Option<u16>,
 }
 
@@ -129,9 +154,12 @@ pub(crate) struct Settled {
 pub(crate) struct Count {
     pub(crate) state: State,
     pub(crate) has_event_id: bool,
-    /// Whether tries are left.
+    /// Whether a try counts, of this run or an earlier one.
+    pub(crate) is_tried: bool,
+    /// Whether tries are left, and the log has a delivery that can be named.
     pub(crate) may_be_tried: bool,
-    pub(crate) event_type: Option<String>,
+    /// Whether the API said that the delivery does not exist.
+    pub(crate) is_gone: bool,
     pub(crate) entries: u64,
 }
 
@@ -150,19 +178,40 @@ pub(crate) struct Listed {
 pub(crate) enum Change<'a> {
     /// Nothing but the end of the lease.
     Renew,
-    /// Forgets what earlier runs found in the logs, but not what was tried or reported; with `again`, the
-    /// tries too.
-    Reset { again: bool },
-    /// Adds entries, or updates those that are there. The keys differ.
+    /// Changes some entries, up to [`ROWS_PER_TIDY`].
+    Tidy(Tidy),
+    /// Adds entries, or updates those that are there. The keys differ. The number is that of entries whose
+    /// id another event has.
     Spool(&'a [Entry]),
     /// Settles entries that were taken, unless they are in the inbox meanwhile.
     Settle(&'a [Settled]),
-    /// Moves the checkpoint, never back; notes that unreachable events were reported, and forgets what no
-    /// later run needs: what is here, and what is older than `forget_before`.
-    Finish {
-        checkpoint: OffsetDateTime,
-        forget_before: Option<OffsetDateTime>,
+    /// Sets the checkpoint.
+    Checkpoint(OffsetDateTime),
+}
+
+/// A change of many entries, in steps of [`ROWS_PER_TIDY`]: it is repeated until a step changes fewer.
+///
+/// An entry that was tried stays until the inbox has its event, and an unreachable one until it was
+/// reported: neither the logs nor the next gap need show them again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tidy {
+    /// Removes what is here, and what earlier runs found, did not try and need not report.
+    Found,
+    /// Gives back the tries of what is not here, and opens it, unless it is older than the horizon.
+    Again { horizon: Option<OffsetDateTime> },
+    /// Opens what was tried and was delivered at this time or later.
+    Reopen { from: OffsetDateTime },
+    /// Sets aside what was tried and is older than the gap, unless its tries were given back; and all that
+    /// is older than the horizon.
+    SetAside {
+        from: OffsetDateTime,
+        horizon: Option<OffsetDateTime>,
     },
+    /// Notes that what no run can reach or confirm was reported.
+    Reported,
+    /// Removes what no later run needs: what is here, and what was not tried and is older than the
+    /// horizon.
+    Ended { horizon: Option<OffsetDateTime> },
 }
 
 pub(crate) trait CatchUpStore: Send + Sync {
@@ -171,12 +220,19 @@ pub(crate) trait CatchUpStore: Send + Sync {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> Answer<'a, ()>;
 
-    /// Renews the lease and makes a change, in one transaction; `false` if the lease was lost, and then
-    /// nothing was changed.
-    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, bool>;
+    /// Renews the lease and makes a change, in one transaction; returns how many entries were changed, or
+    /// `None` if the lease was lost, and then nothing was changed.
+    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, Option<u64>>;
+
+    /// Up to when rows were pruned.
+    fn pruned_to(&self) -> Answer<'_, Option<OffsetDateTime>>;
 
     /// The ids of all rows of the inbox: `after` is below the smallest, `up_to` is the largest.
     fn rows(&self) -> Answer<'_, Ids>;
+
+    /// The id of the last of the first [`ROWS_PER_STEP`] of these rows; `up_to` if there are fewer. Ids can
+    /// have wide holes.
+    fn step(&self, rows: Ids) -> Answer<'_, i64>;
 
     /// Marks the entries whose events are among these rows of the inbox; returns their keys. With a
     /// source, only rows of that source count.
@@ -192,6 +248,9 @@ pub(crate) trait CatchUpStore: Send + Sync {
     fn take<'a>(&'a self, claim: &'a Claim, limit: u32) -> Answer<'a, Option<Vec<Taken>>>;
 
     fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>>;
+
+    /// How many entries of each event type are to be redelivered.
+    fn types<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<(Option<String>, u64)>>;
 
     /// The first entries in a state, the oldest first.
     fn list<'a>(&'a self, claim: &'a Claim, state: State, limit: u32) -> Answer<'a, Vec<Listed>>;

@@ -5,6 +5,7 @@ mod scene;
 mod basics;
 mod faults;
 mod interrupted;
+mod kept;
 mod killed;
 mod limits;
 mod outages;

@@ -6,12 +6,13 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
 
-use self::changes::{finish, renew, reset, settle, spool};
+use self::changes::{renew, set_checkpoint, settle, spool, tidy};
 use super::session::commit_once;
 use super::{BEGIN_SHORT, PostgresStore};
 use crate::error::BoxError;
 use crate::store::catch_up::{
-    Begun, CatchUpStore, Change, Claim, Count, LEASE, Listed, MAX_COUNTS, MAX_TRIES, State, Taken,
+    Begun, CatchUpStore, Change, Claim, Count, LEASE, Listed, MAX_TRIES, MAX_TYPES, ROWS_PER_STEP,
+    State, Taken,
 };
 use crate::store::{Answer, Ids};
 
@@ -24,12 +25,20 @@ impl CatchUpStore for PostgresStore {
         Box::pin(self.again(move || self.release_catch_up(claim)))
     }
 
-    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, bool> {
+    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, Option<u64>> {
         Box::pin(self.again(move || self.change_entries(claim, change)))
     }
 
     fn rows(&self) -> Answer<'_, Ids> {
         Box::pin(self.again(|| self.read_rows()))
+    }
+
+    fn pruned_to(&self) -> Answer<'_, Option<OffsetDateTime>> {
+        Box::pin(self.again(|| self.read_pruned_to()))
+    }
+
+    fn step(&self, rows: Ids) -> Answer<'_, i64> {
+        Box::pin(self.again(move || self.read_step(rows)))
     }
 
     fn mark_here<'a>(
@@ -47,6 +56,10 @@ impl CatchUpStore for PostgresStore {
 
     fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>> {
         Box::pin(self.again(move || self.count_entries(claim)))
+    }
+
+    fn types<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<(Option<String>, u64)>> {
+        Box::pin(self.again(move || self.count_types(claim)))
     }
 
     fn list<'a>(&'a self, claim: &'a Claim, state: State, limit: u32) -> Answer<'a, Vec<Listed>> {
@@ -127,26 +140,59 @@ impl PostgresStore {
         Ok(())
     }
 
-    async fn change_entries(&self, claim: &Claim, change: Change<'_>) -> Result<bool, BoxError> {
+    async fn change_entries(
+        &self,
+        claim: &Claim,
+        change: Change<'_>,
+    ) -> Result<Option<u64>, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        let is_held = renew(&mut tx, claim, self.named).await?;
-        if is_held {
-            match change {
-                Change::Renew => {}
-                Change::Reset { again } => reset(&mut tx, claim, again, self.named).await?,
+        let mut changed = None;
+        if renew(&mut tx, claim, self.named).await? {
+            changed = Some(match change {
+                Change::Renew => 0,
+                Change::Tidy(which) => tidy(&mut tx, claim, which, self.named).await?,
                 Change::Spool(entries) => spool(&mut tx, claim, entries, self.named).await?,
                 Change::Settle(settled) => settle(&mut tx, claim, settled, self.named).await?,
-                Change::Finish {
-                    checkpoint,
-                    forget_before,
-                } => finish(&mut tx, claim, checkpoint, forget_before, self.named).await?,
-            }
+                Change::Checkpoint(time) => {
+                    set_checkpoint(&mut tx, claim, time, self.named).await?
+                }
+            });
         }
         // Whatever was changed may be changed so again.
         tx.commit().await?;
         session.end();
-        Ok(is_held)
+        Ok(changed)
+    }
+
+    async fn read_pruned_to(&self) -> Result<Option<OffsetDateTime>, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let pruned_to = sqlx::query_scalar("SELECT (SELECT pruned_to FROM ptolemy_inbox_settings)")
+            .persistent(self.named)
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        session.end();
+        Ok(pruned_to)
+    }
+
+    async fn read_step(&self, rows: Ids) -> Result<i64, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let last = sqlx::query_scalar(
+            "SELECT coalesce((SELECT id FROM ptolemy_inbox WHERE id > $1 AND id <= $2
+                              ORDER BY id LIMIT 1 OFFSET $3), $2)",
+        )
+        .persistent(self.named)
+        .bind(rows.after)
+        .bind(rows.up_to)
+        .bind(ROWS_PER_STEP - 1)
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        session.end();
+        Ok(last)
     }
 
     async fn read_rows(&self) -> Result<Ids, BoxError> {
@@ -204,7 +250,7 @@ impl PostgresStore {
             return Ok(None);
         }
         let rows = sqlx::query(
-            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, state = 'sent'
+            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, was_tried = true, state = 'sent'
              WHERE webhook_id = $1
                AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
                            WHERE webhook_id = $1 AND state = 'open' AND delivery_id IS NOT NULL
@@ -230,15 +276,15 @@ impl PostgresStore {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let rows = sqlx::query(
-            "SELECT state, event_id IS NOT NULL,
-                    tries < CASE WHEN event_id IS NULL THEN 1 ELSE $2 END, event_type, count(*)
+            "SELECT state, event_id IS NOT NULL, tries > 0,
+                    delivery_id IS NOT NULL AND tries < CASE WHEN event_id IS NULL THEN 1 ELSE $2 END,
+                    coalesce(answer, 0) IN (404, 410), count(*)
              FROM ptolemy_inbox_catch_up_event WHERE webhook_id = $1
-             GROUP BY 1, 2, 3, 4 LIMIT $3",
+             GROUP BY 1, 2, 3, 4, 5",
         )
         .persistent(self.named)
         .bind(&claim.webhook)
         .bind(MAX_TRIES)
-        .bind(MAX_COUNTS)
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -247,12 +293,36 @@ impl PostgresStore {
             Ok(Count {
                 state: State::read(row.try_get(0)?)?,
                 has_event_id: row.try_get(1)?,
-                may_be_tried: row.try_get(2)?,
-                event_type: row.try_get(3)?,
-                entries: u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or_default(),
+                is_tried: row.try_get(2)?,
+                may_be_tried: row.try_get(3)?,
+                is_gone: row.try_get(4)?,
+                entries: u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default(),
             })
         };
         rows.iter().map(count).collect()
+    }
+
+    async fn count_types(&self, claim: &Claim) -> Result<Vec<(Option<String>, u64)>, BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        let types: Vec<(Option<String>, i64)> = sqlx::query_as(
+            "SELECT event_type, count(*) FROM ptolemy_inbox_catch_up_event
+             WHERE webhook_id = $1 AND state = 'open' AND delivery_id IS NOT NULL
+               AND tries < CASE WHEN event_id IS NULL THEN 1 ELSE $2 END
+             GROUP BY event_type LIMIT $3",
+        )
+        .persistent(self.named)
+        .bind(&claim.webhook)
+        .bind(MAX_TRIES)
+        .bind(MAX_TYPES)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        session.end();
+        let types = types.into_iter();
+        Ok(types
+            .map(|(event_type, entries)| (event_type, u64::try_from(entries).unwrap_or_default()))
+            .collect())
     }
 
     async fn list_entries(

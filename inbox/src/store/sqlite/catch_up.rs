@@ -6,13 +6,12 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use self::changes::{
-    ROWS_PER_COMMIT, finish, forget_ended, forget_found, renew, reset, settle, spool,
-};
+use self::changes::{renew, set_checkpoint, settle, spool, tidy};
 use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::store::catch_up::{
-    Begun, CatchUpStore, Change, Claim, Count, LEASE, Listed, MAX_COUNTS, MAX_TRIES, State, Taken,
+    Begun, CatchUpStore, Change, Claim, Count, LEASE, Listed, MAX_TRIES, MAX_TYPES, ROWS_PER_STEP,
+    State, Taken,
 };
 use crate::store::{Answer, Ids};
 
@@ -25,12 +24,20 @@ impl CatchUpStore for SqliteStore {
         Box::pin(self.on_known_files(self.release_catch_up(claim)))
     }
 
-    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, bool> {
+    fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, Option<u64>> {
         Box::pin(self.on_known_files(self.change_entries(claim, change)))
     }
 
     fn rows(&self) -> Answer<'_, Ids> {
         Box::pin(self.on_known_files(self.read_rows()))
+    }
+
+    fn pruned_to(&self) -> Answer<'_, Option<OffsetDateTime>> {
+        Box::pin(self.on_known_files(self.read_pruned_to()))
+    }
+
+    fn step(&self, rows: Ids) -> Answer<'_, i64> {
+        Box::pin(self.on_known_files(self.read_step(rows)))
     }
 
     fn mark_here<'a>(
@@ -48,6 +55,10 @@ impl CatchUpStore for SqliteStore {
 
     fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>> {
         Box::pin(self.on_known_files(self.count_entries(claim)))
+    }
+
+    fn types<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<(Option<String>, u64)>> {
+        Box::pin(self.on_known_files(self.count_types(claim)))
     }
 
     fn list<'a>(&'a self, claim: &'a Claim, state: State, limit: u32) -> Answer<'a, Vec<Listed>> {
@@ -114,51 +125,46 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn change_entries(&self, claim: &Claim, change: Change<'_>) -> Result<bool, BoxError> {
-        if matches!(change, Change::Reset { .. }) {
-            self.forget(claim, change).await?;
-        }
+    async fn change_entries(
+        &self,
+        claim: &Claim,
+        change: Change<'_>,
+    ) -> Result<Option<u64>, BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let now = self.now(&mut tx).await?;
         if !renew(&mut tx, claim, now).await? {
-            return Ok(false);
+            return Ok(None);
         }
-        match change {
-            Change::Renew => {}
-            Change::Reset { .. } => reset(&mut tx, claim).await?,
+        let changed = match change {
+            Change::Renew => 0,
+            Change::Tidy(which) => tidy(&mut tx, claim, which).await?,
             Change::Spool(entries) => spool(&mut tx, claim, entries).await?,
             Change::Settle(settled) => settle(&mut tx, claim, settled).await?,
-            Change::Finish { checkpoint, .. } => finish(&mut tx, claim, checkpoint).await?,
-        }
+            Change::Checkpoint(time) => set_checkpoint(&mut tx, claim, time).await?,
+        };
         tx.commit().await?;
-        drop(writer);
-        if matches!(change, Change::Finish { .. }) {
-            self.forget(claim, change).await?;
-        }
-        Ok(true)
+        Ok(Some(changed))
     }
 
-    /// Removes what a change makes superfluous, a few thousand entries at a time. A run that dies
-    /// between two of them leaves the rest to the next.
-    async fn forget(&self, claim: &Claim, change: Change<'_>) -> Result<(), BoxError> {
-        loop {
-            let mut writer = self.writer().await?;
-            let mut tx = writer.begin().await?;
-            let now = self.now(&mut tx).await?;
-            let is_held = renew(&mut tx, claim, now).await?;
-            let forgotten = match change {
-                Change::Reset { again } if is_held => forget_found(&mut tx, claim, again).await?,
-                Change::Finish { forget_before, .. } if is_held => {
-                    forget_ended(&mut tx, claim, forget_before).await?
-                }
-                _ => 0,
-            };
-            tx.commit().await?;
-            if forgotten < u64::from(ROWS_PER_COMMIT) {
-                return Ok(());
-            }
-        }
+    async fn read_pruned_to(&self) -> Result<Option<OffsetDateTime>, BoxError> {
+        let row = sqlx::query("SELECT (SELECT pruned_to FROM ptolemy_inbox_settings)")
+            .fetch_one(&self.pool)
+            .await?;
+        time_in(&row, 0)
+    }
+
+    async fn read_step(&self, rows: Ids) -> Result<i64, BoxError> {
+        let last = sqlx::query_scalar(
+            "SELECT coalesce((SELECT id FROM ptolemy_inbox WHERE id > ?1 AND id <= ?2
+                              ORDER BY id LIMIT 1 OFFSET ?3), ?2)",
+        )
+        .bind(rows.after)
+        .bind(rows.up_to)
+        .bind(ROWS_PER_STEP - 1)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(last)
     }
 
     async fn read_rows(&self) -> Result<Ids, BoxError> {
@@ -225,7 +231,7 @@ impl SqliteStore {
             return Ok(None);
         }
         let rows = sqlx::query(
-            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, state = 'sent'
+            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, was_tried = 1, state = 'sent'
              WHERE webhook_id = ?1
                AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
                            WHERE webhook_id = ?1 AND state = 'open' AND delivery_id IS NOT NULL
@@ -246,26 +252,45 @@ impl SqliteStore {
 
     async fn count_entries(&self, claim: &Claim) -> Result<Vec<Count>, BoxError> {
         let rows = sqlx::query(
-            "SELECT state, event_id IS NOT NULL AS has_id,
-                    tries < iif(event_id IS NULL, 1, ?2) AS may_be_tried, event_type, count(*)
+            "SELECT state, event_id IS NOT NULL AS has_id, tries > 0 AS is_tried,
+                    delivery_id IS NOT NULL AND tries < iif(event_id IS NULL, 1, ?2) AS may_be_tried,
+                    coalesce(answer, 0) IN (404, 410) AS is_gone, count(*)
              FROM ptolemy_inbox_catch_up_event WHERE webhook_id = ?1
-             GROUP BY state, has_id, may_be_tried, event_type LIMIT ?3",
+             GROUP BY state, has_id, is_tried, may_be_tried, is_gone",
         )
         .bind(&claim.webhook)
         .bind(MAX_TRIES)
-        .bind(MAX_COUNTS)
         .fetch_all(&self.pool)
         .await?;
         let count = |row: &SqliteRow| {
             Ok(Count {
                 state: State::read(row.try_get(0)?)?,
                 has_event_id: row.try_get(1)?,
-                may_be_tried: row.try_get(2)?,
-                event_type: row.try_get(3)?,
-                entries: u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or_default(),
+                is_tried: row.try_get(2)?,
+                may_be_tried: row.try_get(3)?,
+                is_gone: row.try_get(4)?,
+                entries: u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default(),
             })
         };
         rows.iter().map(count).collect()
+    }
+
+    async fn count_types(&self, claim: &Claim) -> Result<Vec<(Option<String>, u64)>, BoxError> {
+        let types: Vec<(Option<String>, i64)> = sqlx::query_as(
+            "SELECT event_type, count(*) FROM ptolemy_inbox_catch_up_event
+             WHERE webhook_id = ?1 AND state = 'open' AND delivery_id IS NOT NULL
+               AND tries < iif(event_id IS NULL, 1, ?2)
+             GROUP BY event_type LIMIT ?3",
+        )
+        .bind(&claim.webhook)
+        .bind(MAX_TRIES)
+        .bind(MAX_TYPES)
+        .fetch_all(&self.pool)
+        .await?;
+        let types = types.into_iter();
+        Ok(types
+            .map(|(event_type, entries)| (event_type, u64::try_from(entries).unwrap_or_default()))
+            .collect())
     }
 
     async fn list_entries(

@@ -20,7 +20,7 @@ on_both_engines! {
     a_lease_of_a_dead_process_runs_out
     a_run_that_was_taken_over_stops
     deliveries_without_event_ids_are_redelivered_once_ever
-    a_rejected_redelivery_holds_the_checkpoint_back_and_is_no_try
+    a_rejected_redelivery_holds_the_checkpoint_back_and_is_a_try
 }
 
 async fn the_floor_of_the_quota_is_kept(database: &Database) {
@@ -187,7 +187,7 @@ async fn deliveries_without_event_ids_are_redelivered_once_ever(database: &Datab
     assert_eq!(scene.redeliveries(), 3);
 }
 
-async fn a_rejected_redelivery_holds_the_checkpoint_back_and_is_no_try(database: &Database) {
+async fn a_rejected_redelivery_holds_the_checkpoint_back_and_is_a_try(database: &Database) {
     let scene = Scene::new(database).await;
     scene.outage(0, 4).await;
     let plan = scene.since_an_hour().plan().await.unwrap();
@@ -200,7 +200,7 @@ async fn a_rejected_redelivery_holds_the_checkpoint_back_and_is_no_try(database:
     let status = Some(409);
     let why = report.missing[0].why;
     assert!(matches!(why, MissingReason::Rejected { status: s, .. } if s == status));
-    assert_eq!(scene.max_tries().await, 0);
+    assert_eq!(scene.max_tries().await, 1);
 
     let changes = ptolemy_webhooks_client::WebhookChanges::new().activate();
     webhooks.update(&*scene.webhook, changes).await.unwrap();

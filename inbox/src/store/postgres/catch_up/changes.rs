@@ -1,11 +1,14 @@
 //! The changes that only the run with the lease may make.
 
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 
 use super::super::column;
 use crate::error::BoxError;
-use crate::store::catch_up::{Claim, Entry, LEASE, Settled};
+use crate::store::catch_up::{Claim, Entry, LEASE, ROWS_PER_TIDY, Settled, Tidy};
 
 pub(super) async fn renew(
     tx: &mut PgConnection,
@@ -25,60 +28,115 @@ pub(super) async fn renew(
     Ok(renewed.rows_affected() > 0)
 }
 
-pub(super) async fn reset(
+/// Changes some entries; returns how many.
+pub(super) async fn tidy(
     tx: &mut PgConnection,
     claim: &Claim,
-    again: bool,
+    tidy: Tidy,
     named: bool,
-) -> Result<(), BoxError> {
-    sqlx::query(
-        "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE webhook_id = $1 AND state <> 'listed'
-           AND ($2 OR tries = 0 OR state IN ('here', 'later'))",
-    )
-    .persistent(named)
-    .bind(&claim.webhook)
-    .bind(again)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
-         WHERE webhook_id = $1 AND state IN ('open', 'sent', 'rejected')",
-    )
-    .persistent(named)
-    .bind(&claim.webhook)
-    .execute(tx)
-    .await?;
-    Ok(())
+) -> Result<u64, BoxError> {
+    let (sql, from, horizon) = match tidy {
+        Tidy::Found => (FOUND, None, None),
+        Tidy::Again { horizon } => (AGAIN, None, horizon),
+        Tidy::Reopen { from } => (REOPEN, Some(from), None),
+        Tidy::SetAside { from, horizon } => (SET_ASIDE, Some(from), horizon),
+        Tidy::Reported => (REPORTED, None, None),
+        Tidy::Ended { horizon } => (ENDED, None, horizon),
+    };
+    // Each has all parameters.
+    let tidied = sqlx::query(sql)
+        .persistent(named)
+        .bind(&claim.webhook)
+        .bind(i64::from(ROWS_PER_TIDY))
+        .bind(from)
+        .bind(horizon)
+        .execute(tx)
+        .await?;
+    Ok(tidied.rows_affected())
 }
 
+const FOUND: &str = "DELETE FROM ptolemy_inbox_catch_up_event
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND ($3::timestamptz IS NULL AND $4::timestamptz IS NULL)
+          AND (state = 'here'
+               OR NOT was_tried AND state NOT IN ('unreachable', 'unconfirmed', 'listed'))
+        LIMIT $2)";
+
+const AGAIN: &str = "UPDATE ptolemy_inbox_catch_up_event
+    SET tries = 0, answer = NULL, state = 'open'
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND $3::timestamptz IS NULL AND tries > 0 AND state <> 'here'
+          AND ($4::timestamptz IS NULL OR delivered_at IS NULL OR delivered_at >= $4)
+        LIMIT $2)";
+
+const REOPEN: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'open'
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND $4::timestamptz IS NULL AND was_tried
+          AND state NOT IN ('open', 'here', 'unconfirmed', 'listed')
+          AND (delivered_at IS NULL OR delivered_at >= $3)
+        LIMIT $2)";
+
+const SET_ASIDE: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND was_tried
+          AND state NOT IN ('known', 'here', 'unconfirmed', 'listed')
+          AND (delivered_at < $3 AND tries > 0 OR delivered_at < $4)
+        LIMIT $2)";
+
+const REPORTED: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'listed'
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND ($3::timestamptz IS NULL AND $4::timestamptz IS NULL)
+          AND (state IN ('unreachable', 'unconfirmed')
+               OR state = 'open' AND event_id IS NULL AND tries > 0)
+        LIMIT $2)";
+
+const ENDED: &str = "DELETE FROM ptolemy_inbox_catch_up_event
+    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = $1 AND $3::timestamptz IS NULL
+          AND (state = 'here'
+               OR NOT was_tried AND (state IN ('later', 'unsubscribed') OR delivered_at < $4)
+               -- No run can look for it any more.
+               OR event_id IS NULL AND delivered_at < $4)
+        LIMIT $2)";
+
+/// Returns how many of the entries have an id that another event has.
 pub(super) async fn spool(
     tx: &mut PgConnection,
     claim: &Claim,
     entries: &[Entry],
     named: bool,
-) -> Result<(), BoxError> {
-    sqlx::query(
+) -> Result<u64, BoxError> {
+    let rows = sqlx::query(
         "INSERT INTO ptolemy_inbox_catch_up_event AS old
-             (webhook_id, key, event_id, event_type, delivery_id, delivered_at, state)
-         SELECT $1, key, event_id, event_type, delivery_id, delivered_at, state
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
-              AS entry (key, event_id, event_type, delivery_id, delivered_at, state)
+             (webhook_id, key, event_id, event_type, delivery_id, delivered_at, created_at, state)
+         SELECT $1, key, event_id, event_type, delivery_id, delivered_at, created_at, state
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                     $7::timestamptz[], $8::text[])
+              AS entry (key, event_id, event_type, delivery_id, delivered_at, created_at, state)
          ON CONFLICT (webhook_id, key) DO UPDATE SET
-             event_type = coalesce(excluded.event_type, old.event_type),
+             event_type = coalesce(old.event_type, excluded.event_type),
+             created_at = coalesce(old.created_at, excluded.created_at),
              delivery_id = CASE WHEN old.delivery_id IS NULL OR old.delivered_at IS NULL
                                   OR excluded.delivered_at >= old.delivered_at
                                 THEN coalesce(excluded.delivery_id, old.delivery_id)
                                 ELSE old.delivery_id END,
-             delivered_at = CASE WHEN excluded.delivery_id IS NULL THEN old.delivered_at
+             delivered_at = CASE WHEN excluded.delivery_id IS NULL
+                                 THEN coalesce(old.delivered_at, excluded.delivered_at)
                                  WHEN old.delivery_id IS NULL OR old.delivered_at IS NULL
-                                 THEN excluded.delivered_at
+                                 THEN coalesce(excluded.delivered_at, old.delivered_at)
                                  ELSE greatest(excluded.delivered_at, old.delivered_at) END,
              state = CASE WHEN old.state IN ('here', 'unconfirmed', 'sent', 'rejected')
                           THEN old.state
-                          WHEN excluded.state IN ('unreachable', 'unsubscribed') THEN old.state
-                          WHEN excluded.state = 'later' AND old.state = 'open' THEN old.state
-                          ELSE excluded.state END",
+                          WHEN old.was_tried AND old.event_id IS NOT NULL THEN 'open'
+                          WHEN old.state = 'listed' AND old.event_id IS NULL THEN old.state
+                          WHEN excluded.state IN ('unreachable', 'unsubscribed')
+                          THEN CASE WHEN old.state = 'later' AND old.delivered_at IS NULL
+                                    THEN 'unreachable' ELSE old.state END
+                          WHEN excluded.state = 'later'
+                               AND (old.state = 'open' OR excluded.delivered_at IS NULL)
+                          THEN old.state
+                          ELSE excluded.state END
+         RETURNING key, event_type, created_at",
     )
     .persistent(named)
     .bind(&claim.webhook)
@@ -87,10 +145,19 @@ pub(super) async fn spool(
     .bind(column(entries, |entry| entry.event_type.as_deref()))
     .bind(column(entries, |entry| entry.delivery_id.as_deref()))
     .bind(column(entries, |entry| entry.delivered_at))
+    .bind(column(entries, |entry| entry.created_at))
     .bind(column(entries, |entry| entry.state.as_str()))
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    let by_key = entries.iter().map(|entry| (entry.key.as_str(), entry));
+    let by_key: BTreeMap<&str, &Entry> = by_key.collect();
+    let mut others = 0;
+    for row in &rows {
+        if let Some(entry) = by_key.get(row.try_get::<&str, _>(0)?) {
+            others += u64::from(entry.is_another(row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok(others)
 }
 
 pub(super) async fn settle(
@@ -98,11 +165,11 @@ pub(super) async fn settle(
     claim: &Claim,
     settled: &[Settled],
     named: bool,
-) -> Result<(), BoxError> {
-    sqlx::query(
+) -> Result<u64, BoxError> {
+    let done = sqlx::query(
         "UPDATE ptolemy_inbox_catch_up_event AS entry
          SET state = settled.state, tries = greatest(tries - settled.back, 0),
-             answer = coalesce(settled.answer, entry.answer)
+             answer = settled.answer
          FROM unnest($2::text[], $3::text[], $4::int[], $5::int[])
               AS settled (key, state, back, answer)
          WHERE entry.webhook_id = $1 AND entry.key = settled.key COLLATE \"C\"
@@ -116,42 +183,21 @@ pub(super) async fn settle(
     .bind(column(settled, |settled| settled.answer.map(i32::from)))
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
-pub(super) async fn finish(
+pub(super) async fn set_checkpoint(
     tx: &mut PgConnection,
     claim: &Claim,
     checkpoint: OffsetDateTime,
-    forget_before: Option<OffsetDateTime>,
     named: bool,
-) -> Result<(), BoxError> {
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up SET checkpoint = greatest(checkpoint, $2)
-         WHERE webhook_id = $1",
-    )
-    .persistent(named)
-    .bind(&claim.webhook)
-    .bind(checkpoint)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE webhook_id = $1
-           AND (state IN ('here', 'later', 'unsubscribed') OR delivered_at < $2)",
-    )
-    .persistent(named)
-    .bind(&claim.webhook)
-    .bind(forget_before)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up_event SET state = 'listed'
-         WHERE webhook_id = $1 AND state = 'unreachable'",
-    )
-    .persistent(named)
-    .bind(&claim.webhook)
-    .execute(tx)
-    .await?;
-    Ok(())
+) -> Result<u64, BoxError> {
+    let set =
+        sqlx::query("UPDATE ptolemy_inbox_catch_up SET checkpoint = $2 WHERE webhook_id = $1")
+            .persistent(named)
+            .bind(&claim.webhook)
+            .bind(checkpoint)
+            .execute(tx)
+            .await?;
+    Ok(set.rows_affected())
 }

@@ -1,14 +1,13 @@
 //! The changes that only the run with the lease may make.
 
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::super::clock;
+use super::time_in;
 use crate::error::BoxError;
-use crate::store::catch_up::{Claim, Entry, LEASE, Settled};
-
-/// How many entries are removed while accepts wait for the write lock.
-pub(super) const ROWS_PER_COMMIT: u32 = 5_000;
+use crate::store::catch_up::{Claim, Entry, LEASE, ROWS_PER_TIDY, Settled, Tidy};
 
 pub(super) async fn renew(
     tx: &mut SqliteConnection,
@@ -26,84 +25,112 @@ pub(super) async fn renew(
     Ok(renewed.rows_affected() > 0)
 }
 
-/// Forgets some of what earlier runs found; returns how many entries.
-pub(super) async fn forget_found(
+/// Changes some entries; returns how many.
+pub(super) async fn tidy(
     tx: &mut SqliteConnection,
     claim: &Claim,
-    again: bool,
+    tidy: Tidy,
 ) -> Result<u64, BoxError> {
-    let forgotten = sqlx::query(
-        "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
-                         WHERE webhook_id = ?1 AND state <> 'listed'
-                           AND (?2 OR tries = 0 OR state IN ('here', 'later')) LIMIT ?3)",
-    )
-    .bind(&claim.webhook)
-    .bind(again)
-    .bind(ROWS_PER_COMMIT)
-    .execute(tx)
-    .await?;
-    Ok(forgotten.rows_affected())
+    let (sql, from, horizon) = match tidy {
+        Tidy::Found => (FOUND, None, None),
+        Tidy::Again { horizon } => (AGAIN, None, horizon),
+        Tidy::Reopen { from } => (REOPEN, Some(from), None),
+        Tidy::SetAside { from, horizon } => (SET_ASIDE, Some(from), horizon),
+        Tidy::Reported => (REPORTED, None, None),
+        Tidy::Ended { horizon } => (ENDED, None, horizon),
+    };
+    // Each has all parameters.
+    let tidied = sqlx::query(sql)
+        .bind(&claim.webhook)
+        .bind(ROWS_PER_TIDY)
+        .bind(from.map(clock::text))
+        .bind(horizon.map(clock::text))
+        .execute(tx)
+        .await?;
+    Ok(tidied.rows_affected())
 }
 
-/// Same as `forget_found`, for what no later run needs.
-pub(super) async fn forget_ended(
-    tx: &mut SqliteConnection,
-    claim: &Claim,
-    before: Option<OffsetDateTime>,
-) -> Result<u64, BoxError> {
-    let forgotten = sqlx::query(
-        "DELETE FROM ptolemy_inbox_catch_up_event
-         WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
-                         WHERE webhook_id = ?1
-                           AND (state IN ('here', 'later', 'unsubscribed') OR delivered_at < ?2)
-                         LIMIT ?3)",
-    )
-    .bind(&claim.webhook)
-    .bind(before.map(clock::text))
-    .bind(ROWS_PER_COMMIT)
-    .execute(tx)
-    .await?;
-    Ok(forgotten.rows_affected())
-}
+const FOUND: &str = "DELETE FROM ptolemy_inbox_catch_up_event
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND (?3 IS NULL AND ?4 IS NULL)
+          AND (state = 'here'
+               OR NOT was_tried AND state NOT IN ('unreachable', 'unconfirmed', 'listed'))
+        LIMIT ?2)";
 
-pub(super) async fn reset(tx: &mut SqliteConnection, claim: &Claim) -> Result<(), BoxError> {
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
-         WHERE webhook_id = ? AND state IN ('open', 'sent', 'rejected')",
-    )
-    .bind(&claim.webhook)
-    .execute(tx)
-    .await?;
-    Ok(())
-}
+const AGAIN: &str = "UPDATE ptolemy_inbox_catch_up_event
+    SET tries = 0, answer = NULL, state = 'open'
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND ?3 IS NULL AND tries > 0 AND state <> 'here'
+          AND (?4 IS NULL OR delivered_at IS NULL OR delivered_at >= ?4)
+        LIMIT ?2)";
 
+const REOPEN: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'open'
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND ?4 IS NULL AND was_tried
+          AND state NOT IN ('open', 'here', 'unconfirmed', 'listed')
+          AND (delivered_at IS NULL OR delivered_at >= ?3)
+        LIMIT ?2)";
+
+const SET_ASIDE: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND was_tried
+          AND state NOT IN ('known', 'here', 'unconfirmed', 'listed')
+          AND (delivered_at < ?3 AND tries > 0 OR delivered_at < ?4)
+        LIMIT ?2)";
+
+const REPORTED: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'listed'
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND (?3 IS NULL AND ?4 IS NULL)
+          AND (state IN ('unreachable', 'unconfirmed')
+               OR state = 'open' AND event_id IS NULL AND tries > 0)
+        LIMIT ?2)";
+
+const ENDED: &str = "DELETE FROM ptolemy_inbox_catch_up_event
+    WHERE rowid IN (SELECT rowid FROM ptolemy_inbox_catch_up_event
+        WHERE webhook_id = ?1 AND ?3 IS NULL
+          AND (state = 'here'
+               OR NOT was_tried AND (state IN ('later', 'unsubscribed') OR delivered_at < ?4)
+               -- No run can look for it any more.
+               OR event_id IS NULL AND delivered_at < ?4)
+        LIMIT ?2)";
+
+/// Returns how many of the entries have an id that another event has.
 pub(super) async fn spool(
     tx: &mut SqliteConnection,
     claim: &Claim,
     entries: &[Entry],
-) -> Result<(), BoxError> {
+) -> Result<u64, BoxError> {
+    let mut others = 0;
     for entry in entries {
-        sqlx::query(
+        let row = sqlx::query(
             "INSERT INTO ptolemy_inbox_catch_up_event AS old
-                 (webhook_id, key, event_id, event_type, delivery_id, delivered_at, state)
-             VALUES (?, ?, ?, ?, ?, ?, ?)
+                 (webhook_id, key, event_id, event_type, delivery_id, delivered_at, created_at, state)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (webhook_id, key) DO UPDATE SET
-                 event_type = coalesce(excluded.event_type, old.event_type),
+                 event_type = coalesce(old.event_type, excluded.event_type),
+                 created_at = coalesce(old.created_at, excluded.created_at),
                  delivery_id = CASE WHEN old.delivery_id IS NULL OR old.delivered_at IS NULL
                                       OR excluded.delivered_at >= old.delivered_at
                                     THEN coalesce(excluded.delivery_id, old.delivery_id)
                                     ELSE old.delivery_id END,
-                 delivered_at = CASE WHEN excluded.delivery_id IS NULL THEN old.delivered_at
+                 delivered_at = CASE WHEN excluded.delivery_id IS NULL
+                                     THEN coalesce(old.delivered_at, excluded.delivered_at)
                                      WHEN old.delivery_id IS NULL OR old.delivered_at IS NULL
-                                     THEN excluded.delivered_at
+                                     THEN coalesce(excluded.delivered_at, old.delivered_at)
                                      ELSE max(coalesce(excluded.delivered_at, old.delivered_at),
                                               old.delivered_at) END,
                  state = CASE WHEN old.state IN ('here', 'unconfirmed', 'sent', 'rejected')
                               THEN old.state
-                              WHEN excluded.state IN ('unreachable', 'unsubscribed') THEN old.state
-                              WHEN excluded.state = 'later' AND old.state = 'open' THEN old.state
-                              ELSE excluded.state END",
+                              WHEN old.was_tried AND old.event_id IS NOT NULL THEN 'open'
+                              WHEN old.state = 'listed' AND old.event_id IS NULL THEN old.state
+                              WHEN excluded.state IN ('unreachable', 'unsubscribed')
+                              THEN CASE WHEN old.state = 'later' AND old.delivered_at IS NULL
+                                        THEN 'unreachable' ELSE old.state END
+                              WHEN excluded.state = 'later'
+                                   AND (old.state = 'open' OR excluded.delivered_at IS NULL)
+                              THEN old.state
+                              ELSE excluded.state END
+             RETURNING event_type, created_at",
         )
         .bind(&claim.webhook)
         .bind(&entry.key)
@@ -111,22 +138,25 @@ pub(super) async fn spool(
         .bind(&entry.event_type)
         .bind(&entry.delivery_id)
         .bind(entry.delivered_at.map(clock::text))
+        .bind(entry.created_at.map(clock::text))
         .bind(entry.state.as_str())
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
+        others += u64::from(entry.is_another(row.try_get(0)?, time_in(&row, 1)?));
     }
-    Ok(())
+    Ok(others)
 }
 
 pub(super) async fn settle(
     tx: &mut SqliteConnection,
     claim: &Claim,
     settled: &[Settled],
-) -> Result<(), BoxError> {
+) -> Result<u64, BoxError> {
+    let mut changed = 0;
     for settled in settled {
-        sqlx::query(
+        let done = sqlx::query(
             "UPDATE ptolemy_inbox_catch_up_event
-             SET state = ?3, tries = max(tries - ?4, 0), answer = coalesce(?5, answer)
+             SET state = ?3, tries = max(tries - ?4, 0), answer = ?5
              WHERE webhook_id = ?1 AND key = ?2 AND state = 'sent'",
         )
         .bind(&claim.webhook)
@@ -136,29 +166,20 @@ pub(super) async fn settle(
         .bind(settled.answer)
         .execute(&mut *tx)
         .await?;
+        changed += done.rows_affected();
     }
-    Ok(())
+    Ok(changed)
 }
 
-pub(super) async fn finish(
+pub(super) async fn set_checkpoint(
     tx: &mut SqliteConnection,
     claim: &Claim,
     checkpoint: OffsetDateTime,
-) -> Result<(), BoxError> {
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up SET checkpoint = max(coalesce(checkpoint, ?1), ?1)
-         WHERE webhook_id = ?2",
-    )
-    .bind(clock::text(checkpoint))
-    .bind(&claim.webhook)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "UPDATE ptolemy_inbox_catch_up_event SET state = 'listed'
-         WHERE webhook_id = ? AND state = 'unreachable'",
-    )
-    .bind(&claim.webhook)
-    .execute(tx)
-    .await?;
-    Ok(())
+) -> Result<u64, BoxError> {
+    let set = sqlx::query("UPDATE ptolemy_inbox_catch_up SET checkpoint = ? WHERE webhook_id = ?")
+        .bind(clock::text(checkpoint))
+        .bind(&claim.webhook)
+        .execute(tx)
+        .await?;
+    Ok(set.rows_affected())
 }
