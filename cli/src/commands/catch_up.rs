@@ -152,17 +152,21 @@ impl Runs<'_> {
         let plan = self.plan().await?;
         plan::note(&plan, self.options.quota_floor);
         if self.options.dry_run {
-            return plan::print(&plan, output);
+            let printed = plan::print(&plan, output);
+            // If it fails, the lease ends by itself within a minute.
+            let _ = plan.release().await;
+            return printed;
         }
         if !self.options.yes {
             confirm::ask(plan::question(&plan)).await?;
         }
         let outcome = Outcome::new(&plan);
         let report = self.finish(plan).await?;
-        outcome.print(&report, output)?;
+        let printed = outcome.print(&report, output);
         result::explain(&report);
+        // A closed pipe does not make it complete.
         match report.is_complete() {
-            true => Ok(()),
+            true => printed,
             false => Err(Stop::said_failed()),
         }
     }

@@ -96,6 +96,7 @@ struct Summary<'a> {
     unconfirmed: u64,
     unsubscribed: u64,
     not_compared: u64,
+    skipped_from: Option<String>,
     checkpoint: Option<String>,
     calls: u64,
     clock_ahead_seconds: Option<i64>,
@@ -142,6 +143,7 @@ impl Outcome {
             unconfirmed: report.unconfirmed,
             unsubscribed: report.unsubscribed_events,
             not_compared: report.not_compared,
+            skipped_from: report.skipped_from.map(rfc3339),
             checkpoint: report.checkpoint.map(rfc3339),
             calls: report.calls,
             clock_ahead_seconds: report.clock_warning,
@@ -159,6 +161,7 @@ pub(super) fn line(report: &CatchUpReport) -> String {
         (report.missing_events, "missing"),
         (report.unreachable_events, "unreachable"),
         (report.unconfirmed, "unconfirmed"),
+        (report.not_compared, "not compared"),
     ];
     let others = others.iter().filter(|(count, _)| *count > 0);
     parts.extend(others.map(|(count, what)| format!("{count} {what}")));
@@ -208,8 +211,16 @@ pub(super) fn explain(report: &CatchUpReport) {
     }
     if report.not_compared > 0 {
         notice::note(&format!(
-            "{} of the event log had no id or no time and could not be compared",
+            "{} of the logs had no id or no time, or an id that another event has too, and could not be \
+             compared: compare by hand",
             plural(report.not_compared, "event", "events")
+        ));
+    }
+    if let Some(time) = report.skipped_from {
+        notice::note(&format!(
+            "rows had been pruned, so nothing was looked at between {} and the start of the gap: compare \
+             these events by hand",
+            whole_seconds(&rfc3339(time))
         ));
     }
     notice::note(&match report.checkpoint {
