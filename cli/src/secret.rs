@@ -73,7 +73,13 @@ impl SecretSource {
 impl PreviousSecretSource {
     /// Reads the previous secret, right or wrong; `None` if there is none.
     pub(crate) fn read_as_it_is(&self) -> Result<Option<GivenSecret>, Stop> {
-        read(self.previous_secret_file.as_deref(), PREVIOUS_VARIABLE)
+        let file = self.previous_secret_file.as_deref();
+        if file == Some(Path::new("-")) {
+            return Err(Stop::usage(
+                "--previous-secret-file cannot be standard input: name a file",
+            ));
+        }
+        read(file, PREVIOUS_VARIABLE)
     }
 }
 

@@ -362,6 +362,7 @@ fn a_command_line_that_cannot_work_is_a_usage_error_and_nothing_is_sent() {
         "--fault age:290",
         "--file a --event b",
         "--file - --secret-file -",
+        "--fault previous-secret --previous-secret-file -",
         "--fault no-header --fault header-twice",
         "--fault no-header --fault both-secrets",
         "--fault no-header --fault milliseconds",
