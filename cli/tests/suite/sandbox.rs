@@ -251,6 +251,10 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
         folder.scan_files();
 
         signals::send(&running, signal);
+        if signal == "HUP" && signals::is_hangup_ignored() {
+            assert!(running.0.try_wait().unwrap().is_none());
+            signals::send(&running, "TERM");
+        }
         assert_eq!(signals::exit_code(&mut running), Some(code));
         let mut stderr = String::new();
         let mut pipe = running.0.stderr.take().unwrap();

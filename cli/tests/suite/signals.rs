@@ -18,6 +18,16 @@ pub(crate) fn send(running: &Running<'_>, signal: &str) {
     assert!(sent.success());
 }
 
+/// Whether these tests run under `nohup`, and so the programs that they start: a hangup then ends none.
+pub(crate) fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Waits for the end of a program, and returns its exit code.
 pub(crate) fn exit_code(running: &mut Running<'_>) -> Option<i32> {
     let begin = Instant::now();
