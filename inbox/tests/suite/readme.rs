@@ -36,6 +36,7 @@ fn every_test_that_the_map_names_exists() {
         "src/worker",
         "tests",
         "tests/suite",
+        "tests/suite/catch_up",
     ] {
         for entry in fs::read_dir(package.join(folder)).unwrap() {
             let path = entry.unwrap().path();

@@ -15,38 +15,53 @@ use crate::database::{Database, on_both_engines};
 
 on_both_engines! {
     a_process_that_is_killed_at_any_moment_is_continued_by_the_next
-    ten_thousand
+    missed_events_of_each_kind_are_brought_or_counted
 }
 
 /// Starts a process that catches up with the scene's webhook.
 fn start(scene: &Scene<'_>) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "catch_up::killed::a_process_of_its_own",
-            "--nocapture",
-        ])
-        .env("CATCH_UP_DATABASE", scene.database.url())
+    command(&scene.database.url())
         .env("CATCH_UP_API", scene.sandbox.url())
         .env("CATCH_UP_TOKEN", scene.sandbox.token())
         .env("CATCH_UP_WORKSPACE", scene.sandbox.workspace())
         .env("CATCH_UP_WEBHOOK", &scene.webhook)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .kill_on_drop(true)
         .spawn()
         .unwrap()
 }
 
-/// The process: it does nothing unless a test starts it.
+/// This program again, with the one test that catches up if it is told a database.
+fn command(database: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args([
+            "--exact",
+            "catch_up::killed::a_process_catches_up_with_an_inbox_that_is_there",
+            "--nocapture",
+        ])
+        .env("CATCH_UP_DATABASE", database)
+        .kill_on_drop(true);
+    command
+}
+
+/// As a test it starts itself with a database that is not there. With the one of a test that started it,
+/// it catches up.
 #[tokio::test]
-async fn a_process_of_its_own() {
-    let Ok(database) = env::var("CATCH_UP_DATABASE") else {
-        return;
-    };
+async fn a_process_catches_up_with_an_inbox_that_is_there() {
+    if let Ok(database) = env::var("CATCH_UP_DATABASE") {
+        return catch_up(&database).await;
+    }
+    let nowhere = env::temp_dir().join("ptolemy-nowhere/inbox.db");
+    let mut command = command(&format!("sqlite://{}", nowhere.display()));
+    let ended = command.stdin(Stdio::null()).output().await.unwrap();
+    assert!(!ended.status.success());
+}
+
+async fn catch_up(database: &str) {
+    let inbox = Inbox::open_existing(database).await.unwrap();
     let [api, token, workspace, webhook] = ["API", "TOKEN", "WORKSPACE", "WEBHOOK"]
         .map(|name| env::var(format!("CATCH_UP_{name}")).unwrap());
-    let inbox = Inbox::open_existing(&database).await.unwrap();
     let client = Client::builder(token, workspace).url(api).build().unwrap();
     let now = OffsetDateTime::now_utc();
     let begun = Instant::now();
@@ -114,18 +129,17 @@ async fn a_process_that_is_killed_at_any_moment_is_continued_by_the_next(databas
     assert_eq!((scene.events().await, scene.repeated().await), (events, 0));
 }
 
-/// 10,000 missed events, of which a tenth was handled before and a tenth never had a delivery. It takes
-/// minutes, so it runs only if `CATCH_UP_FIGURES` is set.
-async fn ten_thousand(database: &Database) {
-    if env::var_os("CATCH_UP_FIGURES").is_none() {
-        return;
-    }
+/// Missed events, of which a tenth was handled before and a tenth never had a delivery. `CATCH_UP_EVENTS` says
+/// how many; 100 unless set. The figures are printed.
+async fn missed_events_of_each_kind_are_brought_or_counted(database: &Database) {
+    let tenth =
+        env::var("CATCH_UP_EVENTS").map_or(10, |events| events.parse::<usize>().unwrap() / 10);
     let scene = Scene::with(database, Sandbox::builder().keep(20_000)).await;
-    scene.outage(1_000, 8_000).await;
+    scene.outage(tenth, 8 * tenth).await;
     let webhooks = scene.client.webhooks();
     let off = ptolemy_webhooks_client::WebhookChanges::new().deactivate();
     webhooks.update(&*scene.webhook, off).await.unwrap();
-    for number in 0..1_000 {
+    for number in 0..tenth {
         scene.emit(&format!("off-{number}")).await;
     }
     let on = ptolemy_webhooks_client::WebhookChanges::new().activate();
@@ -135,6 +149,10 @@ async fn ten_thousand(database: &Database) {
     let text = String::from_utf8(output.stdout).unwrap();
     let figures = text.lines().find(|line| line.contains("FIGURES")).unwrap();
     println!("{figures}");
-    assert!(figures.contains("redelivered 8000 missing 0 unreachable 1000"));
-    assert_eq!((scene.events().await, scene.repeated().await), (9_000, 0));
+    let expected = format!("redelivered {} missing 0 unreachable {tenth}", 8 * tenth);
+    assert!(figures.contains(&expected), "{figures}");
+    assert_eq!(
+        (scene.events().await, scene.repeated().await),
+        (i64::try_from(9 * tenth).unwrap(), 0)
+    );
 }
