@@ -26,7 +26,8 @@ use crate::commands::why::Why;
     name = "ptolemy-webhooks",
     version,
     propagate_version = true,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_help = "`ptolemy-webhooks COMMAND --help` shows the options of a command, and examples."
 )]
 pub(crate) struct CommandLine {
     /// Print one JSON object a line instead of tables
