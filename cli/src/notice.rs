@@ -14,7 +14,7 @@ pub(crate) fn error(message: &str) {
     say("error", message);
 }
 
-/// Prints a warning: the command goes on.
+/// Prints a warning; the command continues.
 pub(crate) fn warning(message: &str) {
     say("warning", message);
 }

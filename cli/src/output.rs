@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::stop::Stop;
 use crate::text;
 
-/// What a command prints its data with.
+/// Prints the data of a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     json: bool,
@@ -112,7 +112,7 @@ impl<R: Record> Records<R> {
         Ok(())
     }
 
-    /// Prints the table; nothing if there is no record.
+    /// Prints the table, or nothing without records.
     pub(crate) fn finish(self) -> Result<(), Stop> {
         if self.rows.is_empty() {
             return Ok(());

@@ -40,7 +40,7 @@ impl Stop {
         Self::Error { code, message }
     }
 
-    /// Exit code 1: what was asked for failed, or is not so.
+    /// Exit code 1: the command failed, or its answer is no.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Code::Failed, message)
     }

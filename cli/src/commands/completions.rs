@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete command lines.
+//! `completions`: the completions of command lines for a shell.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;

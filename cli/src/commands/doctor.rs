@@ -1,4 +1,4 @@
-//! `doctor`: what is right and what is wrong with a set-up, without changing anything.
+//! `doctor`: checks a set-up without changing anything.
 
 mod access;
 mod assumptions;

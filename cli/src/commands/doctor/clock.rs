@@ -13,7 +13,7 @@ use crate::stop::Stop;
 /// Documented: a signature that is older or newer by more is rejected.
 const TOLERANCE: u64 = 300;
 
-/// What the time of an answer and whole seconds can make of a right clock, and some more.
+/// The difference that a right clock can show, since `Date` has whole seconds and an answer takes time.
 const WARNING_FROM: u64 = 30;
 
 const TIMEOUT: Duration = Duration::from_secs(10);

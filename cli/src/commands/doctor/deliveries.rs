@@ -15,7 +15,7 @@ use crate::stop::{Stop, chain};
 /// How many entries of the log are read, in one call.
 const PAGE: u32 = 200;
 
-/// What the log says about a webhook's secret.
+/// The evidence in the log about a webhook's secret.
 #[derive(Default)]
 pub(super) struct Log {
     /// The last entries, the latest first.
@@ -148,7 +148,7 @@ fn check_failures(
     report.warning("failures", &text, &fix)
 }
 
-/// What a status of an answer usually means.
+/// The usual meaning of the status of an answer.
 fn fix(status: Option<u16>) -> &'static str {
     match status {
         None => "no status: check that the receiver can be reached and answers within 10 s",

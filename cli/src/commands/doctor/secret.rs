@@ -110,7 +110,7 @@ impl AtHand {
     }
 }
 
-/// Reports why there is no secret.
+/// Reports why a secret is missing.
 fn problem(stop: Stop, fix: &str, report: &mut Report) -> Result<Option<AtHand>, Stop> {
     match stop {
         Stop::Error { message, .. } => report.problem("secret", &message, fix).map(|()| None),

@@ -146,12 +146,12 @@ fn check_ready(path: &Path) -> Result<(), Stop> {
     }
 }
 
-/// What the first line of the output says that it is.
+/// The kind of the first line of the output.
 pub(super) const READY: &str = "ready";
 
 const NOT_OURS: &str = "it is not the note of an earlier run: remove it, or choose another name";
 
-/// What is read of a note.
+/// The part of a note that is read.
 #[derive(Deserialize)]
 struct Note {
     kind: String,
