@@ -14,6 +14,7 @@ mod database;
 mod delivery_filter;
 mod listing;
 mod mac;
+mod marked_id;
 mod notice;
 mod output;
 mod private_file;

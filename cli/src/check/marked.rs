@@ -5,11 +5,11 @@
 
 use ptolemy_webhooks::samples;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-/// How each id begins, so that it is recognised in a receiver's store. The documentation says that ids
-/// are UUIDs; these have version 8, which is free for any use.
+use crate::marked_id::{hash, marked_id};
+
+/// How each id begins, so that it is recognised in a receiver's store.
 const ID_PREFIX: &str = "c4ec4c4e";
 
 /// The mark in identifiers and names.
@@ -79,31 +79,14 @@ impl Marks {
     }
 
     fn uuid(&self, parts: &[&str]) -> String {
-        let hex = self.hex(parts);
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!(
-            "{ID_PREFIX}-{}-8{}-8{}-{}",
-            part(0, 4),
-            part(4, 7),
-            part(7, 10),
-            part(10, 22)
-        )
+        marked_id(ID_PREFIX, &[&[&*self.run], parts].concat())
     }
 
     /// Nine digits.
     fn number(&self, label: &str) -> String {
-        let hex = self.hex(&["number", label]);
+        let hex = hash(&[&self.run, "number", label]);
         let number = u32::from_str_radix(hex.get(..8).unwrap_or_default(), 16);
         format!("{:09}", number.unwrap_or(0) % 1_000_000_000)
-    }
-
-    fn hex(&self, parts: &[&str]) -> String {
-        let mut hash = Sha256::new_with_prefix(&self.run);
-        for part in parts {
-            hash.update(b"\0");
-            hash.update(part);
-        }
-        hex::encode(hash.finalize())
     }
 }
 

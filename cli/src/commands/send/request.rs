@@ -1,5 +1,6 @@
 //! A request as it is sent, and as it is printed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ptolemy_webhooks::samples;
@@ -9,8 +10,12 @@ use time::OffsetDateTime;
 
 use crate::commands::send::fault::{Fault, Faults};
 use crate::mac;
+use crate::marked_id::marked_id;
 use crate::secret::GivenSecret;
 use crate::stop::Stop;
+
+/// How the id of each new event begins, so that it is recognised in a receiver's store.
+const ID_PREFIX: &str = "5e4d5e4d";
 
 /// A secret that no receiver has.
 const FOREIGN_SECRET: &str = "whsec_not_the_secret_of_the_receiver";
@@ -103,7 +108,6 @@ impl Maker {
             Body::Bytes(bytes) => return (id_of(bytes), bytes.clone()),
             Body::Event { event_type, id } => (event_type, id),
         };
-        let new_id = || format!("evt_{}", OffsetDateTime::now_utc().unix_timestamp_nanos());
         let id = id.clone().unwrap_or_else(new_id);
         let body = match samples::of(event_type) {
             Some(sample) => sample.with_id(id.clone()).to_json(),
@@ -136,6 +140,14 @@ impl Maker {
         let count = 1 + usize::from(self.faults.has(Fault::HeaderTwice));
         Ok(vec![value; count])
     }
+}
+
+/// An id that no other event has.
+fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos().to_string();
+    marked_id(ID_PREFIX, &[&now, &std::process::id().to_string(), &count])
 }
 
 /// The id of an event in JSON.
