@@ -1,4 +1,5 @@
-//! The files of `docs/deploy` agree with the code, with each other, and with what Ptolemy documents.
+//! The files of `docs/deploy` agree with the code, with each other, and with what Ptolemy
+//! documents.
 
 use std::fs;
 use std::net::TcpListener;
@@ -302,7 +303,7 @@ fn nginx_accepts_the_configuration() {
     let folder = std::env::temp_dir().join(format!("ptolemy-deploy-{}", std::process::id()));
     fs::create_dir(&folder).unwrap();
     let own = |path: &str| format!("{}/{path}", folder.display());
-    // nginx opens what it listens on, so the port is a free one; a certificate would have to be made.
+    // nginx opens what it listens on, so the port is a free one. It would read the certificate.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
