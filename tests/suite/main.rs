@@ -1,6 +1,7 @@
 //! The tests of the library, in one binary. `tests/README.md` maps hostile inputs to tests.
 
 mod delivery;
+mod deploy;
 mod docs;
 mod event;
 mod event_envelope;
