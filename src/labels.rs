@@ -11,7 +11,7 @@ use crate::event::{Envelope, split};
 ///
 /// It comes from [`Delivery::labels`](crate::Delivery::labels), which reads the body once and
 /// decodes no resource. A label is borrowed from the body if it has no escapes, and is never longer
-/// than it. The sender chose the text: it may be long and hold any character (see
+/// than it. The sender chose the text: it may be long and contain any character (see
 /// [`LogText`](crate::LogText)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,11 +63,11 @@ fn event_id<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
     envelope.id().filter(|id| !id.is_empty())
 }
 
-/// Whether two events can hardly have this body: it has an id that is not the resource's, a time, and
-/// the resource apart from both.
+/// Returns whether two events are unlikely to have this body: it has an id that is not the
+/// resource's, a time, and the resource apart from both.
 ///
-/// Without the last two, an id that names the resource would make one event of two changes that
-/// lead to the same state.
+/// Without the last two, if the id names the resource, two changes that lead to the same state
+/// would count as one event.
 fn names_an_event(
     envelope: &Envelope<'_>,
     event_id: Option<&str>,

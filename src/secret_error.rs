@@ -48,8 +48,8 @@ impl SecretError {
         }
     }
 
-    /// Returns whether there is no secret, in contrast to one that is wrong: the variable is not set,
-    /// the file does not exist, or one of them is empty.
+    /// Returns whether the secret is absent, as opposed to wrong: the variable is not set, the file
+    /// does not exist, or one of them is empty.
     ///
     /// A reload that finds no previous secret ends a rotation, for example.
     #[must_use]

@@ -4,7 +4,8 @@ const BEFORE: &str = "(setup ";
 const AFTER: &str = ")";
 const NONCE_CHARS: usize = 16;
 
-/// Returns a nonce: 16 hexadecimal digits. It has to be unlikely to occur twice, not hard to guess.
+/// Returns a nonce: 16 hexadecimal digits. It must be unlikely to occur twice, but need not be hard
+/// to guess.
 pub(crate) fn new_nonce() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

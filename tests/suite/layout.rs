@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules of `lib.rs`, in its order.
+/// Returns the modules of `lib.rs`, in its order.
 fn modules(root: &Path) -> Vec<String> {
     let lib = fs::read_to_string(root.join("lib.rs")).unwrap();
     lib.lines()
@@ -21,12 +21,12 @@ fn files_of(root: &Path, module: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The modules that a file imports, apart from its unit tests.
+/// Returns the modules that a file imports, apart from its unit tests.
 fn imports(file: &Path) -> Vec<String> {
     names_after(file, "crate::")
 }
 
-/// The first names of the paths that begin with `root`.
+/// Returns the first names of the paths that begin with `root`.
 fn names_after(file: &Path, root: &str) -> Vec<String> {
     let source = fs::read_to_string(file).unwrap();
     let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
@@ -70,13 +70,13 @@ fn no_two_files_of_the_events_import_each_other() {
         .map(|file| {
             let mut imports = names_after(file, " super::");
             imports.extend(names_after(file, "$crate::event::"));
-            // What a macro writes about its own file is not an import.
+            // A macro's path to its own file is not an import.
             imports.retain(|import| *import != name(file));
             (name(file), imports)
         })
         .collect();
     assert!(imports.iter().map(|(_, it)| it.len()).sum::<usize>() > 30);
-    // Takes away, again and again, the files that import none of the others.
+    // Repeatedly removes the files that import none of the others.
     while !imports.is_empty() {
         let left: Vec<_> = imports.iter().map(|(file, _)| file.clone()).collect();
         let count = left.len();
