@@ -124,7 +124,7 @@ impl Delivery {
     /// hex digits.
     ///
     /// Deliveries can repeat. If the body names one event, the hash covers the body, so that a
-    /// repetition has the same key even if it is signed anew. A body names one event if it has a
+    /// repetition has the same key even if it is signed again. A body names one event if it has a
     /// non-empty string as `id`, the time of the event, and an object as its data that does not
     /// have the same `id`. For any other body the hash covers the signed bytes, which are `t`, a
     /// dot and the body, so the same body signed at another second has another key.

@@ -133,8 +133,8 @@ impl Event {
     /// Reads an event from a body that you know to be Ptolemy's because you verified it before:
     /// from your own store, or in a test.
     ///
-    /// **It does not check a signature.** A body that comes from a request belongs in a
-    /// [`Verifier`](crate::Verifier).
+    /// **It does not check a signature.** Pass a body that comes from a request to a
+    /// [`Verifier`](crate::Verifier) instead.
     ///
     /// # Errors
     ///

@@ -68,7 +68,7 @@ enum Body {
     One(Bytes),
     /// All chunks, copied together.
     Many(BytesMut),
-    /// The body exceeded the limit; what had arrived is dropped.
+    /// The body exceeded the limit, and the part that had arrived was dropped.
     TooLarge,
 }
 

@@ -21,7 +21,7 @@ pub struct Labels<'a> {
     /// The id of the event, if it is a non-empty string.
     pub event_id: Option<Cow<'a, str>>,
     /// The part of the event type before its first dot, such as `instrument`; `None` if there is no
-    /// dot, or nothing on one of its sides.
+    /// dot or one of its sides is empty.
     pub resource: Option<Cow<'a, str>>,
     /// The `id` of the data: a non-empty string, or a number as it was written.
     pub resource_id: Option<Cow<'a, str>>,
@@ -63,8 +63,8 @@ fn event_id<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
     envelope.id().filter(|id| !id.is_empty())
 }
 
-/// Returns whether two events are unlikely to have this body: it has an id that is not the
-/// resource's, a time, and the resource apart from both.
+/// Returns whether the body names one event, so that two events are unlikely to share it: it has an
+/// id that is not the resource's, a time, and a resource separate from both.
 ///
 /// Without the last two, if the id names the resource, two changes that lead to the same state
 /// would count as one event.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// No message contains a part of the secret. `Display` names the environment variable and the file,
 /// if the secret was read from them. `Debug` prints the same line, followed by the cause if a file
-/// could not be read, because that line is what a `main` that returns an error shows.
+/// could not be read, because a `main` that returns an error prints it.
 pub struct SecretError {
     kind: SecretErrorKind,
     variable: Option<String>,

@@ -1,4 +1,4 @@
-//! What the library allocates, and what it leaves in memory that it frees.
+//! The library's allocations, and the bytes that it leaves in freed memory.
 //!
 //! It is its own binary because it watches every allocation of the process. It counts by thread, so
 //! that allocations of the test harness are left out.

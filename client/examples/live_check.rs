@@ -1,4 +1,4 @@
-//! Compares a real API with what this crate assumes, and prints where they differ.
+//! Compares a real API with the assumptions of this crate, and prints the differences.
 //!
 //!     PTOLEMY_API_TOKEN=… PTOLEMY_WORKSPACE=… cargo run --example live_check
 //!
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns where the API differs from what is assumed.
+/// Returns the differences between the API and the assumptions.
 pub(crate) async fn check(
     url: &str,
     token: &str,

@@ -35,7 +35,7 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "file {} {}", self.path.display(), self.fault)?;
-        // The cause is part of the line, because it is what helps: "permission denied".
+        // The cause is part of the line, because it points to the fix: "permission denied".
         match &self.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),

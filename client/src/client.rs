@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::token::Token;
 
-/// Stands for "no answer has had this header yet".
+/// Means "no answer has had this header yet".
 const NOT_SEEN: u64 = u64::MAX;
 
-/// Stands for "no answer has had a date yet".
+/// Means "no answer has had a date yet".
 const NO_DATE: i64 = i64::MIN;
 
 /// A client for one workspace.

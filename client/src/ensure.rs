@@ -52,7 +52,7 @@ impl Webhooks {
     }
 }
 
-/// A registration that is not begun until it is awaited.
+/// A registration, which begins when it is awaited.
 ///
 /// # Errors
 ///
@@ -372,7 +372,7 @@ impl Wanted {
 }
 
 impl Ensure<SecretFile> {
-    /// Same as awaiting it, and returns what was changed beside the webhook.
+    /// Same as awaiting it, but also returns the changes that were made.
     ///
     /// # Errors
     ///
@@ -402,7 +402,7 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<PlaceError>,
 {
-    /// Same as awaiting it, and returns what was changed beside the webhook.
+    /// Same as awaiting it, but also returns the changes that were made.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ impl fmt::Display for Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing was sent: an argument is invalid, or there was no connection.
+    /// Nothing was sent: an argument is invalid, or no connection could be made.
     NotSent,
     /// The server answered that it did not carry out the call.
     Rejected,
@@ -92,11 +92,11 @@ impl Stop {
 pub enum ApiErrorKind {
     /// An argument cannot be sent, such as an empty id. Nothing was sent.
     InvalidArgument,
-    /// There was no connection: name resolution, TCP, TLS or a proxy failed.
+    /// No connection could be made: name resolution, TCP, TLS or a proxy failed.
     NotConnected,
     /// No whole answer arrived within the time limit of an attempt, or the server's own (408).
     Timeout,
-    /// The connection broke off, or what arrived is not HTTP.
+    /// The connection broke off, or the answer is not HTTP.
     Broken,
     /// A 3xx. Redirects are not followed, because the token would travel with them.
     Redirect,

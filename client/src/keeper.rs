@@ -1,4 +1,4 @@
-//! Issues secrets and stores them: what `ensure` and `rotate_secret` have in common.
+//! Issues secrets and stores them, for `ensure` and `rotate_secret`.
 
 use std::time::Duration;
 

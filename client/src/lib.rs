@@ -101,8 +101,8 @@
 //! | [`ConfigError`] | correct the variable that it names |
 //! | [`Unauthorized`](ApiErrorKind::Unauthorized) | the token is missing, expired or revoked; create a new one. A token begins with `ptk_live_`, and the secret of a webhook with `whsec_` |
 //! | [`Forbidden`](ApiErrorKind::Forbidden) | use the token of a person with the role that the error names, or check the limits of the plan |
-//! | [`Throttled`](ApiErrorKind::Throttled), [`OverQuota`](ApiErrorKind::OverQuota) | wait; [`Client::remaining`] shows what is left of the month |
-//! | outcome [`Unknown`](Outcome::Unknown) of a creation | run `ensure`, which finds what was created |
+//! | [`Throttled`](ApiErrorKind::Throttled), [`OverQuota`](ApiErrorKind::OverQuota) | wait; [`Client::remaining`] shows the rest of the month's quota |
+//! | outcome [`Unknown`](Outcome::Unknown) of a creation | run `ensure`, which finds the webhook that was created |
 //! | outcome [`Unknown`](Outcome::Unknown) of `redeliver` | call it again: receivers recognise duplicates |
 //! | [`CursorExpired`](ApiErrorKind::CursorExpired) | list again from the start |
 //! | [`SecretLost`](RegistrationErrorKind::SecretLost) | put the secret back, or allow a rotation |

@@ -32,7 +32,7 @@ impl Webhooks {
     }
 }
 
-/// A rotation that is not begun until it is awaited.
+/// A rotation, which begins when it is awaited.
 ///
 /// # Errors
 ///

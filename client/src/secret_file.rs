@@ -15,7 +15,7 @@ use crate::place::{Contents, Place, PlaceError, State, fingerprint};
 
 /// A file as the place of a secret.
 ///
-/// `PATH` has the secret, `PATH.previous` the one before it (empty if there is none), and
+/// `PATH` has the secret, `PATH.previous` the previous one (empty if there is none), and
 /// `PATH.state` the id of the webhook and what a run has begun. Each is replaced as a whole: by a
 /// temporary file in the same folder, a sync, a rename and a sync of the folder. If one of them is
 /// a symlink, the file that it leads to is replaced.
@@ -129,7 +129,7 @@ impl Place for SecretFile {
 /// The bytes of a file, and the secret in them.
 type Content = (Zeroizing<Vec<u8>>, Secret);
 
-/// The content of the file; `None` if there is no file or an empty one. Any other content is an
+/// The content of the file; `None` if the file does not exist or is empty. Any other content is an
 /// error: it would be overwritten, and its owner is unknown.
 fn read_secret(path: &Path) -> Result<Option<Content>, FileError> {
     let Some(bytes) = read(path)?.filter(|bytes| !bytes.trim_ascii().is_empty()) else {

@@ -10,7 +10,7 @@ pub(crate) fn new_nonce() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
 
-/// Returns `production (setup 8f3a…)`, or only the part in parentheses if there is no label.
+/// Returns `production (setup 8f3a…)`, or only the part in parentheses without a label.
 pub(crate) fn with_nonce(label: Option<&str>, nonce: &str) -> String {
     match label {
         Some(label) if !label.is_empty() => format!("{label} {BEFORE}{nonce}{AFTER}"),

@@ -1,8 +1,8 @@
 //! Kills the process before and after each call of `ensure` and `rotate_secret` is carried out,
 //! runs it again, and expects one webhook and a file with its live secret.
 //!
-//! The process is this binary itself, with an environment variable that says what to run. The
-//! stand-in leaves a call without an answer, so that the process waits when it is killed.
+//! The process is this binary itself, with an environment variable that selects the task to run.
+//! The stand-in leaves a call without an answer, so that the process waits when it is killed.
 #![cfg(unix)]
 
 use std::env;

@@ -17,8 +17,9 @@
 //!
 //! **Log.** Anyone can cause rejections, so a request never waits for standard error: it leaves its
 //! line to a task that writes. At most [`LINES_IN_FULL`] rejections a second are written in full.
-//! If there are more, they are counted by reason, and the counts are written as one line a second,
-//! and at the end. After a second in which none was counted, rejections are written in full again.
+//! If there are more, they are counted by reason, and the counts are written as one line per
+//! second, and once at the end. After a second in which none was counted, rejections are
+//! written in full again.
 
 use std::collections::BTreeMap;
 use std::env::{self, VarError};

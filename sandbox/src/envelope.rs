@@ -73,10 +73,7 @@ impl Envelope {
 fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
     if settings.has(Shape::ExtraFields) {
         if let Some(Value::Object(data)) = map.get_mut("data") {
-            data.insert(
-                "sandbox_note".to_owned(),
-                json!("a field that nobody knows"),
-            );
+            data.insert("sandbox_note".to_owned(), json!("an unknown field"));
             data.insert("sandbox_list".to_owned(), json!([1, null, { "a": [] }]));
         }
         map.insert("sandbox_revision".to_owned(), json!(3));

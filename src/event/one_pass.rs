@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for Members<'de> {
 
 impl<'de> Members<'de> {
     /// The value between a key and the next one, or the end of the object; `None` if the next key
-    /// has escapes, so that it is not in the text as it is.
+    /// has escapes, so that it does not occur literally in the text.
     fn value_between(&self, key: &str, next: Option<&Key<'_>>) -> Option<&'de str> {
         let start = self.offset(key) + key.len();
         let member = match next {

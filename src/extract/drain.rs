@@ -2,9 +2,9 @@
 //!
 //! A server that closes a connection with bytes of the body unread makes the kernel reset it, and a
 //! proxy that is still sending then reports 502 in place of the response, and may take the server
-//! out of its pool. So the rest is read beside the response: nothing waits for it, nothing is kept
-//! or hashed, and it ends after a number of bytes and after a time. The number of drains at once is
-//! bounded too, so that a flood of rejected requests does not become a flood of tasks.
+//! out of its pool. So the rest is read while the response is sent: nothing waits for it, nothing
+//! is kept or hashed, and it ends after a number of bytes and after a time. The number of drains at
+//! once is bounded too, so that a flood of rejected requests does not become a flood of tasks.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};

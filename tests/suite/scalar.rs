@@ -1,4 +1,4 @@
-//! Scalars keep what was sent.
+//! Scalars keep the text as it was sent.
 
 use ptolemy_webhooks::{Event, Payload, Scalar};
 use serde::{Deserialize, Serialize};

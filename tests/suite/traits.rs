@@ -1,4 +1,4 @@
-//! What the types do and do not implement.
+//! The traits that the types implement, and those that they do not.
 
 use ptolemy_webhooks::{
     DecodeError, Delivery, Event, EventType, HeaderError, Instrument, Intake, Malformed, Payload,

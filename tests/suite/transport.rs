@@ -560,8 +560,8 @@ fn a_layer_that_compresses_responses_changes_nothing() {
 
 #[test]
 fn the_framework_s_own_limit_applies_if_it_is_a_layer() {
-    // In axum a `RequestBodyLimitLayer` wraps the body, and applies; actix-web's `PayloadConfig` is
-    // a setting of its own extractors, and does not.
+    // In axum a `RequestBodyLimitLayer` wraps the body, and applies; actix-web's `PayloadConfig`
+    // only configures the extractors of actix-web, and does not apply.
     for (framework, status) in [(Framework::Axum, 413), (Framework::Actix, 200)] {
         let server = start(framework);
         for body in [Body::Whole(EVENT.into()), Body::Chunked(EVENT.into(), 4)] {

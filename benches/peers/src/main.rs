@@ -209,7 +209,7 @@ fn main() -> ExitCode {
         let mut contenders = contend(&delivery);
         run(&mut contenders);
         println!("\n{length} bytes, {ROUNDS} rounds\n");
-        println!("| what | over ours | ns |\n| --- | --- | --- |");
+        println!("| contender | over ours | ns |\n| --- | --- | --- |");
         for contender in &contenders {
             let time = median(contender.times.clone()) * 1e9;
             let over = ratio(&contenders, contender.name, OURS);
@@ -238,7 +238,7 @@ fn main() -> ExitCode {
     let mut contenders = decode();
     run(&mut contenders);
     println!("\ndecoding 1024 bytes, {ROUNDS} rounds\n");
-    println!("| what | ns |\n| --- | --- |");
+    println!("| contender | ns |\n| --- | --- |");
     for contender in &contenders {
         println!(
             "| {} | {:.0} |",
