@@ -1,4 +1,4 @@
-//! The core: verification by size, refusals, and the decoding of each resource.
+//! The core: verification by size, rejections, and the decoding of each resource.
 //!
 //! `cargo bench --bench core`
 
@@ -29,11 +29,11 @@ fn verify(c: &mut Criterion) {
     group.finish();
 }
 
-/// What ends before the hash: the header's grammar, and the clock.
-fn refuse(c: &mut Criterion) {
+/// Rejections before the hash: by the header's grammar, and by the clock.
+fn reject(c: &mut Criterion) {
     let verifier = Verifier::new(secret());
     let tag = "0".repeat(64);
-    let mut group = c.benchmark_group("refuse");
+    let mut group = c.benchmark_group("reject");
     for (name, header) in [
         ("malformed", format!("t=1700000000,v1={tag}0")),
         ("stale", format!("t=1700000000,v1={tag}")),
@@ -80,5 +80,5 @@ fn decode(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, verify, refuse, decode);
+criterion_group!(benches, verify, reject, decode);
 criterion_main!(benches);

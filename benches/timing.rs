@@ -1,12 +1,12 @@
-//! Does the time of a refusal tell how much of a forged tag is right?
+//! Does the time of a rejection reveal how much of a forged tag is right?
 //!
 //! After dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): two
 //! classes of forgeries, whose tags differ from the right one in the first byte and in the last
 //! byte alone, are verified in random order; Welch's t-test compares the two sets of times. A |t|
-//! above 4.5 would mean that the classes can be told apart. As a control, a comparison that stops
-//! at the first difference is measured in the same way, and has to be told apart.
+//! above 4.5 would mean that the classes can be distinguished. As a control, a comparison that
+//! stops at the first difference is measured in the same way, and must be distinguishable.
 //!
-//! Run by hand, on a machine that does nothing else: `cargo bench --bench timing`
+//! Run it by hand, on an idle machine: `cargo bench --bench timing`
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -19,7 +19,8 @@ const SAMPLES: usize = 1_000_000;
 /// Calls for each sample: one call is too short for the clock.
 const BATCH: usize = 4;
 const LIMIT: f64 = 4.5;
-/// Which share of the samples, from the fastest, is compared; the slowest are the machine's.
+/// The shares of the samples, from the fastest, that are compared; the slowest samples are
+/// disturbed by the machine.
 const SHARES: [f64; 5] = [1.0, 0.99, 0.95, 0.9, 0.75];
 
 /// SplitMix64.
@@ -35,7 +36,7 @@ impl Random {
     }
 }
 
-/// The times of both classes, in random order.
+/// Returns the times of both classes, measured in random order.
 fn measure<T>(inputs: [&str; 2], work: impl Fn(&str) -> T) -> Vec<(usize, f64)> {
     let mut random = Random(2026);
     let warm_up = SAMPLES / 10;
@@ -55,13 +56,13 @@ fn measure<T>(inputs: [&str; 2], work: impl Fn(&str) -> T) -> Vec<(usize, f64)> 
     samples
 }
 
-/// The t of the share for which it is greatest.
+/// Returns the t of the share for which it is greatest.
 fn greatest_t(samples: &mut [(usize, f64)]) -> f64 {
     samples.sort_by(|a, b| a.1.total_cmp(&b.1));
     SHARES
         .map(|share| {
             let count = (samples.len() as f64 * share) as usize;
-            // By time, not by rank: all samples of one time are in or out.
+            // Samples are cut by time, not by rank, so that all samples of one time are in or out.
             let slowest = samples[count - 1].1;
             let taken = || samples.iter().filter(|(_, time)| *time <= slowest);
             welch_t([0, 1].map(|class| Moments::of(taken().filter(|s| s.0 == class).map(|s| s.1))))
@@ -137,7 +138,7 @@ fn main() -> ExitCode {
     if t.abs() < LIMIT && control.abs() > LIMIT {
         ExitCode::SUCCESS
     } else {
-        println!("FAILED: either the times differ, or this machine is too busy to tell");
+        println!("FAILED: either the times differ, or this machine is too busy to measure them");
         ExitCode::FAILURE
     }
 }

@@ -28,7 +28,7 @@ async fn receive(
     })
 }
 
-/// Stands for your own work. It may take longer than a request.
+/// A placeholder for your own work, which may take longer than a request.
 async fn handle(event: Event) -> io::Result<()> {
     let event_type = word(Some(event.event_type.as_str()));
     let mut line = format!("accepted {event_type} {}", word(event.id.as_deref()));
@@ -52,7 +52,7 @@ async fn handle(event: Event) -> io::Result<()> {
     print(line).await
 }
 
-/// Answers 408 to a request that takes too long.
+/// Responds with 408 to a request that takes too long.
 async fn limit_time<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,

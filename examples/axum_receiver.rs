@@ -35,7 +35,7 @@ async fn receive(
     })
 }
 
-/// Stands for your own work. It may take longer than a request.
+/// A placeholder for your own work, which may take longer than a request.
 async fn handle(event: Event) -> io::Result<()> {
     let event_type = word(Some(event.event_type.as_str()));
     let mut line = format!("accepted {event_type} {}", word(event.id.as_deref()));

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::header::Timestamp;
 use crate::verify_error::VerifyError;
 
-/// 9999-12-31T23:59:59Z, the last second that `OffsetDateTime` always holds.
+/// 9999-12-31T23:59:59Z, the last second that `OffsetDateTime` can always represent.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// A `t` in this range is a time from 1973 to 5138 if it counts milliseconds, and one after 5138
@@ -24,7 +24,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Accepts `t` if it lies within `tolerance` around `now`, which counts seconds since 1970.
+    /// Accepts `t` if it lies within `tolerance` of `now`, which counts seconds since 1970.
     ///
     /// The sender chooses `t`, so the difference is computed in 128 bits, where it cannot overflow.
     pub(crate) fn check(
@@ -52,7 +52,7 @@ impl Claim {
         }
     }
 
-    /// Returns the time of `t`. It never saturates: no claim is after [`LAST_SECOND`].
+    /// Returns the time of `t`. It never saturates, because no claim is after [`LAST_SECOND`].
     pub(crate) fn signed_at(self) -> OffsetDateTime {
         OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::seconds(self.seconds))
     }

@@ -124,14 +124,14 @@ impl Delivery {
     /// hex digits.
     ///
     /// Deliveries can repeat. If the body names one event, the hash covers the body, so that a
-    /// repetition has the same key even if it is signed anew. A body names one event if it has a
-    /// non-empty string as `id`, the time of the event, and an object as its data that does not have
-    /// the same `id`. For any other body the hash covers the signed bytes, which are `t`, a dot and
-    /// the body, so the same body at another second is another delivery.
+    /// repetition has the same key even if it is signed again. A body names one event if it has a
+    /// non-empty string as `id`, the time of the event, and an object as its data that does not
+    /// have the same `id`. For any other body the hash covers the signed bytes, which are `t`, a
+    /// dot and the body, so the same body signed at another second has another key.
     ///
     /// It is assumed, not documented by Ptolemy, that an `id` names one event. So the key is never
-    /// built on `id` alone: two bodies with one `id` have two keys. If the assumption is wrong, an
-    /// event may be handled twice, but it is not dropped.
+    /// built on `id` alone: two bodies with the same `id` have two keys. If the assumption is
+    /// wrong, an event may be handled twice, but it is not dropped.
     #[must_use]
     pub fn dedup_key(&self) -> String {
         Labels::dedup_key_of(&self.body, || self.verified.t())

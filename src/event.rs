@@ -60,8 +60,8 @@ pub use webhook::Webhook;
 
 /// A change in Ptolemy: what changed, when, and who changed it.
 ///
-/// It comes from [`Delivery::event`](crate::Delivery::event), or as an argument of a handler with
-/// the features `axum` and `actix-web`; in both cases its signature is valid. It does not implement
+/// It comes from [`Delivery::event`](crate::Delivery::event), or as a handler argument with the
+/// features `axum` and `actix-web`; in both cases its signature is valid. It does not implement
 /// `Deserialize`, so no JSON extractor can produce one without a check.
 ///
 /// # What is documented and what is assumed
@@ -106,7 +106,7 @@ pub use webhook::Webhook;
 pub struct Event {
     /// The id, which is assumed to name the event and to be the same in every repetition.
     ///
-    /// Do not build on it alone: see [`Delivery::dedup_key`](crate::Delivery::dedup_key).
+    /// Do not rely on it alone: see [`Delivery::dedup_key`](crate::Delivery::dedup_key).
     pub id: Option<String>,
     /// What happened to what.
     pub event_type: EventType,
@@ -119,11 +119,11 @@ pub struct Event {
     /// The resource after the change, or the reason why the data of a documented event type cannot
     /// be read as its resource.
     ///
-    /// Do not ignore the error: the event is genuine, and its JSON is in [`data`](Self::data). `?`
-    /// keeps it from being acknowledged.
+    /// Do not ignore the error: the event is genuine, and its JSON is in [`data`](Self::data). With
+    /// `?`, the handler returns the error and the event is not acknowledged.
     pub payload: Result<Payload, Malformed>,
     /// The data as it was sent, with the fields that [`payload`](Self::payload) does not show;
-    /// `None` if the event carries none.
+    /// `None` if the event has none.
     pub data: Option<RawJson>,
     /// The whole body as it was sent, byte for byte.
     pub raw: RawJson,
@@ -133,8 +133,8 @@ impl Event {
     /// Reads an event from a body that you know to be Ptolemy's because you verified it before:
     /// from your own store, or in a test.
     ///
-    /// **It does not check a signature.** A body that comes from a request belongs in a
-    /// [`Verifier`](crate::Verifier).
+    /// **It does not check a signature.** Pass a body that comes from a request to a
+    /// [`Verifier`](crate::Verifier) instead.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Event {
     /// The id of what changed: the `id` of the data, a non-empty string or a number as it was
     /// written; `None` if the data has neither.
     ///
-    /// It is read from the data of any event, also of an unknown type or in a malformed shape.
+    /// It is read from the data of any event, even if the type is unknown or the data is malformed.
     #[must_use]
     pub fn resource_id(&self) -> Option<Cow<'_, str>> {
         match &self.payload {

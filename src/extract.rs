@@ -7,8 +7,8 @@
 //! 3. The signature is valid: [`Intake::finish`], after the last chunk and not before.
 //! 4. For an `Event`, the body is an event: [`Delivery::event`].
 //!
-//! The files of the frameworks hold transport only: where the verifier, the headers and the chunks
-//! come from, and how a [`Rejection`] becomes a response.
+//! The files of the frameworks contain transport only: where the verifier, the headers and the
+//! chunks come from, and how a [`Rejection`] becomes a response.
 //!
 //! [`Intake::begin`]: crate::Intake::begin
 //! [`Intake::push`]: crate::Intake::push

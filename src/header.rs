@@ -50,11 +50,11 @@ pub fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Resul
 pub(crate) struct Timestamp<'h> {
     /// The text as it was sent; the MAC covers it.
     pub(crate) text: &'h [u8],
-    /// The same as a number of seconds since 1970.
+    /// The same, as a number of seconds since 1970.
     pub(crate) seconds: u64,
 }
 
-/// The `v1` of a header that could be decoded.
+/// The `v1` candidates of a header that could be decoded.
 pub(crate) struct Candidates {
     tags: [Tag; MAX_CANDIDATES],
     count: usize,
@@ -83,8 +83,8 @@ impl Candidates {
 /// Parses a header value: returns its `t`, and puts its `v1`, at least one, into `candidates`,
 /// which is passed in because it is large and a return would copy it.
 ///
-/// Parts are separated by commas and lose the spaces and tabs at their ends. A part that is not
-/// `t=…` or `v1=…` is ignored, so that a later scheme can stand beside this one.
+/// Parts are separated by commas, and spaces and tabs at their ends are dropped. A part that is not
+/// `t=…` or `v1=…` is ignored, so that a later scheme can be used beside this one.
 pub(crate) fn parse<'h>(
     header: &'h [u8],
     candidates: &mut Candidates,

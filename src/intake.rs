@@ -11,14 +11,14 @@ use crate::rejection::Rejection;
 use crate::verification::Verification;
 use crate::verify::Verifier;
 
-/// A body of one chunk up to this length is copied: the chunk may be a small slice of a large buffer
-/// of the server, which the delivery would keep alive.
+/// A body of one chunk up to this length is copied: the chunk may be a small slice of a large
+/// buffer of the server, which the delivery would keep alive.
 const MAX_COPY: usize = 16 * 1024;
 
 /// The most bytes that are reserved because a request declares its length.
 const LARGEST_RESERVATION: usize = 64 * 1024;
 
-/// A delivery while its body arrives: the way in for any server.
+/// A delivery while its body arrives, for any server.
 ///
 /// The extractors are built on it. [`begin`](Self::begin) checks everything that can be checked
 /// before the body, [`push`](Self::push) takes the body chunk by chunk and enforces the verifier's
@@ -68,7 +68,7 @@ enum Body {
     One(Bytes),
     /// All chunks, copied together.
     Many(BytesMut),
-    /// The body exceeded the limit; what had arrived is dropped.
+    /// The body exceeded the limit, and the part that had arrived was dropped.
     TooLarge,
 }
 

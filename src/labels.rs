@@ -11,7 +11,7 @@ use crate::event::{Envelope, split};
 ///
 /// It comes from [`Delivery::labels`](crate::Delivery::labels), which reads the body once and
 /// decodes no resource. A label is borrowed from the body if it has no escapes, and is never longer
-/// than it. The sender chose the text: it may be long and hold any character (see
+/// than it. The sender chose the text: it may be long and contain any character (see
 /// [`LogText`](crate::LogText)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,7 +21,7 @@ pub struct Labels<'a> {
     /// The id of the event, if it is a non-empty string.
     pub event_id: Option<Cow<'a, str>>,
     /// The part of the event type before its first dot, such as `instrument`; `None` if there is no
-    /// dot, or nothing on one of its sides.
+    /// dot or one of its sides is empty.
     pub resource: Option<Cow<'a, str>>,
     /// The `id` of the data: a non-empty string, or a number as it was written.
     pub resource_id: Option<Cow<'a, str>>,
@@ -63,11 +63,11 @@ fn event_id<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
     envelope.id().filter(|id| !id.is_empty())
 }
 
-/// Whether two events can hardly have this body: it has an id that is not the resource's, a time, and
-/// the resource apart from both.
+/// Returns whether the body names one event, so that two events are unlikely to share it: it has an
+/// id that is not the resource's, a time, and a resource separate from both.
 ///
-/// Without the last two, an id that names the resource would make one event of two changes that
-/// lead to the same state.
+/// Without the last two, if the id names the resource, two changes that lead to the same state
+/// would count as one event.
 fn names_an_event(
     envelope: &Envelope<'_>,
     event_id: Option<&str>,

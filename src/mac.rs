@@ -12,10 +12,10 @@ use subtle::{Choice, ConditionallySelectable as _};
 use crate::secret::Secret;
 use crate::tag::Tag;
 
-/// What HMAC makes of a secret: the states of its inner and its outer hash. Wiped on drop.
+/// The keyed states of a secret, those of HMAC's inner and outer hash; wiped on drop.
 type Core = HmacCore<Sha256>;
 
-/// The HMAC states that a secret leads to; wiped on drop.
+/// The HMAC states of a secret; wiped on drop.
 ///
 /// A clone shares them, and moving a key does not copy them.
 #[derive(Clone)]
@@ -31,11 +31,11 @@ impl Key {
     #[inline(never)]
     #[cfg_attr(
         not(test),
-        expect(clippy::expect_used, reason = "no length of a key is an error")
+        expect(clippy::expect_used, reason = "a key of any length is accepted")
     )]
     fn derive(secret: &Secret) -> Self {
         let state = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-            .expect("HMAC takes a key of any length, RFC 2104 section 2");
+            .expect("HMAC accepts a key of any length, RFC 2104 section 2");
         // The buffer is empty before the first `update`.
         let (core, _) = state.decompose();
         Self(Arc::new(core))
@@ -56,11 +56,11 @@ impl Key {
     }
 }
 
-/// A MAC that has taken in `t`, the dot, and some of the body; wiped on drop, but not in a place
-/// that it was moved out of.
+/// The MAC of `t`, the dot, and the body so far; wiped on drop, but not in a place that it was
+/// moved out of.
 ///
-/// This is `Hmac` in its two parts, since `Hmac` is only finished by value, and each move of it
-/// leaves the keyed states on the stack.
+/// These are the two parts of `Hmac`, because `Hmac` can only be finished by value, and each move
+/// of it leaves the keyed states on the stack.
 pub(crate) struct Mac {
     core: Core,
     buffer: Buffer<Core>,
@@ -94,7 +94,7 @@ impl Mac {
         buffer.digest_blocks(body, |blocks| core.update_blocks(blocks));
     }
 
-    /// Returns the tag of what was taken in; `self` is of no use after that.
+    /// Returns the tag of the bytes so far; `self` must not be used after that.
     pub(crate) fn finish(&mut self) -> Tag {
         let tag = self.compute_tag();
         wipe_stack();
@@ -119,7 +119,7 @@ const WIPED_STACK: usize = if cfg!(debug_assertions) { 32_768 } else { 512 };
 /// Overwrites the part of the stack that the previous call of the same function used.
 ///
 /// The compiler does not wipe a place that it moves a value out of. A value with gaps that is built
-/// there next, such as a future that moves into a box, takes the stale bytes along. The previous
+/// there next, such as a future that moves into a box, copies the stale bytes along. The previous
 /// call must not be inlined: its frame would not be below that of the caller.
 #[inline(never)]
 fn wipe_stack() {

@@ -14,12 +14,12 @@ use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Known, Payload
 /// Counts, for each assumption about deliveries, how many were as assumed and how many were not.
 ///
 /// Ptolemy's public documentation does not show a whole delivery, so this library assumes its
-/// shape, and survives when an assumption is wrong: a field is then `None`, for example. To find
-/// out which assumptions are right, let it observe your first deliveries, and print it: the summary
+/// shape, and tolerates a wrong assumption: the field is then `None`, for example. To find out
+/// which assumptions are right, let it observe your first deliveries, and print it: the summary
 /// says what each deviation costs. It counts and never quotes a delivery.
 ///
 /// Not observed, since one body does not show it: whether an `id` is the same in each repetition of
-/// an event and in no other event, and what is assumed of the signature header.
+/// an event and in no other event, and the assumptions about the signature header.
 ///
 /// All methods take `&self`, so one value can be shared between threads.
 ///
@@ -50,13 +50,13 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// Counts nothing yet.
+    /// Creates a value that has counted nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a delivery into account, and returns the deviations that no earlier delivery had.
+    /// Counts a delivery, and returns the deviations that no earlier delivery had.
     pub fn observe(&self, delivery: &Delivery) -> Vec<Deviation> {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
         let mut new = Vec::new();
@@ -126,7 +126,7 @@ impl Observations {
     }
 }
 
-/// Prints a line for each assumption, below a deviation its cost, and at the end how often each
+/// Prints a line for each assumption, the cost below each deviation, and at the end how often each
 /// known field of a resource was missing.
 impl fmt::Display for Observations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,7 +207,7 @@ pub enum Finding {
     AnotherShape,
 }
 
-/// Something that this library assumes of a delivery, beyond Ptolemy's public documentation.
+/// Something that this library assumes about a delivery, beyond Ptolemy's public documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Assumption {
@@ -394,7 +394,8 @@ fn one(value: Option<Json<'_>>, is_right: impl FnOnce(Json<'_>) -> bool) -> Resu
     }
 }
 
-/// Of a field with several names, the first is assumed; a value under another has another shape.
+/// If a field has several names, the first is assumed; a value under another name counts as another
+/// shape.
 fn one_of(named: &[Field<'_>], is_right: impl FnOnce(Json<'_>) -> bool) -> Result<(), Finding> {
     let mut values = named.iter().map(|field| field.value);
     let result = one(values.next().flatten(), is_right);

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a request was rejected, as a stable code for counters, logs and alerts.
 ///
-/// The codes never change; a later version may add some. [`Rejection`](crate::Rejection) and
+/// The codes never change; a later version may add new ones. [`Rejection`](crate::Rejection) and
 /// [`VerifyError`](crate::VerifyError) return theirs, and the responses of the extractors carry it
 /// in their extensions, so that a layer around the handlers can count rejections.
 ///
@@ -18,8 +18,8 @@ use std::fmt;
 /// | `signature_mismatch` | 401 | no signature in the header is that of the body under an accepted secret |
 /// | `body_too_large` | 413 | the body is longer than the limit |
 /// | `body_incomplete` | 400 | the body broke off before its end |
-/// | `not_an_event` | 422 | the signature is valid, and the body is not an event |
-/// | `malformed_data` | 422 | the signature is valid, and the data of the event could not be decoded |
+/// | `not_an_event` | 422 | the signature is valid, but the body is not an event |
+/// | `malformed_data` | 422 | the signature is valid, but the data of the event could not be decoded |
 /// | `not_configured` | 500 | the server has no `Verifier` |
 ///
 /// # Examples
@@ -51,9 +51,9 @@ pub enum Reason {
     BodyTooLarge,
     /// The body broke off before its end.
     BodyIncomplete,
-    /// The signature is valid, and the body is not an event.
+    /// The signature is valid, but the body is not an event.
     NotAnEvent,
-    /// The signature is valid, and the data of the event could not be decoded.
+    /// The signature is valid, but the data of the event could not be decoded.
     MalformedData,
     /// The server has no [`Verifier`](crate::Verifier).
     NotConfigured,

@@ -15,9 +15,9 @@ use crate::verify_error::VerifyError;
 /// line quotes the request. The extractors build that response and put the [`Reason`] into its
 /// extensions; on another server, build it from these methods.
 ///
-/// To count or log rejections in a handler, or to respond in another way, take a
-/// `Result<Event, Rejection>` as its argument. A handler that takes a [`Delivery`](crate::Delivery)
-/// can return a `Rejection` as its error, and write `delivery.event()?`.
+/// To count or log rejections in a handler, or to respond in another way, take a `Result<Event,
+/// Rejection>` as its argument. A handler that takes a [`Delivery`](crate::Delivery) can return a
+/// `Rejection` as its error, and use `delivery.event()?`.
 ///
 /// # Examples
 ///
@@ -53,10 +53,11 @@ pub enum RejectionKind {
     },
     /// 400: the body broke off before its end.
     BodyIncomplete,
-    /// 422: the signature is valid, and the body is not an event.
+    /// 422: the signature is valid, but the body is not an event.
     Decode(DecodeError),
-    /// 422: the signature is valid, and the data of a documented event type has an unknown shape.
-    /// The extractors hand such an event to the handler; its `event.payload?` leads here.
+    /// 422: the signature is valid, but the data of a documented event type has an unknown shape.
+    /// The extractors hand such an event to the handler, and `event.payload?` there returns this
+    /// kind.
     Malformed(Malformed),
     /// 500: actix-web's app data contains no [`Verifier`](crate::Verifier), so no request can be
     /// verified. (In axum, such a program does not compile.)

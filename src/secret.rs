@@ -13,7 +13,8 @@ use crate::secret_error::{SecretError, SecretErrorKind};
 
 const PREFIX: &str = "whsec_";
 
-/// The longest file that is read, in bytes: far more than a secret, and an end for `/dev/zero`.
+/// The longest file that is read, in bytes: far more than a secret needs, and a bound for
+/// `/dev/zero`.
 const MAX_FILE_BYTES: usize = 64 * 1024;
 
 /// The shared secret of one webhook, checked, redacted in `Debug` and wiped from memory on drop.
@@ -46,7 +47,7 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 impl Secret {
     /// Takes a secret as Ptolemy shows it.
     ///
-    /// A `String` that is passed in is wiped if it is not accepted, as it is when the secret is
+    /// A `String` that is passed in is wiped if it is rejected, and otherwise when the secret is
     /// dropped. A `&str` is copied, and the copy is wiped.
     ///
     /// # Errors
@@ -64,8 +65,8 @@ impl Secret {
 
     /// Takes a key that is not in the documented form, checking only that it is not empty.
     ///
-    /// For test vectors and stand-in senders. A secret of Ptolemy's belongs in [`Secret::new`],
-    /// whose checks find the usual mistakes.
+    /// This is for test vectors and stand-in senders. Pass a secret of Ptolemy's to
+    /// [`Secret::new`], whose checks find the usual mistakes.
     ///
     /// # Errors
     ///
@@ -90,8 +91,8 @@ impl Secret {
 
     /// Reads a secret from a file, such as one that Docker or Kubernetes mounts.
     ///
-    /// One line end at the end of the file, LF or CRLF, is removed, because editors and `echo` add
-    /// it. At most 64 KiB are read, and the buffer is wiped.
+    /// One line ending at the end of the file, LF or CRLF, is removed, because editors and `echo`
+    /// add it. At most 64 KiB are read, and the buffer is wiped.
     ///
     /// # Errors
     ///
@@ -158,7 +159,8 @@ impl fmt::Debug for Secret {
 
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut file = File::open(path)?;
-    // All at once: a buffer that grows would be reallocated and leave copies behind.
+    // The buffer is allocated at once, because a growing buffer would be reallocated and leave
+    // copies behind.
     let mut buffer = Zeroizing::new(vec![0; MAX_FILE_BYTES + 1]);
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -180,7 +182,7 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(buffer)
 }
 
-/// Removes one line end, and not more: two of them are not what an editor adds.
+/// Removes one line ending and no more, because an editor adds only one.
 fn without_line_end(bytes: &[u8]) -> &[u8] {
     match bytes {
         [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => text,
@@ -188,8 +190,8 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns the most specific mistake: a placeholder also lacks the prefix, but "placeholder" is more
-/// helpful.
+/// Returns the most specific mistake: a placeholder also lacks the prefix, but "placeholder" is
+/// more helpful.
 fn check_text(text: &str) -> Result<(), SecretErrorKind> {
     if text.is_empty() {
         return Err(SecretErrorKind::Empty);
@@ -259,7 +261,8 @@ fn is_placeholder(key: &str) -> bool {
 }
 
 /// Bullets and ellipses, three dots or asterisks in a row, `x` alone or six in a row, the word
-/// "redacted", and one punctuation mark three times or more. None of it is likely in a random key.
+/// "redacted", and one punctuation mark three times or more. None of these is likely in a random
+/// key.
 fn is_masked(key: &str) -> bool {
     key.contains(['•', '●', '∙', '·', '…', '⋯', '█'])
         || key.contains("...")
@@ -270,7 +273,7 @@ fn is_masked(key: &str) -> bool {
         || is_one_mark(key)
 }
 
-/// Whether a key is one punctuation mark, three times or more.
+/// Returns whether a key is one punctuation mark, three times or more.
 fn is_one_mark(key: &str) -> bool {
     match key.as_bytes() {
         [first, _, _, ..] => first.is_ascii_punctuation() && key.bytes().all(|byte| byte == *first),
@@ -278,7 +281,8 @@ fn is_one_mark(key: &str) -> bool {
     }
 }
 
-/// Whether `text` contains `part`, in either case. It copies nothing: a copy would not be wiped.
+/// Returns whether `text` contains `part`, ignoring case. It copies nothing, because a copy would
+/// not be wiped.
 fn contains(text: &str, part: &str) -> bool {
     let mut windows = text.as_bytes().windows(part.len());
     windows.any(|window| window.eq_ignore_ascii_case(part.as_bytes()))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// No message contains a part of the secret. `Display` names the environment variable and the file,
 /// if the secret was read from them. `Debug` prints the same line, followed by the cause if a file
-/// could not be read, because that line is what a `main` that returns an error shows.
+/// could not be read, because a `main` that returns an error prints it.
 pub struct SecretError {
     kind: SecretErrorKind,
     variable: Option<String>,
@@ -48,8 +48,8 @@ impl SecretError {
         }
     }
 
-    /// Returns whether there is no secret, in contrast to one that is wrong: the variable is not set,
-    /// the file does not exist, or one of them is empty.
+    /// Returns whether the secret is absent, as opposed to wrong: the variable is not set, the file
+    /// does not exist, or one of them is empty.
     ///
     /// A reload that finds no previous secret ends a rotation, for example.
     #[must_use]

@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    // `==` on tags would leak, by its time, how many bytes of a forged tag are right.
+    // `==` on tags would leak, through its timing, how many bytes of a forged tag are right.
     assert_not_impl_any!(Tag: PartialEq, PartialOrd, std::hash::Hash, std::fmt::Debug);
     assert_eq_size!(Tag, [u8; LENGTH]);
 

@@ -15,7 +15,7 @@ use std::fmt;
 /// - the backslash.
 ///
 /// All other characters are written as they are. [`EventType`](crate::EventType) and
-/// [`Action`](crate::Action) are displayed by this rule.
+/// [`Action`](crate::Action) are displayed in this form.
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ impl<'a> LogText<'a> {
         }
     }
 
-    /// Shows at most `max_chars` characters, counted after escaping, and never a part of an escape.
+    /// Shows at most `max_chars` characters, counted after escaping, and never cuts an escape.
     #[must_use]
     pub fn with_max_chars(self, max_chars: usize) -> Self {
         Self { max_chars, ..self }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_breaks_hides_or_turns_a_line_is_escaped_and_the_rest_is_not() {
+    fn characters_that_break_hide_or_turn_a_line_are_escaped_and_the_rest_is_not() {
         for plain in [
             "", "a", "~", "é", "日本", "🦀", "a=b", "\"q\"", "it's", "<b>",
         ] {

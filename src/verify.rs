@@ -175,11 +175,11 @@ impl Verifier {
     /// At every moment some secret is in force. `current` becomes the secret with index 0; those of
     /// `also` follow. A [`Verification`] that has begun keeps the secrets it began with.
     pub fn replace_secrets(&self, current: Secret, also: impl IntoIterator<Item = Secret>) {
-        // All secrets first: a list of keys that grows would be reallocated and leave key material
-        // behind.
+        // The secrets are collected first, because a growing list of keys would be reallocated and
+        // leave key material behind.
         let secrets: Vec<_> = [current].into_iter().chain(also).collect();
         let keys: Arc<[Key]> = secrets.iter().map(Key::new).collect();
-        // The lock guards one assignment, so a poisoned one still guards a whole keyring.
+        // The lock guards one assignment, so even a poisoned lock guards a complete keyring.
         let mut current = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = mem::replace(&mut *current, keys);
         drop(current);

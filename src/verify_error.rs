@@ -1,4 +1,4 @@
-//! Why a request is not proved to come from Ptolemy.
+//! Why a request could not be verified to come from Ptolemy.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::reason::Reason;
 
 /// Why a request was not accepted as coming from Ptolemy.
 ///
-/// Answer each of them with 401, as Ptolemy's guide does.
+/// Respond to each of them with 401, as Ptolemy's guide does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -51,11 +51,11 @@ pub enum VerifyError {
     ///
     /// Usual causes, apart from forgery:
     ///
-    /// - the secret belongs to another webhook, or it was rotated and this receiver has the other
-    ///   one;
+    /// - the secret belongs to another webhook, or it was rotated and this receiver has only the
+    ///   other one;
     /// - the body was parsed and serialized again before it was verified, which changes its bytes;
     /// - the body was decompressed in front of the verifier, or a proxy changed its encoding or its
-    ///   line ends.
+    ///   line endings.
     #[error("signature does not match the body under any accepted secret")]
     Mismatch,
 }

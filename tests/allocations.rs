@@ -1,7 +1,7 @@
-//! What the library allocates, and what it leaves in memory that it gives back.
+//! The library's allocations, and the bytes that it leaves in freed memory.
 //!
-//! In a binary of its own, since it watches every allocation of the process; it counts them by
-//! thread, so that the test harness does not count.
+//! It is its own binary because it watches every allocation of the process. It counts by thread, so
+//! that allocations of the test harness are left out.
 
 #[cfg(feature = "samples")]
 mod hostile;
@@ -16,8 +16,8 @@ use ptolemy_webhooks::{Event, Intake, Secret, SecretErrorKind, Signer, Verifier}
 use sha2::block_api::compress256;
 use time::macros::datetime;
 
-/// The text that is looked for in freed memory.
-/// In lower case, so that a copy in lower case is found too.
+/// The text that freed memory is searched for. It is in lower case, so that a lower-case copy is
+/// found too.
 const NEEDLE: &str = "sentinel_0123456789abcdef";
 const SECRET: &str = "whsec_sentinel_0123456789abcdef";
 
@@ -35,12 +35,13 @@ const INITIAL: [u32; 8] = [
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// Bytes allocated and not given back, and the most that there were.
+    /// Bytes allocated and not yet freed, and their maximum.
     static HELD: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
     static SEARCHING: Cell<bool> = const { Cell::new(false) };
     static FOUND: Cell<usize> = const { Cell::new(0) };
-    /// What HMAC makes of [`SECRET`]: with these, anyone could sign. Also looked for.
+    /// The keyed states that HMAC derives from [`SECRET`]: anyone who has them could sign. Freed
+    /// memory is searched for them too.
     static KEYED_STATES: Cell<[[u8; 32]; 2]> = const { Cell::new([[0; 32]; 2]) };
 }
 
@@ -61,7 +62,7 @@ fn keyed_state(pad: u8) -> [u8; 32] {
 
 struct Watch;
 
-// SAFETY: every call is handed on to `System`; a block is read only before it is given back.
+// SAFETY: every call is forwarded to `System`; a block is read only before it is freed.
 unsafe impl GlobalAlloc for Watch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
@@ -69,14 +70,14 @@ unsafe impl GlobalAlloc for Watch {
             held.set(held.get().wrapping_add(layout.size()));
             let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
         });
-        // SAFETY: the caller keeps the contract of `System`. Zeroed, so that all of a block may be
-        // read when it is given back.
+        // SAFETY: the caller upholds the contract of `System`. The block is zeroed, so that all of
+        // it may be read when it is freed.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if SEARCHING.try_with(Cell::get).unwrap_or(false) {
-            // SAFETY: the block is allocated, initialised and not yet given back.
+            // SAFETY: the block is allocated, initialised and not yet freed.
             let bytes = unsafe { std::slice::from_raw_parts(block, layout.size()) };
             let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|bytes| bytes == needle);
             let states = KEYED_STATES.try_with(Cell::get).unwrap_or_default();
@@ -100,10 +101,9 @@ fn allocations<T>(work: impl FnOnce() -> T) -> usize {
     ALLOCATIONS.get() - before
 }
 
-/// How many bytes the result of `work` keeps allocated, and how many were at most while it was
-/// made.
+/// Returns how many bytes the result of `work` keeps allocated, and the peak while it was made.
 fn memory<T>(work: impl FnOnce() -> T) -> (usize, usize) {
-    // Away from zero, so that nothing wraps while it is compared.
+    // Start away from zero, so that nothing wraps while it is compared.
     HELD.set(usize::MAX / 2);
     PEAK.set(usize::MAX / 2);
     let result = black_box(work());
@@ -112,7 +112,7 @@ fn memory<T>(work: impl FnOnce() -> T) -> (usize, usize) {
     (held - usize::MAX / 2, peak - usize::MAX / 2)
 }
 
-/// How many blocks that `work` gave back still held the secret or what HMAC makes of it.
+/// Returns how many blocks still contained the secret or its keyed states when `work` freed them.
 fn leaks<T>(work: impl FnOnce() -> T) -> usize {
     KEYED_STATES.set([keyed_state(0x36), keyed_state(0x5c)]);
     FOUND.set(0);
@@ -122,7 +122,7 @@ fn leaks<T>(work: impl FnOnce() -> T) -> usize {
     FOUND.get()
 }
 
-/// How many copies of the keyed states `work` left on the stack.
+/// Returns how many copies of the keyed states `work` left on the stack.
 #[cfg(target_os = "linux")]
 fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
     use std::fs::File;
@@ -145,7 +145,7 @@ fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
     }
 
     let search = move || {
-        // The stack of an earlier thread may be used again.
+        // The stack of an earlier thread may be reused.
         clear();
         below(&mut work);
         let here = 0_u8;
@@ -168,7 +168,7 @@ fn left_on_the_stack(mut work: impl FnMut() + Send) -> usize {
 }
 
 #[test]
-fn the_measures_see_what_they_look_for() {
+fn the_measurements_find_what_they_look_for() {
     assert_eq!(allocations(|| Box::new(1)), 1);
     assert_eq!(allocations(|| 1), 0);
     assert_eq!(memory(|| Vec::<u8>::with_capacity(100)), (100, 100));
@@ -179,7 +179,7 @@ fn the_measures_see_what_they_look_for() {
         let state = keyed_state(pad);
         assert_eq!(leaks(|| [&[1], &state[..]].concat()), 1);
     }
-    // Growing gives the smaller block back.
+    // Growing frees the smaller block.
     let grow = || {
         let mut text = SECRET.to_owned();
         text.reserve(1_000_000);
@@ -209,7 +209,8 @@ fn verify_does_not_allocate() {
     }
 }
 
-/// `Bytes` that were shared before: the first clone of others allocates their count.
+/// Returns `Bytes` that were shared before: the first clone of other `Bytes` allocates their
+/// reference count.
 fn shared(bytes: impl Into<bytes::Bytes>) -> bytes::Bytes {
     let bytes = bytes.into();
     drop(bytes.clone());
@@ -231,8 +232,8 @@ fn decoding_allocates_less_than_a_value_does() {
 
 #[test]
 fn an_unknown_event_costs_four_allocations() {
-    // It is cut out and kept. Allocated are the type, the id, the workspace, and serde_json's stack
-    // for nested values.
+    // The data is cut out and kept. The four allocations are the type, the id, the workspace, and
+    // serde_json's stack for nested values.
     let body = bytes::Bytes::from_static(
         br#"{"id":"e1","event_type":"robot.created","workspace_id":"w1","data":{"a":[1,{"b":"c"}]}}"#,
     );
@@ -242,8 +243,8 @@ fn an_unknown_event_costs_four_allocations() {
     );
 }
 
-/// For each resource, the most bytes that an event may keep for a byte of its body, and the most
-/// while it is decoded; the body is part of both. Documented at `Event`.
+/// For each resource, how many bytes an event may keep at most for each byte of its body, and how
+/// many while it is decoded. Both include the body. `Event` documents them.
 #[cfg(feature = "samples")]
 const FACTORS: &[(&str, f64, f64)] = &[
     ("instrument", 10.6, 10.6),
@@ -282,7 +283,7 @@ fn an_event_takes_a_bounded_multiple_of_its_body() {
         let [held, peak] = worst;
         println!("{resource}: keeps {held:.2?}, at most {peak:.2?}");
         assert!(held.0 <= most_held && peak.0 <= most_peak, "{resource}");
-        // A bound that nothing comes near says nothing.
+        // A bound that no input comes near would show nothing.
         assert!(
             held.0 >= most_held - 0.2 && peak.0 >= most_peak - 0.2,
             "{resource}"
@@ -291,7 +292,7 @@ fn an_event_takes_a_bounded_multiple_of_its_body() {
 }
 
 #[test]
-fn a_delivery_costs_no_copy_of_its_body() {
+fn a_delivery_does_not_copy_its_body() {
     let verifier = Verifier::new(Secret::new(SECRET).unwrap());
     let body = shared(vec![b'x'; 100_000]);
     let header = Signer::new(&Secret::new(SECRET).unwrap()).sign(&body);
@@ -367,7 +368,7 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
             leaks(|| other().replace_secrets(secret(), (0..also).map(|_| secret()))),
             0
         );
-        // An iterator that does not tell its length.
+        // An iterator that does not report its length.
         let filtered = || (0..also).filter(|_| true).map(|_| secret());
         assert_eq!(leaks(|| other().replace_secrets(secret(), filtered())), 0);
     }
@@ -405,7 +406,7 @@ fn the_keyed_states_are_wiped_wherever_they_were() {
     assert_eq!(leaks(too_long), 0);
 }
 
-/// What lies there would be taken into the next future that is put into a box.
+/// Bytes left there would be moved into the next future that is boxed.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_keyed_state_is_left_on_the_stack() {
@@ -452,7 +453,7 @@ fn no_keyed_state_is_left_on_the_stack() {
 }
 
 #[test]
-fn a_refused_secret_is_wiped_too() {
+fn a_rejected_secret_is_wiped_too() {
     for text in [
         format!("{SECRET}\n"),
         NEEDLE.to_owned(),
@@ -500,14 +501,14 @@ fn a_secret_from_a_file_is_wiped_whether_it_is_accepted_or_not() {
 
 #[cfg(unix)]
 #[test]
-fn a_secret_from_the_environment_is_wiped_whether_it_is_refused_or_not() {
+fn a_secret_from_the_environment_is_wiped_whether_it_is_accepted_or_not() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
     const VARIABLE: &str = "PTOLEMY_TEST_SECRET";
     const EXPECTED: &str = "PTOLEMY_TEST_EXPECTED";
-    // Runs itself anew, once for each value: the environment of a running process is not to be
-    // changed.
+    // The test starts itself again, once for each value: changing the environment of a running
+    // process is not safe.
     let Ok(expected) = env::var(EXPECTED) else {
         let mut not_unicode = SECRET.as_bytes().to_vec();
         not_unicode.push(0xff);
@@ -516,7 +517,7 @@ fn a_secret_from_the_environment_is_wiped_whether_it_is_refused_or_not() {
             (OsString::from(format!("{SECRET}\n")), "Some(Whitespace)"),
             (OsString::from_vec(not_unicode), "Some(NotUnicode)"),
         ] {
-            let name = "a_secret_from_the_environment_is_wiped_whether_it_is_refused_or_not";
+            let name = "a_secret_from_the_environment_is_wiped_whether_it_is_accepted_or_not";
             let output = Command::new(env::current_exe().unwrap())
                 .args(["--exact", name])
                 .env(VARIABLE, value)

@@ -1,7 +1,7 @@
 """The check that Ptolemy's guide documents, for a differential test.
 
 Reads one request a line from standard input, as JSON with the fields `secret`, `header`, `body`
-(both in hex) and `now`, and answers each with a line `accept` or `refuse`.
+(both in hex) and `now`, and answers each with a line `accept` or `reject`.
 """
 
 import hashlib
@@ -33,4 +33,4 @@ for line in sys.stdin:
         bytes.fromhex(request["body"]),
         request["now"],
     )
-    print("accept" if accepted else "refuse")
+    print("accept" if accepted else "reject")

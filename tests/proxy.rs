@@ -1,5 +1,5 @@
-//! The extractors behind nginx: a rejection reaches the sender as it is, and costs no good
-//! delivery.
+//! The extractors behind nginx: a rejection reaches the sender unchanged, and no good delivery
+//! fails because of it.
 //!
 //! nginx reports 502 for a response whose connection is reset while it still sends the body, and
 //! sends nothing to that server for 10 s (`fail_timeout`).
@@ -69,7 +69,7 @@ fn run_actix(address: &mpsc::Sender<SocketAddr>) {
     rt::System::new().block_on(server.run()).unwrap();
 }
 
-/// How nginx talks to the receivers.
+/// How nginx connects to the receivers.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     buffers_requests: bool,
@@ -98,7 +98,8 @@ impl Nginx {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("ptolemy-proxy-{}-{number}", process::id()));
         fs::create_dir(&folder).unwrap();
-        // nginx cannot be asked which port it was given, so this one is free, but not reserved.
+        // nginx does not report which port it was given, so this one is chosen here: free, but not
+        // reserved.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -140,7 +141,8 @@ impl Drop for Nginx {
     }
 }
 
-/// One process, so that killing it leaves nothing behind; else the defaults, and the larger bodies.
+/// One process, so that killing it leaves nothing behind; otherwise the defaults, except for a
+/// larger body limit.
 fn configuration(
     folder: &Path,
     address: SocketAddr,
@@ -180,7 +182,7 @@ fn configuration(
     )
 }
 
-/// Sends a request as a proxy's client does, reading while it sends; returns the status.
+/// Sends a request as a proxy's client does, reads while it sends, and returns the status.
 fn post(address: SocketAddr, signed: Option<&[u8]>, body: Vec<u8>, is_chunked: bool) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -234,7 +236,7 @@ fn a_rejection_reaches_the_sender_whatever_the_length_of_the_body() {
     }
 }
 
-/// The statuses of six unsigned bodies of 3 MiB, sent at the same time.
+/// Returns the statuses of six unsigned bodies of 3 MiB that are sent at the same time.
 fn six_at_once(address: SocketAddr) -> Vec<u16> {
     thread::scope(|scope| {
         let senders: Vec<_> = (0..6)

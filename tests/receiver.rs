@@ -1,7 +1,8 @@
-//! The example receivers as processes: their lines, their answers, and a stop that loses nothing.
+//! The example receivers as processes: their log lines, their responses, and a shutdown that loses
+//! nothing.
 //!
 //! `cargo test` builds the examples before it runs this; on its own (`cargo test --test receiver`)
-//! it runs what was built last.
+//! it runs the examples that were built last.
 #![cfg(all(unix, feature = "actix-web", feature = "axum"))]
 
 #[path = "receiver/memory.rs"]
@@ -51,7 +52,7 @@ fn a_signed_event_is_accepted_and_a_changed_one_is_not() {
 }
 
 #[test]
-fn each_delivery_is_one_line_whatever_it_holds() {
+fn each_delivery_is_logged_on_one_line_whatever_it_contains() {
     let long = "x".repeat(199);
     let wide = "\u{1}".repeat(100);
     for name in RECEIVERS {
@@ -90,7 +91,7 @@ fn each_delivery_is_one_line_whatever_it_holds() {
                 r#"{"event_type":"instrument.deleted","id":"1","data":{"identifier":"\u001b"}}"#.into(),
                 r"accepted instrument.deleted 1: remove \u{1b}".into(),
             ),
-            // An action of a later version of Ptolemy is not a reason to write or to remove.
+            // An action that Ptolemy adds later must cause neither a write nor a removal.
             (
                 r#"{"event_type":"instrument.merged","id":"1","data":{"identifier":"BHP"}}"#.into(),
                 "accepted instrument.merged 1".into(),
@@ -107,25 +108,25 @@ fn each_delivery_is_one_line_whatever_it_holds() {
 fn a_full_queue_is_503_and_a_stop_finishes_all_that_was_acknowledged() {
     for name in RECEIVERS {
         let mut receiver = Receiver::start(name);
-        // Nobody reads standard output, so the worker stands still and the queue fills.
+        // Nothing reads standard output, so the worker blocks and the queue fills.
         let stdout = receiver.stdout();
         let mut stream = receiver.connect();
         let mut acknowledged = 0;
         let body = format!(r#"{{"event_type":"a.b","id":"{}"}}"#, "x".repeat(100_000));
-        let refusal = loop {
+        let response = loop {
             let (head, text) = post(&mut stream, &body, &body);
             match status(&head) {
                 "202" => acknowledged += 1,
                 "503" => break (head, text),
                 other => panic!("{name}: {other}"),
             }
-            assert!(acknowledged < 1_000, "{name}: the queue has no end");
+            assert!(acknowledged < 1_000, "{name}: the queue is unbounded");
         };
         assert!(
-            refusal.0.contains("\r\nretry-after: 5\r\n"),
-            "{name}: {refusal:?}"
+            response.0.contains("\r\nretry-after: 5\r\n"),
+            "{name}: {response:?}"
         );
-        assert_eq!(refusal.1, "queue is full", "{name}");
+        assert_eq!(response.1, "queue is full", "{name}");
 
         receiver.terminate();
         drop(stream);
@@ -202,7 +203,7 @@ fn start_with_stderr(name: &str, stderr: PipeWriter) -> Receiver {
     }
 }
 
-/// The reader of standard error may stop reading, or go away: neither may harm deliveries.
+/// The reader of standard error may stop reading or exit; neither may affect deliveries.
 #[test]
 fn standard_error_that_is_full_or_closed_harms_no_delivery() {
     for name in RECEIVERS {
@@ -231,8 +232,8 @@ fn standard_error_that_is_full_or_closed_harms_no_delivery() {
     }
 }
 
-/// Adds up what lines such as `rejected 7 more: missing_header 2, signature_mismatch 5` count, and
-/// the lines in full, by reason.
+/// Counts the rejections by reason: those in full lines, and those in lines such as `rejected 7
+/// more: missing_header 2, signature_mismatch 5`.
 fn rejections(errors: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in errors.lines() {
@@ -258,12 +259,13 @@ fn rejections(errors: &str) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
+fn a_flood_of_rejections_is_logged_in_a_few_lines_that_count_each_of_them() {
     const EACH: usize = 1_500;
     for name in RECEIVERS {
         let receiver = Receiver::start(name);
         let begin = Instant::now();
-        // Without a body, since axum may close a connection whose body it did not read.
+        // The requests have no body, because axum may close a connection whose body it did not
+        // read.
         let unsigned =
             "POST /webhooks/ptolemy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
         thread::scope(|scope| {
@@ -284,7 +286,7 @@ fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
             }
         });
         let seconds = begin.elapsed().as_secs();
-        // At once, so that the last counts are those that a stop writes.
+        // Stop at once, so that the last counts are written by the shutdown.
         receiver.terminate();
         let (code, errors) = receiver.end();
         println!("{name}, {seconds} s:\n{errors}");
@@ -293,8 +295,8 @@ fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
         let expected = expected.map(|reason| (reason.to_owned(), 2 * EACH));
         assert_eq!(rejections(&errors), BTreeMap::from(expected), "{name}");
         let lines = errors.lines().count();
-        // Ten in the second before the first counts, as many in the one before, and a line a
-        // second.
+        // Ten lines in the second before the first counts, ten in the one before, and then one line
+        // a second.
         assert!(
             lines as u64 <= 10 + 10 + seconds + 2,
             "{name}: {lines} lines"
@@ -303,7 +305,7 @@ fn a_flood_of_rejections_is_a_few_lines_that_count_each_of_them() {
 }
 
 #[test]
-fn after_a_flood_rejections_are_lines_again() {
+fn after_a_flood_each_rejection_is_logged_again() {
     for name in RECEIVERS {
         let receiver = Receiver::start(name);
         let mut stream = receiver.connect();
@@ -350,7 +352,7 @@ fn another_method_is_405_and_another_path_is_404() {
 }
 
 #[test]
-fn what_takes_ten_seconds_is_ended() {
+fn a_request_that_takes_ten_seconds_is_ended() {
     let checks: [fn(&str); 2] = [cut, give_up];
     let threads = RECEIVERS
         .iter()
@@ -360,7 +362,7 @@ fn what_takes_ten_seconds_is_ended() {
     }
 }
 
-/// A body that does not come is answered with 408.
+/// A body that does not arrive is answered with 408.
 fn give_up(name: &str) {
     let receiver = Receiver::start(name);
     let mut stream = receiver.connect();
@@ -373,18 +375,18 @@ fn give_up(name: &str) {
     assert_eq!(&answer, b"HTTP/1.1 408", "{name}");
 }
 
-/// A request that is not ended does not hold up a stop for more than its ten seconds.
+/// An unfinished request does not delay a shutdown for longer than its ten seconds.
 fn cut(name: &str) {
     let mut receiver = Receiver::start(name);
     let stdout = receiver.stdout();
     let request = request(EVENT, EVENT);
-    // In the middle of the head, and in the middle of the body.
+    // One stops in the middle of the head, the other in the middle of the body.
     let unfinished = [20, request.len() - 1].map(|length| {
         let mut stream = receiver.connect();
         stream.write_all(&request.as_bytes()[..length]).unwrap();
         stream
     });
-    // A whole exchange on another connection: by then the receiver has read the unfinished ones.
+    // After a whole exchange on another connection, the receiver has read the unfinished requests.
     let mut stream = receiver.connect();
     assert_eq!(status(&post(&mut stream, EVENT, EVENT).0), "202");
     let begin = Instant::now();

@@ -1,8 +1,8 @@
-//! Compares a real API with what this crate assumes, and prints where they differ.
+//! Compares a real API with the assumptions of this crate, and prints the differences.
 //!
 //!     PTOLEMY_API_TOKEN=… PTOLEMY_WORKSPACE=… cargo run --example live_check
 //!
-//! It registers webhooks for a URL that leads nowhere, one at a time, and deletes each of them. It
+//! It registers webhooks for a URL without a server, one at a time, and deletes each of them. It
 //! needs a token with the role Admin, and makes about 40 calls.
 
 use std::env;
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns where the API differs from what is assumed.
+/// Returns the differences between the API and the assumptions.
 pub(crate) async fn check(
     url: &str,
     token: &str,
@@ -64,7 +64,7 @@ pub(crate) async fn check(
     Ok(api.differences)
 }
 
-/// Deletes the webhooks of this program, also if a check failed.
+/// Deletes the webhooks of this program, even if a check failed.
 async fn delete_all(client: &Client) -> Result<(), ApiError> {
     let mut webhooks = client.webhooks().list();
     let mut ours = Vec::new();
@@ -79,7 +79,7 @@ async fn delete_all(client: &Client) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The calls as they are, without the client, which accepts more than one shape.
+/// Raw calls, without the client, because the client accepts more than one shape.
 struct Api {
     http: reqwest::Client,
     root: String,

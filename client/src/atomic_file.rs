@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 /// The longest file that is read, in bytes; the core has the same limit for a secret.
 const MAX_FILE_BYTES: usize = 64 * 1024;
 
-/// The size of a file that is written to see whether one can be: more than a secret has.
+/// The size of a file that is written as a trial: larger than any secret.
 const PROBE_BYTES: usize = 1024;
 
-/// Which file could not be used for what.
+/// Which file could not be used, and for what.
 #[derive(Debug)]
 pub(crate) struct FileError {
     path: PathBuf,
@@ -35,7 +35,7 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "file {} {}", self.path.display(), self.fault)?;
-        // The cause is part of the line, because it is what helps: "permission denied".
+        // The cause is part of the line, because it points to the fix: "permission denied".
         match &self.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
@@ -55,7 +55,8 @@ fn failed<'a>(path: &'a Path, fault: &'static str) -> impl FnOnce(io::Error) -> 
 /// Returns the content of a file, or `None` if it does not exist. Only an absent file is `None`: a
 /// file that cannot be read may have a secret.
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-    // All at once: a buffer that grows would be reallocated and leave copies behind.
+    // The buffer is allocated at once, because a growing buffer would be reallocated and leave
+    // copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
     let file = match File::open(path) {
         Ok(file) => file,
@@ -72,9 +73,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError>
     Ok(Some(bytes))
 }
 
-/// Makes sure that a file can be replaced: an existing one is replaced by its own bytes, and for one
-/// that does not exist, a temporary file of a secret's size is written. Only a rename shows that a
-/// folder, a mount point or an attribute of the file does not prevent it.
+/// Makes sure that a file can be replaced: an existing one is replaced by its own bytes, and for
+/// one that does not exist, a temporary file of a secret's size is written. Only a rename shows
+/// that a folder, a mount point or an attribute of the file does not prevent it.
 pub(crate) fn check_replaceable(path: &Path) -> Result<(), FileError> {
     let (target, temporary) = target(path)?;
     match fs::metadata(&target) {
@@ -107,15 +108,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(&target)
 }
 
-/// Removes what a killed process left. In a folder that cannot be written there is nothing.
+/// Removes the temporary file of a killed process. In a folder that is not writable there is none.
 pub(crate) fn remove_temporary(path: &Path) {
     if let Ok((_, temporary)) = target(path) {
         let _ = fs::remove_file(temporary);
     }
 }
 
-/// The file that a rename has to replace, and its temporary file. The name of the latter is always
-/// the same, so that a killed process leaves at most one, which the next one removes.
+/// The file that a rename must replace, and its temporary file. The latter always has the same
+/// name, so a killed process leaves at most one, which the next process removes.
 fn target(path: &Path) -> Result<(PathBuf, PathBuf), FileError> {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     let target = if is_link {
@@ -163,7 +164,7 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Without it, a rename can be lost with the power.
+/// Without it, a rename can be lost in a power failure.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> Result<(), FileError> {
     let folder = match path.parent() {
@@ -175,7 +176,7 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
         .map_err(failed(folder, "cannot be synced"))
 }
 
-/// Folders cannot be opened as files here; the rename is atomic all the same.
+/// Folders cannot be opened as files on this platform; the rename is still atomic.
 #[cfg(not(unix))]
 fn sync_folder(_: &Path) -> Result<(), FileError> {
     Ok(())

@@ -15,13 +15,14 @@ use crate::exchange::{Exchange, Failure, Request};
 use crate::retry::{Delays, decide};
 use crate::server_text::blank;
 
-/// The attempts and the time that a call has left. One budget may serve several requests, such as a
-/// creation and the list that looks for what it created.
+/// The attempts and the time that a call has left. Several requests can share one budget, such as a
+/// creation and the list that looks for the new record.
 pub(crate) struct Budget {
     deadline: Instant,
     delays: Delays,
     attempts: u32,
-    /// The worst of all attempts so far: one that may have been carried out stays so.
+    /// The worst outcome of all attempts so far: once one may have been carried out, it stays
+    /// `Unknown`.
     outcome: Outcome,
 }
 
@@ -30,7 +31,7 @@ impl Budget {
         let settings = client.settings();
         let now = Instant::now();
         Self {
-            // A time limit that is too long for the clock is a year.
+            // A time limit that is too long for the clock becomes a year.
             deadline: now
                 .checked_add(settings.call_timeout)
                 .unwrap_or(now + Duration::from_secs(365 * 86_400)),
@@ -44,7 +45,7 @@ impl Budget {
         }
     }
 
-    /// Returns the delay before one more attempt.
+    /// Returns the delay before the next attempt.
     ///
     /// # Errors
     ///
@@ -85,7 +86,7 @@ impl Answer {
         &self.body
     }
 
-    /// The error of a call whose answer has a status of success and is not what it should be.
+    /// The error of a call whose answer has a success status but unexpected content.
     pub(crate) fn unreadable(&self, kind: ApiErrorKind, detail: impl Into<String>) -> ApiError {
         ApiError::new(Parts {
             kind,
@@ -142,8 +143,7 @@ impl Client {
         self.send(&request, &mut Budget::new(self)).await
     }
 
-    /// Attempts a request until it succeeds, until it must not be repeated, or until nothing of the
-    /// budget is left.
+    /// Attempts a request until it succeeds, must not be repeated, or has used up the budget.
     pub(crate) async fn send(
         &self,
         request: &Request,

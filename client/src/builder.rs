@@ -18,10 +18,10 @@ use crate::token::Token;
 const DEFAULT_URL: &str = "https://api.ptolemy.cloud/v1";
 
 impl Client {
-    /// Makes a client from environment variables.
+    /// Creates a client from environment variables.
     ///
-    /// - `PTOLEMY_API_TOKEN`, or `PTOLEMY_API_TOKEN_FILE` with the path of a file, of which one line
-    ///   end is removed;
+    /// - `PTOLEMY_API_TOKEN`, or `PTOLEMY_API_TOKEN_FILE` with the path of a file, from which one
+    ///   line ending is removed;
     /// - `PTOLEMY_WORKSPACE`: the id or the slug of the workspace, such as `acme-capital`;
     /// - `PTOLEMY_API_URL`, if the server is not `https://api.ptolemy.cloud/v1`.
     ///
@@ -121,7 +121,7 @@ impl Builder {
 
     /// Sets the base URL of the API, `https://api.ptolemy.cloud/v1` by default.
     ///
-    /// It has to be `https`, unless the host is `localhost` or a loopback address.
+    /// It must be `https`, unless the host is `localhost` or a loopback address.
     pub fn url(self, url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -129,11 +129,12 @@ impl Builder {
         }
     }
 
-    /// Sets up HTTP yourself: a private CA, a client certificate, a proxy, a user agent.
+    /// Sets the HTTP configuration: a private CA, a client certificate, a proxy, a user agent.
     ///
-    /// reqwest is part of this crate's public API here. [`build`](Self::build) replaces some of
-    /// its settings: redirects, repetitions, `Referer` and the log of all bytes (`connection_verbose`)
-    /// are off, the time limit of a connection is a third of an attempt's, and plain HTTP, which only loopback hosts may use, has no proxy.
+    /// This makes reqwest part of the crate's public API. [`build`](Self::build) replaces some of
+    /// its settings: redirects, repetitions, `Referer` and the log of all bytes
+    /// (`connection_verbose`) are off, the time limit of a connection is a third of an attempt's,
+    /// and plain HTTP, which only loopback hosts may use, has no proxy.
     pub fn http(self, http: reqwest::ClientBuilder) -> Self {
         Self {
             http: Some(http),
@@ -141,7 +142,8 @@ impl Builder {
         }
     }
 
-    /// Sets how often a call is attempted, 5 times by default, the first attempt included. 0 means 1.
+    /// Sets how often a call is attempted: 5 times by default, including the first attempt. 0 means
+    /// 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = attempts;
         self
@@ -175,11 +177,11 @@ impl Builder {
         self
     }
 
-    /// Makes the client. It does not connect yet.
+    /// Creates the client. It does not connect yet.
     ///
     /// # Errors
     ///
-    /// Returns an error if the token, the workspace or the URL cannot be right, and if reqwest cannot
+    /// Returns an error if the token, the workspace or the URL is invalid, and if reqwest cannot
     /// set up TLS.
     pub fn build(mut self) -> Result<Client, ConfigError> {
         let text = std::mem::take(&mut *self.token);
@@ -190,7 +192,7 @@ impl Builder {
             .iter()
             .any(|prefix| self.workspace.starts_with(prefix))
         {
-            // It would become a part of every URL.
+            // It would become part of every URL.
             let fault = "it looks like a token or a secret; the arguments may be swapped";
             return Err(ConfigError::new(self.workspace_place, fault));
         }
@@ -207,10 +209,10 @@ impl Builder {
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .referer(false)
-            // It would log what is sent, with the token.
+            // It would log the requests, with the token.
             .connection_verbose(false)
             .https_only(!plain)
-            // An attempt that reaches its limit before it is connected was not sent for certain.
+            // An attempt that reaches its limit before it is connected was certainly not sent.
             .connect_timeout(self.settings.attempt_timeout / 3);
         let http = if plain { http.no_proxy() } else { http };
         let http = http

@@ -9,7 +9,7 @@ use crate::id::segment;
 use crate::retry::Repeat;
 
 /// One documented call: its method, its path within the workspace with `{}` for each id, the role
-/// that it wants, and how it may be repeated.
+/// that it requires, and how it may be repeated.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,

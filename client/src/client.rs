@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use crate::token::Token;
 
-/// Stands for "no answer has had this header yet".
+/// Means "no answer has had this header yet".
 const NOT_SEEN: u64 = u64::MAX;
 
-/// Stands for "no answer has had a date yet".
+/// Means "no answer has had a date yet".
 const NO_DATE: i64 = i64::MIN;
 
 /// A client for one workspace.
 ///
-/// A clone is cheap and shares everything: connections, token and the last quota that was seen.
+/// A clone is cheap and shares everything: the connections, the token and the last quota that was
+/// seen.
 ///
 /// # Examples
 ///
@@ -85,12 +86,13 @@ impl Client {
         }
     }
 
-    /// Returns how far the host's clock is ahead of the API's, according to the `Date` of the last answer
-    /// that had one; negative if it is behind, `None` before the first one.
+    /// Returns how far the host's clock is ahead of the API's, according to the `Date` of the last
+    /// answer that had one; negative if it is behind, `None` before the first one.
     ///
-    /// A date in HTTP has whole seconds and is cut, so the value is too high by up to a second and the
-    /// time that the answer took. A receiver rejects deliveries whose time differs from its own clock's
-    /// by more than 300 s: if this is much more than a few seconds, set the host's clock.
+    /// A date in HTTP is truncated to whole seconds, so the value is too high by up to a second
+    /// plus the time that the answer took. A receiver rejects deliveries whose time differs from
+    /// its own clock by more than 300 s: if the value is more than a few seconds, correct the
+    /// host's clock.
     #[must_use]
     pub fn clock_offset(&self) -> Option<time::Duration> {
         let millis = self.0.clock_offset.load(Ordering::Relaxed);

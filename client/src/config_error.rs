@@ -1,9 +1,9 @@
-//! Why a client could not be made.
+//! Why a client could not be created.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a [`Client`](crate::Client) could not be made: a mistake in the program's configuration.
+/// Why a [`Client`](crate::Client) could not be created: a mistake in the program's configuration.
 ///
 /// `Display` names the environment variable or the argument, and never shows the token.
 #[derive(Debug)]

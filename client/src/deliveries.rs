@@ -1,4 +1,4 @@
-//! The delivery log: filter, what failed, send again.
+//! The delivery log: filters, failed deliveries, redelivery.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,8 +39,8 @@ impl Deliveries {
         Pages::new(self.reader(filter))
     }
 
-    /// Lists the failed deliveries of a webhook, the latest first, with the filter that Ptolemy's guide
-    /// shows.
+    /// Lists the failed deliveries of a webhook, the latest first, with the filter that Ptolemy's
+    /// guide shows.
     pub fn failed(&self, webhook: impl Into<WebhookId>) -> FailedDeliveries {
         let filter = Filter::new()
             .eq("webhook_id", &webhook.into())
@@ -70,11 +70,11 @@ impl Deliveries {
         )
     }
 
-    /// Has a delivery sent again: `POST /webhook-deliveries/{id}/redeliver`.
+    /// Requests that a delivery is sent again: `POST /webhook-deliveries/{id}/redeliver`.
     ///
     /// It is repeated only if it was certainly not carried out. If the outcome is
-    /// [`Unknown`](crate::Outcome::Unknown), a second call does no harm to a receiver that recognises
-    /// duplicates.
+    /// [`Unknown`](crate::Outcome::Unknown), a second call is harmless to a receiver that
+    /// recognises duplicates.
     ///
     /// # Errors
     ///
@@ -91,21 +91,21 @@ impl Deliveries {
 
 /// The failed deliveries of one webhook.
 ///
-/// Same as [`Pages`], with a limit in time. Deliveries that Ptolemy abandoned because the workspace
-/// was over its quota are not among the failed ones.
+/// Same as [`Pages`], with an earliest time. Deliveries that Ptolemy abandoned because the
+/// workspace was over its quota are not among the failed ones.
 ///
-/// All pages are read before the first delivery is returned: a delivery that is sent again leaves the
-/// list, and if the cursor counts records, the next page would begin too late and skip some. They are
-/// in memory until then; more than 1,000 pages are an error.
+/// All pages are read before the first delivery is returned: a delivery that is sent again leaves
+/// the list, and if the cursor counts records, the next page would begin too late and skip some.
+/// They are in memory until then; more than 1,000 pages are an error.
 #[must_use = "a list is read as it is consumed"]
 pub struct FailedDeliveries {
     reader: PageReader<WebhookDelivery>,
     ready: VecDeque<WebhookDelivery>,
     since: Option<OffsetDateTime>,
-    /// The time of the record before, to see whether the server sorts as it was asked to.
+    /// The time of the previous record, to see whether the server sorts as it was asked to.
     last: Option<OffsetDateTime>,
     is_descending: bool,
-    /// Equal times show no order.
+    /// Equal times do not show an order.
     has_descended: bool,
     ended: bool,
 }
@@ -115,8 +115,9 @@ impl FailedDeliveries {
     ///
     /// Times are compared here. A delivery without the field, which is not documented, is returned.
     /// Reading stops after a whole page of older deliveries, if all times so far were in descending
-    /// order and at least two of them differ. So a server that ignores the sort costs calls; it can hide
-    /// deliveries only if what it sends is in descending order down to a whole page of older ones.
+    /// order and at least two of them differ. So a server that ignores the sort costs calls; it can
+    /// hide deliveries only if its records are in descending order down to a whole page of older
+    /// ones.
     pub fn since(mut self, time: OffsetDateTime) -> Self {
         self.since = Some(time);
         self
@@ -132,7 +133,7 @@ impl FailedDeliveries {
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Same as [`Pages::try_next`].
     pub async fn try_next(&mut self) -> Result<Option<WebhookDelivery>, ApiError> {
         poll_fn(|cx| self.poll_record(cx)).await.transpose()
     }

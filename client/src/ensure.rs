@@ -1,14 +1,15 @@
-//! Registration of an endpoint, which can be run again at any time.
+//! Registration of an endpoint, which can be repeated at any time.
 //!
-//! The order of the steps is what survives a lost answer and a killed process. Each step leaves a state
-//! from which the next run continues:
+//! The order of the steps makes it survive a lost answer and a killed process. Each step leaves a
+//! state from which the next run continues:
 //!
 //! 1. A nonce is noted beside the secret. Nothing is known at Ptolemy yet.
-//! 2. The webhook is created with the nonce in its label. From here on the next run finds it, adopts it
-//!    and rotates its secret, because nobody has the one that was issued.
-//! 3. The secret is stored, and the nonce replaced by the id. From here on the next run reuses both.
+//! 2. The webhook is created with the nonce in its label. From here on the next run finds it,
+//!    adopts it and rotates its secret, because the one that was issued is lost.
+//! 3. The secret is stored, and the nonce replaced by the id. From here on the next run reuses
+//!    both.
 //! 4. The label is made plain.
-//! 5. The subscriptions are replaced. Only now events are sent, and the receiver has the secret.
+//! 5. The subscriptions are replaced. Only now are events sent, and the receiver has the secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,9 +35,9 @@ use crate::webhooks::{NewWebhook, WebhookChanges, Webhooks};
 impl Webhooks {
     /// Registers an endpoint, or makes sure that it is registered as it should be.
     ///
-    /// It returns a builder that has to be given a place for the secret,
-    /// [`secret_file`](Ensure::secret_file) or [`secret_to`](Ensure::secret_to), and is then awaited.
-    /// Running it twice changes nothing. The README has the guarantees.
+    /// It returns a builder that needs a place for the secret, [`secret_file`](Ensure::secret_file)
+    /// or [`secret_to`](Ensure::secret_to), and is then awaited. Running it twice changes nothing.
+    /// The README has the guarantees.
     pub fn ensure(&self, url: impl Into<String>) -> Ensure<NoPlace> {
         Ensure {
             client: self.client().clone(),
@@ -51,12 +52,12 @@ impl Webhooks {
     }
 }
 
-/// A registration that is not begun until it is awaited.
+/// A registration, which begins when it is awaited.
 ///
 /// # Errors
 ///
-/// Awaiting it returns a [`RegistrationError`]. After most of them, running it again continues what was
-/// begun; [`RegistrationErrorKind`](crate::RegistrationErrorKind) has the others.
+/// Awaiting it returns a [`RegistrationError`]. After most of them, running it again continues what
+/// was begun; [`RegistrationErrorKind`](crate::RegistrationErrorKind) has the others.
 #[must_use = "a registration does nothing until it is awaited"]
 pub struct Ensure<P> {
     client: Client,
@@ -74,9 +75,9 @@ struct Wanted {
 impl Ensure<NoPlace> {
     /// Keeps the secret in a file. See [`SecretFile`] for the files beside it.
     ///
-    /// Use one file for each webhook. Two runs at once with one file are not kept apart: they can end
-    /// with two webhooks, or with a secret that is not live. Run it in one place, such as a step of the
-    /// deployment.
+    /// Use one file for each webhook. Nothing prevents two runs with one file at the same time:
+    /// they can end with two webhooks, or with a secret that is not live. Run it in one place, such
+    /// as a step of the deployment.
     pub fn secret_file(self, path: impl Into<PathBuf>) -> Ensure<SecretFile> {
         self.at(SecretFile::new(path.into()))
     }
@@ -85,8 +86,8 @@ impl Ensure<NoPlace> {
     ///
     /// A callback remembers nothing between runs. So a webhook that exists is an error, unless
     /// [`secret_already_stored`](Ensure::secret_already_stored) or
-    /// [`rotate_lost_secret`](Self::rotate_lost_secret) is set; and after a killed process only the
-    /// latter continues.
+    /// [`rotate_lost_secret`](Self::rotate_lost_secret) is set; after a killed process, only the
+    /// latter helps.
     pub fn secret_to<F, Fut, E>(self, store: F) -> Ensure<SecretTo<F>>
     where
         F: FnMut(IssuedSecret) -> Fut + Send + 'static,
@@ -112,14 +113,14 @@ impl<P> Ensure<P> {
         self
     }
 
-    /// Sets the exact set of event types. Without it, subscriptions stay as they are, and a new webhook
-    /// has none.
+    /// Sets the exact set of event types. Without it, subscriptions stay as they are, and a new
+    /// webhook has none.
     pub fn subscriptions(mut self, subscriptions: impl Into<Subscriptions>) -> Self {
         self.wanted.subscriptions = Some(subscriptions.into());
         self
     }
 
-    /// Allows a rotation if the webhook exists and its secret is not at hand. Receivers that still have
+    /// Allows a rotation if the webhook exists and its secret is missing. Receivers that still have
     /// the old secret reject deliveries from then on.
     pub fn rotate_lost_secret(mut self) -> Self {
         self.wanted.may_rotate = true;
@@ -128,10 +129,11 @@ impl<P> Ensure<P> {
 }
 
 impl<F> Ensure<SecretTo<F>> {
-    /// Says that the secret of the webhook, if it exists, is where the callback stores it.
+    /// Declares that the secret of an existing webhook is already where the callback stores it.
     ///
-    /// It does not cover a webhook that still has the label of its setup: a run that created it ended
-    /// early, and its secret may not have been stored. It is an error that offers a rotation.
+    /// It does not cover a webhook that still has the label of its setup: the run that created it
+    /// ended early, so its secret may not have been stored. Such a webhook is an error that offers
+    /// a rotation.
     pub fn secret_already_stored(mut self) -> Self {
         self.place = self.place.already_stored();
         self
@@ -182,7 +184,7 @@ impl Wanted {
         find(client, &known).await
     }
 
-    /// Continues with a webhook that was created and whose secret nobody has.
+    /// Continues with a webhook that was created and whose secret is lost.
     async fn complete<P: Place>(
         &self,
         url: &Url,
@@ -204,7 +206,7 @@ impl Wanted {
         self.finish(keeper.client(), registration).await
     }
 
-    /// Makes sure that the secret of a webhook that exists is at hand.
+    /// Makes sure that the secret of an existing webhook is stored.
     async fn take_over<P: Place>(
         &self,
         keeper: &mut Keeper<P>,
@@ -212,7 +214,8 @@ impl Wanted {
     ) -> Result<(), RegistrationError> {
         let webhook = &registration.webhook;
         if keeper.has_secret_of(webhook) {
-            // The secret is right without the note, also in a folder that cannot be written.
+            // The secret is right even without the note, for example in a folder that is not
+            // writable.
             let _ = keeper.note(State::stored(&webhook.id)).await;
             return Ok(());
         }
@@ -259,7 +262,7 @@ impl Wanted {
             .await
     }
 
-    /// Looks for a webhook that may have been created although no answer said so.
+    /// Looks for a webhook that may have been created although no answer arrived.
     async fn adopt<P: Place>(
         &self,
         url: &Url,
@@ -273,7 +276,7 @@ impl Wanted {
                 registration.is_created = true;
                 Ok(registration)
             }
-            // The first error says more than one of the list.
+            // The first error is more helpful than one of the list.
             _ => Err(error.into()),
         }
     }
@@ -320,7 +323,7 @@ impl Wanted {
         mut registration: Registration,
     ) -> Result<Registration, ApiError> {
         if !registration.webhook.shows_label() {
-            // A list may leave fields out. A label that is not known would be changed by every run.
+            // A list may leave fields out. An unknown label would be changed by every run.
             let id = &registration.webhook.id;
             registration.webhook = client.webhooks().get(id).await?;
         }
@@ -369,11 +372,11 @@ impl Wanted {
 }
 
 impl Ensure<SecretFile> {
-    /// Same as awaiting it, and returns what was changed beside the webhook.
+    /// Same as awaiting it, but also returns the changes that were made.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Same as awaiting it.
     ///
     /// # Examples
     ///
@@ -399,11 +402,11 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<PlaceError>,
 {
-    /// Same as awaiting it, and returns what was changed beside the webhook.
+    /// Same as awaiting it, but also returns the changes that were made.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Same as awaiting it.
     pub async fn register(self) -> Result<Registration, RegistrationError> {
         self.run().await
     }

@@ -13,7 +13,8 @@ pub(crate) const TOKEN_FILE: &str = "PTOLEMY_API_TOKEN_FILE";
 pub(crate) const WORKSPACE: &str = "PTOLEMY_WORKSPACE";
 pub(crate) const URL: &str = "PTOLEMY_API_URL";
 
-/// The longest token file that is read, in bytes: far more than a token, and an end for `/dev/zero`.
+/// The longest token file that is read, in bytes: far more than a token needs, and a bound for
+/// `/dev/zero`.
 const MAX_FILE_BYTES: usize = 64 * 1024;
 
 /// Returns the text of a variable; `None` if it is not set or empty.
@@ -49,7 +50,8 @@ pub(crate) fn token() -> Result<(Zeroizing<String>, &'static str), ConfigError> 
 fn token_file(path: &std::ffi::OsStr) -> Result<Zeroizing<String>, ConfigError> {
     let shown = path.to_string_lossy();
     let fault = |fault: &str| ConfigError::new(TOKEN_FILE, format!("file {shown} {fault}"));
-    // All at once: a buffer that grows would be reallocated and leave copies behind.
+    // The buffer is allocated at once, because a growing buffer would be reallocated and leave
+    // copies behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES + 1));
     let file = File::open(path).map_err(|error| fault("cannot be opened").caused_by(error))?;
     let limit = u64::try_from(MAX_FILE_BYTES + 1).unwrap_or(u64::MAX);
@@ -59,7 +61,7 @@ fn token_file(path: &std::ffi::OsStr) -> Result<Zeroizing<String>, ConfigError> 
     if text.len() > MAX_FILE_BYTES {
         return Err(fault("is longer than 64 KiB"));
     }
-    // One line end is removed, because editors and `echo` add it; two are a mistake.
+    // One line ending is removed, because editors and `echo` add it; two are a mistake.
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

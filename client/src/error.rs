@@ -8,7 +8,8 @@ use reqwest::Method;
 
 use crate::server_text::OneLine;
 
-/// A role in a workspace. Ptolemy documents their names; that each includes the ones before it is assumed.
+/// A role in a workspace. Ptolemy documents their names. That each role includes the ones before it
+/// is assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -30,12 +31,12 @@ impl fmt::Display for Role {
 
 /// Whether a failed call changed something in Ptolemy.
 ///
-/// It covers all attempts of the call: if the outcome of the first one is unknown and the second one
-/// is rejected, the outcome is [`Unknown`](Self::Unknown).
+/// It covers all attempts of the call: if the outcome of the first one is unknown and the second
+/// one is rejected, the outcome is [`Unknown`](Self::Unknown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing was sent: an argument is invalid, or there was no connection.
+    /// Nothing was sent: an argument is invalid, or no connection could be made.
     NotSent,
     /// The server answered that it did not carry out the call.
     Rejected,
@@ -54,7 +55,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a call was not repeated once more.
+/// Why a call was not repeated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     Permanent,
@@ -91,11 +92,11 @@ impl Stop {
 pub enum ApiErrorKind {
     /// An argument cannot be sent, such as an empty id. Nothing was sent.
     InvalidArgument,
-    /// There was no connection: name resolution, TCP, TLS or a proxy failed.
+    /// No connection could be made: name resolution, TCP, TLS or a proxy failed.
     NotConnected,
     /// No whole answer arrived within the time limit of an attempt, or the server's own (408).
     Timeout,
-    /// The connection broke off, or what arrived is not HTTP.
+    /// The connection broke off, or the answer is not HTTP.
     Broken,
     /// A 3xx. Redirects are not followed, because the token would travel with them.
     Redirect,
@@ -119,24 +120,25 @@ pub enum ApiErrorKind {
     Server,
     /// A status that HTTP does not define.
     UnexpectedStatus,
-    /// The answer is longer than the limit, see [`Builder::max_answer`](crate::Builder::max_answer).
+    /// The answer is longer than the limit, see
+    /// [`Builder::max_answer`](crate::Builder::max_answer).
     TooLarge,
-    /// The answer has a status of success, and is not what the call returns.
+    /// The answer has a success status, but not the content that the call returns.
     Unreadable,
     /// The answer to a creation or a rotation does not contain the secret.
     NoSecret,
     /// The server did not accept the cursor of a later page. Cursors can expire: list again.
     CursorExpired,
-    /// The server sent a cursor that leads nowhere: one that it sent before, one that is too long, or
-    /// too many empty pages.
+    /// The list does not lead to an end: the server sent a cursor that it sent before, one that is
+    /// too long, or too many empty pages.
     BadCursor,
 }
 
 /// Why a call failed.
 ///
 /// [`outcome`](Self::outcome) says whether the call may have been carried out, and
-/// [`kind`](Self::kind) what to do. `Display` is one line, with the server's own words cut and
-/// escaped; [`message`](Self::message) has all of them. Neither contains the token or a secret.
+/// [`kind`](Self::kind) what to do. `Display` is one line, with the server's text cut and escaped;
+/// [`message`](Self::message) has the full text. Neither contains the token or a secret.
 #[derive(Debug)]
 pub struct ApiError(Box<Parts>);
 
@@ -204,15 +206,15 @@ impl ApiError {
         self.0.status
     }
 
-    /// Returns what the server said, at most 64 KiB of any body, with invalid UTF-8 replaced and
+    /// Returns the server's text: at most 64 KiB of the body, with invalid UTF-8 replaced and
     /// secrets and tokens removed.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// Returns the value of `X-Request-Id`, if the server sends this header. Ptolemy does not document
-    /// one.
+    /// Returns the value of `X-Request-Id`, if the server sends this header. Ptolemy does not
+    /// document one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
@@ -224,13 +226,14 @@ impl ApiError {
         self.0.attempts
     }
 
-    /// Returns how long the server asked to wait, if it did and the last answer says so.
+    /// Returns how long the server asked to wait, if the last answer says so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Returns the role that the call wants: documented, but for the delivery log, for which it is assumed.
+    /// Returns the role that the call requires. It is documented, except for the delivery log, for
+    /// which it is assumed.
     #[must_use]
     pub fn role(&self) -> Role {
         self.0.role

@@ -8,7 +8,8 @@ use crate::id::EventId;
 use crate::pages::{PageReader, Pages};
 use crate::records::{EventRecord, count};
 
-/// The events of a workspace. Ptolemy keeps them for 90 days, 365 days or for good, by the plan.
+/// The events of a workspace. Ptolemy keeps them for 90 days, 365 days or permanently, depending on
+/// the plan.
 #[derive(Clone, Debug)]
 pub struct Events {
     client: Client,
@@ -65,8 +66,8 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Returns an error of the kind [`Unreadable`](ApiErrorKind::Unreadable) if the answer, whose shape
-    /// is assumed, does not contain a number.
+    /// Returns an error of the kind [`Unreadable`](ApiErrorKind::Unreadable) if the answer, whose
+    /// shape is assumed, does not contain a number.
     pub async fn count(&self, filter: Filter) -> Result<u64, ApiError> {
         let body = filter.body(None, None);
         let mut answer = self.client.call(&COUNT_EVENTS, &[], Some(&body)).await?;

@@ -31,7 +31,7 @@ pub(crate) struct Request {
     pub(crate) body: Option<Bytes>,
 }
 
-/// What one attempt is given.
+/// The input of one attempt.
 pub(crate) struct Exchange<'a> {
     pub(crate) http: &'a reqwest::Client,
     pub(crate) token: &'a Token,
@@ -78,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// Of an attempt that got no answer.
+    /// The fault of an attempt that got no answer.
     fn without_answer(error: reqwest::Error) -> Self {
         // The URL is in the error already, as method and path.
         let error = error.without_url();
@@ -171,7 +171,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// The text of an error is read as far as it comes: its status is known, so that a body that
+    /// The text of an error is read as far as it arrives: the status is known, so a body that
     /// breaks off is not a second failure.
     async fn unsuccessful(
         &self,
@@ -179,7 +179,8 @@ impl Exchange<'_> {
         headers: &HeaderMap,
         mut response: Response,
     ) -> Failure {
-        // All at once, so that it does not grow: servers echo tokens.
+        // The buffer is allocated at once, so that it does not grow and leave copies: servers echo
+        // tokens.
         let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEPT_BYTES));
         while text.len() < MAX_KEPT_BYTES {
             match timeout_at(self.deadline, response.chunk()).await {
@@ -209,7 +210,8 @@ impl Exchange<'_> {
     }
 }
 
-/// Grows by hand: a vector that reallocates leaves a copy behind that is not wiped.
+/// Grows the buffer by hand, because a vector that reallocates leaves a copy behind that is not
+/// wiped.
 fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     let length = body.len() + chunk.len();
     if length > body.capacity() {
@@ -227,7 +229,8 @@ fn classify(status: StatusCode, remaining: Option<u64>) -> (Fault, ApiErrorKind)
         401 => (Fault::Rejected, ApiErrorKind::Unauthorized),
         403 => (Fault::Rejected, ApiErrorKind::Forbidden),
         404 => (Fault::Rejected, ApiErrorKind::NotFound),
-        // A server sends it when it stops waiting for the request, which it may have begun to serve.
+        // A server sends it when it stops waiting for the request, which it may have begun to
+        // serve.
         408 => (Fault::NoAnswer, ApiErrorKind::Timeout),
         409 => (Fault::Rejected, ApiErrorKind::Conflict),
         429 if remaining == Some(0) => (Fault::OverQuota, ApiErrorKind::OverQuota),
@@ -242,17 +245,17 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// How far `now` is ahead of `Date`.
+/// Returns how far `now` is ahead of `Date`.
 fn clock_offset(headers: &HeaderMap, now: OffsetDateTime) -> Option<time::Duration> {
     let date = headers.get(DATE)?.to_str().ok()?.trim();
     Some(now - OffsetDateTime::parse(date, &Rfc2822).ok()?)
 }
 
-/// Reads `Retry-After`: whole seconds, or a date in the form that RFC 9110 asks senders for.
+/// Reads `Retry-After`: whole seconds, or a date in the form that RFC 9110 requires of senders.
 fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that does not fit is longer than any call may take.
+        // A number that does not fit is a longer time than any call may take.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;

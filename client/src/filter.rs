@@ -6,8 +6,8 @@ use crate::id::{DeliveryId, EventId, WebhookId};
 
 /// Which records a filter returns, and in which order.
 ///
-/// Ptolemy's public pages show one combinator, `and`, and one operator, `eq`, so there are no others
-/// here. Compare times in your own program.
+/// Ptolemy's public pages show one combinator, `and`, and one operator, `eq`, so there are no
+/// others here. Compare times in your own program.
 ///
 /// # Examples
 ///
@@ -41,8 +41,8 @@ impl Filter {
         self
     }
 
-    /// Sorts by a field, the largest first, which is the only direction that Ptolemy's guide shows. A
-    /// second field decides between records that are equal in the first.
+    /// Sorts by a field, the largest first, which is the only direction that Ptolemy's guide shows.
+    /// A second field decides between records that are equal in the first.
     pub fn sort_descending(mut self, field: &str) -> Self {
         self.sort.push(json!({"field": field, "direction": "desc"}));
         self

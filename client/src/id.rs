@@ -10,8 +10,8 @@ macro_rules! id {
         $(#[$doc])*
         ///
         /// Any text is accepted here. A call whose path contains the id returns an error with the
-        /// outcome [`NotSent`](crate::Outcome::NotSent) if the id is empty, `.` or `..`; every other
-        /// text is percent-encoded.
+        /// outcome [`NotSent`](crate::Outcome::NotSent) if the id is empty, `.` or `..`; every
+        /// other text is percent-encoded.
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(String);
 
@@ -96,7 +96,7 @@ id! {
     EventId
 }
 
-/// Encodes one segment of a path. Everything but RFC 3986's unreserved characters is encoded, so
+/// Encodes one segment of a path. Everything except RFC 3986's unreserved characters is encoded, so
 /// that no text can change which path is called.
 ///
 /// # Errors

@@ -5,8 +5,8 @@ use std::fmt;
 use ptolemy_webhooks::{Secret, SecretError};
 use zeroize::Zeroizing;
 
-/// The text of a new secret, which Ptolemy shows once: when a webhook is created and when its secret
-/// is rotated.
+/// The text of a new secret, which Ptolemy shows once: when a webhook is created and when its
+/// secret is rotated.
 ///
 /// `Debug` does not show it, it does not implement `Clone` or `Display`, and it is wiped on drop.
 /// The buffers of the HTTP library through which it arrived are not wiped.
@@ -31,18 +31,18 @@ impl IssuedSecret {
         Self(text)
     }
 
-    /// A second copy, for the error that hands the secret over if a callback fails to store it.
+    /// A second copy, for the error that carries the secret if a callback fails to store it.
     pub(crate) fn duplicate(&self) -> Self {
         Self(self.0.clone())
     }
 
-    /// Returns the text. Copies that are made of it are not wiped.
+    /// Returns the text. Copies of it are not wiped.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Returns the secret as a `Verifier` or a `Signer` takes it.
+    /// Returns the secret in the form that a `Verifier` or a `Signer` takes.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Issues secrets and stores them: what `ensure` and `rotate_secret` have in common.
+//! Issues secrets and stores them, for `ensure` and `rotate_secret`.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::records::{Webhook, issued_secret};
 use crate::registration_error::RegistrationError;
 use crate::setup_label::split;
 
-/// How often a secret is rotated once more after an answer that did not arrive.
+/// How often a secret is rotated again after an answer that did not arrive.
 const MORE_ROTATIONS: u32 = 2;
 
 /// The shortest delay between a rotation without an answer and the next one.
 const DELAY_AFTER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A place that is open, and the client that fills it.
+/// An open place, and the client that fills it.
 pub(crate) struct Keeper<P> {
     client: Client,
     place: P,
@@ -33,7 +33,7 @@ pub(crate) struct Keeper<P> {
 /// A secret that was issued and stored.
 pub(crate) struct Stored {
     pub(crate) secret: IssuedSecret,
-    /// Whether it could be noted whose secret it is. If not, the secret is right all the same.
+    /// Whether the note beside the secret could be written. If not, the secret is still right.
     pub(crate) noted: Result<(), RegistrationError>,
 }
 
@@ -54,9 +54,9 @@ impl<P: Place> Keeper<P> {
         Ok(keeper)
     }
 
-    /// Completes a rotation that ended after the new secret was stored and before that was noted: the
-    /// place has another secret than when the rotation began. A receiver may use it already, so it must
-    /// not be rotated again.
+    /// Completes a rotation that ended after the new secret was stored and before that was noted:
+    /// the place has a different secret than when the rotation began. A receiver may use it
+    /// already, so it must not be rotated again.
     async fn complete_store(&mut self) {
         let Some(webhook) = &self.state.rotating else {
             return;
@@ -78,7 +78,7 @@ impl<P: Place> Keeper<P> {
         &self.state
     }
 
-    /// Whether the place has the live secret of this webhook, as far as it is known.
+    /// Returns whether the place has the live secret of this webhook, as far as is known.
     ///
     /// A secret without a note is trusted only if nothing is pending, and if the webhook is not one
     /// that is being set up: the nonce in its label stays until its secret is stored and noted.
@@ -113,7 +113,7 @@ impl<P: Place> Keeper<P> {
             .map_err(|cause| RegistrationError::place(&cause))
     }
 
-    /// Stores a secret that was just issued, and notes whose it is.
+    /// Stores a secret that was just issued, and notes the webhook that it belongs to.
     pub(crate) async fn store(
         &mut self,
         webhook: &WebhookId,
@@ -136,9 +136,9 @@ impl<P: Place> Keeper<P> {
 
     /// Rotates the secret of a webhook and stores the new one.
     ///
-    /// That it was begun is noted before the call: from then on the stored secret may be dead, and
-    /// the next run has to rotate again. The note is taken back only if no attempt can have been
-    /// carried out.
+    /// The beginning is noted before the call: from then on the stored secret may be dead, and the
+    /// next run must rotate again. The note is removed only if no attempt can have been carried
+    /// out.
     pub(crate) async fn rotate(
         &mut self,
         webhook: &WebhookId,
@@ -168,8 +168,8 @@ fn is_being_set_up(webhook: &Webhook) -> bool {
         .is_some()
 }
 
-/// Rotates until an answer arrives. After a lost answer nobody has the live secret, so another
-/// rotation costs nothing; it is made on purpose, and is not a repetition by HTTP.
+/// Rotates until an answer arrives. After a lost answer the live secret is lost, so another
+/// rotation does no harm; it is a deliberate new call, not a repetition by HTTP.
 async fn issue(client: &Client, webhook: &WebhookId) -> Result<IssuedSecret, ApiError> {
     let request = client.request(&ROTATE_SECRET, &[webhook.as_str()], None)?;
     let mut budget = Budget::new(client);
@@ -182,7 +182,7 @@ async fn issue(client: &Client, webhook: &WebhookId) -> Result<IssuedSecret, Api
             }
             Err(error) => error,
         };
-        // The outcome covers all attempts, so a burst after a lost answer is waited for too.
+        // The outcome covers all attempts, so the client waits for a burst after a lost answer too.
         if error.outcome() != Outcome::Unknown || !is_passing(error.kind()) || more == 0 {
             return Err(error);
         }
@@ -194,8 +194,8 @@ async fn issue(client: &Client, webhook: &WebhookId) -> Result<IssuedSecret, Api
     }
 }
 
-/// After a time limit the server may still be working on the rotation. One that it completes after the
-/// next one would make the stored secret a dead one, so it is given time.
+/// After a time limit the server may still be working on the rotation. If it completed that one
+/// after the next one, the stored secret would be dead, so the client gives it time.
 fn at_least(error: &ApiError) -> Option<Duration> {
     match error.kind() {
         ApiErrorKind::Timeout => error.retry_after().max(Some(DELAY_AFTER_TIMEOUT)),

@@ -1,5 +1,5 @@
-//! A client for the management API of [Ptolemy](https://www.ptolemy.cloud/docs): it registers webhooks,
-//! keeps their secrets, rotates them, and has failed deliveries sent again.
+//! A client for the management API of [Ptolemy](https://www.ptolemy.cloud/docs): it registers
+//! webhooks, keeps their secrets, rotates them, and requests that failed deliveries are sent again.
 //!
 //! ```rust,no_run
 //! use ptolemy_webhooks::{Secret, Verifier};
@@ -45,50 +45,52 @@
 //!
 //! # Types to know
 //!
-//! - [`Client`] is the way in: [`webhooks()`](Client::webhooks), [`deliveries()`](Client::deliveries),
-//!   [`events()`](Client::events). A clone is cheap.
-//! - [`Ensure`] registers an endpoint, and [`RotateSecret`] rotates its secret. Both store the secret.
+//! - [`Client`] is the starting point: [`webhooks()`](Client::webhooks),
+//!   [`deliveries()`](Client::deliveries), [`events()`](Client::events). A clone is cheap.
+//! - [`Ensure`] registers an endpoint, and [`RotateSecret`] rotates its secret. Both store the
+//!   secret.
 //! - [`ApiError`] says whether a call may have been carried out: see [`Outcome`].
 //! - [`Pages`] is a list: a `Stream` that reads page by page.
 //!
 //! # Which calls are repeated
 //!
-//! The effect of a call decides, not its HTTP method: `POST …/filter` is a read. Reads, `PUT`, `PATCH` and
-//! `DELETE` are always repeated; a creation and a redelivery only if they were certainly not carried out.
-//! After an unknown outcome, `add` of a subscription reads the subscriptions first, and a secret is rotated
-//! once more, at most twice. The README has the table of all calls.
+//! The effect of a call decides, not its HTTP method: `POST …/filter` is a read. Reads, `PUT`,
+//! `PATCH` and `DELETE` are always repeated; a creation and a redelivery are repeated only if they
+//! were certainly not carried out. After an unknown outcome, `add` of a subscription reads the
+//! subscriptions first, and a secret is rotated again, at most twice. The README has the table of
+//! all calls.
 //!
 //! | what happened | outcome | "always" | "if certainly not carried out" |
 //! | --- | --- | --- | --- |
 //! | no connection | `NotSent` | repeated | repeated |
 //! | 429 with quota left | `Rejected` | repeated | repeated |
 //! | 429 with `X-RateLimit-Remaining: 0` | `Rejected` | not repeated | not repeated |
-//! | any other 4xx but 408 | `Rejected` | not repeated | not repeated |
+//! | any other 4xx except 408 | `Rejected` | not repeated | not repeated |
 //! | 5xx, 408, time limit, broken connection | `Unknown` | repeated | not repeated |
 //! | 3xx, 2xx that cannot be read | `Unknown` | not repeated | not repeated |
 //!
-//! The outcome covers all attempts of a call: once an attempt may have been carried out, the outcome
-//! stays `Unknown`.
+//! The outcome covers all attempts of a call: once an attempt may have been carried out, the
+//! outcome stays `Unknown`.
 //!
-//! A call is attempted 5 times at most. The delay before the next attempt is drawn between zero and 0.5 s,
-//! 1 s, 2 s and so on up to 30 s. It is at least what `Retry-After` asks for, plus up to 10 %. An attempt
-//! may take 30 s, and a call 2 minutes with all its attempts; if `Retry-After` does not fit into that time,
-//! the error is returned at once, and [`ApiError::retry_after`] has the delay. All of it can be set on
-//! [`Builder`].
+//! A call is attempted 5 times at most. The delay before the next attempt is random, between zero
+//! and 0.5 s, 1 s, 2 s and so on up to 30 s. It is at least what `Retry-After` asks for, plus up to
+//! 10 %. An attempt may take 30 s, and a call 2 minutes with all its attempts; if `Retry-After`
+//! does not fit into that time, the error is returned at once, and [`ApiError::retry_after`] has
+//! the delay. [`Builder`] can change all of these settings.
 //!
 //! # `ensure`
 //!
-//! [`Webhooks::ensure`] finds the webhook by the id beside the secret, else by its URL, and creates it if
-//! there is none. Its promises with `secret_file`:
+//! [`Webhooks::ensure`] finds the webhook by the id beside the secret, otherwise by its URL, and
+//! creates it if there is none. With `secret_file` it promises:
 //!
-//! 1. **A killed process and a lost answer are repaired by running it again.** At whichever step it stopped,
-//!    the next run ends with one webhook and a file with its live secret.
+//! 1. **A killed process and a lost answer are repaired by running it again.** At whichever step it
+//!    stopped, the next run ends with one webhook and a file with its live secret.
 //! 2. **The secret is stored before any event is sent**, because the subscriptions are set last.
-//! 3. **The second run writes nothing to Ptolemy.** What was changed by hand (label, subscriptions, inactive)
-//!    is set right.
+//! 3. **The second run writes nothing to Ptolemy.** Changes that were made by hand (label,
+//!    subscriptions, inactive) are reverted.
 //! 4. **It never rotates a secret that may be in use**, unless you allow it with
-//!    [`rotate_lost_secret`](Ensure::rotate_lost_secret), or a rotation was begun and its secret not stored.
-//!    Without it, a webhook whose secret is not at hand is an error.
+//!    [`rotate_lost_secret`](Ensure::rotate_lost_secret), or a rotation was begun and its secret
+//!    not stored. Without it, a webhook whose secret is missing is an error.
 //! 5. **A secret is not lost if it cannot be stored.** The error carries it:
 //!    [`RegistrationError::into_issued_secret`].
 //!
@@ -97,10 +99,10 @@
 //! | error | what to do |
 //! | --- | --- |
 //! | [`ConfigError`] | correct the variable that it names |
-//! | [`Unauthorized`](ApiErrorKind::Unauthorized) | the token is missing, expired or revoked; make a new one. `ptk_live_` begins a token, `whsec_` the secret of a webhook |
+//! | [`Unauthorized`](ApiErrorKind::Unauthorized) | the token is missing, expired or revoked; create a new one. A token begins with `ptk_live_`, and the secret of a webhook with `whsec_` |
 //! | [`Forbidden`](ApiErrorKind::Forbidden) | use the token of a person with the role that the error names, or check the limits of the plan |
-//! | [`Throttled`](ApiErrorKind::Throttled), [`OverQuota`](ApiErrorKind::OverQuota) | wait; [`Client::remaining`] shows what is left of the month |
-//! | outcome [`Unknown`](Outcome::Unknown) of a creation | run `ensure`, which finds what was created |
+//! | [`Throttled`](ApiErrorKind::Throttled), [`OverQuota`](ApiErrorKind::OverQuota) | wait; [`Client::remaining`] shows the rest of the month's quota |
+//! | outcome [`Unknown`](Outcome::Unknown) of a creation | run `ensure`, which finds the webhook that was created |
 //! | outcome [`Unknown`](Outcome::Unknown) of `redeliver` | call it again: receivers recognise duplicates |
 //! | [`CursorExpired`](ApiErrorKind::CursorExpired) | list again from the start |
 //! | [`SecretLost`](RegistrationErrorKind::SecretLost) | put the secret back, or allow a rotation |
@@ -109,30 +111,31 @@
 //! | [`NotStored`](RegistrationErrorKind::NotStored) | store the secret that the error carries |
 //! | [`NotNoted`](RegistrationErrorKind::NotNoted) | the new secret is stored, and accepted by the verifier; run again when `.state` can be written |
 //!
-//! No error, log line or `Debug` shows the token or a secret. The text of a server is shown on one line,
-//! cut and escaped.
+//! No error, log line or `Debug` shows the token or a secret. The text of a server is shown on one
+//! line, cut and escaped.
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented: the calls and their roles, but for those of the delivery log; 201 of a creation, 204 of a
-//! deletion and 202 of a redelivery; what 401, 403, 409, 422 and 429 mean; the list envelope and the filter
-//! body; the fields of a webhook; that a creation shows the secret; quota and bursts (429).
+//! Documented: the calls and their roles, except for those of the delivery log; 201 of a creation,
+//! 204 of a deletion and 202 of a redelivery; what 401, 403, 409, 422 and 429 mean; the list
+//! envelope and the filter body; the fields of a webhook; that a creation shows the secret; quota
+//! and bursts (429).
 //!
-//! Assumed, and survived if it is wrong: the roles that the delivery log wants; the statuses and the
-//! answers of `PATCH`, `PUT`, `rotate-secret`, of an added subscription and of `count`, which may have any 2xx;
-//! the fields of deliveries and of subscriptions; the JSON of an event. Records require an
-//! `id` at most (events and subscriptions not even that), any other field is optional, and all have their
-//! JSON as it was sent. A list may be a bare array, subscriptions may be plain strings, and the secret may
-//! be anywhere in the answer to a rotation, if it is the only text that can be one: `whsec_` and 16
-//! characters at least, none of them a mask such as `*` or `…`.
+//! Assumed, and tolerated if wrong: the roles that the delivery log requires; the statuses and the
+//! answers of `PATCH`, `PUT`, `rotate-secret`, of an added subscription and of `count`, which may
+//! have any 2xx; the fields of deliveries and of subscriptions; the JSON of an event. Records
+//! require an `id` at most (events and subscriptions not even that), any other field is optional,
+//! and every record keeps its JSON as it was sent. A list may be a bare array, subscriptions may be
+//! plain strings, and the secret may be anywhere in the answer to a rotation, if it is the only
+//! text that can be one: `whsec_` and at least 16 characters, without a mask such as `*` or `…`.
 //!
 //! Not documented, and used if present: `Retry-After` and `X-Request-Id`.
 //!
 //! # HTTP
 //!
-//! HTTP is [reqwest](https://docs.rs/reqwest)'s job, with TLS by rustls. [`Builder::http`] takes a
-//! `reqwest::ClientBuilder` (a private CA, a client certificate, a proxy), so reqwest is part of this
-//! crate's public API.
+//! [reqwest](https://docs.rs/reqwest) does HTTP, with TLS by rustls. [`Builder::http`] takes a
+//! `reqwest::ClientBuilder` (a private CA, a client certificate, a proxy), so reqwest is part of
+//! this crate's public API.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! Which of the listed webhooks is the endpoint that `ensure` is asked for.
+//! Which of the listed webhooks is the endpoint that `ensure` looks for.
 
 use reqwest::Url;
 
@@ -8,10 +8,10 @@ use crate::records::Webhook;
 use crate::registration_error::RegistrationError;
 use crate::setup_label::split;
 
-/// The webhook that stands for an endpoint.
+/// The webhook of an endpoint.
 #[derive(Debug)]
 pub(crate) enum Match {
-    /// The one that a run before this one created, by its nonce. Its secret was never stored.
+    /// The one that an earlier run created, found by its nonce. Its secret was never stored.
     Begun(Webhook),
     Existing(Webhook),
     None,
@@ -21,7 +21,7 @@ pub(crate) enum Match {
 pub(crate) struct Known<'a> {
     pub(crate) url: &'a Url,
     pub(crate) label: Option<&'a str>,
-    /// In the label of the webhook that a run before this one may have created.
+    /// The nonce in the label of the webhook that an earlier run may have created.
     pub(crate) nonce: Option<&'a str>,
     /// The webhook whose secret is in the place.
     pub(crate) noted: Option<&'a WebhookId>,
@@ -48,7 +48,7 @@ struct Found {
 
 impl Found {
     fn add(&mut self, webhook: Webhook, known: &Known<'_>) {
-        // By the nonce alone: a server may write the URL in another form.
+        // Only the nonce is compared, because a server may write the URL in another form.
         if known.nonce.is_some() && labels(&webhook).1 == known.nonce {
             self.begun.push(webhook);
         } else if known.noted == Some(&webhook.id) {
@@ -64,7 +64,8 @@ impl Found {
         if let Some(begun) = one(&self.begun, |_| true)? {
             return Ok(Match::Begun(begun.clone()));
         }
-        // The secret in the place is that of the noted webhook: another one would overwrite it.
+        // The secret in the place belongs to the noted webhook, and the secret of another one would
+        // overwrite it.
         if let Some(noted) = self.noted {
             return match noted.url.as_deref() {
                 Some(url) if is_same_endpoint(url, known.url) => Ok(Match::Existing(noted)),
@@ -115,8 +116,8 @@ fn has_url(webhook: &Webhook, url: &Url) -> bool {
     listed.is_some_and(|listed| Url::parse(listed).is_ok_and(|listed| listed == *url))
 }
 
-/// Whether a listed URL can be what a server makes of the other one: it may leave out the user, the
-/// fragment and a slash at the end.
+/// Returns whether a listed URL can be a server's form of the other one: it may leave out the user,
+/// the fragment and a slash at the end.
 pub(crate) fn is_same_endpoint(listed: &str, url: &Url) -> bool {
     fn parts(url: &Url) -> impl PartialEq {
         (
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decided_is_an_error() {
+    fn an_ambiguous_list_is_an_error() {
         let several = Err(RegistrationErrorKind::SeveralMatch);
         assert_eq!(
             chosen(&[("a", HOOK, "p"), ("b", HOOK, "p")], Some("p")),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nonce_decides_whatever_the_url_is() {
+    fn the_nonce_decides_with_any_url() {
         let begun = ("b", "https://a.example/else", "p (setup 0123456789abcdef)");
         assert_eq!(
             chosen(&[("a", HOOK, "p"), begun], Some("p")),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
-/// The longest cursor that is sent back, in bytes.
+/// The longest accepted cursor, in bytes.
 const MAX_CURSOR_BYTES: usize = 64 * 1024;
 
 /// The records of one page as JSON, and the cursor of the next page.
@@ -18,13 +18,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads `{"data":[…],"meta":{"next_cursor":…,"has_more":…}}`, also without `meta` if the page is
-    /// not full, and a bare array, which is the whole list.
+    /// Reads `{"data":[…],"meta":{"next_cursor":…,"has_more":…}}`, also without `meta` if the page
+    /// is not full, and a bare array, which is the whole list.
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with a page that is neither, that announces more pages without a cursor,
-    /// or that is full and does not say whether there are more.
+    /// Returns what is wrong with a page that is neither, that announces more pages without a
+    /// cursor, or that is full and does not say whether there are more.
     pub(crate) fn parse(json: &RawJson, page_size: u32) -> Result<Self, PageFault> {
         if let Ok(items) = json.decode::<Vec<&RawValue>>() {
             let items = slices(json, &items)?;
@@ -73,7 +73,7 @@ fn next(fields: &HashMap<String, &RawValue>, is_full: bool) -> Result<Option<Str
     ) {
         (Some(false), _) => Ok(None),
         (Some(true), None) => Err(PageFault::Cursor("there are more pages, but no cursor")),
-        // The server may have left out the records that do not fit.
+        // The server may have left out records that do not fit.
         (None, None) if is_full && !says_end => Err(PageFault::Cursor(
             "the page is full and does not say whether there are more",
         )),

@@ -20,7 +20,7 @@ use crate::page::{Page, PageFault};
 /// The longest page that Ptolemy documents.
 const MAX_PAGE_SIZE: u32 = 200;
 
-/// How many records a page has if the caller does not say.
+/// How many records a page has by default.
 const PAGE_SIZE: u32 = 100;
 
 /// How many empty pages in a row a list may have before it is an error.
@@ -62,7 +62,7 @@ impl<T: 'static> Pages<T> {
         }
     }
 
-    /// Sets how many records are read at once, 1 to 200, and 100 by default. Another number is an
+    /// Sets how many records are read at once, 1 to 200, and 100 by default. Any other number is an
     /// error of the first read.
     pub fn page_size(mut self, records: u32) -> Self {
         self.reader.set_page_size(records);
@@ -81,8 +81,8 @@ impl<T: 'static> Pages<T> {
     ///
     /// # Errors
     ///
-    /// Returns the error of the call that reads a page, and an error if the pages do not lead to an
-    /// end: see [`ApiErrorKind::CursorExpired`] and [`ApiErrorKind::BadCursor`].
+    /// Returns the error of the call that reads a page, and an error if the list never ends: see
+    /// [`ApiErrorKind::CursorExpired`] and [`ApiErrorKind::BadCursor`].
     pub async fn try_next(&mut self) -> Result<Option<T>, ApiError> {
         poll_fn(|cx| self.poll_record(cx)).await.transpose()
     }
@@ -129,7 +129,7 @@ pub(crate) struct PageReader<T> {
     parse: Parse<T>,
     page_size: u32,
     state: State,
-    /// Hashes of the cursors so far: a list that goes round in circles is an error.
+    /// Hashes of the cursors so far, to detect a list that repeats itself.
     seen: HashSet<u64>,
     hasher: RandomState,
     empty_pages: u32,
@@ -228,7 +228,7 @@ impl<T> PageReader<T> {
         Ok(Box::pin(async move {
             let answer = client.send(&request, &mut Budget::new(&client)).await;
             answer.map_err(|error| match error.status() {
-                // The arguments of the first page were accepted, so the cursor is what is wrong.
+                // The arguments of the first page were accepted, so the cursor must be wrong.
                 Some(400 | 404 | 409 | 410 | 422) if is_later_page => {
                     error.with_kind(ApiErrorKind::CursorExpired)
                 }

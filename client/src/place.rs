@@ -20,8 +20,8 @@ pub(crate) struct State {
     pub(crate) creating: Option<String>,
     /// The webhook whose secret may have been rotated since the one in the place was stored.
     pub(crate) rotating: Option<WebhookId>,
-    /// The fingerprint of the secret that was in the place when the rotation began, if there was one.
-    /// A different secret in the place is the new one.
+    /// The fingerprint of the secret that was in the place when the rotation began, if there was
+    /// one. A different secret in the place is the new one.
     pub(crate) before: Option<String>,
 }
 
@@ -63,8 +63,8 @@ impl State {
     }
 }
 
-/// Returns what shows whether two secrets are equal, and from which neither can be computed. As a
-/// signature it is useless, because its time is 1970.
+/// Returns a fingerprint that shows whether two secrets are equal, and from which neither can be
+/// computed. It is useless as a signature, because its time is 1970.
 pub(crate) fn fingerprint(secret: &Secret) -> String {
     Signer::new(secret).sign_at(b"fingerprint", OffsetDateTime::UNIX_EPOCH)
 }
@@ -73,7 +73,7 @@ pub(crate) fn fingerprint(secret: &Secret) -> String {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) state: State,
-    /// Whether there is a secret that a receiver can use.
+    /// Returns whether there is a secret that a receiver can use.
     pub(crate) has_secret: bool,
     /// The fingerprint of this secret, if the place can be read.
     pub(crate) fingerprint: Option<String>,
@@ -81,7 +81,7 @@ pub(crate) struct Contents {
 
 /// A place for one secret.
 pub(crate) trait Place: Send {
-    /// Reads the contents, and removes what a killed process left half written.
+    /// Reads the contents, and removes the half-written files of a killed process.
     fn open(&mut self) -> impl Future<Output = Result<Contents, PlaceError>> + Send;
 
     /// Notes a state; it is on disk when this returns.
@@ -90,14 +90,14 @@ pub(crate) trait Place: Send {
     /// Makes sure that a secret can be stored, before one is issued.
     fn prepare(&mut self) -> impl Future<Output = Result<(), PlaceError>> + Send;
 
-    /// Stores a secret, and the one before it beside it; both are on disk when this returns.
+    /// Stores a secret, with the previous one beside it; both are on disk when this returns.
     fn store(
         &mut self,
         secret: &IssuedSecret,
     ) -> impl Future<Output = Result<(), PlaceError>> + Send;
 }
 
-/// No place yet: it has to be set before the run can begin.
+/// No place yet: one must be set before the run can begin.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NoPlace;

@@ -4,8 +4,8 @@ use crate::records::Webhook;
 
 /// A registration that was made, and its changes.
 ///
-/// The flags say what this run changed. A run that repairs an earlier one, which was killed, reports
-/// only its own changes.
+/// The flags say what this run changed. A run that repairs an earlier one, which was killed,
+/// reports only its own changes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Registration {
@@ -15,8 +15,8 @@ pub struct Registration {
     pub is_created: bool,
     /// Whether a secret was issued and stored.
     pub has_new_secret: bool,
-    /// Whether the URL, the label or `active` was changed. It is set for a new webhook too, whose label
-    /// has a nonce until its secret is stored.
+    /// Whether the URL, the label or `active` was changed. It is set for a new webhook too, whose
+    /// label has a nonce until its secret is stored.
     pub is_updated: bool,
     /// Whether the subscriptions were replaced.
     pub is_subscribed: bool,

@@ -25,22 +25,22 @@ pub enum RegistrationErrorKind {
     Api,
     /// A file beside the secret cannot be read or written. No secret is lost.
     Place,
-    /// The file belongs to another webhook, or to one whose URL is another one. Nothing was changed.
+    /// The file belongs to another webhook, or to one with another URL. Nothing was changed.
     OtherWebhook,
-    /// The webhook exists, and its secret is not at hand. Nothing was changed.
+    /// The webhook exists, and its secret is missing. Nothing was changed.
     SecretLost,
     /// Several webhooks have the URL and the label. Nothing was changed.
     SeveralMatch,
     /// No webhook is known to have the URL, but some are listed without one. Nothing was changed.
     UrlUnknown,
-    /// A secret was issued and could not be stored. The error carries it: see
+    /// A secret was issued, but could not be stored. The error carries it: see
     /// [`RegistrationError::into_issued_secret`].
     NotStored,
-    /// A secret was issued and stored, and a verifier accepts it if one was given, but the note beside it
-    /// could not be written. Run it again when the file can be written.
+    /// A secret was issued and stored, and a verifier accepts it if one was given, but the note
+    /// beside it could not be written. Run it again when the file can be written.
     NotNoted,
-    /// A secret was issued and stored, and it is not in the documented form, so that no receiver can
-    /// use it. The error carries it.
+    /// A secret was issued and stored, but it is not in the documented form, so no receiver can use
+    /// it. The error carries it.
     NotASecret,
 }
 
@@ -184,16 +184,16 @@ impl RegistrationError {
         self.0.api.as_ref()
     }
 
-    /// Returns the webhook, if it is known which one it is. Of a failed call
-    /// ([`Api`](RegistrationErrorKind::Api)) it is the webhook whose secret is stored: only its settings or
-    /// its subscriptions are not as they should be.
+    /// Returns the webhook, if it is known. For a failed call ([`Api`](RegistrationErrorKind::Api))
+    /// it is the webhook whose secret is stored: only its settings or its subscriptions are not yet
+    /// as requested.
     #[must_use]
     pub fn webhook_id(&self) -> Option<&WebhookId> {
         self.0.webhook.as_ref()
     }
 
     /// Returns the secret that was issued and could not be stored. It is the live secret of
-    /// [`webhook_id`](Self::webhook_id), and nobody else has it.
+    /// [`webhook_id`](Self::webhook_id), and the only copy is in this error.
     #[must_use]
     pub fn into_issued_secret(self) -> Option<IssuedSecret> {
         self.0.secret
@@ -228,8 +228,9 @@ impl fmt::Debug for RegistrationError {
 }
 
 impl Error for RegistrationError {
-    /// Returns the error of the file or of the callback that did not store the secret; of a failed call,
-    /// the cause of its error, because `Display` shows the call. Other errors of files are in `Display`.
+    /// Returns the error of the file or of the callback that did not store the secret; for a failed
+    /// call, the cause of its error, because `Display` shows the call. `Display` contains other
+    /// errors of files.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match (&self.0.api, &self.0.cause) {
             (Some(api), _) => api.source(),

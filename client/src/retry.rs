@@ -1,4 +1,4 @@
-//! Which calls are repeated after which faults, and how long the client waits before.
+//! Which calls are repeated after which faults, and how long the client waits first.
 //!
 //! The effect of a call decides, not its method: `POST …/filter` is a read.
 
@@ -11,13 +11,13 @@ use crate::error::{Outcome, Stop};
 /// How a call may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Carrying it out twice changes no more than once: reads, `PUT`, `PATCH` and `DELETE`.
+    /// Carrying it out twice has the same effect as once: reads, `PUT`, `PATCH` and `DELETE`.
     Always,
-    /// Only if the attempt was certainly not carried out: create and redeliver.
+    /// Repeated only if the attempt was certainly not carried out: create and redeliver.
     IfNotCarriedOut,
     /// Like `IfNotCarriedOut`; after an unknown outcome the caller reads back and compares.
     ReadBack,
-    /// Not by this machinery: each rotation makes another secret.
+    /// Never repeated here, because each rotation creates another secret.
     Never,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Repeat {
 pub(crate) enum Fault {
     /// No connection, so nothing was sent.
     NotConnected,
-    /// A connection, but no whole answer: a time limit, or a connection that broke off.
+    /// There was a connection, but no whole answer: a time limit, or a connection that broke off.
     NoAnswer,
     /// 429 with quota left: a burst.
     Throttled,
@@ -43,7 +43,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// What one attempt with this fault may have changed.
+    /// Returns what one attempt with this fault may have changed.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::NotConnected => Outcome::NotSent,
@@ -84,9 +84,9 @@ impl Delays {
         Self(delays.build())
     }
 
-    /// Returns the next delay, uniform between zero and the exponential one, and at least what the
-    /// server asked for and up to 10 % more, so that its clients do not come back at once; `None` after
-    /// the last attempt.
+    /// Returns the next delay, uniform between zero and the exponential delay, and at least what
+    /// the server asked for plus up to 10 %, so that its clients do not all return at once; `None`
+    /// after the last attempt.
     pub(crate) fn next(&mut self, at_least: Option<Duration>) -> Option<Duration> {
         let delay = self.0.next()?.mul_f64(fastrand::f64());
         let asked = at_least.unwrap_or_default();
@@ -99,7 +99,7 @@ impl Delays {
 mod tests {
     use super::*;
 
-    /// Every call against every fault. A change of a cell is a change of what is promised.
+    /// Every call against every fault. A changed cell is a changed promise.
     #[test]
     fn the_table_of_calls_and_faults() {
         use Fault::*;

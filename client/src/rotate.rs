@@ -1,4 +1,4 @@
-//! Rotation of a secret that is stored first and accepted after.
+//! Rotation of a secret, which is stored before the receiver accepts it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::server_text::blank;
 use crate::webhooks::Webhooks;
 
 impl Webhooks {
-    /// Rotates the secret of a webhook: `POST /webhooks/{id}/rotate-secret`, with a place for the new
-    /// one.
+    /// Rotates the secret of a webhook: `POST /webhooks/{id}/rotate-secret`, with a place for the
+    /// new one.
     ///
-    /// It returns a builder that has to be given a place, [`secret_file`](RotateSecret::secret_file) or
+    /// It returns a builder that needs a place, [`secret_file`](RotateSecret::secret_file) or
     /// [`secret_to`](RotateSecret::secret_to), and is then awaited. The README has the guarantees.
     pub fn rotate_secret(&self, id: impl Into<WebhookId>) -> RotateSecret<NoPlace> {
         RotateSecret {
@@ -32,7 +32,7 @@ impl Webhooks {
     }
 }
 
-/// A rotation that is not begun until it is awaited.
+/// A rotation, which begins when it is awaited.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ impl RotateSecret<NoPlace> {
     /// Stores the new secret in a file, the same as that of `ensure`, and the old one beside it, in
     /// `PATH.previous`.
     ///
-    /// A run that was killed is repaired by running it again, which rotates once more, or by `ensure`,
+    /// A run that was killed is repaired by running it again, which rotates again, or by `ensure`,
     /// which does so only if the new secret was not stored.
     pub fn secret_file(self, path: impl Into<PathBuf>) -> RotateSecret<SecretFile> {
         self.at(SecretFile::new(path.into()))
@@ -58,8 +58,8 @@ impl RotateSecret<NoPlace> {
 
     /// Gives the new secret to a callback, such as one that writes to a secret manager.
     ///
-    /// If the process is killed, or the future dropped, before the callback is done, the new secret is
-    /// lost: rotate again.
+    /// If the process is killed, or the future dropped, before the callback is done, the new secret
+    /// is lost: rotate again.
     pub fn secret_to<F, Fut, E>(self, store: F) -> RotateSecret<SecretTo<F>>
     where
         F: FnMut(IssuedSecret) -> Fut + Send + 'static,
@@ -85,8 +85,8 @@ impl<P> RotateSecret<P> {
         P: Place,
     {
         let mut keeper = Keeper::open(self.client, self.place).await?;
-        // A slug, or an id in another case, names the same webhook; only the id as the server writes it
-        // can be compared and noted.
+        // A slug, or an id in another case, names the same webhook; only the id as the server
+        // writes it can be compared and noted.
         let webhook = keeper.client().webhooks().get(&self.webhook).await?.id;
         let state = keeper.state();
         if let Some(owner) = state.webhook.as_ref().or(state.rotating.as_ref())
@@ -118,16 +118,16 @@ impl<P> RotateSecret<P> {
 }
 
 impl RotateSecret<SecretFile> {
-    /// Has this verifier, and its clones, accept the new secret after it is stored, with the old one
-    /// beside it.
+    /// Makes this verifier and its clones accept the new secret after it is stored, beside the old
+    /// one.
     pub fn swap(self, verifier: &Verifier) -> Self {
         self.swap_in(verifier)
     }
 }
 
 impl<F> RotateSecret<SecretTo<F>> {
-    /// Has this verifier, and its clones, accept the new secret after the callback is done, with the
-    /// old one beside it.
+    /// Makes this verifier and its clones accept the new secret after the callback is done, beside
+    /// the old one.
     pub fn swap(self, verifier: &Verifier) -> Self {
         self.swap_in(verifier)
     }

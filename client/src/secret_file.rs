@@ -15,13 +15,13 @@ use crate::place::{Contents, Place, PlaceError, State, fingerprint};
 
 /// A file as the place of a secret.
 ///
-/// `PATH` has the secret, `PATH.previous` the one before it (empty if there is none), and `PATH.state`
-/// the id of the webhook and what a run has begun. Each is replaced as a whole: by a temporary file in
-/// the same folder, a sync, a rename and a sync of the folder. If one of them is a symlink, the file
-/// that it leads to is replaced.
+/// `PATH` has the secret, `PATH.previous` the previous one (empty if there is none), and
+/// `PATH.state` the id of the webhook and what a run has begun. Each is replaced as a whole: by a
+/// temporary file in the same folder, a sync, a rename and a sync of the folder. If one of them is
+/// a symlink, the file that it leads to is replaced.
 ///
-/// A new file can be read by its owner only. A file that is replaced keeps its mode, so a group can be
-/// let in by `chmod`; its owner and its group become those of the process.
+/// A new file can be read by its owner only. A file that is replaced keeps its mode, so `chmod` can
+/// give a group access; its owner and its group become those of the process.
 #[derive(Clone)]
 pub struct SecretFile {
     path: PathBuf,
@@ -48,14 +48,15 @@ impl SecretFile {
         self.beside(".state")
     }
 
-    /// A killed process can leave one of each, with a secret that was live for a moment.
+    /// A killed process can leave one temporary file of each, with a secret that was live for a
+    /// moment.
     fn remove_temporary_files(&self) {
         for path in [self.path.clone(), self.previous(), self.state()] {
             remove_temporary(&path);
         }
     }
 
-    /// File work waits for disks, so it is kept away from the threads that serve requests.
+    /// File operations block on disks, so they do not run on the threads that serve requests.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> Result<T, FileError> + Send + 'static,
@@ -100,7 +101,7 @@ impl Place for SecretFile {
         let old = self.blocking(|file| {
             check_replaceable(&file.path)?;
             let previous = file.previous();
-            // The core reads an empty file as "none", so that a receiver can start with its name.
+            // The core reads an empty file as "none", so a receiver can be started with its name.
             match fs::symlink_metadata(&previous) {
                 Ok(_) => check_replaceable(&previous)?,
                 Err(_) => replace(&previous, b"")?,
@@ -114,7 +115,8 @@ impl Place for SecretFile {
     async fn store(&mut self, secret: &IssuedSecret) -> Result<(), PlaceError> {
         let text = Zeroizing::new(secret.expose().to_owned());
         self.blocking(move |file| {
-            // The old one first: a process that is killed in between has two copies of it.
+            // The old one is written first: a process that is killed in between leaves two copies
+            // of it.
             if let Some(old) = &file.old {
                 replace(&file.previous(), old)?;
             }
@@ -124,11 +126,11 @@ impl Place for SecretFile {
     }
 }
 
-/// The bytes of a file, and the secret that they are.
+/// The bytes of a file, and the secret in them.
 type Content = (Zeroizing<Vec<u8>>, Secret);
 
-/// The content of the file; `None` if there is no file or an empty one. Any other
-/// content is an error: it would be overwritten, and nobody knows whose it is.
+/// The content of the file; `None` if the file does not exist or is empty. Any other content is an
+/// error: it would be overwritten, and its owner is unknown.
 fn read_secret(path: &Path) -> Result<Option<Content>, FileError> {
     let Some(bytes) = read(path)?.filter(|bytes| !bytes.trim_ascii().is_empty()) else {
         return Ok(None);

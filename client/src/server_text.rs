@@ -1,4 +1,4 @@
-//! Text that a server sent, made fit for an error.
+//! Text that a server sent, made safe for an error.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const MAX_SHOWN_CHARS: usize = 300;
 const PREFIXES: [&str; 2] = ["whsec_", "ptk_"];
 
 /// Returns at most 64 KiB of what a server sent, as text: invalid UTF-8 is replaced, and everything
-/// that looks like a secret or a token is removed, and so is `token` in any form.
+/// that looks like a secret or a token is removed, as is `token` in any form.
 pub(crate) fn keep(bytes: &[u8], token: &str) -> String {
     let kept = bytes.get(..MAX_KEPT_BYTES).unwrap_or(bytes);
     let mut text = String::from_utf8_lossy(kept).into_owned();
@@ -42,7 +42,7 @@ pub(crate) fn blank(text: &str) -> String {
     blanked + rest
 }
 
-/// A URL without its user name and password, and with what looks like a token removed.
+/// A URL without its user name and password, and without anything that looks like a token.
 pub(crate) fn shown_url(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that have neither.

@@ -4,12 +4,13 @@ const BEFORE: &str = "(setup ";
 const AFTER: &str = ")";
 const NONCE_CHARS: usize = 16;
 
-/// Returns a nonce: 16 hexadecimal digits. It has to be unlikely to occur twice, not hard to guess.
+/// Returns a nonce: 16 hexadecimal digits. It must be unlikely to occur twice, but need not be hard
+/// to guess.
 pub(crate) fn new_nonce() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
 
-/// Returns `production (setup 8f3a…)`, or only the part in parentheses if there is no label.
+/// Returns `production (setup 8f3a…)`, or only the part in parentheses without a label.
 pub(crate) fn with_nonce(label: Option<&str>, nonce: &str) -> String {
     match label {
         Some(label) if !label.is_empty() => format!("{label} {BEFORE}{nonce}{AFTER}"),

@@ -26,7 +26,7 @@ const ALL: &str = "*";
 pub struct Subscriptions(BTreeSet<String>);
 
 impl Subscriptions {
-    /// Returns the set of all event types, also of those that Ptolemy adds later.
+    /// Returns the set of all event types, including those that Ptolemy adds later.
     #[must_use]
     pub fn all() -> Self {
         Self::from([ALL])
@@ -36,8 +36,8 @@ impl Subscriptions {
         self.0.iter().map(String::as_str).collect()
     }
 
-    /// Whether these are the event types of the subscriptions. A subscription whose event type cannot
-    /// be read is a difference.
+    /// Returns whether these are the event types of the subscriptions. A subscription whose event
+    /// type cannot be read counts as a difference.
     pub(crate) fn equals(&self, subscriptions: &[Subscription]) -> bool {
         let types = subscriptions
             .iter()

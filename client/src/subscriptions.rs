@@ -50,8 +50,8 @@ impl WebhookSubscriptions {
     /// Adds a subscription to one event type, or to all with `*`:
     /// `POST /webhooks/{id}/subscriptions`.
     ///
-    /// After an attempt that may have been carried out, the subscriptions are read: if the event type
-    /// is among them, it is a success, and otherwise the call is repeated.
+    /// After an attempt that may have been carried out, the subscriptions are read: if the event
+    /// type is among them, it is a success, and otherwise the call is repeated.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl WebhookSubscriptions {
             match self.find(event_type).await {
                 Ok(Some(subscription)) => return Ok(subscription),
                 Ok(None) if is_repeatable(&error) => {}
-                // The first error says more than one of the list.
+                // The first error is more helpful than one of the list.
                 Ok(None) | Err(_) => return Err(error),
             }
             match budget.delay(error.retry_after()) {
@@ -123,7 +123,7 @@ impl WebhookSubscriptions {
 
     /// Replaces all subscriptions: `PUT /webhooks/{id}/subscriptions`.
     ///
-    /// Any answer with a status of success is a success, because its body is not documented.
+    /// Any success status is a success, because the body of the answer is not documented.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl WebhookSubscriptions {
     }
 }
 
-/// Whether another attempt could end differently. A conflict after an unknown outcome is read back,
+/// Whether another attempt could end differently. After an unknown outcome, a conflict is read back
 /// and not repeated.
 fn is_repeatable(error: &ApiError) -> bool {
     matches!(

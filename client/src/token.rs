@@ -1,4 +1,4 @@
-//! The token that the API asks for.
+//! The token that the API requires.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Token {
         self.0.clone()
     }
 
-    /// The token without its scheme, to be removed from texts that a server sends.
+    /// Returns the token without its scheme, so that it can be removed from a server's text.
     pub(crate) fn text(&self) -> &str {
         let line = self.0.to_str().unwrap_or_default();
         line.strip_prefix(SCHEME).unwrap_or_default()
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_token_is_an_error() {
+    fn text_that_cannot_be_a_token_is_an_error() {
         for text in [
             "",
             "whsec_1",

@@ -73,13 +73,13 @@ impl Webhooks {
 
     /// Creates a webhook: `POST /webhooks`. It has no subscriptions yet.
     ///
-    /// It is repeated only if it was certainly not carried out, because a second call would create a
-    /// second webhook.
+    /// It is repeated only if it was certainly not carried out, because a second call would create
+    /// a second webhook.
     ///
     /// # Errors
     ///
-    /// If the outcome is [`Unknown`](Outcome::Unknown), there may be a webhook whose secret nobody
-    /// knows. [`ensure`](Self::ensure) finds it and rotates its secret.
+    /// If the outcome is [`Unknown`](Outcome::Unknown), there may be a webhook whose secret is
+    /// lost. [`ensure`](Self::ensure) finds it and rotates its secret.
     pub async fn create(&self, webhook: NewWebhook) -> Result<CreatedWebhook, ApiError> {
         let body = webhook.body();
         let answer = self.client.call(&CREATE_WEBHOOK, &[], Some(&body)).await?;
@@ -87,7 +87,8 @@ impl Webhooks {
             .map_err(|detail| answer.unreadable(ApiErrorKind::NoSecret, detail))
     }
 
-    /// Changes a webhook: `PATCH /webhooks/{id}`. That this call takes any of the fields is assumed.
+    /// Changes a webhook: `PATCH /webhooks/{id}`. That this call accepts any of the fields is
+    /// assumed.
     ///
     /// # Errors
     ///

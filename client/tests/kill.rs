@@ -1,8 +1,8 @@
-//! Kills the process before and after each call of `ensure` and `rotate_secret` is carried out, runs it
-//! again, and expects one webhook and a file with its live secret.
+//! Kills the process before and after each call of `ensure` and `rotate_secret` is carried out,
+//! runs it again, and expects one webhook and a file with its live secret.
 //!
-//! The process is this binary itself, with an environment variable that says what to run. The stand-in
-//! leaves a call without an answer, so that the process waits when it is killed.
+//! The process is this binary itself, with an environment variable that selects the task to run.
+//! The stand-in leaves a call without an answer, so that the process waits when it is killed.
 #![cfg(unix)]
 
 use std::env;
@@ -86,7 +86,8 @@ fn run(sandbox: &Sandbox, folder: &Path, task: &str) {
     assert!(status.success(), "{task}: {status}, {:?}", sandbox.calls());
 }
 
-/// Runs the task and kills it while the call waits for its answer. Returns whether it came to the call.
+/// Runs the task and kills it while the call waits for its answer. Returns whether it came to the
+/// call.
 fn kill_at(
     sandbox: &Sandbox,
     folder: &Path,
@@ -243,8 +244,8 @@ async fn a_rotation_killed_at_its_call_is_repaired_by_either_task() {
     }
 }
 
-/// A webhook that was created by hand: its secret is not at hand, its label is another one, it is not
-/// active and has no subscriptions.
+/// A webhook that was created by hand: its secret is missing, its label differs, it is not active
+/// and has no subscriptions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_take_over_with_a_rotation_killed_at_any_call_is_completed_by_the_next_run() {
     for call in REPAIR {
@@ -261,7 +262,7 @@ async fn a_take_over_with_a_rotation_killed_at_any_call_is_completed_by_the_next
                 "{what}"
             );
             assert_no_delivery_without_a_stored_secret(&sandbox, folder.path(), &what);
-            // If the rotation was begun, the next run needs no permission to continue it.
+            // If the rotation was begun, the next run continues it without permission.
             let is_begun = call.0 != "GET" || call.1 != "/webhooks";
             let next = if is_begun { "ensure" } else { task };
             run(&sandbox, folder.path(), next);
@@ -270,7 +271,7 @@ async fn a_take_over_with_a_rotation_killed_at_any_call_is_completed_by_the_next
     }
 }
 
-/// Kills at times that are not those of a call: while files are written.
+/// Kills at times other than those of the calls, such as while files are written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_killed_at_any_time_is_repaired_by_the_next_run() {
     let (sandbox, folder) = (sandbox().await, tempfile::tempdir().unwrap());

@@ -1,4 +1,4 @@
-//! Memory while a server sends without end, measured on this process, which does nothing else.
+//! Memory while a server sends endlessly, measured on this process, which does nothing else.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -23,7 +23,7 @@ fn peak_bytes() -> usize {
         * 1024
 }
 
-/// Sends the head, and then 10 GB or until the client has enough.
+/// Sends the head, and then 10 GB or until the client stops reading.
 async fn endless(head: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());

@@ -1,8 +1,8 @@
-//! A receiver on bare hyper, for every server that has no extractor in this crate.
+//! A receiver on bare hyper, as a model for any server without an extractor in this crate.
 //!
 //! Reads the secret from `PTOLEMY_WEBHOOK_SECRET` and listens on `PTOLEMY_LISTEN`, by default
-//! 127.0.0.1:3000. `receive.rs` does what an extractor does for you. Not shown, because the other
-//! receivers show it: queue and shutdown.
+//! 127.0.0.1:3000. `receive.rs` does what an extractor does for you. The queue and the shutdown are
+//! left out, because the other receivers show them.
 
 mod receive;
 

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bounds on reading the body of a rejected request.
+/// The limits for reading the body of a rejected request.
 const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bounds how many bodies are read so at once.
+/// Limits how many such bodies are read at once.
 static DISCARDS: Semaphore = Semaphore::const_new(256);
 
 /// The rest of a request's body.
@@ -81,7 +81,7 @@ async fn read(
     intake.finish()
 }
 
-/// Reads what is left of a body, beside the response. If it were dropped, hyper would close the
+/// Reads the rest of a body while the response is sent. If it were dropped, hyper would close the
 /// connection, and a proxy that is still sending reports 502 in place of the response.
 fn discard(mut unread: Unread) {
     if unread.awaits_continue || unread.body.is_end_stream() {

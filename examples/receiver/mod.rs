@@ -1,23 +1,25 @@
-//! The parts of a receiver beside its HTTP server: a bounded queue, a log that cannot be flooded,
-//! and a clean stop. Both example receivers use this file, and it is made to be copied.
+//! The parts of a receiver apart from its HTTP server: a bounded queue, a log that cannot be
+//! flooded, and a clean shutdown. Both example receivers use this file, and it is meant to be
+//! copied.
 //!
 //! **Queue.** A request is answered as soon as its event is queued; one task hands the events to
 //! the handler, in order. A semaphore with one permit for each byte of [`QUEUE_BYTES`] bounds the
 //! memory: an event takes permits for its length and [`ENTRY_BYTES`], and returns them when it is
-//! handled. If there are too few, the answer is 503. The queue keeps a copy of the raw JSON,
+//! handled. If there are too few, the response is 503. The queue keeps a copy of the raw JSON,
 //! because that is what the permits count: a decoded event takes several times as much memory as
-//! its JSON, and a body that is not copied may keep the larger buffer alive that the server read it
+//! its JSON, and a body that is not copied may keep alive the larger buffer that the server read it
 //! into.
 //!
-//! **Stop.** After SIGTERM or Ctrl-C, or if the handler fails, the server stops accepting and gets
-//! [`GRACE`] for its open requests. Then [`Receiver::run`] waits for all permits of the semaphore.
-//! From that moment nothing more is queued, and when it has them, all that was acknowledged is
-//! handled.
+//! **Shutdown.** After SIGTERM or Ctrl-C, or if the handler fails, the server stops accepting and
+//! gets [`GRACE`] for its open requests. Then [`Receiver::run`] waits for all permits of the
+//! semaphore. From then on nothing more is queued, and once it has all permits, every acknowledged
+//! event is handled.
 //!
 //! **Log.** Anyone can cause rejections, so a request never waits for standard error: it leaves its
-//! line for a task that writes. At most [`LINES_IN_FULL`] rejections a second are written in full.
-//! If there are more, they are counted by reason, and the counts are written as one line a second,
-//! and at the end. After a second in which none was counted, rejections are written in full again.
+//! line to a task that writes. At most [`LINES_IN_FULL`] rejections a second are written in full.
+//! If there are more, they are counted by reason, and the counts are written as one line per
+//! second, and once at the end. After a second in which none was counted, rejections are
+//! written in full again.
 
 use std::collections::BTreeMap;
 use std::env::{self, VarError};
@@ -38,7 +40,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub(crate) const PATH: &str = "/webhooks/ptolemy";
 
-/// How long a request may take. Ptolemy waits no longer for the answer.
+/// How long a request may take. Ptolemy does not wait longer for the response.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After how many seconds a delivery that was answered with 503 may be sent again.
@@ -47,8 +49,8 @@ pub(crate) const RETRY_AFTER: &str = "5";
 /// The memory of the queue. It must have room for the largest body that the verifier accepts.
 const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What an event in the queue takes beside its JSON, rounded up: its entry, and the allocator's
-/// share.
+/// The memory that an event in the queue takes besides its JSON, rounded up: its entry and the
+/// allocator's overhead.
 const ENTRY_BYTES: usize = 128;
 
 /// How long open requests may take after a signal to stop.
@@ -96,7 +98,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the command line and the environment, and ends the program if they cannot work.
+    /// Reads the command line and the environment, and ends the program if they are invalid.
     pub(crate) fn read() -> Self {
         let Arguments {} = clap::Parser::parse();
         let verifier = Verifier::from_env().unwrap_or_else(|error| misconfigured(error));
@@ -118,7 +120,7 @@ pub(crate) fn misconfigured(reason: impl fmt::Display) -> ! {
     process::exit(2)
 }
 
-/// The queue, the log and the stop of a receiver. A clone shares them.
+/// The queue, the log and the shutdown of a receiver. A clone shares them.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     queue: mpsc::UnboundedSender<Entry>,
@@ -227,7 +229,7 @@ impl Receiver {
             },
             () = async { self.stopped().await; sleep(GRACE).await } => {
                 let seconds = GRACE.as_secs();
-                self.log.line(format_args!("open connections were cut after {seconds} s"));
+                self.log.line(format_args!("open connections were closed after {seconds} s"));
             }
         }
         // Kept until the end: a request that is still open cannot be acknowledged any more.
@@ -247,7 +249,7 @@ impl Receiver {
             ));
         }
         let _ = timeout(LOG_TIMEOUT, self.log.flush(true)).await;
-        // Returning from `main` would wait for writes to a pipe that nobody reads.
+        // Returning from `main` would wait for writes to a pipe that nothing reads.
         process::exit(code)
     }
 }
@@ -325,7 +327,7 @@ impl Log {
         }
     }
 
-    /// Writes what is waiting. Errors are ignored: there is nowhere left to report them.
+    /// Writes the waiting lines. Errors are ignored: there is nowhere left to report them.
     async fn flush(&self, with_counts: bool) {
         let _writing = self.0.writing.lock().await;
         let text = self.unwritten().take(with_counts);
@@ -368,8 +370,7 @@ pub(crate) fn word(text: Option<&str>) -> LogText<'_> {
     LogText::new(text.unwrap_or("-")).with_max_chars(MAX_WORD_CHARS)
 }
 
-/// Writes a line to standard output. A reader that is too slow holds up the handler, not the
-/// server.
+/// Writes a line to standard output. A slow reader delays the handler, not the server.
 pub(crate) async fn print(line: String) -> io::Result<()> {
     let write = move || {
         let mut stdout = io::stdout().lock();

@@ -6,7 +6,7 @@
 //!
 //! It starts the stand-in for Ptolemy and a receiver made with axum, registers the receiver and
 //! subscribes it to everything, emits two events, and prints what the receiver decoded and what the
-//! sender logged. The answer to the first delivery is lost, so that it is sent again.
+//! sender logged. The answer to the first delivery is lost, so it is sent again.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -27,7 +27,7 @@ struct App {
     received: Arc<Mutex<Received>>,
 }
 
-/// The keys and the events, which a real receiver keeps in a database, such as the inbox's.
+/// The keys and the events. A real receiver keeps them in a database, such as the inbox's.
 #[derive(Default)]
 struct Received {
     keys: HashSet<String>,

@@ -1,4 +1,4 @@
-//! The management API: who calls, what goes wrong, and which call it is.
+//! The management API: who makes a call, what goes wrong, and which call it is.
 //!
 //! A call is answered in this order: token (401), workspace (404), quota (429), planned faults that
 //! come before the call, documented or not (501), role (403), the call itself, and planned faults
@@ -45,7 +45,7 @@ pub(crate) enum End {
     Reset,
 }
 
-/// Carries out one call, and logs it unless it is a stranger's. A body of `None` was too large.
+/// Carries out one call, and logs it unless a stranger made it. A body of `None` was too large.
 pub(crate) fn handle(state: &mut State, head: &Parts, body: Option<&[u8]>) -> End {
     let (role, path) = match identify(state, head) {
         Ok(known) => known,
@@ -108,7 +108,7 @@ fn carry_out(state: &mut State, request: &mut Request<'_>, body: Option<&[u8]>) 
     (after(state, fault.as_ref(), reply), applied)
 }
 
-/// Returns an answer in the shapes that are on.
+/// Returns an answer in the shapes that are switched on.
 fn shaped(state: &State, mut reply: Reply) -> Reply {
     if state.settings.has(Shape::ErrorText) {
         reply.write_error_as_text();
@@ -116,7 +116,7 @@ fn shaped(state: &State, mut reply: Reply) -> Reply {
     reply
 }
 
-/// Whether a list is answered as a bare array.
+/// Returns whether the answer to a list is a bare array.
 fn is_bare(state: &State, route: Route) -> bool {
     route.has_assumed_envelope() && state.settings.has(Shape::BareArrays)
 }

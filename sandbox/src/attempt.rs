@@ -1,7 +1,7 @@
-//! Making attempts that are due, and what follows from how they end.
+//! Makes the attempts that are due, and decides what follows when they end.
 //!
-//! An attempt is planned in its turn, waits for a connection, and is made with its webhook's URL and
-//! secret of that time.
+//! An attempt is planned in its turn, waits for a connection, and is made with the URL and the
+//! secret that its webhook then has.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub(crate) enum Reason {
     Schedule,
     /// A call of the API. If it fails, nothing changes, and no retry follows.
     Redelivery,
-    /// A fault sent the delivery once more; how that ends changes nothing.
+    /// A fault sent the delivery again; the result changes nothing.
     Copy,
 }
 
@@ -52,11 +52,11 @@ struct Plan {
     fault: Option<DeliveryFault>,
     /// The id of the event, if a redelivery has another one.
     new_id: String,
-    /// A secret that nobody has.
+    /// A secret that the receiver does not have.
     foreign: String,
 }
 
-/// Makes attempts concurrently, and waits until all have ended.
+/// Makes attempts concurrently, and waits until all of them have ended.
 pub(crate) async fn run(shared: &Arc<Shared>, due: Vec<Due>) {
     let _under_way = shared.under_way();
     let mut attempts = JoinSet::new();
@@ -83,8 +83,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, due: Vec<Due>) {
     }
 }
 
-/// Whether an attempt is still to be made. Ends a delivery whose next attempt of the schedule has no
-/// webhook to go to.
+/// Returns whether an attempt is still to be made. Ends a delivery whose next scheduled attempt has
+/// no webhook any more.
 fn is_wanted(state: &mut State, due: &Due) -> bool {
     let Some(place) = state.place_of(&due.delivery) else {
         return false;
@@ -95,7 +95,7 @@ fn is_wanted(state: &mut State, due: &Due) -> bool {
     let mut webhooks = state.webhooks.iter();
     let is_active = webhooks.any(|webhook| webhook.id == delivery.webhook_id && webhook.active);
     match due.reason {
-        // Acknowledged meanwhile: a redelivery came first.
+        // It was acknowledged meanwhile: a redelivery came first.
         Reason::Schedule if delivery.status == Status::Succeeded => false,
         Reason::Schedule if !is_active => {
             delivery.status = Status::Failed;
@@ -116,7 +116,7 @@ fn plan(state: &mut State, due: &Due) -> Option<Plan> {
         _ => state.delivery_faults.take(&mut state.random),
     };
     if let Some(DeliveryFault::DuplicateLater(delay)) = fault
-        // A clock that never moves must not fill the memory.
+        // If the clock never moves, the memory must not fill.
         && state.copies.len() < state.settings.keep
     {
         let at = clock::later(state.clock.now(), delay);
@@ -129,8 +129,8 @@ fn plan(state: &mut State, due: &Due) -> Option<Plan> {
     })
 }
 
-/// Gathers the rest when the attempt is made, so that it has the webhook's URL and secret of that
-/// time; `None` if the attempt is not to be made any more.
+/// Gathers the rest when the attempt is made, so that it has the URL and the secret that the
+/// webhook then has; `None` if the attempt is not to be made any more.
 fn prepare(state: &mut State, due: &Due, plan: Plan) -> Option<Parcel> {
     if !is_wanted(state, due) {
         return None;

@@ -9,7 +9,7 @@ use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 use crate::shape::Shape;
 
-/// Settings of a [`Sandbox`]; made by [`Sandbox::builder`].
+/// The settings of a [`Sandbox`], created by [`Sandbox::builder`].
 ///
 /// # Examples
 ///
@@ -87,11 +87,12 @@ impl Builder {
         self
     }
 
-    /// Sets how many events, deliveries and calls are kept, each. The default is 10,000.
+    /// Sets how many events, deliveries and calls are kept: this many of each. The default is
+    /// 10,000.
     ///
-    /// The oldest one is dropped first; of the deliveries, the oldest one that is not pending, if
-    /// there is one. A pending delivery that is dropped is not attempted again. Of the attempts of
-    /// one delivery, the last 100 are kept.
+    /// The oldest one is dropped first; for deliveries, the oldest one that is not pending, if
+    /// there is one. A pending delivery that is dropped is not attempted again. Each delivery keeps
+    /// its last 100 attempts.
     pub fn keep(mut self, records: usize) -> Self {
         self.settings.keep = records.max(1);
         self
@@ -100,8 +101,9 @@ impl Builder {
     /// Sends deliveries to any host that a webhook names.
     ///
     /// By default they go only to `localhost` and to loopback addresses, and an attempt to another
-    /// host ends as [`Outcome::NotLoopback`](crate::Outcome::NotLoopback): a URL that was copied from
-    /// production gets nothing from a test. A receiver in a container, for example, needs this.
+    /// host ends as [`Outcome::NotLoopback`](crate::Outcome::NotLoopback): a URL that was copied
+    /// from production receives nothing from a test. A receiver in a container, for example, needs
+    /// this.
     pub fn deliver_to_any_host(mut self) -> Self {
         self.settings.hosts = Hosts::Any;
         self
@@ -124,7 +126,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the port is taken, or if the system has run out of threads or sockets.
+    /// Returns an error if the port is in use, or if the system has run out of threads or sockets.
     pub async fn start(self) -> io::Result<Sandbox> {
         Sandbox::from_settings(self.settings)
     }
@@ -135,7 +137,7 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// Panics if every port is taken; [`Builder::start`] returns an error then.
+    /// Panics if no port is free; [`Builder::start`] returns an error instead.
     #[expect(clippy::expect_used, reason = "documented, for tests")]
     pub async fn start() -> Self {
         Self::builder()
@@ -144,7 +146,7 @@ impl Sandbox {
             .expect("a free port and a thread for the sandbox")
     }
 
-    /// Returns the default settings, to be changed.
+    /// Returns the default settings, which can then be changed.
     pub fn builder() -> Builder {
         Builder::new()
     }

@@ -21,7 +21,7 @@ pub struct Call {
     pub(crate) applied: bool,
 }
 
-/// How much of a path is kept.
+/// How much of a path is kept, in bytes.
 const PATH_BYTES: usize = 1024;
 
 impl Call {
@@ -40,8 +40,8 @@ impl Call {
         &self.method
     }
 
-    /// Returns the path relative to the workspace, such as `/webhooks`, without the query. It is cut
-    /// after 1 KiB.
+    /// Returns the path relative to the workspace, such as `/webhooks`, without the query. It is
+    /// cut after 1 KiB.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -62,7 +62,8 @@ impl Call {
         }
     }
 
-    /// Whether the call was carried out successfully, even if the answer was an error or got lost.
+    /// Returns whether the call was carried out successfully, even if the answer was an error or
+    /// was lost.
     #[must_use]
     pub fn is_applied(&self) -> bool {
         self.applied

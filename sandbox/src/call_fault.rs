@@ -26,7 +26,7 @@ pub(crate) enum CallFault {
 }
 
 impl CallFault {
-    /// Whether a call can have the fault, as far as that is known before it is carried out.
+    /// Returns whether a call can have the fault, as far as is known before it is carried out.
     fn fits(&self, call: &Taker) -> bool {
         match self {
             Self::ExpiredCursor | Self::RepeatedCursor => call.has_pages && call.has_cursor,
@@ -49,7 +49,7 @@ impl CallFault {
 /// A call that takes a fault.
 pub(crate) struct Taker {
     pub(crate) route: Option<Route>,
-    /// Whether it answers with a list that is cut into pages.
+    /// Whether it answers with a list that has pages.
     pub(crate) has_pages: bool,
     pub(crate) has_cursor: bool,
 }
@@ -61,7 +61,7 @@ struct Planned {
     only: Option<Route>,
 }
 
-/// The faults of calls to come, in the order in which they were asked for.
+/// The faults of future calls, in the order in which they were planned.
 #[derive(Default)]
 pub(crate) struct CallFaults(Vec<Planned>);
 
@@ -76,8 +76,8 @@ impl CallFaults {
         }
     }
 
-    /// Takes the first fault that fits a call. Faults of fields are left: whether an answer has the
-    /// field is not known yet.
+    /// Takes the first fault that fits a call. Faults of fields are skipped, because it is not
+    /// known yet whether the answer has the field.
     pub(crate) fn take(&mut self, call: &Taker) -> Option<CallFault> {
         self.take_if(call.route, |fault| fault.fits(call))
     }

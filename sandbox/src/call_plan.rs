@@ -8,11 +8,11 @@ use crate::state::Shared;
 
 /// The next calls of the API, for which a fault can be planned.
 ///
-/// Each method plans one fault. Faults are used up in the order in which they were planned, one a
+/// Each method plans one fault. Faults are used up in the order in which they were planned, one per
 /// call; a call takes the first fault that fits it. A fault of a field fits an answer that has the
-/// field, so it waits for one, and the faults of other kinds go first. Calls over the quota and calls
-/// with another token or for another workspace take none. [`register`](crate::Sandbox::register)
-/// makes calls like any client, so its calls take faults.
+/// field, so it waits for one, and the faults of other kinds go first. Calls over the quota and
+/// calls with another token or for another workspace take none.
+/// [`register`](crate::Sandbox::register) makes calls like any client, so its calls take faults.
 ///
 /// # Examples
 ///
@@ -50,7 +50,7 @@ impl<'a> NextCalls<'a> {
     /// Panics if the API does not have such a call.
     #[expect(
         clippy::panic,
-        reason = "a mistake in a test, which must not pass unseen"
+        reason = "a mistake in a test, which must not go unnoticed"
     )]
     pub fn of(self, method: &str, path: &str) -> Self {
         let Some(route) = Route::of_template(method, path) else {
@@ -62,23 +62,23 @@ impl<'a> NextCalls<'a> {
         }
     }
 
-    /// Answers 429, with `Retry-After` in whole seconds if a delay is given. Not carried out.
+    /// Answers with 429, with `Retry-After` in whole seconds if a delay is given. Not carried out.
     pub fn too_many_requests(self, retry_after: Option<Duration>) {
         self.plan(CallFault::TooManyRequests(retry_after));
     }
 
-    /// Answers 429 with `X-RateLimit-Remaining: 0`: the quota of the month is used up. Not carried
-    /// out.
+    /// Answers with 429 with `X-RateLimit-Remaining: 0`: the quota of the month is used up. Not
+    /// carried out.
     pub fn no_quota(self) {
         self.plan(CallFault::NoQuota);
     }
 
-    /// Answers 500. Not carried out.
+    /// Answers with 500. Not carried out.
     pub fn internal_error_before(self) {
         self.plan(CallFault::ErrorBefore);
     }
 
-    /// Carries the call out, and answers 500.
+    /// Carries the call out, and answers with 500.
     pub fn internal_error_after(self) {
         self.plan(CallFault::ErrorAfter);
     }
@@ -103,12 +103,12 @@ impl<'a> NextCalls<'a> {
         self.plan(CallFault::ResetAfter);
     }
 
-    /// Answers 502 with a page of HTML, as a proxy does. Not carried out.
+    /// Answers with 502 with a page of HTML, as a proxy does. Not carried out.
     pub fn bad_gateway(self) {
         self.plan(CallFault::BadGateway);
     }
 
-    /// Answers 422, because the cursor has expired, to the next list call that has a cursor.
+    /// Answers with 422, because the cursor has expired, to the next list call that has a cursor.
     pub fn expired_cursor(self) {
         self.plan(CallFault::ExpiredCursor);
     }
@@ -124,7 +124,8 @@ impl<'a> NextCalls<'a> {
         self.plan(CallFault::EmptyPage);
     }
 
-    /// Treats the token as a Viewer's in the next call that needs another role, and answers 403.
+    /// Treats the token as a Viewer's in the next call that needs another role, and answers with
+    /// 403.
     pub fn as_viewer(self) {
         self.plan(CallFault::AsViewer);
     }

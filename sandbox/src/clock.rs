@@ -19,7 +19,7 @@ impl Clock {
         self.0
     }
 
-    /// Moves the clock to `time`; never back.
+    /// Moves the clock to `time`, but never back.
     pub(crate) fn move_to(&mut self, time: OffsetDateTime) {
         self.0 = self.0.max(time);
     }

@@ -24,7 +24,7 @@ where
         (Some(scheme), Some(host)) if *scheme == Scheme::HTTP => host,
         _ => return Err(io::Error::other("URL is not plain HTTP with a host")),
     };
-    // `Uri` keeps the brackets of an IPv6 address, which the resolver does not take.
+    // `Uri` keeps the brackets of an IPv6 address, which the resolver does not accept.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await?;
     stream.set_nodelay(true)?;

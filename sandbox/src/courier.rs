@@ -88,8 +88,8 @@ pub(crate) fn send_again(shared: &Arc<Shared>) {
     }
 }
 
-/// Records an event and a delivery to each webhook that wants it. Returns the deliveries that are
-/// due now.
+/// Records an event and a delivery to each webhook that subscribes to it. Returns the deliveries
+/// that are due now.
 fn record(state: &mut State, envelope: Envelope) -> (String, Vec<Due>) {
     let id = envelope.id.unwrap_or_else(|| state.random.uuid());
     let now = state.clock.now();

@@ -58,16 +58,16 @@ impl DeliveryFault {
 /// Which attempts a fault is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
-    /// The next ones, as many as this.
+    /// This many next ones.
     Next(usize),
     /// Any one, with this probability.
     Chance(f64),
 }
 
-/// New deliveries that wait for each other.
+/// New deliveries that are kept back as a group.
 pub(crate) struct Group {
     pub(crate) order: Order,
-    /// How many more are awaited.
+    /// How many more deliveries the group needs.
     pub(crate) missing: usize,
     pub(crate) deliveries: Vec<String>,
 }
@@ -81,7 +81,7 @@ pub(crate) enum Order {
     AtOnce,
 }
 
-/// The faults of deliveries to come.
+/// The faults of future deliveries.
 #[derive(Default)]
 pub(crate) struct DeliveryFaults {
     faults: Vec<(DeliveryFault, When)>,
@@ -116,7 +116,7 @@ impl DeliveryFaults {
         }
     }
 
-    /// Puts a new delivery into the group that waits, if one does.
+    /// Puts a new delivery into the group that is waiting, if there is one.
     pub(crate) fn join(&mut self, delivery: &str) -> bool {
         let mut groups = self.groups.iter_mut();
         let Some(group) = groups.find(|group| group.missing > 0) else {
@@ -141,7 +141,7 @@ impl DeliveryFaults {
             .collect()
     }
 
-    /// Takes the first planned fault; without one, the first whose chance comes up.
+    /// Takes the first planned fault, or otherwise the first random one that occurs.
     fn take_if(
         &mut self,
         random: &mut Random,

@@ -8,8 +8,8 @@ use crate::state::Shared;
 /// The next deliveries, for which a fault can be planned.
 ///
 /// Each method plans one fault. A fault belongs to one POST: the first attempt of a delivery, a
-/// retry or a redelivery. Planned faults are used up in the order in which they were planned, one a
-/// POST; [`hold`](Self::hold) is apart, for first attempts only.
+/// retry or a redelivery. Planned faults are used up in the order in which they were planned, one
+/// per POST; [`hold`](Self::hold) is separate, for first attempts only.
 ///
 /// # Examples
 ///
@@ -61,7 +61,7 @@ impl<'a> NextDeliveries<'a> {
         self.plan(DeliveryFault::Duplicate);
     }
 
-    /// Sends the delivery once more after this time on the virtual clock, even if it has succeeded.
+    /// Sends the delivery again after this time on the virtual clock, even if it has succeeded.
     pub fn duplicate_later(self, delay: Duration) {
         self.plan(DeliveryFault::DuplicateLater(delay));
     }
@@ -71,12 +71,13 @@ impl<'a> NextDeliveries<'a> {
         self.plan(DeliveryFault::Hold(delay));
     }
 
-    /// Signs with a secret that nobody has.
+    /// Signs with a secret that the receiver does not have.
     pub fn wrong_secret(self) {
         self.plan(DeliveryFault::WrongSecret);
     }
 
-    /// Signs with the secret before the last rotation; if there was none, with one that nobody has.
+    /// Signs with the secret before the last rotation; if there was none, with one that the
+    /// receiver does not have.
     pub fn previous_secret(self) {
         self.plan(DeliveryFault::PreviousSecret);
     }
@@ -91,12 +92,12 @@ impl<'a> NextDeliveries<'a> {
         self.plan(DeliveryFault::Tampered);
     }
 
-    /// Signs as if ten minutes ago.
+    /// Signs with a time ten minutes in the past.
     pub fn stale(self) {
         self.plan(DeliveryFault::Stale);
     }
 
-    /// Signs as if in ten minutes.
+    /// Signs with a time ten minutes in the future.
     pub fn future(self) {
         self.plan(DeliveryFault::Future);
     }
@@ -116,7 +117,7 @@ impl<'a> NextDeliveries<'a> {
         self.plan(DeliveryFault::HeaderTwice);
     }
 
-    /// Sends the same JSON with white space behind it, so that the body has this many bytes: at most
+    /// Sends the same JSON followed by white space, so that the body has this many bytes: at most
     /// 16 MiB.
     pub fn large_body(self, bytes: usize) {
         self.plan(DeliveryFault::LargeBody(bytes));

@@ -50,8 +50,9 @@ impl Sandbox {
     /// and returns the delivery log.
     ///
     /// It ends even if a receiver always fails, because the number of attempts is limited; with
-    /// [`Retries::attempts`](crate::Retries::attempts) set to a huge number, it takes as long as so
-    /// many attempts take. If the future is dropped early, the attempts continue in the background.
+    /// [`Retries::attempts`](crate::Retries::attempts) set to a huge number, it takes as long as
+    /// that many attempts take. If the future is dropped early, the attempts continue in the
+    /// background.
     pub async fn settle(&self) -> Log {
         self.engine
             .run(courier::settle(Arc::clone(&self.shared)))
@@ -59,9 +60,9 @@ impl Sandbox {
         self.log()
     }
 
-    /// Moves the virtual clock forward, making the attempts that are due on the way. It stops at the
-    /// last second of the year 9999. If the future is dropped early, the attempts continue in the
-    /// background.
+    /// Moves the virtual clock forward, making the attempts that are due on the way. It stops at
+    /// the last second of the year 9999. If the future is dropped early, the attempts continue in
+    /// the background.
     pub async fn advance(&self, time: Duration) {
         self.engine
             .run(courier::advance(Arc::clone(&self.shared), time))
@@ -74,7 +75,7 @@ impl Sandbox {
         self.shared.lock().clock.now()
     }
 
-    /// Returns the delivery log as it stands.
+    /// Returns the current delivery log.
     #[must_use]
     pub fn log(&self) -> Log {
         let state = self.shared.lock();

@@ -31,8 +31,8 @@ impl Engine {
         let thread = thread::Builder::new()
             .name("ptolemy-sandbox".to_owned())
             .spawn(move || {
-                // Built on its own thread: a runtime must not be dropped in a task of another one,
-                // which it would be after an error.
+                // The runtime is built on its own thread, because it must not be dropped in a task
+                // of another runtime, as it would be after an error.
                 let (runtime, listener) = match runtime(listener) {
                     Ok(built) => built,
                     Err(error) => {
@@ -48,7 +48,7 @@ impl Engine {
                         never = server::serve(listener, shared) => match never {},
                     }
                 });
-                // Ends all tasks; does not wait for a name that is being resolved.
+                // This ends all tasks, and does not wait for a name that is being resolved.
                 runtime.shutdown_background();
                 let _ = finished.send(());
             })?;
@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// Runs a future on the thread, and returns what it returns.
-    #[expect(clippy::panic, reason = "passes a panic on, or reports one of ours")]
+    #[expect(clippy::panic, reason = "propagates a panic, or reports a bug")]
     pub(crate) async fn run<F>(&self, future: F) -> F::Output
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_cannot_be_registered_is_an_error() {
-        // A file cannot be waited for, so that the runtime was built when the error occurs.
+        // A file cannot be polled, so the error occurs after the runtime was built.
         let file = File::open(env!("CARGO_MANIFEST_PATH")).unwrap();
         let listener = TcpListener::from(OwnedFd::from(file));
         listener.set_nonblocking(true).unwrap();

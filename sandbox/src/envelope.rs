@@ -33,7 +33,7 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
-    /// Takes a sample, in the shapes that are on.
+    /// Takes a sample, in the shapes that are switched on.
     pub(crate) fn of_sample(sample: &Sample, settings: &Settings) -> Self {
         let plain = Self::of_json(sample.to_json().into());
         if !OF_EVENTS.iter().any(|shape| settings.has(*shape)) {
@@ -73,10 +73,7 @@ impl Envelope {
 fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
     if settings.has(Shape::ExtraFields) {
         if let Some(Value::Object(data)) = map.get_mut("data") {
-            data.insert(
-                "sandbox_note".to_owned(),
-                json!("a field that nobody knows"),
-            );
+            data.insert("sandbox_note".to_owned(), json!("an unknown field"));
             data.insert("sandbox_list".to_owned(), json!([1, null, { "a": [] }]));
         }
         map.insert("sandbox_revision".to_owned(), json!(3));
@@ -96,7 +93,7 @@ fn reshape(map: &mut Map<String, Value>, settings: &Settings) {
     }
 }
 
-/// Returns what a delivery carries of an event.
+/// Returns the body of a delivery of an event.
 fn delivered(event: &Value, settings: &Settings) -> Value {
     let mut data = ["data", "payload", "resource"].iter();
     if settings.has(Shape::BareResource)
@@ -109,7 +106,7 @@ fn delivered(event: &Value, settings: &Settings) -> Value {
         if settings.has(Shape::NoEventId) {
             map.remove("id");
         }
-        // Only here: the documentation names the field of an event.
+        // Only deliveries change the name, because the documentation names the field of an event.
         if settings.has(Shape::TypeName)
             && let Some(event_type) = map.remove("event_type")
         {
@@ -119,8 +116,8 @@ fn delivered(event: &Value, settings: &Settings) -> Value {
     sent
 }
 
-/// Returns the body of a redelivery, in the shapes that are on. A body that is not a JSON object
-/// stays as it is.
+/// Returns the body of a redelivery, in the shapes that are switched on. A body that is not a JSON
+/// object stays as it is.
 pub(crate) fn again(body: &Bytes, settings: &Settings, new_id: String) -> Bytes {
     let reserialised = settings.has(Shape::ReserialisedRedelivery);
     let new = settings.has(Shape::NewIdOnRedelivery);
@@ -134,7 +131,7 @@ pub(crate) fn again(body: &Bytes, settings: &Settings, new_id: String) -> Bytes 
     let Ok(mut fields) = serde_json::from_slice::<Fields>(body) else {
         return body.clone();
     };
-    // Without an event type it is a resource without an envelope, whose id is not the event's.
+    // Without an event type it is a resource without an envelope, and its id is not the event's.
     let is_event = known.contains_key("event_type") || known.contains_key("type");
     let new = new && is_event && known.contains_key("id");
     if !new && !reserialised {
@@ -179,7 +176,7 @@ fn write_raw(value: &RawValue, space: &str, out: &mut String) {
     }
 }
 
-/// Writes JSON; if `numbers`, text that is a number as a number, digit for digit.
+/// Writes JSON. If `numbers` is set, text that is a number is written as a number, digit for digit.
 fn write(value: &Value, numbers: bool, out: &mut String) {
     match value {
         Value::String(text) if numbers && is_number(text) => out.push_str(text),
@@ -208,7 +205,7 @@ fn write(value: &Value, numbers: bool, out: &mut String) {
     }
 }
 
-/// Whether a text is a number as JSON writes it.
+/// Returns whether a text is a number in JSON's form.
 fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
         && serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text)

@@ -13,11 +13,11 @@ use crate::shape::Shape;
 /// Runs a test under the default shape, under each [`Shape`] alone, and under all of them together,
 /// each time with a new sandbox. [`Builder::every_shape`] does the same with other settings.
 ///
-/// A receiver passes it if it does not depend on the assumptions that the shapes change: it extracts a
-/// `Delivery`, stores it, and does not fail for an event that it cannot decode. A receiver that
-/// extracts an `Event` answers 422 under [`Shape::BareResource`], whose bodies do not name their event
-/// type. Under [`Shape::NoEventId`] too, a receiver may handle an event twice: if it is sent again in
-/// other bytes, nothing shows that it is the same one.
+/// A receiver passes it if it does not depend on the assumptions that the shapes change: it
+/// extracts a `Delivery`, stores it, and does not fail for an event that it cannot decode. A
+/// receiver that extracts an `Event` answers with 422 under [`Shape::BareResource`], whose bodies
+/// do not name their event type. Under [`Shape::NoEventId`] too, a receiver may handle an event
+/// twice: if it is sent again with other bytes, nothing shows that it is the same event.
 ///
 /// # Panics
 ///
@@ -53,8 +53,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// Panics if the test panics, or if a sandbox cannot be started. The message names the shape and
-    /// the seed.
+    /// Panics if the test panics, or if a sandbox cannot be started. The message names the shape
+    /// and the seed.
     #[expect(clippy::panic, reason = "documented, for tests")]
     pub async fn every_shape<F, Fut>(mut self, test: F)
     where
@@ -84,7 +84,7 @@ async fn caught<Fut>(start: impl FnOnce() -> Fut) -> Result<(), Box<dyn Any + Se
 where
     Fut: Future<Output = ()>,
 {
-    // Nothing is used after a panic but its message, so nothing half-changed is seen.
+    // After a panic only its message is used, so no inconsistent state is visible.
     let mut future = pin!(catch_unwind(AssertUnwindSafe(start))?);
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

@@ -14,8 +14,8 @@ pub(crate) enum Hosts {
 }
 
 impl Hosts {
-    /// Whether deliveries may be sent to a URL. One that is not plain HTTP is never connected to, so
-    /// it is left to the connection to say so.
+    /// Returns whether deliveries may be sent to a URL. The sandbox never connects to a URL that is
+    /// not plain HTTP, so the connection reports that.
     pub(crate) fn allow(self, url: &Uri) -> bool {
         let host = url.host().unwrap_or_default();
         // `Uri` keeps the brackets of an IPv6 address.

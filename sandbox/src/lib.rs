@@ -30,23 +30,24 @@
 //! # Three types to know
 //!
 //! - [`Sandbox`] is the stand-in. It serves Ptolemy's management API with state
-//!   ([`url`](Sandbox::url), [`workspace`](Sandbox::workspace), [`token`](Sandbox::token)), and delivers
-//!   the events that a test [emits](Sandbox::emit). [`Sandbox::builder`] has its settings.
-//! - [`NextDeliveries`] and [`NextCalls`] plan faults: of the next deliveries
-//!   ([`Sandbox::next_delivery`]), and of the next calls of the API ([`Sandbox::next_call`]), before or
-//!   after they are carried out.
-//! - [`Shape`] turns an assumption about Ptolemy into another one, and [`every_shape()`] runs a test
-//!   under all of them.
+//!   ([`url`](Sandbox::url), [`workspace`](Sandbox::workspace), [`token`](Sandbox::token)), and
+//!   delivers the events that a test [emits](Sandbox::emit). [`Sandbox::builder`] has its settings.
+//! - [`NextDeliveries`] and [`NextCalls`] plan faults: for the next deliveries
+//!   ([`Sandbox::next_delivery`]), and for the next calls of the API ([`Sandbox::next_call`]),
+//!   before or after they are carried out.
+//! - [`Shape`] turns an assumption about Ptolemy into another one, and [`every_shape()`] runs a
+//!   test under all of them.
 //!
-//! What happened is in [`Log`], which [`Sandbox::settle`] returns, and in [`Sandbox::calls`]. The
-//! [README](https://docs.rs/crate/ptolemy-webhooks-sandbox/latest) has a whole program, tables of the
-//! calls and of all faults, and the limits.
+//! [`Log`], which [`Sandbox::settle`] returns, and [`Sandbox::calls`] record what happened. The
+//! [README](https://docs.rs/crate/ptolemy-webhooks-sandbox/latest) has a whole program, tables of
+//! the calls and of all faults, and the limits.
 //!
 //! # What it is not
 //!
-//! It is not Ptolemy. It follows Ptolemy's public documentation, and this project's assumptions where
-//! the documentation says nothing. Calls, operators and parameters that are not documented are
-//! answered 501. The retry schedule is a setting ([`Retries`]) and says nothing about Ptolemy.
+//! It is not Ptolemy. It follows Ptolemy's public documentation, and this project's assumptions
+//! where the documentation says nothing. Calls, operators and parameters that are not documented
+//! are answered with 501. The retry schedule is a setting ([`Retries`]) and says nothing about
+//! Ptolemy.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::clock;
 
-/// How a delivery stands.
+/// The status of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -38,7 +38,8 @@ pub enum Outcome {
     /// The receiver answered with this status. A 2xx is a success; a redirect is not followed and
     /// is a failure.
     Answered(u16),
-    /// The receiver answered with this status, and the sender never saw it: the fault `lose_answer`.
+    /// The receiver answered with this status, but the sender never saw it: the fault
+    /// `lose_answer`.
     AnswerLost(u16),
     /// No answer came within the limit.
     TimedOut,
@@ -53,7 +54,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the attempt was acknowledged.
+    /// Returns whether the attempt was acknowledged.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Answered(200..=299))
@@ -156,13 +157,13 @@ impl LoggedDelivery {
         &self.event_type
     }
 
-    /// Returns how the delivery stands.
+    /// Returns the status of the delivery.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// Returns the attempts, the oldest first: the last 100 of them.
+    /// Returns the last 100 attempts, the oldest first.
     #[must_use]
     pub fn attempts(&self) -> &[LoggedAttempt] {
         &self.attempts
@@ -183,7 +184,7 @@ impl Log {
         self.attempts
     }
 
-    /// Returns the deliveries, the oldest first: as many as the sandbox keeps.
+    /// Returns the deliveries that the sandbox keeps, the oldest first.
     #[must_use]
     pub fn deliveries(&self) -> &[LoggedDelivery] {
         &self.deliveries
@@ -192,7 +193,7 @@ impl Log {
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The type may come from a body that is not Ptolemy's: it stays on its line.
+        // The type may come from a body that is not Ptolemy's, and must stay on its line.
         let shown = |delivery: &LoggedDelivery| LogText::new(&delivery.event_type).to_string();
         let widths = self.deliveries.iter().map(|delivery| shown(delivery).len());
         let width = widths.fold("event type".len(), usize::max);

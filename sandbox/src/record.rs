@@ -13,7 +13,7 @@ pub(crate) const EVERYTHING: &str = "*";
 
 /// One registered endpoint.
 pub(crate) struct Webhook {
-    /// Differs from that of every other record, also if an id repeats.
+    /// Differs from that of every other record, even if an id repeats.
     pub(crate) number: u64,
     pub(crate) id: String,
     pub(crate) url: String,

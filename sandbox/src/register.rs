@@ -12,7 +12,7 @@ use crate::connection;
 use crate::registration::Registration;
 use crate::sandbox::Sandbox;
 
-/// How long the sandbox waits for its own answer.
+/// How long the sandbox waits for its own API.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Sandbox {
@@ -21,9 +21,9 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// Panics if a call fails or is not answered within 5 s, for example because the URL is invalid,
-    /// or because a fault is planned: the calls of this function take planned faults like those of
-    /// any other client. Plan faults after it, or for one call with
+    /// Panics if a call fails or is not answered within 5 s, for example because the URL is
+    /// invalid, or because a fault is planned: the calls of this function take planned faults like
+    /// those of any other client. Plan faults after it, or for one call with
     /// [`of`](crate::NextCalls::of).
     #[expect(clippy::panic, reason = "documented, for tests")]
     pub async fn register(&self, receiver_url: impl AsRef<str>) -> Registration {
@@ -31,14 +31,14 @@ impl Sandbox {
         let created = self.call(Method::POST, "/webhooks", &body).await;
         let text = |name: &str| created.get(name)?.as_str().map(str::to_owned);
         let (Some(id), Some(secret)) = (text("id"), text("secret")) else {
-            panic!("the webhook was created, and the answer lacks its id or secret");
+            panic!("the webhook was created, but the answer lacks its id or secret");
         };
         let path = format!("/webhooks/{id}/subscriptions");
         self.call(Method::PUT, &path, &json!(["*"])).await;
         Registration { id, secret }
     }
 
-    /// Makes a call of the sandbox's own, and returns the JSON of its answer.
+    /// Makes a call to the sandbox's own API, and returns the JSON of its answer.
     #[expect(clippy::panic, reason = "the caller documents it")]
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
         let what = format!("{method} {path}");
@@ -51,7 +51,8 @@ impl Sandbox {
             .body(Full::new(Bytes::from(body.to_string())));
         let answer = match request {
             Ok(request) => {
-                // The timer is the sandbox's, so a test that has paused its clock waits too.
+                // The timer runs on the sandbox's thread, so it also works in a test that has
+                // paused its clock.
                 let exchange =
                     async { tokio::time::timeout(CALL_TIMEOUT, exchange(request)).await };
                 let answer = self.engine.run(exchange).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The retry schedule of the sandbox: exponential, on the virtual clock.
 ///
-/// **Ptolemy documents that retries back off exponentially, and no numbers.** The numbers here are
+/// **Ptolemy documents that retries back off exponentially, but no numbers.** The numbers here are
 /// settings of the sandbox and say nothing about Ptolemy.
 ///
 /// # Examples
@@ -27,8 +27,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Six attempts: the first retry after one minute, each delay four times the one before, and at
-    /// most six hours.
+    /// Six attempts: the first retry after one minute, each delay four times the previous one, and
+    /// at most six hours.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Retries {
         self
     }
 
-    /// Sets by how much each delay is longer than the one before.
+    /// Sets the factor by which each delay is longer than the previous one.
     #[must_use]
     pub fn factor(mut self, factor: u32) -> Self {
         self.factor = factor;

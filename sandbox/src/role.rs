@@ -10,9 +10,9 @@ use std::fmt;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// As far as the calls of the sandbox go, the same as `Viewer`.
+    /// The same as `Viewer` for the calls of the sandbox.
     Member,
-    /// As far as the calls of the sandbox go, the same as `Viewer`.
+    /// The same as `Viewer` for the calls of the sandbox.
     Editor,
     /// Also creates, changes and deletes webhooks, and sends deliveries again.
     Admin,

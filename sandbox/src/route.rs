@@ -27,7 +27,7 @@ pub(crate) enum Route {
     CountEvents,
 }
 
-/// Method, path and route of every call; `{…}` stands for one segment but those of `NOT_IDS`.
+/// Method, path and route of every call; `{…}` matches any one segment except those in `NOT_IDS`.
 const ROUTES: [(&str, &str, Route); 17] = [
     ("GET", "/webhooks", Route::ListWebhooks),
     ("POST", "/webhooks", Route::CreateWebhook),
@@ -113,7 +113,7 @@ impl Route {
         }
     }
 
-    /// Whether the call answers with a list.
+    /// Returns whether the call answers with a list.
     pub(crate) fn is_list(self) -> bool {
         matches!(
             self,
@@ -126,7 +126,7 @@ impl Route {
         )
     }
 
-    /// Whether the call answers with a list that the documentation does not show.
+    /// Returns whether the call answers with a list that the documentation does not show.
     pub(crate) fn has_assumed_envelope(self) -> bool {
         matches!(
             self,
@@ -134,7 +134,7 @@ impl Route {
         )
     }
 
-    /// Whether the parameters of the list are in the query, not in the body.
+    /// Returns whether the parameters of the list are in the query instead of the body.
     pub(crate) fn has_query(self) -> bool {
         matches!(
             self,
@@ -146,7 +146,7 @@ impl Route {
 /// Segments that name a call, so that `GET /events/count` is not a call for the event `count`.
 const NOT_IDS: [&str; 2] = ["count", "filter"];
 
-/// Returns the segments of `path` that stand where `template` has placeholders, decoded.
+/// Returns the segments of `path` at the placeholders of `template`, decoded.
 fn placeholders(template: &str, path: &str) -> Option<Vec<String>> {
     let mut values = Vec::new();
     let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
@@ -165,8 +165,8 @@ fn placeholders(template: &str, path: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Returns a segment of a path without its percent-encoding. A segment that is not encoded correctly,
-/// or is not UTF-8, stays as it is: no record has such an id.
+/// Returns a segment of a path without its percent-encoding. A segment that is not encoded
+/// correctly, or is not UTF-8, stays as it is, because no record has such an id.
 pub(crate) fn decoded(segment: &str) -> String {
     let mut bytes = Vec::new();
     let mut parts = segment.split('%');

@@ -99,8 +99,8 @@ impl Sandbox {
         token
     }
 
-    /// Makes a token invalid: calls with it are answered 401 from then on. Tokens do not expire by
-    /// themselves. Without its own [`token`](Self::token), the sandbox cannot
+    /// Makes a token invalid: calls with it are answered with 401 from then on. Tokens do not
+    /// expire by themselves. If its own [`token`](Self::token) is revoked, the sandbox cannot
     /// [`register`](Self::register) receivers.
     pub fn revoke(&self, token: &str) {
         let mut state = self.shared.lock();
@@ -113,7 +113,7 @@ impl Sandbox {
         self.seed
     }
 
-    /// Returns the shapes that are on.
+    /// Returns the shapes that are switched on.
     #[must_use]
     pub fn shapes(&self) -> &[Shape] {
         &self.shapes
@@ -144,7 +144,7 @@ impl Sandbox {
     }
 
     /// Keeps back the next `deliveries` new deliveries, and sends them in reverse order, one after
-    /// another, when the last one of them was emitted, or at the next [`settle`](Self::settle) or
+    /// another, when the last of them is emitted, or at the next [`settle`](Self::settle) or
     /// [`advance`](Self::advance).
     pub fn reorder_deliveries(&self, deliveries: usize) {
         let mut state = self.shared.lock();
@@ -154,7 +154,7 @@ impl Sandbox {
     }
 
     /// Keeps back the next `deliveries` new deliveries, and sends them at the same time when the
-    /// last one of them was emitted, or at the next [`settle`](Self::settle) or
+    /// last of them is emitted, or at the next [`settle`](Self::settle) or
     /// [`advance`](Self::advance). At most 64 connections are open at once.
     pub fn burst_deliveries(&self, deliveries: usize) {
         let mut state = self.shared.lock();
@@ -185,7 +185,7 @@ impl Sandbox {
         self.shared.lock().strangers
     }
 
-    /// Returns the webhooks as they stand.
+    /// Returns the current webhooks.
     #[must_use]
     pub fn webhooks(&self) -> Vec<WebhookState> {
         let state = self.shared.lock();
@@ -214,16 +214,16 @@ impl Sandbox {
             .map(|webhook| webhook.secret.clone())
     }
 
-    /// Sets the secret that signs the deliveries of a webhook from now on, for a receiver that already
-    /// has one. Returns `false` if no webhook has the id.
+    /// Sets the secret that signs the deliveries of a webhook from now on, for a receiver that
+    /// already has one. Returns `false` if no webhook has the id.
     ///
-    /// The API has no such call: there Ptolemy generates each secret. The one before counts as
+    /// The API has no such call: there Ptolemy generates each secret. The replaced secret counts as
     /// [previous](NextDeliveries::previous_secret), as after a rotation.
     ///
     /// # Errors
     ///
-    /// Returns an error if a receiver could not have the text as its secret, because [`Secret::new`]
-    /// rejects it.
+    /// Returns an error if a receiver could not have the text as its secret, because
+    /// [`Secret::new`] rejects it.
     pub fn set_secret(
         &self,
         webhook_id: &str,
@@ -239,8 +239,8 @@ impl Sandbox {
         Ok(true)
     }
 
-    /// Returns how many attempts were made since the sandbox was started. It costs less than the whole
-    /// [`log`](Self::log).
+    /// Returns how many attempts were made since the sandbox was started. It costs less than the
+    /// whole [`log`](Self::log).
     #[must_use]
     pub fn attempts(&self) -> usize {
         self.shared.lock().attempts
@@ -251,7 +251,7 @@ impl Sandbox {
         self.shared.lock().quota = calls;
     }
 
-    /// Makes every cursor that was given out expire.
+    /// Expires every cursor that was issued.
     pub fn expire_cursors(&self) {
         self.shared.lock().cursors.expire();
     }

@@ -14,7 +14,7 @@ use crate::log::Outcome;
 use crate::signature::Signing;
 use crate::steps::Steps;
 
-/// How far a fault makes a body longer.
+/// The maximum length of a body that a fault makes longer, in bytes.
 const MAX_LARGE_BODY: usize = 16 * 1024 * 1024;
 
 /// Everything that one attempt needs.

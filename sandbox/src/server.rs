@@ -36,21 +36,21 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Accepts connections for ever.
+/// Accepts connections until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 tokio::spawn(connection(stream, Arc::clone(&shared)));
             }
-            // Out of file descriptors, most likely: other connections have to end first.
+            // The process is probably out of file descriptors: other connections must end first.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
-    // An answer is one small packet, which must not wait for more.
+    // An answer is one small packet, which must not be delayed to collect more data.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| -> Answering {
         let shared = Arc::clone(&shared);

@@ -5,8 +5,8 @@ use std::fmt;
 /// One way in which Ptolemy may differ from what this project assumes.
 ///
 /// Ptolemy's public documentation does not show everything that a receiver or a client reads. Where
-/// it shows nothing, the sandbox answers as the project assumes. Each shape turns one of these
-/// assumptions into something else that fits the documentation as well, except [`Shape::Numbers`],
+/// it shows nothing, the sandbox answers as the project assumes. Each shape replaces one of these
+/// assumptions with something else that fits the documentation as well, except [`Shape::Numbers`],
 /// which contradicts it. There are more assumptions than shapes: code that passes its tests under
 /// [`every_shape`](crate::every_shape()) does not depend on the ones named here. Documented answers
 /// stay under every shape, such as the envelope of `POST /webhooks/filter` and the `event_type` of
@@ -28,16 +28,16 @@ pub enum Shape {
     ResourceName,
     /// A delivery is the resource alone, without an envelope, and does not name its event type.
     BareResource,
-    /// Numbers in deliveries are JSON numbers, not strings. This contradicts the documentation, by
-    /// which numbers are strings: it shows what a mistake on the sender's side would do.
+    /// Numbers in deliveries are JSON numbers, not strings. This contradicts the documentation,
+    /// which says that numbers are strings: it shows the effect of a mistake on the sender's side.
     Numbers,
-    /// Events, their data, and the webhooks, subscriptions and deliveries of the API have fields that
-    /// nobody knows. The envelopes of lists, counts and errors do not.
+    /// Events, their data, and the webhooks, subscriptions and deliveries of the API have unknown
+    /// fields. The envelopes of lists, counts and errors do not.
     ExtraFields,
-    /// A redelivery has the same JSON in other bytes: another order and other white space.
+    /// A redelivery has the same JSON with other bytes: another order and other white space.
     ReserialisedRedelivery,
-    /// A redelivery has another event id. One without an envelope stays as it is: its id is that of
-    /// the resource.
+    /// A redelivery has another event id. A redelivery without an envelope stays as it is: its id
+    /// is that of the resource.
     NewIdOnRedelivery,
     /// Deliveries have no event id.
     NoEventId,
@@ -45,7 +45,7 @@ pub enum Shape {
     UpperCaseHex,
     /// The signature header has a second `v1`, of another secret, in front of the right one.
     SeveralSignatures,
-    /// The signature header has keys that nobody knows, and `t` behind `v1`.
+    /// The signature header has unknown keys, and `t` after `v1`.
     UnknownSignatureKeys,
     /// Delivery objects have no `delivered_at` and no `next_attempt_at`.
     DeliveriesWithoutTimes,
@@ -53,7 +53,7 @@ pub enum Shape {
     AttemptsName,
     /// Delivery objects have an `id` and nothing else.
     BareDeliveries,
-    /// Delivery objects have statuses that nobody knows: `retrying` for `pending` and `delivered` for
+    /// Delivery objects have unknown statuses: `retrying` for `pending` and `delivered` for
     /// `succeeded`. `failed` is documented, and stays.
     OtherStatus,
     /// The lists whose envelope is assumed are bare arrays that contain everything: webhooks and
@@ -62,9 +62,10 @@ pub enum Shape {
     BareArrays,
     /// Lists of subscriptions contain event types as text, not objects.
     SubscriptionsAsText,
-    /// Replacing the subscriptions of a webhook answers 204 without a body.
+    /// Replacing the subscriptions of a webhook answers with 204 without a body.
     ReplaceAnswersNothing,
-    /// Changing a webhook answers 204, and adding a subscription answers 201, both without a body.
+    /// Changing a webhook answers with 204, and adding a subscription answers with 201, both
+    /// without a body.
     WritesAnswerNothing,
     /// Rotating a secret answers `{"webhook": …, "credentials": {"value": "whsec_…"}}`.
     NestedSecret,

@@ -9,14 +9,14 @@ use time::OffsetDateTime;
 
 use crate::delivery_fault::DeliveryFault;
 
-/// By how much a signature is off that is stale or from the future: twice the tolerance.
+/// By how much the time of a stale or future signature is off: twice the tolerance.
 const TOO_FAR: Duration = Duration::from_secs(600);
 
 /// The secrets that an attempt can be signed with.
 #[derive(Clone)]
 pub(crate) struct Secrets {
     pub(crate) current: String,
-    /// The one before, or one that nobody has.
+    /// The previous secret, or one that the receiver does not have.
     pub(crate) previous: String,
     pub(crate) foreign: String,
 }
@@ -32,8 +32,8 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// Returns the values of the `Ptolemy-Signature` headers for `body`, signed on the host's clock:
-    /// on the virtual one, every advance would make them stale.
+    /// Returns the values of the `Ptolemy-Signature` headers for `body`, signed on the host's
+    /// clock, because on the virtual clock every advance would make them stale.
     pub(crate) fn headers(&self, body: &[u8]) -> Vec<String> {
         let now = OffsetDateTime::now_utc();
         let secrets = &self.secrets;
@@ -109,7 +109,7 @@ fn in_upper_case(header: &str) -> String {
     parts.join(",")
 }
 
-/// Puts `t` last, and keys that nobody knows around the others.
+/// Puts `t` last, and unknown keys around the others.
 fn with_unknown_keys(header: &str) -> String {
     let (t, tags) = header.split_once(',').unwrap_or((header, ""));
     format!("v0=00,{tags},kid=sandbox,{t}")

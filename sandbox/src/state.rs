@@ -43,7 +43,7 @@ pub(crate) struct State {
     pub(crate) strangers: usize,
     /// Ids of the deliveries that a call asked to send again.
     pub(crate) redeliveries: Vec<String>,
-    /// How many records were made.
+    /// How many records were created.
     records: u64,
 }
 
@@ -101,8 +101,8 @@ impl State {
         }
     }
 
-    /// Keeps a delivery, and drops one if there are too many: the oldest one that is not pending, or
-    /// the oldest one if all are.
+    /// Keeps a delivery, and drops one if there are too many: the oldest one that is not pending,
+    /// or the oldest one if all are.
     pub(crate) fn keep_delivery(&mut self, delivery: Delivery) {
         self.deliveries.push_back(delivery);
         while self.deliveries.len() > self.settings.keep {
@@ -112,7 +112,7 @@ impl State {
         }
     }
 
-    /// Returns where a delivery is, looking at the latest ones first.
+    /// Returns the position of a delivery, searching the latest ones first.
     pub(crate) fn place_of(&self, delivery_id: &str) -> Option<usize> {
         self.deliveries
             .iter()
@@ -128,20 +128,20 @@ impl State {
     }
 }
 
-/// A place in a list, which a cursor stands for.
+/// The place in a list that a cursor refers to.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// The call and its filter: a cursor continues the list that it comes from, and no other.
-    /// A hash, because a filter can be long.
+    /// The hash of the call and its filter: a cursor continues only the list that it comes from. It
+    /// is a hash because a filter can be long.
     pub(crate) list: u64,
     /// The number of the last record that was shown, which no other record has, although ids can
     /// repeat.
     pub(crate) last: Option<u64>,
-    /// Where the page begins if that record is gone.
+    /// Where the page begins if that record no longer exists.
     pub(crate) offset: usize,
 }
 
-/// The cursors that were given out.
+/// The cursors that were issued.
 #[derive(Default)]
 pub(crate) struct Cursors {
     places: BTreeMap<u64, (String, Place)>,
@@ -172,7 +172,8 @@ impl Cursors {
 /// How many attempts are made at the same time.
 const CONNECTIONS: usize = 64;
 
-/// The state and its lock, and what tasks wait for. The lock is never kept across an `await`.
+/// The state and its lock, and the events that tasks wait for. The lock is never kept across an
+/// `await`.
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// Whose turn it is to move the clock.

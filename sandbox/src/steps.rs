@@ -12,10 +12,10 @@ use tokio::time::Sleep;
 
 use crate::delivery_fault::DeliveryFault;
 
-/// In how many pieces a dripping body is sent at most.
+/// The maximum number of pieces of a dripping body.
 const PIECES: usize = 20;
 
-/// How long the first half is on its way before the connection breaks.
+/// How long after the first half the connection breaks.
 const HALF_TIME: Duration = Duration::from_millis(20);
 
 enum Step {

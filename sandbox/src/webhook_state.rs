@@ -1,6 +1,6 @@
-//! The webhooks as they stand, for tests to read.
+//! The current webhooks, for tests to read.
 
-/// A webhook as it stands in the sandbox.
+/// The current state of a webhook in the sandbox.
 #[derive(Clone, Debug)]
 pub struct WebhookState {
     pub(crate) id: String,
@@ -29,7 +29,7 @@ impl WebhookState {
         self.label.as_deref()
     }
 
-    /// Whether deliveries are sent.
+    /// Returns whether deliveries are sent.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active

@@ -6,8 +6,8 @@ use crate::text::LogText;
 
 /// What happened to a resource: the part of an event type after its first dot.
 ///
-/// The five named ones are those that Ptolemy's public documentation lists, though not for each
-/// resource. The list is open: any other text is [`Other`](Self::Other) and keeps what it says.
+/// The five named actions are those that Ptolemy's public documentation lists, though not for every
+/// resource. The list is open: any other text is [`Other`](Self::Other) and keeps its text.
 ///
 /// # Examples
 ///
@@ -27,11 +27,11 @@ pub enum Action {
     Created,
     /// `updated`
     Updated,
-    /// `archived`: put aside, which can be undone.
+    /// `archived`: moved to the archive, which can be undone.
     Archived,
     /// `restored`: brought back from the archive.
     Restored,
-    /// `deleted`: removed for good.
+    /// `deleted`: removed permanently.
     Deleted,
     /// Any other action.
     Other(OtherAction),
@@ -39,7 +39,7 @@ pub enum Action {
 
 /// The text of an action without a variant in [`Action`].
 ///
-/// Only [`Action::from`] makes one, so its text is never that of a named action.
+/// Only [`Action::from`] creates one, so its text is never that of a named action.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OtherAction(Box<str>);
 

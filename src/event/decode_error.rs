@@ -7,7 +7,7 @@ use std::fmt;
 /// newer version of this crate. Unknown event types and data of another shape are not errors of
 /// this type: see [`Event::payload`](crate::Event::payload).
 ///
-/// The message names a place and never quotes the body.
+/// The message names a position and never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at line {line}, column {column}")]
 pub struct DecodeError {

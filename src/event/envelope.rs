@@ -10,9 +10,9 @@ use super::field::Field;
 use super::from_json::parse_time;
 use super::json::{self, Json, Kind, ObjectError};
 
-/// An event's envelope, its values cut out and unread but for the event type.
+/// An event's envelope, whose values are cut out but not read, except for the event type.
 ///
-/// A list holds the names of one field in the order in which they are tried.
+/// Each list has the names of one field in the order in which they are tried.
 pub(crate) struct Envelope<'a> {
     pub(super) event_type: Cow<'a, str>,
     pub(crate) types: [Field<'a>; 2],
@@ -93,8 +93,8 @@ impl<'a> Envelope<'a> {
         self.actor.filter(|actor| actor.kind() != Kind::Null)
     }
 
-    /// The resource, under the name that it goes by. A value that is not an object is kept as
-    /// `data` but not decoded.
+    /// The resource, under the first of its names that has an object. A value that is not an object
+    /// is kept as `data` but not decoded.
     pub(crate) fn data(&self) -> Field<'a> {
         let is_object = |data: &Json<'_>| data.kind() == Kind::Object;
         self.resources
@@ -103,7 +103,7 @@ impl<'a> Envelope<'a> {
             .unwrap_or_else(|| Field::new("data", self.data_of_another_type()))
     }
 
-    /// Whether one of the names carries an object.
+    /// Returns whether one of the names has an object.
     pub(crate) fn has_resource(&self) -> bool {
         let data = self.data().value;
         data.is_some_and(|data| data.kind() == Kind::Object)
@@ -136,7 +136,7 @@ fn string(value: Option<Json<'_>>) -> Option<Cow<'_, str>> {
     value.filter(|value| value.kind() == Kind::String)?.string()
 }
 
-/// The first name with a non-empty string wins, even if its text holds a lone surrogate.
+/// The first name with a non-empty string wins, even if its text contains a lone surrogate.
 pub(super) fn read_event_type<'a>(
     types: [Field<'a>; 2],
     body: &Bytes,

@@ -33,7 +33,7 @@ pub struct EventType(Cow<'static, str>);
 
 impl EventType {
     /// The event types that Ptolemy's public documentation lists, as far as the page is public: it
-    /// breaks off after the word `membership`.
+    /// is cut off after the word `membership`.
     pub const DOCUMENTED: &'static [&'static str] = &[
         "instrument.created",
         "instrument.updated",
@@ -59,8 +59,8 @@ impl EventType {
         "webhook.deleted",
     ];
 
-    /// The event types that this library assumes beside the documented ones: those of `membership`,
-    /// whose actions the public page no longer shows.
+    /// The event types that this library assumes in addition to the documented ones: those of
+    /// `membership`, whose actions are beyond the end of the public page.
     pub const ASSUMED: &'static [&'static str] = &[
         "membership.created",
         "membership.updated",
@@ -73,13 +73,13 @@ impl EventType {
         &self.0
     }
 
-    /// What precedes the first dot; `None` without a dot or with nothing on one of its sides.
+    /// The text before the first dot; `None` without a dot or with an empty side.
     #[must_use]
     pub fn resource(&self) -> Option<&str> {
         split(&self.0).map(|(resource, _)| resource)
     }
 
-    /// What follows the first dot; `None` without a dot or with nothing on one of its sides.
+    /// The text after the first dot; `None` without a dot or with an empty side.
     #[must_use]
     pub fn action(&self) -> Option<Action> {
         split(&self.0).map(|(_, action)| action.into())

@@ -43,18 +43,20 @@ impl<'a> Json<'a> {
         field.value
     }
 
-    /// Those of the names of which an object has no member; all of them for another value.
+    /// Returns the names that the object has no member for; all of them if the value is not an
+    /// object.
     pub(crate) fn missing(self, names: &[&'static str]) -> Vec<&'static str> {
         let mut missing = names.to_vec();
         let _ = self.members(|key, _| missing.retain(|&name| Some(name) != key));
         missing
     }
 
-    /// Those of the names that an element of an array lacks; none for another value.
+    /// Returns the names that some element of the array lacks; none of them if the value is not an
+    /// array.
     pub(crate) fn missing_from_elements(self, names: &[&'static str]) -> Vec<&'static str> {
         let mut missing = Vec::new();
         let _ = self.elements(|element| {
-            // Each name once: an array may be long.
+            // Each name is kept once, because an array may be long.
             let lacking = element.missing(names).into_iter();
             let new: Vec<_> = lacking.filter(|name| !missing.contains(name)).collect();
             missing.extend(new);

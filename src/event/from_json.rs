@@ -1,9 +1,9 @@
 //! Reading one JSON value, in two ways that agree.
 //!
-//! Data is first read in one go by [`FromJson::quick`], which stops at the first difficulty without
-//! a reason. Only then is it read by [`FromJson::from_json`], value by value, which knows where and
-//! why it fails, and which accepts what serde_json's one pass does not: a key that occurs twice, a
-//! key with a lone surrogate, deep nesting.
+//! Data is first read in one pass by [`FromJson::quick`], which stops at the first problem without
+//! a reason. If that fails, [`FromJson::from_json`] reads it value by value: it reports where and
+//! why it fails, and it accepts JSON that serde_json rejects in one pass: a repeated key,
+//! a key with a lone surrogate, or deep nesting.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,20 +24,20 @@ use super::scalar::Scalar;
 
 /// A type that one JSON value may hold.
 pub(crate) trait FromJson: Sized {
-    /// Reads the value, or says why not.
+    /// Reads the value, or returns the reason why it cannot.
     fn from_json(json: Json<'_>) -> Result<Self, Fault>;
 
     /// Reads the value while it is parsed. If this succeeds, `from_json` returns the same value; if
     /// this fails, `from_json` may still read it.
     fn quick<'de, D: Deserializer<'de>>(json: D, body: &'de Bytes) -> Result<Self, D::Error>;
 
-    /// The value of a member that is not there.
+    /// The value of a missing member.
     fn absent() -> Result<Self, Fault> {
         Err(Fault::new(Cause::Missing))
     }
 }
 
-/// Reads a value in one go if that works, and value by value if it does not.
+/// Reads a value in one pass if that works, and value by value otherwise.
 pub(super) fn read<T: FromJson>(json: Json<'_>) -> Result<T, Fault> {
     let mut parser = serde_json::Deserializer::from_str(json.text());
     T::quick(&mut parser, json.body()).or_else(|_| T::from_json(json))
@@ -186,8 +186,8 @@ impl FromJson for OffsetDateTime {
 
 /// Reads an ISO 8601 time with an offset from UTC; RFC 3339, its usual form, comes first.
 ///
-/// A time whose moment in UTC is out of `OffsetDateTime`'s range is not accepted: a conversion to
-/// UTC would panic.
+/// A time that is out of `OffsetDateTime`'s range in UTC is rejected, because a conversion to UTC
+/// would panic.
 pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime, Cause> {
     OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(text, &Iso8601::PARSING))
@@ -252,7 +252,7 @@ fn member(key: Option<&str>, value: Json<'_>) -> Result<(String, Scalar), Fault>
 
 impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(json: Json<'_>) -> Result<Self, Fault> {
-        // Counted first: a list that grows would take twice the memory.
+        // The elements are counted first, because a growing list would take twice the memory.
         let mut count = 0;
         json.elements(|_| count += 1)?;
         let mut list = Self::with_capacity(count);

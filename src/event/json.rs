@@ -1,8 +1,8 @@
 //! JSON values that stay where they are: text within a body, cut out and not yet read.
 //!
-//! A value that is cut out is checked for JSON's grammar only, and is read on its own later. That
-//! is what lets one field fail without the others, lets a failure name its path, and keeps
-//! serde_json's messages, which quote the input, out of ours.
+//! A value that is cut out is checked for JSON's grammar only, and is read on its own later. So one
+//! field can fail without the others, an error can name its path, and serde_json's messages, which
+//! quote the input, are never part of this crate's messages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -62,13 +62,14 @@ impl<'a> Json<'a> {
         RawJson::new(self.body.slice_ref(self.text.as_bytes()))
     }
 
-    /// The text of a string value, or `None` if it holds a lone surrogate, which no Rust string
-    /// can.
+    /// The text of a string value, or `None` if it contains a lone surrogate, which a Rust string
+    /// cannot.
     pub(crate) fn string(self) -> Option<Cow<'a, str>> {
         unescape(self.text)
     }
 
-    /// Visits the members of an object, in order; the key is `None` if it holds a lone surrogate.
+    /// Visits the members of an object, in order; the key is `None` if it contains a lone
+    /// surrogate.
     pub(super) fn members(self, mut visit: impl FnMut(Option<&str>, Self)) -> Result<(), Fault> {
         let body = self.body;
         members(self.text, |key, text| visit(key, Self { text, body }))
@@ -92,7 +93,7 @@ impl<'a> Json<'a> {
 }
 
 /// Calls `visit` with the key and the text of the value of each member of the object `text`; the
-/// key is `None` if it holds a lone surrogate.
+/// key is `None` if it contains a lone surrogate.
 ///
 /// The text is checked to be one JSON value, however deep, without recursion. Members may be
 /// visited twice, from the first one on, before an error is returned or a key is `None`.
@@ -105,8 +106,8 @@ pub(super) fn members<'a>(
     if json.deserialize_map(by_text).is_ok() {
         return json.end().map_err(ObjectError::Trailing);
     }
-    // It is not an object, or not JSON, or a key holds a lone surrogate: as text, such a key is an
-    // error of the whole object.
+    // It is not an object, or not JSON, or a key contains a lone surrogate: as text, such a key is
+    // an error of the whole object.
     let mut json = Deserializer::from_str(text);
     let by_raw_text =
         Members::new(|key: &RawValue, value| visit(unescape(key.get()).as_deref(), value));
@@ -125,9 +126,9 @@ pub(super) fn members<'a>(
 pub(super) enum ObjectError {
     /// It is not JSON.
     Grammar(serde_json::Error),
-    /// It is JSON, and something follows.
+    /// It is JSON, but something follows.
     Trailing(serde_json::Error),
-    /// It is JSON, and not an object.
+    /// It is JSON, but not an object.
     NotAnObject,
 }
 

@@ -3,14 +3,14 @@ use std::fmt;
 
 use super::fault::{Cause, Fault};
 
-/// The data of a documented event type has a shape that is not known here: which field, and why.
+/// The data of a documented event type has an unknown shape: in which field, and why.
 ///
 /// `Display` prints both, such as `data.items[2].value: expected a string, found null`, and never
 /// quotes the data. The JSON is in [`Event::data`](crate::Event::data) and
 /// [`Event::raw`](crate::Event::raw).
 ///
-/// As an error of a handler it does the right thing: the event is not acknowledged as handled. It
-/// becomes a [`Rejection`](crate::Rejection) with status 422 through `?`.
+/// If a handler returns it with `?`, it becomes a [`Rejection`](crate::Rejection) with status 422,
+/// so the event is not acknowledged.
 ///
 /// # Examples
 ///

@@ -7,7 +7,7 @@ use super::resource::resource;
 use super::scalar::Scalar;
 
 resource! {
-    /// A place of trade.
+    /// A trading venue.
     ///
     /// Ptolemy documents that a market has a type, custom fields, `extras` and an identifier, and
     /// that it can be archived. The names of the fields are assumed to be those of an instrument.

@@ -4,7 +4,7 @@ use super::resource::resource;
 use super::scalar::Scalar;
 
 resource! {
-    /// An instrument's place on a market.
+    /// An instrument's listing on a market.
     ///
     /// Ptolemy documents the fields of the request that creates one. That an event carries the same
     /// is assumed.

@@ -3,7 +3,7 @@ use time::OffsetDateTime;
 use super::resource::resource;
 
 resource! {
-    /// A time in which a listing is not traded.
+    /// A period in which a listing is not traded.
     ///
     /// Ptolemy documents the fields of the request that creates one. That an event carries the same
     /// is assumed.
@@ -14,7 +14,7 @@ resource! {
         pub listing_id: Option<String>,
         /// The start.
         pub suspended_from: Option<OffsetDateTime>,
-        /// The end; `None` if it is open.
+        /// The end; `None` if the suspension is open-ended.
         pub suspended_until: Option<OffsetDateTime>,
         /// The reason, as text.
         pub reason: Option<String>,

@@ -5,7 +5,7 @@ use super::resource::resource;
 resource! {
     /// A person's or a robot's place in a workspace.
     ///
-    /// Ptolemy documents the roles `Viewer`, `Member`, `Editor` and `Admin`, and no JSON: the
+    /// Ptolemy documents the roles `Viewer`, `Member`, `Editor` and `Admin`, but no JSON, so the
     /// fields are assumed.
     pub struct Membership {
         /// The id, a UUID.

@@ -1,8 +1,8 @@
 //! An event that is read in one pass, its data with its envelope.
 //!
-//! That works if the event type precedes the data, as it does in the usual event. serde_json does
-//! not report where a value ends when it deserializes it, so the text of the data is cut out between
-//! its key and the next.
+//! This works if the event type precedes the data, as it usually does. serde_json does not report
+//! where a value ends when it deserializes it, so the text of the data is cut out between its key
+//! and the next.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for Members<'de> {
 
 impl<'de> Members<'de> {
     /// The value between a key and the next one, or the end of the object; `None` if the next key
-    /// has escapes, so that it does not lie in the text.
+    /// has escapes, so that it does not occur literally in the text.
     fn value_between(&self, key: &str, next: Option<&Key<'_>>) -> Option<&'de str> {
         let start = self.offset(key) + key.len();
         let member = match next {

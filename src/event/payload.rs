@@ -23,8 +23,8 @@ use super::webhook::Webhook;
 /// event type that is not [documented](EventType::DOCUMENTED) carries data in another shape, the
 /// payload is [`Unknown`](Self::Unknown).
 ///
-/// An action that you do not handle may appear at any time. Name the actions that you write for,
-/// instead of `_`.
+/// An action that you do not handle may appear at any time. Match the actions that you handle by
+/// name, not with `_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Payload {
@@ -45,10 +45,10 @@ pub enum Payload {
     Webhook(Action, Box<Webhook>),
     /// `membership.*`; no action is documented.
     Membership(Action, Box<Membership>),
-    /// Any other event type, or an undocumented one whose data does not read as its resource. The
+    /// Any other event type, or an undocumented one whose data cannot be read as its resource. The
     /// data is in [`Event::data`](crate::Event::data).
     ///
-    /// Expect new ones at any time: acknowledge what you do not handle.
+    /// Expect new event types at any time, and acknowledge those that you do not handle.
     Unknown,
 }
 

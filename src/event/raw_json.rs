@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 /// It keeps what this crate does not read: unknown fields, unknown event types, free-form objects.
 /// A clone shares the bytes and keeps the whole body alive.
 ///
-/// `Debug` prints the length only, so that a logged event does not spill what it carries.
+/// `Debug` prints the length only, so that logging an event does not reveal its content.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ impl RawJson {
         Self(json)
     }
 
-    /// Takes one JSON value in UTF-8, such as the answer of an API, without a copy.
+    /// Takes one JSON value in UTF-8, such as the response of an API, without a copy.
     ///
     /// White space around the value is kept. Nothing is decoded, so any depth is accepted and every
     /// digit is kept.
@@ -100,13 +100,13 @@ impl RawJson {
         self.0
     }
 
-    /// Reads the value as a type of your own, which may borrow from it. A `&str` cannot hold a
+    /// Reads the value as one of your types, which may borrow from it. A `&str` cannot hold a
     /// string with escapes: take `String` or `Cow<str>`.
     ///
     /// # Errors
     ///
     /// Returns an error with the position at which the JSON does not fit the type, or at which an
-    /// object ends that lacks a field. The error does not quote the text.
+    /// object ends without a required field. The error does not quote the text.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RawJsonError> {
         serde_json::from_slice(&self.0).map_err(|error| RawJsonError::at(&error))
     }
@@ -130,7 +130,7 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// The text of a [`RawJson`] does not fit the type that it was to be read as, or is not JSON.
+/// The text of a [`RawJson`] does not fit the requested type, or is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("json cannot be read at line {line}, column {column}")]
 pub struct RawJsonError {

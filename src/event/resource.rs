@@ -1,4 +1,4 @@
-//! Resources, each of whose fields is written down once.
+//! Resources, whose fields are each defined once.
 
 use super::from_json::FromJson;
 
@@ -11,7 +11,7 @@ pub(crate) trait Resource: FromJson {
 /// Defines a struct that is read from a JSON object.
 ///
 /// A field's name is its key and its type says what is read. `Option` allows the member to be
-/// absent or null; any other type needs it.
+/// absent or null; any other type requires it.
 macro_rules! resource {
     (
         $(#[$about:meta])*

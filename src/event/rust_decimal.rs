@@ -102,7 +102,7 @@ impl Number {
     }
 }
 
-/// Reads an exponent; one that no `i64` holds becomes the greatest or the least.
+/// Reads an exponent; one that does not fit an `i64` becomes the greatest or the least.
 fn parse_exponent(text: &str) -> Option<i64> {
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),

@@ -23,11 +23,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// # In your own types
 ///
 /// `Deserialize` takes strings, also inside `#[serde(flatten)]`, `untagged` and `tag`. From text
-/// formats such as JSON it also takes integers up to 64 bits, and longer ones that the format hands
-/// over whole. A fraction, an exponent or a longer integer is an error, because the format hands it
-/// over as a float, which would lose digits. From binary formats it takes strings alone. A format
-/// that guesses types, such as CSV, hands over `007` as the integer 7: read a `String` there, and
-/// convert it.
+/// formats such as JSON it also takes integers up to 64 bits, and longer ones that the format
+/// passes on in full. A fraction, an exponent or a longer integer is an error, because the format
+/// passes it on as a float, which would lose digits. From binary formats it takes only strings. A
+/// format that guesses types, such as CSV, passes on `007` as the integer 7: read a `String` there,
+/// and convert it.
 ///
 /// This also applies to a struct of yours that [`RawJson::decode`](crate::RawJson::decode) fills:
 /// if a field may hold a JSON number with a fraction, take it from the [`Event`](crate::Event), or
@@ -120,7 +120,7 @@ impl Serialize for Scalar {
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Binary formats may not describe their values; those that do also take the hint.
+        // Binary formats may not describe their values; those that do accept the hint too.
         if deserializer.is_human_readable() {
             deserializer.deserialize_any(Digits)
         } else {
@@ -129,7 +129,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// Takes what keeps all its digits.
+/// Accepts values that keep all their digits.
 struct Digits;
 
 impl Visitor<'_> for Digits {

@@ -1,10 +1,10 @@
 //! The rest of a rejected request's body: read and discarded, within bounds.
 //!
-//! A server that closes a connection with bytes of the body unread makes the kernel reset it, and
-//! a proxy that is still sending then reports 502 in place of the response, and may take the
-//! server out of its pool. So the rest is read beside the response: nothing waits for it, nothing
-//! is kept or hashed, and it ends at a number of bytes and at a time. The number of drains at once
-//! is bounded too, so that a flood of rejected requests does not become a flood of tasks.
+//! A server that closes a connection with bytes of the body unread makes the kernel reset it, and a
+//! proxy that is still sending then reports 502 in place of the response, and may take the server
+//! out of its pool. So the rest is read while the response is sent: nothing waits for it, nothing
+//! is kept or hashed, and it ends after a number of bytes and after a time. The number of drains at
+//! once is bounded too, so that a flood of rejected requests does not become a flood of tasks.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_come_free_again() {
+    fn places_are_bounded_and_are_freed_on_drop() {
         let places: Vec<_> = std::iter::from_fn(Place::take).collect();
         assert_eq!(places.len(), MAX_DRAINS);
         assert!(Place::take().is_none());

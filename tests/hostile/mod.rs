@@ -1,4 +1,4 @@
-//! Bodies that make an event take as much memory as a sender can.
+//! Bodies that make an event take as much memory as a sender can cause.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -6,8 +6,8 @@ use std::iter;
 use ptolemy_webhooks::samples;
 use serde_json::value::RawValue;
 
-/// Deliveries of a resource with one of the values in the envelope, or in a field whose sample is
-/// chosen; and what they are.
+/// Returns deliveries of a resource with one of the values in the envelope, or in a field whose
+/// sample is chosen, each with a description.
 pub(crate) fn bodies(
     resource: &str,
     values: &[Value],
@@ -42,7 +42,7 @@ pub(crate) fn bodies(
 
 pub(crate) type Value = (&'static str, Box<RawValue>);
 
-/// The values that take most memory: long text, many items, many members.
+/// The values that take the most memory: long text, many items, many members.
 pub(crate) fn worst(length: usize) -> Vec<Value> {
     raw([
         ("long text", format!("\"{}\"", "x".repeat(length))),
@@ -51,9 +51,9 @@ pub(crate) fn worst(length: usize) -> Vec<Value> {
     ])
 }
 
-/// Other values that are candidates for it.
+/// Other values that might take as much.
 pub(crate) fn others(length: usize) -> Vec<Value> {
-    // From both ends to the middle, so that each key goes into the middle of a full node.
+    // The keys converge from both ends, so that each one goes into the middle of a full node.
     let converging = (0..length / 20).flat_map(|i| [i, (1 << 18) - i]);
     let nesting = length / 2;
     raw([
@@ -81,7 +81,7 @@ fn list(element: &str, length: usize) -> String {
     format!("[{}{element}]", format!("{element},").repeat(count))
 }
 
-/// An object of empty strings, whose keys are the numbers to the base of 64.
+/// Returns an object of empty strings whose keys are numbers in base 64.
 fn members(keys: impl IntoIterator<Item = usize>, length: usize) -> String {
     let mut text = String::from("{");
     for key in keys {

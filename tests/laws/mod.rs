@@ -1,4 +1,4 @@
-//! What must hold for every input. The fuzz targets and the property tests call these.
+//! Properties of every input. The fuzz targets and the property tests call these.
 
 pub(crate) mod naive;
 
@@ -135,7 +135,7 @@ impl Candidate {
     }
 
     fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(self.now).expect("a time that can be told")
+        OffsetDateTime::from_unix_timestamp(self.now).expect("a time that can be represented")
     }
 
     fn verify(&self) -> Result<Verified, VerifyError> {
@@ -165,8 +165,8 @@ fn verdict(result: &Result<Verified, VerifyError>) -> Verdict {
     }
 }
 
-/// Any bytes as a header are judged as the naive implementation judges them, and the error does
-/// not repeat them.
+/// Any bytes as a header have the same result as in the naive implementation, and the error does
+/// not quote them.
 pub(crate) fn header(bytes: &[u8]) -> Verdict {
     let candidate = Candidate {
         secrets: SECRETS[..1].to_vec(),
@@ -185,7 +185,7 @@ pub(crate) fn header(bytes: &[u8]) -> Verdict {
     verdict(&result)
 }
 
-/// A request made from the choices is judged as the naive implementation judges it.
+/// A request made from the choices has the same result as in the naive implementation.
 pub(crate) fn verify(choices: &[u8]) -> Verdict {
     let candidate = Candidate::choose(&mut Choices(choices));
     let result = candidate.verify();
@@ -209,7 +209,7 @@ pub(crate) fn verify(choices: &[u8]) -> Verdict {
     verdict(&result)
 }
 
-/// The body in pieces, cut as the choices say, is judged as it is in one.
+/// The body in pieces, cut as the choices say, has the same result as in one piece.
 pub(crate) fn streaming(choices: &[u8]) -> Verdict {
     let mut choices = Choices(choices);
     let candidate = Candidate::choose(&mut choices);
@@ -238,7 +238,7 @@ fn is_documented(event_type: &EventType) -> bool {
     EventType::DOCUMENTED.contains(&event_type.as_str())
 }
 
-/// Any bytes are read as an event, or not, without harm; what is read keeps the bytes and comes
+/// Any bytes are read as an event or rejected, without a panic; an event keeps its bytes and comes
 /// back the same.
 pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
     let body = Bytes::copy_from_slice(bytes);
@@ -271,7 +271,7 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
         assert!(!malformed.to_string().contains(char::is_control));
     }
 
-    // What is kept is JSON that lies in the body.
+    // The raw JSON is a part of the body.
     let range = body.as_ptr_range();
     for json in [Some(&event.raw), event.data.as_ref(), event.actor.as_ref()]
         .into_iter()
@@ -279,7 +279,7 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
     {
         assert!(range.contains(&json.as_bytes().as_ptr()));
         json.decode::<serde::de::IgnoredAny>()
-            .expect("what is kept is JSON");
+            .expect("the raw JSON is JSON");
     }
 
     let again = Event::from_trusted_json(event.raw.as_bytes().to_vec());

@@ -1,5 +1,5 @@
-//! The signature check once more, as plainly as it can be written: from the contract and from
-//! RFC 2104, without a look at the library, without care for speed or timing.
+//! A second implementation of the signature check, as plain as possible: written from the contract
+//! and from RFC 2104, independently of the library, without regard for speed or timing.
 
 use sha2::{Digest, Sha256};
 

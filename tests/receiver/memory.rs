@@ -12,10 +12,10 @@ use crate::process::{
 
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// What the examples' queue takes, in KiB.
+/// The memory that the examples' queue takes, in KiB.
 const QUEUE: u64 = 16 * 1024;
 
-/// A figure of `/proc/<pid>/status`, in KiB.
+/// Returns a figure of `/proc/<pid>/status`, in KiB.
 fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -98,7 +98,7 @@ fn two_hundred_megabytes_of_forgeries_leave_the_memory_where_it_was() {
                 stream.write_all(head.as_bytes()).unwrap();
                 let is_chunked = framing.starts_with("Transfer");
                 let mut sent = 0;
-                // As much of it as the server takes: it may close the connection.
+                // Only as much as the server reads is sent: it may close the connection.
                 while sent < TOTAL {
                     let length = piece.len().min(TOTAL - sent);
                     let size = format!("{length:x}\r\n");
@@ -120,7 +120,7 @@ fn two_hundred_megabytes_of_forgeries_leave_the_memory_where_it_was() {
             }
         }
 
-        // Below the limit each of them is read to its end, and the wrong signature is found there.
+        // Below the limit each body is read to its end, and the wrong signature is found there.
         for _ in 0..TOTAL / MEBIBYTE + 1 {
             let mut stream = receiver.connect();
             let head = format!(
@@ -159,18 +159,18 @@ fn fill(receiver: &Receiver, body: &str, at_once: usize) -> usize {
     }
 }
 
-/// The queue is bounded by bytes, and what it counts is what it keeps: neither the size of the
-/// bodies nor the buffers that they were read into matter.
+/// The queue is bounded by the bytes that it keeps, so neither the size of the bodies nor the
+/// buffers that they were read into matter.
 #[test]
-fn a_full_queue_is_as_large_as_it_says_whatever_the_size_of_the_bodies() {
+fn a_full_queue_takes_the_memory_that_it_states_whatever_the_size_of_the_bodies() {
     for name in RECEIVERS {
-        // Beside the queue: requests that are being read, the decoded event in the handler, and
-        // what the allocator keeps.
+        // Memory apart from the queue: requests that are being read, the decoded event in the
+        // handler, and freed memory that the allocator keeps.
         for (size, at_once, expected, allowed) in [
             (MEBIBYTE, 1, 15..=16, 16 * 1024),
             (60, 500, 89_000..=89_300, 2 * 1024),
         ] {
-            // Nobody reads standard output, so the worker waits with the first event.
+            // Nothing reads standard output, so the worker blocks on the first event.
             let (stdout, pipe) = std::io::pipe().unwrap();
             fill_pipe(&pipe);
             let mut command = command(name);
@@ -180,7 +180,7 @@ fn a_full_queue_is_as_large_as_it_says_whatever_the_size_of_the_bodies() {
             let padding = "x".repeat(size - 36);
             let body = format!(r#"{{"event_type":"a.b","id":"1","x":"{padding}"}}"#);
             assert_eq!(body.len(), size);
-            // Whatever the server keeps for connections is there before the first figure is read.
+            // The server allocates its memory for connections before the first figure is read.
             let forged = "x".repeat(size);
             for _ in 0..4 {
                 post(&mut receiver.connect(), &forged, "");

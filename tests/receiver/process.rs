@@ -103,7 +103,7 @@ impl Receiver {
         assert!(kill.unwrap().success());
     }
 
-    /// Waits for the end; returns the exit code and what stood on standard error.
+    /// Waits for the end; returns the exit code and the text on standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
         let errors = self.errors.take().unwrap().join().unwrap();
@@ -118,13 +118,13 @@ impl Drop for Receiver {
     }
 }
 
-/// Fills a pipe that nobody reads.
+/// Fills a pipe that nothing reads.
 pub(crate) fn fill_pipe(pipe: &PipeWriter) {
     let written = Arc::new(AtomicUsize::new(0));
     let is_full = Arc::new(AtomicBool::new(false));
     let (counter, stop) = (written.clone(), is_full.clone());
     let mut pipe = pipe.try_clone().unwrap();
-    // Ends with the byte for which there was no more room.
+    // The thread blocks on the first byte that does not fit.
     thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) && pipe.write_all(b"x").is_ok() {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -147,14 +147,14 @@ pub(crate) fn request(body: &str, signed_body: &str) -> String {
     )
 }
 
-/// Posts on an open connection; returns the head and the body of the answer.
+/// Posts on an open connection; returns the head and the body of the response.
 pub(crate) fn post(stream: &mut TcpStream, body: &str, signed_body: &str) -> (String, String) {
     let request = request(body, signed_body);
     stream.write_all(request.as_bytes()).unwrap();
     answer(stream)
 }
 
-/// Reads the head and the body of an answer.
+/// Reads the head and the body of a response.
 pub(crate) fn answer(stream: &mut impl Read) -> (String, String) {
     let mut head = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,5 @@
-//! The actix-web extractors, in process. What both frameworks answer alike is in `transport`.
+//! The actix-web extractors, in process. `transport` tests the behaviour that both frameworks
+//! share.
 
 use std::cell::Cell;
 use std::error::Error as _;
@@ -59,7 +60,7 @@ fn request(header: Option<&str>, body: &str) -> TestRequest {
     }
 }
 
-/// Runs the extractor on its own; tells how often the body was polled.
+/// Runs the extractor on its own; returns how often the body was polled too.
 async fn extract(
     request: TestRequest,
     chunks: Vec<Result<Bytes, PayloadError>>,
@@ -75,7 +76,7 @@ fn chunk(text: &str) -> Result<Bytes, PayloadError> {
 }
 
 #[actix_web::test]
-async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
+async fn the_body_is_not_polled_when_the_header_or_the_timestamp_is_rejected() {
     let stale = signed(EVENT).replace("t=1700000000", "t=1600000000");
     for header in [None, Some(""), Some("t=1"), Some(&*stale)] {
         let request = request(header, "").app_data(verifier());
@@ -89,7 +90,7 @@ async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
 }
 
 #[actix_web::test]
-async fn a_declared_length_over_the_limit_is_refused_unread() {
+async fn a_declared_length_over_the_limit_is_rejected_unread() {
     let request = request(Some(&signed("abcd")), "")
         .insert_header(("content-length", "4"))
         .app_data(verifier().with_body_limit(3));
@@ -130,7 +131,7 @@ async fn an_overflow_that_a_layer_reports_is_413() {
 
 #[actix_web::test]
 async fn a_body_of_one_chunk_is_not_copied() {
-    // One of up to 16 KiB is copied: see `Intake`.
+    // A chunk of up to 16 KiB is copied: see `Intake`.
     let body = Bytes::from(EVENT.to_owned() + &" ".repeat(20_000));
     let request = request(Some(&signed(&body)), "").app_data(verifier());
     let chunks = vec![chunk(""), Ok(body.clone()), chunk("")];
@@ -138,7 +139,7 @@ async fn a_body_of_one_chunk_is_not_copied() {
     assert_eq!(result.unwrap().body().as_ptr(), body.as_ptr());
 }
 
-/// The rejection of an app without a verifier.
+/// Returns the rejection of an app without a verifier.
 pub(crate) fn not_configured() -> Rejection {
     let (request, mut payload) = request(None, "").to_http_parts();
     let mut extraction = pin!(Delivery::from_request(&request, &mut payload));
@@ -165,7 +166,7 @@ impl Stream for Rotating {
 }
 
 #[actix_web::test]
-async fn a_request_whose_body_arrives_keeps_the_secrets_it_began_with() {
+async fn a_request_keeps_the_secrets_it_began_with_while_its_body_arrives() {
     let verifier = verifier();
     for status in [None, Some(401)] {
         let request = request(Some(&signed("abc")), "").app_data(verifier.clone());

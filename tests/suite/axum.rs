@@ -107,7 +107,7 @@ async fn send(app: Router, request: Request) -> Answer {
     }
 }
 
-/// Answers with the length of the body.
+/// Responds with the length of the body.
 fn delivery_app(verifier: Verifier) -> Router {
     async fn handler(delivery: Delivery) -> String {
         delivery.body().len().to_string()
@@ -123,7 +123,7 @@ fn event_app(verifier: Verifier) -> Router {
 }
 
 #[tokio::test]
-async fn every_vector_holds_for_the_extractor() {
+async fn every_vector_gives_its_result_in_the_extractor() {
     let mut untransportable = Vec::new();
     for vector in vectors::load() {
         CLOCK.set(vector.now());
@@ -181,7 +181,7 @@ async fn a_signed_event_reaches_the_handler_typed() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_line_of_plain_text_with_a_challenge() {
+async fn a_rejection_is_one_line_of_plain_text_with_a_challenge() {
     let (request, _) = request(None, [chunk(EVENT)]);
     let answer = send(event_app(verifier()), request).await;
     assert_eq!(answer.status, 401);
@@ -208,7 +208,7 @@ impl HttpBody for Rotating {
 }
 
 #[tokio::test]
-async fn a_request_whose_body_arrives_keeps_the_secrets_it_began_with() {
+async fn a_request_keeps_the_secrets_it_began_with_while_its_body_arrives() {
     let verifier = verifier();
     let app = delivery_app(verifier.clone());
     for status in [200, 401] {
@@ -246,7 +246,7 @@ async fn a_layer_finds_the_reason_in_the_extensions_of_the_response() {
 }
 
 #[tokio::test]
-async fn a_refused_request_never_reaches_the_handler() {
+async fn a_rejected_request_never_reaches_the_handler() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     async fn handler(_: Delivery) {
         CALLS.fetch_add(1, Ordering::Relaxed);
@@ -269,7 +269,7 @@ async fn a_refused_request_never_reaches_the_handler() {
 }
 
 #[tokio::test]
-async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
+async fn the_body_is_not_polled_when_the_header_or_the_timestamp_is_rejected() {
     let stale = signed(EVENT).replace("t=1700000000", "t=1600000000");
     for header in [None, Some(""), Some("t=1"), Some(&*stale)] {
         let (request, polls) = request(header, [chunk(EVENT)]);
@@ -280,7 +280,7 @@ async fn the_body_is_not_polled_when_the_header_or_the_clock_refuses() {
 }
 
 #[tokio::test]
-async fn a_repeated_header_is_refused_whichever_is_good() {
+async fn a_repeated_header_is_rejected_whichever_is_good() {
     let good = signed(EVENT);
     let bad = signed("another body");
     for (first, second) in [(&good, &good), (&good, &bad), (&bad, &good)] {
@@ -295,7 +295,7 @@ async fn a_repeated_header_is_refused_whichever_is_good() {
 }
 
 #[tokio::test]
-async fn a_declared_length_over_the_limit_is_refused_unread() {
+async fn a_declared_length_over_the_limit_is_rejected_unread() {
     let (request, polls) = request(Some(&signed("abcd")), [chunk("abcd")]);
     let answer = send(
         delivery_app(verifier().with_body_limit(3)),
@@ -314,7 +314,7 @@ async fn a_declared_length_over_the_limit_is_refused_unread() {
 }
 
 #[tokio::test]
-async fn an_unsigned_request_is_refused_for_that_even_if_it_is_too_long() {
+async fn an_unsigned_request_is_rejected_as_such_even_if_it_is_too_long() {
     let (request, _) = request(None, [chunk("abcd")]);
     let answer = send(
         delivery_app(verifier().with_body_limit(3)),
@@ -325,7 +325,7 @@ async fn an_unsigned_request_is_refused_for_that_even_if_it_is_too_long() {
 }
 
 #[tokio::test]
-async fn the_limit_passes_and_one_byte_more_does_not() {
+async fn a_body_as_long_as_the_limit_passes_and_one_byte_more_does_not() {
     for (body, frames) in [
         ("abc", vec!["abc"]),
         ("abc", vec!["a", "b", "c"]),
@@ -421,7 +421,7 @@ async fn a_body_may_come_in_any_number_of_frames() {
 }
 
 #[tokio::test]
-async fn trailers_are_no_part_of_the_body() {
+async fn trailers_are_not_part_of_the_body() {
     let mut trailers = HeaderMap::new();
     trailers.insert("ptolemy-signature", HeaderValue::from_static("t=1"));
     let frames = [chunk(EVENT), Ok(Frame::trailers(trailers))];
@@ -431,7 +431,7 @@ async fn trailers_are_no_part_of_the_body() {
 
 #[tokio::test]
 async fn a_body_of_one_frame_is_not_copied() {
-    // One of up to 16 KiB is copied: see `Intake`.
+    // A frame of up to 16 KiB is copied: see `Intake`.
     let body = Bytes::from(EVENT.to_owned() + &" ".repeat(20_000));
     let address = body.as_ptr().addr();
     let handler = move |delivery: Delivery| async move {
@@ -446,7 +446,7 @@ async fn a_body_of_one_frame_is_not_copied() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_event_is_422_for_event_and_fine_for_delivery() {
+async fn a_body_that_is_not_an_event_is_422_for_event_and_fine_for_delivery() {
     let answer = send(event_app(verifier()), signed_request("SENTINEL")).await;
     assert_eq!(answer.status, 422);
     assert_eq!(answer.text, "body is not valid JSON at line 1, column 1");
@@ -456,7 +456,7 @@ async fn a_body_that_is_no_event_is_422_for_event_and_fine_for_delivery() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_an_event_all_the_same() {
+async fn an_event_that_is_not_understood_still_reaches_the_handler() {
     for body in [
         r#"{"event_type":"robot.created"}"#,
         r#"{"event_type":"webhook.created","data":[]}"#,
@@ -482,7 +482,7 @@ async fn the_content_type_does_not_matter() {
         "",
         "text/plain",
         "application/x-www-form-urlencoded",
-        "no type at all",
+        "not a content type",
     ] {
         let mut request = signed_request(EVENT);
         let value = HeaderValue::from_static(content_type);
@@ -547,7 +547,7 @@ async fn a_handler_may_take_the_rejection_and_answer_itself() {
                         assert!(rejection.source().unwrap().to_string().contains("reset"));
                         "incomplete"
                     }
-                    _ => "no verify error",
+                    _ => "not a verify error",
                 };
                 (
                     StatusCode::IM_A_TEAPOT,
@@ -564,7 +564,7 @@ async fn a_handler_may_take_the_rejection_and_answer_itself() {
     for (header, frame, text) in [
         (signed("x"), chunk(EVENT), "401 mismatch"),
         (String::new(), chunk(EVENT), "401 other"),
-        (signed("x"), chunk("x"), "422 no verify error"),
+        (signed("x"), chunk("x"), "422 not a verify error"),
         (
             signed("x"),
             Err(std::io::Error::other("connection reset")),

@@ -23,7 +23,7 @@ fn sha256(text: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn a_delivery_hands_back_what_arrived() {
+fn a_delivery_returns_what_arrived() {
     let body = b"\xff\0 any bytes".to_vec();
     let delivery = delivery_at(&body, NOW);
     assert_eq!(delivery.body(), &body);
@@ -78,7 +78,7 @@ fn anything_else_is_keyed_by_the_signed_bytes() {
         r#"{"id":7,"event_type":"market.created"}"#,
         r#"{"id":"e1"}"#,
         r#"{"id":"e1","event_type":""}"#,
-        // An id that may be that of the resource, so that two changes could have this body.
+        // The id may be that of the resource, so two changes could have this body.
         r#"{"id":"e1","event_type":"market.created"}"#,
         r#"{"id":"e1","event_type":"market.created","data":{"id":"m1"}}"#,
         r#"{"id":"e1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z"}"#,
@@ -184,7 +184,8 @@ fn labels_come_from_one_reading_and_agree_with_the_event_and_the_key() {
 
 #[test]
 fn leading_zeros_of_t_are_part_of_the_signed_bytes() {
-    // `Signer` writes no leading zeros; they are signed here as part of an otherwise equal text.
+    // `Signer` does not write leading zeros; here they are signed as part of a text that is
+    // otherwise equal.
     for t in ["0", "00", "01", "0000000000000000000000000000000000001"] {
         let header = {
             use hmac::{Hmac, KeyInit, Mac};

@@ -1,8 +1,8 @@
-//! Random and mutated requests, judged here and by the documented check in Python.
+//! Random and mutated requests, checked by the library and by the documented check in Python.
 //!
-//! The Python side is the algorithm of Ptolemy's guide, with the clock in whole seconds. We differ
-//! from it in the named ways of [`Difference`] and in no other; each case of one is proved by
-//! asking the documented check again, without what makes the difference.
+//! The Python side is the algorithm of Ptolemy's guide, with the clock in whole seconds. The
+//! library differs from it in the ways that [`Difference`] names and in no other. Each such case is
+//! confirmed by running the documented check again on a request without the difference.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,19 +17,19 @@ use crate::{NOW, at};
 
 const REQUESTS: usize = 6_000;
 
-/// Why our answer may differ from that of the documented check.
+/// Why the library's result may differ from that of the documented check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
     /// Stricter: Python's dict keeps the last of two `t`.
     RepeatedT,
-    /// Stricter: Python's `int` takes signs, underscores and white space.
+    /// Stricter: Python's `int` accepts signs, underscores and white space.
     TNotDigits,
     /// More lenient: any of several `v1` may match; Python's dict keeps the last.
     SeveralV1,
-    /// Spaces and tabs at the ends of a part are dropped here; there they belong to key or value,
-    /// and so to the MAC.
+    /// The library drops spaces and tabs at the ends of a part; in the documented check they belong
+    /// to the key or the value, and so to the MAC.
     Space,
-    /// More lenient: either case of hex.
+    /// More lenient: hex digits of either case are accepted.
     UpperCase,
 }
 
@@ -158,7 +158,7 @@ fn random_request(random: &mut Random) -> Request {
     }
 }
 
-/// The documented check's answers.
+/// Returns the results of the documented check.
 fn judge_in_python(requests: &[Request]) -> Vec<bool> {
     let lines: String = requests
         .iter()
@@ -192,8 +192,9 @@ fn judge_in_python(requests: &[Request]) -> Vec<bool> {
     answers
 }
 
-/// The request as it would be if it did not use what we allow and the documented check does not:
-/// one request for each `v1`, nothing beside it and `t`, no space around them, hex in lower case.
+/// Returns the request without everything that the library allows and the documented check does
+/// not: one request for each `v1`, with nothing but `t` and that `v1`, no space around them, and
+/// hex in lower case.
 fn plain(request: &Request) -> Vec<Request> {
     let text: String = request
         .header
@@ -216,8 +217,9 @@ fn plain(request: &Request) -> Vec<Request> {
         .collect()
 }
 
-/// What explains that the documented check accepts what we refuse, or the other way round;
-/// `plain_passes` tells whether it accepts one of the requests that [`plain`] makes.
+/// Returns the differences that explain why only one of the two checks accepts the request;
+/// `plain_passes` says whether the documented check accepts one of the requests that [`plain`]
+/// makes.
 fn explanation(
     request: &Request,
     ours: &Result<Verified, VerifyError>,
@@ -231,7 +233,7 @@ fn explanation(
         Err(VerifyError::Header(HeaderError::TimestampNotDigits { .. })) => {
             Some(Difference::TNotDigits)
         }
-        // The space that we drop was signed; without it the documented check refuses too.
+        // The space that the library drops was signed; without it the documented check rejects too.
         Err(VerifyError::Mismatch) if !plain_passes => Some(Difference::Space),
         Ok(_) if plain_passes => Some(if plain(request).len() > 1 {
             Difference::SeveralV1
@@ -246,7 +248,7 @@ fn explanation(
 
 #[test]
 #[ignore = "needs python3"]
-fn the_documented_check_agrees_but_for_the_named_differences() {
+fn the_documented_check_agrees_except_for_the_named_differences() {
     let seed = std::env::var("SEED").map_or(2026, |seed| seed.parse().expect("SEED is a number"));
     println!("seed {seed}");
     let mut random = Random(seed);
@@ -255,7 +257,7 @@ fn the_documented_check_agrees_but_for_the_named_differences() {
     let mut both = [0; 2];
     let mut disputed = Vec::new();
     for (request, they_accept) in requests.iter().zip(judge_in_python(&requests)) {
-        // Any bytes are a key, also those that `Secret::new` does not accept.
+        // Any bytes may be a key, including those that `Secret::new` rejects.
         let secret = Secret::from_bytes(request.secret).unwrap();
         let verifier = Verifier::new(secret);
         let ours = verifier.verify_at(&request.header, &request.body, at(request.now));
@@ -281,11 +283,11 @@ fn the_documented_check_agrees_but_for_the_named_differences() {
             > 0;
         let header = String::from_utf8_lossy(&request.header);
         let difference = explanation(request, &ours, plain_passes)
-            .unwrap_or_else(|| panic!("seed {seed}: unexplained, we {ours:?}: {header}"));
+            .unwrap_or_else(|| panic!("seed {seed}: unexplained, the library {ours:?}: {header}"));
         *differences.entry(difference).or_insert(0) += 1;
     }
-    println!("refused by both, accepted by both {both:?}, {differences:?}");
-    // The test has to reach both answers and each difference, or it shows nothing.
+    println!("rejected by both, accepted by both {both:?}, {differences:?}");
+    // Unless both results and each difference occur, the test shows nothing.
     assert!(both[0] > 500 && both[1] > 500, "{both:?}");
     assert_eq!(differences.len(), 5, "{differences:?}");
 }

@@ -12,7 +12,7 @@ struct Fence {
 
 struct Document {
     name: &'static str,
-    /// The text outside of the fences.
+    /// The text outside the fences.
     prose: String,
     fences: Vec<Fence>,
 }
@@ -49,7 +49,7 @@ impl Document {
         }
     }
 
-    /// The targets of all links.
+    /// Returns the targets of all links.
     fn links(&self) -> Vec<&str> {
         let inline = self.prose.split("](").skip(1);
         let inline = inline.filter_map(|rest| Some(rest.split_once(')')?.0));
@@ -66,7 +66,7 @@ impl Document {
     }
 }
 
-/// What `cargo package` takes of all packages.
+/// The documents that `cargo package` includes, from all packages.
 fn packaged() -> Vec<Document> {
     let names = [
         "README.md",
@@ -95,7 +95,8 @@ fn every_fence_of_a_packaged_document_has_a_language() {
             let language = fence.opening.trim_start_matches('`');
             assert!(!language.is_empty(), "{}: {:?}", document.name, fence.lines);
         }
-        // rustdoc runs what has no language it knows as Rust, and what says so.
+        // rustdoc runs a block as Rust if it says so, or if it names no language that rustdoc
+        // knows.
         for fence in document.rust() {
             assert!(!fence.opening.contains("ignore"), "{}", document.name);
         }
@@ -117,7 +118,7 @@ fn no_packaged_document_hides_a_line_from_rustdoc_that_a_code_host_shows() {
 }
 
 #[test]
-fn no_example_passes_over_payloads_with_a_bare_arm() {
+fn no_example_ignores_payloads_with_a_bare_arm() {
     let front_page: Vec<_> = read("src/lib.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("//!"))
@@ -150,7 +151,7 @@ fn links_of_packaged_documents_work_without_a_repository() {
     assert!(seen > 40, "{seen}");
 }
 
-/// The anchor of a heading, as code hosts and rustdoc make it.
+/// Returns the anchor of a heading, as code hosts and rustdoc make it.
 fn slug(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter_map(|c| match c {
@@ -161,7 +162,7 @@ fn slug(heading: &str) -> String {
     kept.collect()
 }
 
-/// The text of all files below a folder.
+/// Returns the text of all files below a folder.
 fn sources(folder: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).unwrap() {

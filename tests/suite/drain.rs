@@ -1,5 +1,5 @@
-//! What becomes of the body of a rejected request: on a socket for both frameworks, and in process
-//! for what a socket cannot show.
+//! How the body of a rejected request is drained: over a socket with both frameworks, and in
+//! process for what a socket cannot show.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{Read, Write};
@@ -27,10 +27,10 @@ use crate::{NOW, at, signed, verifier};
 
 const MEBIBYTE: usize = 1024 * 1024;
 const LIMIT: usize = 1000;
-/// The bounds on reading a rejected body.
+/// The limits for reading a rejected body.
 const MAX_BYTES: usize = 16 * MEBIBYTE;
 const MAX_TIME: Duration = Duration::from_secs(2);
-/// Longer than any bound on waiting that is asserted here.
+/// Longer than any time limit that is asserted here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn limited_verifier() -> Verifier {
@@ -49,13 +49,14 @@ fn signature(body: impl AsRef<[u8]>) -> String {
     format!("{SIGNATURE_HEADER}: {}\r\n", signed(body))
 }
 
-/// `total` bytes in chunks, without the last chunk.
+/// Returns `total` bytes in chunks, without the last chunk.
 fn chunks(total: usize) -> Vec<u8> {
     let chunk = [b"10000\r\n".to_vec(), vec![b'x'; 65536], b"\r\n".to_vec()].concat();
     chunk.repeat(total / 65536)
 }
 
-/// Whether a good request on the same connection is answered with 200; `false` if it is closed.
+/// Returns whether a good request on the same connection is answered with 200; `false` if the
+/// connection is closed.
 fn is_usable(client: &mut Client) -> bool {
     let body = "the next request";
     let length = format!("Content-Length: {}", body.len());
@@ -92,7 +93,8 @@ fn the_response_comes_before_the_body_and_the_rest_is_then_read() {
                 client.send(&head(&framing, headers));
                 assert_eq!(client.answer().unwrap().status, status, "{name}");
                 assert!(client.send(&body), "{name}: reset in mid-body");
-                // actix-web always closes after a body that was not read for the response.
+                // actix-web always closes the connection if the body was not read before the
+                // response.
                 assert_eq!(
                     is_usable(&mut client),
                     framework == Framework::Axum,
@@ -118,7 +120,7 @@ fn the_rest_is_read_when_the_limit_is_exceeded_in_mid_body() {
 }
 
 #[test]
-fn the_rest_is_read_when_a_time_limit_gives_the_request_up() {
+fn the_rest_is_read_when_a_time_limit_ends_the_request() {
     let app = Router::new()
         .route("/delivery", post(|_: Delivery| async {}))
         .layer(TimeoutLayer::with_status_code(
@@ -146,7 +148,7 @@ fn the_rest_is_read_when_a_time_limit_gives_the_request_up() {
     assert_eq!(client.answer().unwrap().status, 200);
 }
 
-/// Sends a request and reads its answer; returns the connection for what comes then.
+/// Sends a request and reads its response; returns the connection for the next steps.
 fn rejected(server: &Server, framing: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -161,7 +163,7 @@ fn rejected(server: &Server, framing: &str) -> TcpStream {
     stream
 }
 
-/// How long the server takes to close the connection.
+/// Returns how long the server takes to close the connection.
 fn time_to_close(mut stream: TcpStream) -> Duration {
     let begin = Instant::now();
     match stream.read(&mut [0]) {
@@ -174,7 +176,7 @@ fn time_to_close(mut stream: TcpStream) -> Duration {
 
 #[test]
 fn reading_stops_at_16_mebibytes() {
-    /// Room for the kernel's buffers, which fill without the server reading.
+    /// Room for the kernel's buffers, which fill even if the server does not read.
     const BUFFERS: usize = 16 * MEBIBYTE;
     let server = start(Framework::Axum);
     for framing in ["Content-Length: 1000000000", "Transfer-Encoding: chunked"] {
@@ -243,7 +245,7 @@ fn an_actix_client_that_pipelines_and_does_not_read_is_cut_off() {
     }
 }
 
-/// A body of pieces that are always ready, which counts its polls.
+/// A body of chunks that are always ready; it counts its polls.
 struct Pieces {
     pieces: usize,
     length: usize,
@@ -277,7 +279,7 @@ impl HttpBody for Pieces {
     }
 }
 
-/// A body of `pieces` mebibytes, and the counter of its polls.
+/// Returns a body of `pieces` mebibytes, and the counter of its polls.
 fn pieces(pieces: usize) -> (Pieces, Arc<AtomicUsize>) {
     let polls = Arc::new(AtomicUsize::new(0));
     let body = Pieces {
@@ -294,12 +296,12 @@ fn request(body: Pieces) -> Request {
     Request::post("/").body(Body::new(body)).unwrap()
 }
 
-/// How often the body is polled until the rejection exists, and then by the drain.
+/// Returns how often the body is polled until the rejection exists, and then by the drain.
 async fn polls(request: Request, polls: &AtomicUsize) -> (usize, usize) {
     let rejection = Delivery::from_request(request, &limited_verifier()).await;
     rejection.unwrap_err();
     let before = polls.load(Ordering::Relaxed);
-    // There is one thread: the drain runs when this yields.
+    // There is one thread: the drain runs when this task yields.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -16,8 +16,8 @@ const PREVIOUS: &str = "PTOLEMY_WEBHOOK_SECRET_PREVIOUS";
 const PREVIOUS_FILE: &str = "PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE";
 const EXPECTED: &str = "PTOLEMY_TEST_EXPECTED";
 
-/// Runs the test `name` of this binary again with other variables in its environment: changing the
-/// environment of a running process is not safe.
+/// Runs the test `name` in a new process of this binary with other environment variables, because
+/// changing the environment of a running process is not safe.
 fn rerun(name: &str, variables: &[(&str, &OsStr)], expected: &str) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]);
@@ -184,7 +184,7 @@ fn is_rerun() -> bool {
     env::var_os(EXPECTED).is_some()
 }
 
-/// Compares the verifier of this process' environment with what the parent process expects.
+/// Compares the verifier from this process's environment with what the parent process expects.
 fn check() {
     let seen = match Verifier::from_env() {
         Err(error) => {

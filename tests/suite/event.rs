@@ -1,4 +1,4 @@
-//! Typed payloads: every known type, and what is not understood.
+//! Typed payloads: every known type, and data that is not understood.
 
 use ptolemy_webhooks::{Action, Event, EventType, Instrument, Malformed, Payload};
 use time::macros::datetime;
@@ -18,14 +18,14 @@ fn instrument(data: &str) -> Instrument {
     }
 }
 
-/// What is wrong with `data`, as text.
+/// Returns the error of `data`, as text.
 fn fault(event_type: &str, data: &str) -> String {
     decode(event_type, data).unwrap_err().to_string()
 }
 
 #[test]
 fn every_documented_event_type_is_known_and_typed() {
-    // The list stands here once more, as the contract has it: 25 types.
+    // The list is repeated here as it is in the contract: 25 types.
     let documented = "instrument.created instrument.updated instrument.archived instrument.restored
         instrument.deleted market.created market.updated market.archived market.restored
         market_listing.created market_listing.updated market_listing.archived
@@ -94,7 +94,7 @@ fn there_is_a_sample_of_every_known_event_type_and_each_is_typed() {
 #[cfg(feature = "samples")]
 #[test]
 fn every_field_of_every_resource_is_read() {
-    // A field that is null in these samples may be `None`; no other.
+    // Only a field that is null in these samples may be `None`.
     for sample in ptolemy_webhooks::samples::all() {
         let nulls = sample.data().matches("null").count();
         let payload = event(sample.clone()).payload;
@@ -108,7 +108,7 @@ fn every_field_of_every_resource_is_read() {
 }
 
 #[test]
-fn an_instrument_is_read_to_the_letter() {
+fn an_instrument_is_read_exactly() {
     let instrument = instrument(include_str!("../../src/samples/instrument.json"));
     assert_eq!(
         instrument.id.as_deref(),
@@ -138,7 +138,7 @@ fn an_instrument_is_read_to_the_letter() {
 }
 
 #[test]
-fn the_other_resources_are_read_to_the_letter() {
+fn the_other_resources_are_read_exactly() {
     let Ok(Payload::Market(Action::Restored, market)) = decode(
         "market.restored",
         include_str!("../../src/samples/market.json"),
@@ -342,7 +342,7 @@ fn the_resource_id_is_the_id_in_the_data_whatever_the_payload() {
             Some("c1"),
         ),
         ("membership.created", r#"{"id":"p1"}"#, Some("p1")),
-        // Malformed or unknown, and still the id of what changed.
+        // The payload is malformed or unknown, and the id of the resource is still found.
         ("instrument.created", r#"{"id":7}"#, Some("7")),
         ("instrument.created", r#"{"id":-1.50}"#, Some("-1.50")),
         ("instrument.created", r#"{"id":"i1","name":7}"#, Some("i1")),
@@ -372,7 +372,7 @@ fn the_resource_id_is_the_id_in_the_data_whatever_the_payload() {
 }
 
 #[test]
-fn data_of_another_shape_is_kept_and_told_with_path_and_reason() {
+fn data_of_another_shape_is_kept_and_reported_with_path_and_reason() {
     for (event_type, data, expected) in [
         (
             "instrument.created",

@@ -1,4 +1,4 @@
-//! The envelope: what is an event, what is not, and what is kept.
+//! The envelope: which bodies are events, which are not, and what is kept.
 
 use ptolemy_webhooks::{DecodeError, DecodeErrorKind as Kind, Event, Payload, RawJson};
 use time::macros::datetime;
@@ -116,7 +116,7 @@ fn other_names_are_tried_in_their_order() {
 }
 
 #[test]
-fn both_names_at_once_are_no_error_and_both_are_kept() {
+fn both_names_at_once_are_not_an_error_and_both_are_kept() {
     let json = r#"{"event_type":"a.b","type":"c.d","data":{},"payload":{},"resource":{},"created_at":"2026-01-01T00:00:00Z","occurred_at":"2026-01-01T00:00:00Z"}"#;
     assert_eq!(event(json).raw.as_str(), json);
 }
@@ -185,7 +185,7 @@ fn escapes_in_keys_and_values_are_read() {
 }
 
 #[test]
-fn what_is_no_event_is_told_with_its_place() {
+fn a_body_that_is_not_an_event_is_reported_with_its_position() {
     for (json, kind, line, column) in [
         ("", Kind::Incomplete, 1, 0),
         ("   ", Kind::Incomplete, 1, 3),
@@ -258,7 +258,7 @@ fn what_is_no_event_is_told_with_its_place() {
 }
 
 #[test]
-fn control_characters_and_broken_escapes_are_no_json_even_where_nobody_reads() {
+fn control_characters_and_broken_escapes_are_invalid_even_in_fields_that_are_not_read() {
     for json in [
         "{\"event_type\":\"a.b\",\"x\ny\":1}",
         "{\"event_type\":\"a.b\",\"x\":\"\u{1}\"}",
@@ -271,7 +271,7 @@ fn control_characters_and_broken_escapes_are_no_json_even_where_nobody_reads() {
 }
 
 #[test]
-fn invalid_utf8_is_found_in_a_field_that_nobody_reads() {
+fn invalid_utf8_is_found_in_a_field_that_is_not_read() {
     let json = [
         &b"{\"event_type\":\"a.b\",\n \"unread\":\""[..],
         b"\xff",
@@ -392,7 +392,7 @@ fn raw_json_is_a_slice_of_the_body_and_prints_its_length() {
 }
 
 #[test]
-fn raw_json_is_parsed_to_the_letter_or_not_at_all() {
+fn raw_json_is_parsed_exactly_or_not_at_all() {
     for json in [" {\"a\": 1.50 }\n", "[]", "1e400", "null", r#""\ud800""#] {
         assert_eq!(RawJson::parse(json).unwrap().as_str(), json);
     }
@@ -414,7 +414,7 @@ fn raw_json_is_parsed_to_the_letter_or_not_at_all() {
 }
 
 #[test]
-fn raw_json_that_does_not_fit_is_told_with_its_place_and_not_quoted() {
+fn raw_json_that_does_not_fit_is_reported_with_its_position_and_not_quoted() {
     let event = event("{\"event_type\":\"a.b\",\n\"data\":\"SENTINEL\"}");
     let error = event.data.unwrap().decode::<u32>().unwrap_err();
     assert_eq!((error.line(), error.column()), (1, 10));

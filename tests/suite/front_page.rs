@@ -18,7 +18,7 @@ fn printed() -> Vec<String> {
     PRINTED.take()
 }
 
-/// In place of the macros of `std`, so that a test sees what the programs print.
+/// They replace the macros of `std`, so that a test sees what the programs print.
 macro_rules! println {
     ($($text:tt)*) => { $crate::front_page::PRINTED.with_borrow_mut(|lines| lines.push(format!($($text)*))) };
 }
@@ -52,7 +52,7 @@ mod with_store {
     }
 }
 
-/// A delivery of the example, whose `timestamp` is not a time.
+/// The delivery of the example with a `timestamp` that is not a time.
 fn malformed() -> String {
     let body = samples::time_series_value_updated().to_json();
     let body = body.replace(
@@ -156,7 +156,7 @@ async fn the_front_page_on_actix_web_handles_each_event_and_prints_malformed_dat
 }
 
 #[tokio::test]
-async fn the_store_of_the_readme_notes_a_key_after_the_work_and_never_works_twice() {
+async fn the_store_of_the_readme_records_a_key_after_the_work_and_never_does_it_twice() {
     let router = with_store::router(verifier());
     let good = samples::market_created().to_json();
     // The work fails each time: its key is never noted.

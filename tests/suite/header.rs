@@ -1,10 +1,10 @@
-//! The grammar of the header: what the errors say, and what the vectors leave out.
+//! The grammar of the header: the text of the errors, and cases that the vectors leave out.
 
 use ptolemy_webhooks::{HeaderError, VerifyError, only_header};
 
 use crate::{NOW, at, signed, verifier};
 
-fn refusal(header: impl AsRef<[u8]>) -> String {
+fn rejection(header: impl AsRef<[u8]>) -> String {
     verifier()
         .verify_at(header, b"", at(NOW))
         .unwrap_err()
@@ -39,7 +39,7 @@ fn a_malformed_header_says_what_is_wrong_and_where() {
         ("x".repeat(4097), "4097 bytes long, the limit is 4096"),
     ] {
         assert_eq!(
-            refusal(&header),
+            rejection(&header),
             format!("header `Ptolemy-Signature` is malformed: {expected}")
         );
     }
@@ -58,7 +58,7 @@ fn a_header_of_one_megabyte_is_malformed() {
 }
 
 #[test]
-fn too_many_candidates_are_refused_before_the_clock_is_read() {
+fn too_many_candidates_are_rejected_before_the_clock_is_read() {
     let header = format!("t=0{}", format!(",v1={}", "0".repeat(64)).repeat(17));
     assert!(matches!(
         verifier().begin_at(header, at(NOW)),
@@ -69,12 +69,12 @@ fn too_many_candidates_are_refused_before_the_clock_is_read() {
 #[test]
 fn no_message_quotes_the_header() {
     for header in ["t=7777,v1=SENTINEL", "SENTINEL", "t=SENTINEL", "SENTINEL=1"] {
-        assert!(!refusal(header).contains("SENTINEL"), "{header}");
+        assert!(!rejection(header).contains("SENTINEL"), "{header}");
     }
 }
 
 #[test]
-fn the_one_header_is_found_and_none_or_two_are_not() {
+fn a_single_header_is_found_and_none_or_two_are_errors() {
     assert_eq!(only_header([b"a"]), Ok(b"a"));
     assert_eq!(only_header(Vec::<&str>::new()), Err(HeaderError::Missing));
     for values in [["a", "a"], ["a", "b"], ["", ""]] {
@@ -108,16 +108,16 @@ fn every_byte_at_every_position_of_v1_is_a_hex_digit_or_makes_it_undecodable() {
 }
 
 #[test]
-fn keys_are_matched_to_the_letter() {
+fn keys_are_matched_exactly() {
     let good = signed("body");
     let v1 = good.split_once("v1=").unwrap().1;
     for key in ["v0", "V1", "v10", "v", "v1 ", " v1x", "v\u{b9}", ""] {
         let header = format!("t={NOW},{key}={v1}");
-        assert!(refusal(&header).ends_with("no `v1`"), "{header}");
+        assert!(rejection(&header).ends_with("no `v1`"), "{header}");
     }
     for key in ["T", "t ", "tt", "v1t", ""] {
         let header = format!("{key}={NOW},v1={v1}");
-        assert!(refusal(&header).ends_with("no `t`"), "{header}");
+        assert!(rejection(&header).ends_with("no `t`"), "{header}");
     }
 }
 

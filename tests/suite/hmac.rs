@@ -1,8 +1,8 @@
 //! The HMAC-SHA256 vectors of RFC 4231 and of Wycheproof.
 //!
-//! The library signs `{t}.{body}`, and no published message begins so. So the vectors hold the
-//! naive implementation first, and that one holds the signer and the verifier, with the keys and
-//! the messages of the vectors.
+//! The library signs `{t}.{body}`, and no published message begins that way. So the vectors are
+//! checked against the naive implementation, and the naive implementation against the signer and
+//! the verifier, with the keys and the messages of the vectors.
 
 use ptolemy_webhooks::{Secret, Signer, Verifier, VerifyError};
 use serde::Deserialize;
@@ -46,7 +46,7 @@ fn load() -> Vec<Vector> {
 }
 
 #[test]
-fn the_vectors_hold_the_naive_implementation() {
+fn the_naive_implementation_agrees_with_the_vectors() {
     for vector in load() {
         let tag = naive::hex(&naive::hmac_sha256(&vector.key(), &vector.message()));
         assert_eq!(
@@ -59,7 +59,7 @@ fn the_vectors_hold_the_naive_implementation() {
 }
 
 #[test]
-fn the_naive_implementation_holds_the_signer_and_the_verifier() {
+fn the_signer_and_the_verifier_agree_with_the_naive_implementation() {
     for vector in load() {
         let body = vector.message();
         let signed = [format!("{NOW}.").as_bytes(), &body].concat();
@@ -72,13 +72,13 @@ fn the_naive_implementation_holds_the_signer_and_the_verifier() {
 }
 
 #[test]
-fn what_is_wrong_with_an_invalid_tag_is_wrong_with_ours_too() {
+fn a_change_that_makes_a_published_tag_invalid_makes_ours_invalid_too() {
     let mut changed = 0;
     for vector in load().into_iter().filter(|vector| !vector.valid) {
         let body = vector.message();
         let right = naive::hmac_sha256(&vector.key(), &body);
         let wrong = hex::decode(&vector.tag).unwrap();
-        // The change from the right tag to the wrong one, made to the tag of a delivery.
+        // The change from the right tag to the wrong one is made to the tag of a delivery.
         let header = Signer::new(&vector.secret()).sign_at(&body, at(NOW));
         let mut tag = hex::decode(header.split_once("v1=").unwrap().1).unwrap();
         for ((tag, right), wrong) in tag.iter_mut().zip(right).zip(&wrong) {
@@ -93,7 +93,7 @@ fn what_is_wrong_with_an_invalid_tag_is_wrong_with_ours_too() {
 }
 
 #[test]
-fn a_tag_cut_short_is_never_accepted_even_where_a_standard_allows_it() {
+fn a_tag_cut_short_is_never_accepted_even_if_a_standard_allows_it() {
     let mut cut = 0;
     for vector in load() {
         if vector.tag.len() == 64 {

@@ -1,4 +1,4 @@
-//! Nothing secret is shown, by any type, in any way that it can be shown.
+//! No type shows anything secret, in any form in which it can be printed.
 
 use std::fmt::{Debug, Display};
 
@@ -10,10 +10,10 @@ use crate::{NOW, at};
 
 const SECRET: &str = "whsec_SECRETSENTINEL0123456789";
 
-/// In a field that is decoded: `Debug` of an event or a resource may show it, nothing else.
+/// A value in a field that is decoded: only `Debug` of an event or a resource may show it.
 const FIELD: &str = "FIELDSENTINEL";
 
-/// In what is kept as raw JSON.
+/// A value in data that is kept as raw JSON.
 const RAW: &str = "RAWSENTINEL";
 
 fn body(event_type: &str, data: &str) -> String {
@@ -22,7 +22,7 @@ fn body(event_type: &str, data: &str) -> String {
     )
 }
 
-/// What was shown, and by what.
+/// Everything that was shown, and by what.
 #[derive(Default)]
 struct Shown(Vec<(String, String)>);
 
@@ -149,7 +149,7 @@ fn no_payload_shows_what_it_keeps_as_raw_json() {
 }
 
 #[test]
-fn no_error_shows_what_was_refused() {
+fn no_error_shows_what_was_rejected() {
     let verifier = Verifier::new(secret());
     let tag = "5e47135e".repeat(8);
     let mut shown = Shown::default();

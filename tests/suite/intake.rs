@@ -1,4 +1,4 @@
-//! `Intake`: the way in for any server.
+//! `Intake`, which works with any server.
 
 use bytes::Bytes;
 use ptolemy_webhooks::{Delivery, Intake, Reason, Rejection, RejectionKind, Verifier};
@@ -82,7 +82,7 @@ fn a_body_of_one_chunk_is_not_copied_unless_it_is_small() {
 
 #[test]
 fn a_delivery_keeps_no_more_memory_than_its_body_needs() {
-    // A small slice of a large buffer, as servers hand it out, and chunks that made a buffer grow.
+    // A small slice of a large buffer, as servers pass it on, and chunks that made a buffer grow.
     let buffer = Bytes::from(vec![b'x'; 400 * 1024]);
     for chunks in [vec![buffer.slice(..49)], vec![buffer.slice(..3_000); 7]] {
         let body = chunks.concat();
@@ -92,7 +92,7 @@ fn a_delivery_keeps_no_more_memory_than_its_body_needs() {
         }
         let kept = intake.finish().unwrap().into_body();
         assert_eq!(kept, body);
-        // What is unique can be taken back with its buffer.
+        // `Bytes` that are unique can be converted back with their buffer.
         let capacity = kept.try_into_mut().unwrap().capacity();
         assert!(capacity <= body.len() + body.len() / 4, "{capacity}");
     }
@@ -134,7 +134,7 @@ fn the_body_may_be_as_long_as_the_limit_whatever_was_declared() {
 
 #[test]
 fn after_a_failed_push_every_push_and_finish_fails_the_same_way() {
-    // Both chunks that fit are signed: what came before the failure would be a valid delivery.
+    // Both chunks that fit are signed: without the failure they would be a valid delivery.
     for (first, too_long) in [("", "abcd"), ("abc", "d"), ("abc", "defg")] {
         let fail = || {
             let mut intake = begin(3, first, None).unwrap();

@@ -49,8 +49,8 @@ fn a_body_of_ten_megabytes_is_verified() {
 }
 
 #[test]
-fn a_digit_may_not_wander_from_t_into_the_body() {
-    // `{t}.{body}` must be split where it was joined.
+fn a_digit_cannot_move_from_t_into_the_body() {
+    // `{t}.{body}` must be split at the place where it was joined.
     let header = signed("5.body");
     let tag = header.split_once(",v1=").unwrap().1;
     let moved = format!("t={NOW}.5,v1={tag}");
@@ -69,7 +69,7 @@ fn what_the_signer_signs_the_verifier_accepts() {
 }
 
 #[test]
-fn a_time_before_1970_signs_a_header_that_nobody_accepts() {
+fn a_time_before_1970_signs_a_header_that_is_never_accepted() {
     let header = Signer::new(&secret(SECRET)).sign_at(b"", at(-5));
     assert!(header.starts_with("t=-5,v1="), "{header}");
     assert!(matches!(

@@ -62,12 +62,12 @@ fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).expect("a time in range")
 }
 
-/// The one header, with the error that verifying has.
+/// Returns the only header, or the error that verifying returns.
 fn only_header<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Result<T, VerifyError> {
     Ok(ptolemy_webhooks::only_header(values)?)
 }
 
-/// The header that signs `body` at [`NOW`].
+/// Returns the header that signs `body` at [`NOW`].
 fn signed(body: impl AsRef<[u8]>) -> String {
     ptolemy_webhooks::Signer::new(&secret(SECRET)).sign_at(body.as_ref(), at(NOW))
 }

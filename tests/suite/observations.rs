@@ -1,4 +1,4 @@
-//! What deliveries show of the assumptions.
+//! What deliveries show about the assumptions.
 
 use ptolemy_webhooks::{Assumption, Delivery, Finding, Observations};
 
@@ -11,7 +11,7 @@ fn delivery(body: &str) -> Delivery {
 
 type Result = std::result::Result<(), Finding>;
 
-/// What one body shows of each assumption that concerns it.
+/// Returns what one body shows about each assumption that concerns it.
 fn findings(body: &str) -> Vec<(Assumption, Result)> {
     let observations = Observations::new();
     observations.observe(&delivery(body));
@@ -45,7 +45,7 @@ fn every_sample_is_as_assumed_in_every_respect() {
 }
 
 #[test]
-fn each_deviation_is_found_and_told_from_a_missing_field() {
+fn each_deviation_is_found_and_distinguished_from_a_missing_field() {
     use Assumption as A;
     const AS_ASSUMED: Result = Ok(());
     const MISSING: Result = Err(Finding::Missing);

@@ -1,4 +1,4 @@
-//! The laws of `tests/laws` on random inputs that are shaped to come near what is accepted.
+//! The properties of `tests/laws` on random inputs that are shaped to be almost valid.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -27,7 +27,8 @@ where
         .unwrap();
 }
 
-/// Runs a law and tells which outcomes were seen, the index of an accepting secret aside.
+/// Runs a property and returns the outcomes that were seen, without the index of an accepting
+/// secret.
 fn outcomes<S: Strategy>(strategy: &S, law: impl Fn(S::Value) -> Verdict) -> HashSet<&'static str>
 where
     S::Value: std::fmt::Debug,
@@ -54,7 +55,7 @@ const ALL: [&str; 5] = [
 ];
 
 #[test]
-fn any_header_is_judged_as_the_naive_implementation_judges_it() {
+fn any_header_has_the_same_result_as_in_the_naive_implementation() {
     let part = prop_oneof![
         "t=[0-9]{1,20}",
         "v1=[0-9a-fA-F]{64}",
@@ -72,20 +73,20 @@ fn any_header_is_judged_as_the_naive_implementation_judges_it() {
 }
 
 #[test]
-fn any_request_is_judged_as_the_naive_implementation_judges_it() {
+fn any_request_has_the_same_result_as_in_the_naive_implementation() {
     let seen = outcomes(&vec(any::<u8>(), 0..400), |choices| laws::verify(&choices));
     assert_eq!(seen, HashSet::from(ALL));
 }
 
 #[test]
-fn a_body_in_pieces_is_judged_as_it_is_in_one() {
+fn a_body_in_pieces_has_the_same_result_as_in_one_piece() {
     let seen = outcomes(&vec(any::<u8>(), 0..400), |choices| {
         laws::streaming(&choices)
     });
     assert_eq!(seen, HashSet::from(ALL));
 }
 
-/// JSON as text, with the names that mean something among its keys.
+/// JSON as text, with the names that the envelope reads among its keys.
 fn json() -> impl Strategy<Value = String> {
     let string = prop_oneof![
         Just(String::new()),
@@ -169,7 +170,7 @@ fn envelope() -> impl Strategy<Value = String> {
 
 fn kind(event: &Option<Event>) -> &'static str {
     match event.as_ref().map(|event| &event.payload) {
-        None => "no event",
+        None => "not an event",
         Some(Ok(Payload::Unknown)) => "unknown",
         Some(Err(_)) => "malformed",
         Some(_) => "typed",
@@ -177,7 +178,7 @@ fn kind(event: &Option<Event>) -> &'static str {
 }
 
 #[test]
-fn any_body_is_read_without_harm_and_comes_back_the_same() {
+fn any_body_is_read_without_a_panic_and_comes_back_the_same() {
     let cut = (envelope(), any::<prop::sample::Index>(), any::<u8>()).prop_map(
         |(envelope, index, byte)| {
             let mut bytes = envelope.into_bytes();
@@ -194,6 +195,6 @@ fn any_body_is_read_without_harm_and_comes_back_the_same() {
             seen.borrow_mut().insert(kind(&laws::event(&bytes)));
         },
     );
-    let expected = HashSet::from(["no event", "unknown", "malformed", "typed"]);
+    let expected = HashSet::from(["not an event", "unknown", "malformed", "typed"]);
     assert_eq!(seen.into_inner(), expected);
 }

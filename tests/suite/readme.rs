@@ -1,4 +1,4 @@
-//! `tests/README.md` names tests, vectors and requests; all of them exist.
+//! `tests/README.md` names tests, vectors and requests, and all of them exist.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,7 +8,7 @@ use crate::vectors;
 
 const MAP: &str = include_str!("../README.md");
 
-/// What stands between `open` and `close`, each time.
+/// Returns each text between `open` and `close`.
 fn between<'a>(open: &str, close: &str) -> Vec<&'a str> {
     let quoted = MAP.split(open).skip(1);
     quoted
@@ -16,7 +16,7 @@ fn between<'a>(open: &str, close: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The functions under `#[test]` or a like attribute in a file, as `file::function`.
+/// Returns the functions under `#[test]` or a similar attribute in a file, as `file::function`.
 fn tests_in(path: &Path) -> Vec<String> {
     let module = path.file_stem().unwrap().to_str().unwrap();
     let source = fs::read_to_string(path).unwrap();

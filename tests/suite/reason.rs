@@ -57,7 +57,7 @@ fn the_documented_table_has_a_row_for_each_reason() {
     }
 }
 
-/// An error of each variant.
+/// Returns an error of each variant.
 fn verify_errors() -> Vec<(VerifyError, Reason)> {
     let error = |headers: &[&str], body: &str| {
         let header = only(headers);
@@ -120,7 +120,7 @@ fn a_header_error_reads_the_same_alone_and_in_a_verify_error_and_in_a_rejection(
     assert_eq!(error.to_string(), "header `Ptolemy-Signature` is missing");
 }
 
-/// Rejections that are not a `VerifyError`.
+/// Returns the rejections that do not come from a `VerifyError`.
 fn other_rejections() -> Vec<Rejection> {
     let verifier = verifier().with_body_limit(1);
     let too_large = Intake::begin_at(&verifier, [signed("")], Some(2), at(NOW)).unwrap_err();

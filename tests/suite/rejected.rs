@@ -17,7 +17,7 @@ const GUIDE: &str = include_str!("../../docs/rejected.md");
 
 const NOT_OURS: &str = "\n# Responses that are not from this crate\n";
 
-/// The rows of the table that begins with `head`, cell by cell.
+/// Returns the rows of the table that begins with `head`, cell by cell.
 fn table(head: &str) -> Vec<Vec<String>> {
     let (_, table) = GUIDE.split_once(head).unwrap();
     let rows = table
@@ -31,7 +31,7 @@ fn table(head: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-/// Whether `text` is `pattern` with something in place of each `…`.
+/// Returns whether `text` is `pattern` with at least one character in place of each `…`.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
@@ -39,7 +39,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     };
     let mut parts = parts.peekable();
     while let Some(part) = parts.next() {
-        // The shortest that fits; at the end, all that is left.
+        // Each `…` takes the shortest text that fits; at the end, all that is left.
         let found = match parts.peek() {
             None => rest.ends_with(part).then(|| rest.len() - part.len()),
             Some(_) => rest.find(part),
@@ -53,7 +53,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 #[test]
-fn an_ellipsis_stands_for_one_character_at_least() {
+fn an_ellipsis_stands_for_at_least_one_character() {
     assert!(matches("a", "a"));
     assert!(matches("a … b … c", "a 12 b 3 c"));
     assert!(matches("…: b", "a: b"));
@@ -62,14 +62,14 @@ fn an_ellipsis_stands_for_one_character_at_least() {
     assert!(!matches("…: b", "a: b c"));
 }
 
-/// The name of an enum's variant.
+/// Returns the name of an enum's variant.
 fn variant(value: &impl Debug) -> String {
     let name = format!("{value:?}");
     let end = name.find(|c: char| !c.is_alphanumeric());
     name[..end.unwrap_or(name.len())].to_owned()
 }
 
-/// The names of all variants of an enum, from its source.
+/// Returns the names of all variants of an enum, from its source.
 fn variants(source: &str, name: &str) -> BTreeSet<String> {
     let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap();
     let (body, _) = body.split_once("\n}").unwrap();
@@ -148,7 +148,7 @@ fn malformed() -> Vec<Malformed> {
     .into()
 }
 
-/// A rejection of each kind, in each of its forms.
+/// Returns a rejection of each kind, in each of its forms.
 fn rejections() -> Vec<Rejection> {
     let limited = verifier().with_body_limit(1);
     let mut rejections = vec![
@@ -162,8 +162,8 @@ fn rejections() -> Vec<Rejection> {
     rejections
 }
 
-/// The answer when a layer around the handler limits the body.
-async fn answer_behind_a_limit() -> (Reason, u16, String) {
+/// Returns the response when a layer around the handler limits the body.
+async fn response_behind_a_limit() -> (Reason, u16, String) {
     let router = axum::Router::new()
         .route("/", post(async |_: Event| ()))
         .layer(tower_http::limit::RequestBodyLimitLayer::new(1))
@@ -191,7 +191,7 @@ async fn the_guide_lists_each_text_with_its_status_and_its_code_and_no_other() {
         .iter()
         .map(|it| (it.reason(), it.status(), it.to_string()))
         .collect();
-    answers.push(answer_behind_a_limit().await);
+    answers.push(response_behind_a_limit().await);
     for (reason, status, text) in answers {
         let mut found = rows.iter().filter(|row| matches(&row[0], &text));
         let row = found
@@ -264,7 +264,7 @@ fn every_variant_of_every_error_is_among_the_tested_texts() {
     );
 }
 
-/// All of them; the test above compares the list with the source.
+/// All kinds; the test above compares the list with the source.
 const SECRET_ERRORS: [SecretErrorKind; 15] = [
     SecretErrorKind::NotSet,
     SecretErrorKind::NotUnicode,

@@ -1,4 +1,4 @@
-//! Scalars keep what was sent.
+//! Scalars keep the text as it was sent.
 
 use ptolemy_webhooks::{Event, Payload, Scalar};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ fn a_value_that_is_neither_string_nor_number_is_malformed_with_its_path() {
     assert!(serde_json::from_str::<Scalar>(r#""\ud800""#).is_err());
 }
 
-/// All ways in which serde lets a field sit in a type of a user.
+/// All positions that serde allows for a field in a user's type.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Plain {
     value: Scalar,
@@ -87,7 +87,7 @@ enum Tagged {
     Plain(Plain),
 }
 
-/// Reads `json` as the value of a field in each of these ways; all must agree.
+/// Reads `json` as the value of a field in each of these positions; all must agree.
 fn in_every_position(json: &str) -> Option<Scalar> {
     let object = format!(r#"{{"value":{json}}}"#);
     let tagged = format!(r#"{{"kind":"Plain","value":{json}}}"#);

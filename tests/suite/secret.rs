@@ -1,4 +1,4 @@
-//! Secrets: which are accepted, and that none is ever shown.
+//! Secrets: which ones are accepted, and that they are never shown.
 
 use std::error::Error as _;
 use std::fs;
@@ -190,7 +190,7 @@ fn debug_and_errors_never_show_the_secret() {
     }
 }
 
-/// A file that is removed when the test is over.
+/// A file that is removed at the end of the test.
 pub(crate) struct TestFile(PathBuf);
 
 impl TestFile {

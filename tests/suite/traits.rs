@@ -1,4 +1,4 @@
-//! What the types do and do not implement.
+//! The traits that the types implement, and those that they do not.
 
 use ptolemy_webhooks::{
     DecodeError, Delivery, Event, EventType, HeaderError, Instrument, Intake, Malformed, Payload,
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
-// A JSON extractor must not be able to produce what stands for a checked signature.
+// A JSON extractor must not be able to create a type that means a checked signature.
 assert_not_impl_any!(Event: DeserializeOwned, std::str::FromStr, Default);
 assert_not_impl_any!(Payload: DeserializeOwned, std::str::FromStr, Default);
 assert_not_impl_any!(Delivery: DeserializeOwned, std::str::FromStr, Default);
@@ -18,7 +18,7 @@ assert_not_impl_any!(Delivery: TryFrom<bytes::Bytes>, From<Vec<u8>>);
 assert_not_impl_any!(Instrument: DeserializeOwned);
 assert_not_impl_any!(Verified: DeserializeOwned, Default);
 
-// A secret cannot be copied about, printed, stored or compared in variable time.
+// A secret cannot be copied, printed, stored or compared in variable time.
 assert_not_impl_any!(Secret: Clone, std::fmt::Display, Serialize, PartialEq, Default);
 
 assert_impl_all!(Verified: Copy);
@@ -31,7 +31,7 @@ assert_impl_all!(Signer: Send, Sync);
 assert_impl_all!(Delivery: Clone, Send, Sync);
 assert_impl_all!(Event: Clone, std::fmt::Debug, PartialEq, Send, Sync);
 assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash);
-// `10` would come before `9`.
+// As text, `10` would sort before `9`.
 assert_not_impl_any!(Scalar: PartialOrd);
 assert_impl_all!(RawJson: Clone, Send, Sync);
 assert_impl_all!(Malformed: std::error::Error, Clone, Send, Sync);
@@ -39,7 +39,7 @@ assert_impl_all!(SecretError: std::error::Error, Send, Sync);
 assert_impl_all!(HeaderError: std::error::Error, Copy, Send, Sync);
 assert_impl_all!(VerifyError: std::error::Error, Copy, Send, Sync);
 assert_impl_all!(Rejection: std::error::Error, Send, Sync);
-// A kind is compared, counted and printed; the error that has it is what `?` passes on.
+// A kind is compared, counted and printed; `?` passes on the error that has the kind.
 assert_impl_all!(SecretErrorKind: Copy, std::fmt::Display);
 assert_not_impl_any!(SecretErrorKind: std::error::Error);
 assert_impl_all!(RejectionKind: Clone, std::fmt::Display);
@@ -58,10 +58,10 @@ fn a_cause_is_printed_or_offered_as_source_but_not_both() {
     assert!(decode.source().is_none());
 }
 
-/// They are moved about, and lie in the futures of handlers.
+/// These types are moved often, and are part of the futures of handlers.
 #[cfg(target_pointer_width = "64")]
 #[test]
-fn sizes_do_not_grow_unseen() {
+fn sizes_do_not_grow_unnoticed() {
     assert!(size_of::<Verified>() <= 24);
     assert!(size_of::<Verification>() <= 56);
     assert!(size_of::<Delivery>() <= 56);

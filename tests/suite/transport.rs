@@ -1,5 +1,5 @@
-//! One table of requests, sent to both frameworks and to bare hyper over a socket, by a client that
-//! can send what HTTP libraries do not.
+//! One table of requests, sent over a socket to both frameworks and to bare hyper, by a client that
+//! can send requests that HTTP libraries do not.
 
 pub(crate) mod client;
 pub(crate) mod server;
@@ -28,14 +28,14 @@ fn start(framework: Framework) -> Server {
     Server::start(framework, Some(verifier))
 }
 
-/// How a body is sent, and what is said of its length.
+/// How a body is sent, and how its length is declared.
 #[derive(Clone)]
 enum Body {
     /// With a Content-Length, in one piece.
     Whole(Vec<u8>),
-    /// In chunks of so many bytes.
+    /// In chunks of this many bytes.
     Chunked(Vec<u8>, usize),
-    /// With a Content-Length that need not be true.
+    /// With a Content-Length that may be false.
     Declared(u64, Vec<u8>),
 }
 
@@ -44,7 +44,8 @@ struct Case {
     path: &'static str,
     headers: Vec<String>,
     body: Body,
-    /// Whether the client says that nothing will follow, and waits for the answer before more.
+    /// Whether the client closes its side of the connection after the request, and waits for the
+    /// response.
     end: bool,
     status: u16,
     text: String,
@@ -252,17 +253,18 @@ fn cases() -> Vec<Case> {
         )
         .headers([&signature(""), "Content-Encoding: gzip"])
         .body(Body::Whole(GZIP.into())),
-        case("bytes that are no UTF-8", 200, fingerprint(b"\xff\0\r\n"))
+        case("bytes that are not UTF-8", 200, fingerprint(b"\xff\0\r\n"))
             .signed(Body::Whole(b"\xff\0\r\n".to_vec())),
-        case("no event, for a delivery", 200, fingerprint(b"x")).signed(Body::Whole(b"x".into())),
+        case("not an event, for a delivery", 200, fingerprint(b"x"))
+            .signed(Body::Whole(b"x".into())),
         case(
-            "no event, for an event",
+            "not an event, for an event",
             422,
             "body is not valid JSON at line 1, column 1",
         )
         .signed(Body::Whole(b"x".into()))
         .path("/event"),
-        case("an unsigned body that is no event", 401, MISSING)
+        case("an unsigned body that is not an event", 401, MISSING)
             .headers([""; 0])
             .body(Body::Whole(b"x".into()))
             .path("/event"),
@@ -281,8 +283,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Sends a good request on a connection that was used before. The answer is its own, or the
-/// connection is closed: it is never taken for something else.
+/// Sends a good request on a connection that was used before. It gets its own response, or the
+/// connection is closed: it is never mistaken for something else.
 fn is_not_confused(client: &mut Client, name: &str) -> bool {
     let body = b"the next request";
     let next = case("next", 200, "").signed(Body::Whole(body.into()));
@@ -343,15 +345,15 @@ pub(crate) fn names() -> Vec<&'static str> {
 }
 
 #[test]
-fn names_of_cases_are_their_own() {
+fn names_of_cases_are_unique() {
     let distinct: std::collections::HashSet<_> = names().into_iter().collect();
     assert_eq!(distinct.len(), names().len());
 }
 
-/// What is refused without the body, is refused before the body is sent; and the body that then
-/// comes, which is made up of requests that would be good, is never taken for one.
+/// A request that can be rejected without its body is rejected before the body is sent. The body
+/// that follows consists of requests that would be good, and is never mistaken for one.
 #[test]
-fn a_refusal_does_not_wait_for_the_body_and_the_body_is_no_request() {
+fn a_rejection_does_not_wait_for_the_body_and_the_body_is_not_a_request() {
     let mut threads = Vec::new();
     for framework in ALL {
         for expect in [false, true] {
@@ -363,9 +365,10 @@ fn a_refusal_does_not_wait_for_the_body_and_the_body_is_no_request() {
                 (vec![], 20, 401),
                 (vec![signature("x")], 20, 413),
             ] {
-                // Side by side: a server may take a second to give up on the unread body.
+                // The cases run side by side, because a server may take a second before it closes a
+                // connection whose body is unread.
                 threads.push(thread::spawn(move || {
-                    refuse_early(framework, expect, headers, copies, status);
+                    reject_early(framework, expect, headers, copies, status);
                 }));
             }
         }
@@ -375,7 +378,7 @@ fn a_refusal_does_not_wait_for_the_body_and_the_body_is_no_request() {
     }
 }
 
-fn refuse_early(
+fn reject_early(
     framework: Framework,
     expect: bool,
     headers: Vec<String>,
@@ -404,20 +407,20 @@ fn refuse_early(
 }
 
 #[test]
-fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+fn a_client_that_waits_for_100_continue_receives_it() {
     for framework in ALL {
         let server = start(framework);
         let case = case("", 200, "").headers([signature(EVENT), "Expect: 100-continue".into()]);
         let mut client = Client::connect(server.address);
         client.send(&case.head());
-        // `answer` passes over the 100; it would time out if neither came, so send now.
+        // `answer` skips the 100, and would time out if neither response came, so send now.
         client.send(&case.body_bytes());
         assert_eq!(client.answer().unwrap().status, 200, "{framework:?}");
     }
 }
 
 #[test]
-fn a_false_length_that_is_too_short_cuts_the_body_and_the_rest_is_no_request() {
+fn a_false_length_that_is_too_short_cuts_the_body_and_the_rest_is_not_a_request() {
     for framework in ALL {
         let server = start(framework);
         let case = case("", 401, "").body(Body::Declared(10, EVENT.into()));
@@ -429,7 +432,7 @@ fn a_false_length_that_is_too_short_cuts_the_body_and_the_rest_is_no_request() {
             (401, MISMATCH),
             "{framework:?}"
         );
-        // The rest is not HTTP; the server says so or closes.
+        // The rest is not HTTP; the server responds with an error or closes the connection.
         if let Some(answer) = client.answer() {
             assert_eq!(answer.status, 400, "{framework:?}");
         }
@@ -438,7 +441,7 @@ fn a_false_length_that_is_too_short_cuts_the_body_and_the_rest_is_no_request() {
 }
 
 #[test]
-fn a_huge_declared_length_is_refused_without_a_byte_of_the_body() {
+fn a_huge_declared_length_is_rejected_without_a_byte_of_the_body() {
     for framework in ALL {
         let server = start(framework);
         for length in [LIMIT as u64 + 1, 1 << 40, u64::MAX / 2] {
@@ -467,7 +470,7 @@ fn a_chunked_body_that_breaks_off_is_never_a_delivery() {
             let mut client = Client::connect(server.address);
             client.send(&case.head());
             let body = case.body_bytes();
-            // Without the last chunk, so that the signed bytes are there and the body is not whole.
+            // The last chunk is missing, so the signed bytes arrive but the body is incomplete.
             client.send(&body[..body.len() - b"0\r\n\r\n".len()]);
             client.send(rest);
             client.end_sending();
@@ -480,7 +483,7 @@ fn a_chunked_body_that_breaks_off_is_never_a_delivery() {
 }
 
 #[test]
-fn a_client_that_leaves_in_mid_body_harms_nobody() {
+fn a_client_that_leaves_in_mid_body_does_no_harm() {
     for framework in ALL {
         let server = start(framework);
         for _ in 0..50 {
@@ -496,14 +499,14 @@ fn a_client_that_leaves_in_mid_body_harms_nobody() {
 }
 
 #[test]
-fn a_client_that_leaves_while_the_handler_runs_harms_nobody() {
+fn a_client_that_leaves_while_the_handler_runs_does_no_harm() {
     for framework in ALL {
         let server = start(framework);
         for _ in 0..20 {
             let case = case("", 200, "").path("/slow/delivery");
             let mut client = Client::connect(server.address);
             client.send(&[case.head(), case.body_bytes()].concat());
-            // The handler says that it runs, and goes on; nobody waits for its answer.
+            // The handler signals that it runs, and continues; no client waits for its response.
             server.wait_for_slow_handler();
         }
         let mut client = Client::connect(server.address);
@@ -524,8 +527,8 @@ fn trailers_of_a_chunked_body_are_neither_body_nor_header() {
             body.extend(format!("{}\r\n\r\n", signature(EVENT)).bytes());
             let mut client = Client::connect(server.address);
             client.send(&[case.head(), body].concat());
-            // actix-web takes no trailers: it answers 400 or closes. Nobody takes a signature in
-            // one.
+            // actix-web does not accept trailers: it responds with 400 or closes the connection.
+            // Neither framework accepts a signature in a trailer.
             match client.answer() {
                 Some(answer) if framework != Framework::Actix => {
                     assert_eq!(answer.status, status, "{framework:?}");
@@ -539,7 +542,7 @@ fn trailers_of_a_chunked_body_are_neither_body_nor_header() {
 }
 
 #[test]
-fn a_layer_that_compresses_answers_does_not_disturb() {
+fn a_layer_that_compresses_responses_changes_nothing() {
     for framework in BOTH {
         let server = start(framework);
         for (headers, status) in [(vec![signature(EVENT)], 200), (vec![], 401)] {
@@ -556,9 +559,9 @@ fn a_layer_that_compresses_answers_does_not_disturb() {
 }
 
 #[test]
-fn the_framework_s_own_limit_holds_where_it_is_a_layer() {
-    // In axum a `RequestBodyLimitLayer` wraps the body, and holds; actix-web's `PayloadConfig` is a
-    // setting of its own extractors, and does not.
+fn the_framework_s_own_limit_applies_if_it_is_a_layer() {
+    // In axum a `RequestBodyLimitLayer` wraps the body, and applies; actix-web's `PayloadConfig`
+    // only configures the extractors of actix-web, and does not apply.
     for (framework, status) in [(Framework::Axum, 413), (Framework::Actix, 200)] {
         let server = start(framework);
         for body in [Body::Whole(EVENT.into()), Body::Chunked(EVENT.into(), 4)] {
@@ -648,7 +651,7 @@ fn secrets_are_replaced_while_requests_run_without_a_gap() {
         }
         assert!(rotations > 2, "{framework:?}: {rotations}");
 
-        // A connection that is open sees the new secret with its next request.
+        // The next request on an open connection is checked with the new secret.
         let mut client = Client::connect(address);
         assert_eq!(status_for(&mut client, SECRET), 200, "{framework:?}");
         verifier.replace_secrets(secret(THIRD), []);
@@ -664,15 +667,15 @@ fn secrets_are_replaced_while_requests_run_without_a_gap() {
 static CLOCK: AtomicI64 = AtomicI64::new(0);
 
 #[test]
-fn every_vector_holds_over_the_wire() {
+fn every_vector_gives_its_result_over_a_socket() {
     let clock = || at(CLOCK.load(Ordering::SeqCst));
     for framework in ALL {
-        let mut refused_by_http = Vec::new();
+        let mut rejected_by_http = Vec::new();
         // Vectors with the same secrets and tolerance could share a server; most do.
         let mut servers: Vec<(String, Server)> = Vec::new();
         for vector in vectors::load() {
             if vector.name == "line feed after v1" {
-                // In HTTP it ends the header's line, and is not a part of the value.
+                // In HTTP the line feed ends the header's line, and is not part of the value.
                 continue;
             }
             let settings = vector.settings();
@@ -715,7 +718,7 @@ fn every_vector_holds_over_the_wire() {
                 );
             let name = format!("{framework:?}: {}", vector.name);
             if answer.status == 400 {
-                refused_by_http.push(vector.name);
+                rejected_by_http.push(vector.name);
                 continue;
             }
             assert_eq!(
@@ -731,7 +734,7 @@ fn every_vector_holds_over_the_wire() {
         }
         // No HTTP message can carry NUL.
         assert_eq!(
-            refused_by_http,
+            rejected_by_http,
             ["NUL in an unknown part", "NUL in t"],
             "{framework:?}"
         );

@@ -88,7 +88,7 @@ impl Vector {
             .with_tolerance(Duration::from_secs(self.tolerance))
     }
 
-    /// What a verifier of this vector is made of, as a key.
+    /// Returns the settings of this vector's verifier, as a key.
     #[cfg(all(feature = "actix-web", feature = "axum"))]
     pub(crate) fn settings(&self) -> String {
         format!("{} {:?}", self.tolerance, self.secrets)
@@ -105,7 +105,7 @@ impl Vector {
 }
 
 #[test]
-fn there_are_vectors_of_every_outcome_under_names_of_their_own() {
+fn there_are_vectors_of_every_outcome_under_unique_names() {
     let vectors = load();
     let count = |outcome| vectors.iter().filter(|v| v.expect == outcome).count();
     assert!(count(Outcome::Accept) >= 40, "{}", count(Outcome::Accept));
@@ -124,7 +124,7 @@ fn there_are_vectors_of_every_outcome_under_names_of_their_own() {
 }
 
 #[test]
-fn every_vector_holds_for_a_body_in_memory() {
+fn every_vector_gives_its_result_for_a_body_in_memory() {
     for vector in load() {
         let headers = vector.headers();
         let result = only_header(&headers).and_then(|header| {
@@ -137,7 +137,7 @@ fn every_vector_holds_for_a_body_in_memory() {
 }
 
 #[test]
-fn every_vector_holds_for_a_body_in_pieces() {
+fn every_vector_gives_its_result_for_a_body_in_pieces() {
     for vector in load() {
         for length in [1, 3, 64] {
             let headers = vector.headers();
@@ -154,7 +154,7 @@ fn every_vector_holds_for_a_body_in_pieces() {
 }
 
 #[test]
-fn every_vector_holds_for_a_delivery_which_keeps_the_body() {
+fn every_vector_gives_its_result_for_a_delivery_which_keeps_the_body() {
     for vector in load() {
         let headers = vector.headers();
         let result = only_header(&headers).and_then(|header| {
@@ -173,7 +173,7 @@ fn every_vector_holds_for_a_delivery_which_keeps_the_body() {
 }
 
 #[test]
-fn header_and_clock_are_judged_before_the_body() {
+fn header_and_clock_are_checked_before_the_body() {
     for vector in load() {
         let headers = vector.headers();
         let begun = only_header(&headers)

@@ -21,26 +21,26 @@ fn index(verifier: &Verifier, text: &str) -> Option<usize> {
 }
 
 #[test]
-fn a_late_or_early_timestamp_is_told_with_its_numbers() {
+fn a_late_or_early_timestamp_is_reported_with_its_numbers() {
     let header = signed("");
-    let refusal = |seconds| verifier().verify_at(&header, b"", at(seconds)).unwrap_err();
+    let rejection = |seconds| verifier().verify_at(&header, b"", at(seconds)).unwrap_err();
     assert_eq!(
-        refusal(NOW + 412).to_string(),
+        rejection(NOW + 412).to_string(),
         "timestamp is 412 s old, tolerance is 300 s"
     );
     assert_eq!(
-        refusal(NOW - 301).to_string(),
+        rejection(NOW - 301).to_string(),
         "timestamp is 301 s ahead, tolerance is 300 s"
     );
     assert!(matches!(
-        refusal(NOW + 301),
+        rejection(NOW + 301),
         VerifyError::TooOld { age, tolerance, .. }
             if age == Duration::from_secs(301) && tolerance == Duration::from_secs(300)
     ));
 }
 
 #[test]
-fn milliseconds_are_called_by_their_name() {
+fn a_timestamp_in_milliseconds_is_named_as_such() {
     let header = format!("t={NOW}000,v1={}", "0".repeat(64));
     let error = verifier().verify_at(header, b"", at(NOW)).unwrap_err();
     assert!(matches!(
@@ -69,7 +69,7 @@ fn fractions_of_a_second_are_cut_off() {
 }
 
 #[test]
-fn no_clock_and_no_timestamp_overflows() {
+fn no_clock_or_timestamp_overflows() {
     let clocks = [
         OffsetDateTime::UNIX_EPOCH,
         time::PrimitiveDateTime::MIN.assume_utc(),
@@ -112,7 +112,7 @@ fn the_short_forms_read_the_clock_that_was_set() {
 }
 
 #[test]
-fn without_a_clock_the_short_forms_read_that_of_the_host() {
+fn without_a_clock_the_short_forms_read_the_clock_of_the_host() {
     let header = Signer::new(&secret(SECRET)).sign(b"");
     assert!(verifier().verify(&header, b"").is_ok());
     assert!(matches!(
@@ -122,7 +122,7 @@ fn without_a_clock_the_short_forms_read_that_of_the_host() {
 }
 
 #[test]
-fn a_previous_secret_is_accepted_and_told() {
+fn a_previous_secret_is_accepted_and_reported() {
     let verifier = verifier().with_previous(secret(OTHER));
     assert_eq!(index(&verifier, SECRET), Some(0));
     assert_eq!(index(&verifier, OTHER), Some(1));
@@ -218,13 +218,13 @@ fn secrets_are_replaced_while_requests_run_without_a_gap() {
 }
 
 #[test]
-fn the_body_limit_is_for_the_extractors_alone() {
+fn the_body_limit_applies_to_the_extractors_alone() {
     let verifier = verifier().with_body_limit(3);
     assert!(verifier.receive_at(signed("body"), "body", at(NOW)).is_ok());
 }
 
 #[test]
-fn debug_tells_settings_and_no_secret() {
+fn debug_shows_settings_and_no_secret() {
     let verifier = verifier().with_previous(secret("whsec_SENTINEL"));
     let text = format!("{verifier:?}");
     assert_eq!(

@@ -1,5 +1,6 @@
-//! Two faults of actix-web 4.18 (actix-http 3.20), without this crate: a path that does not exist
-//! is enough. `SECURITY.md` says what helps. A test here fails once its fault is fixed.
+//! Two faults of actix-web 4.18 (actix-http 3.20) that do not involve this crate: a path that does
+//! not exist is enough. `SECURITY.md` says how to avoid them. A test here fails once its fault is
+//! fixed.
 #![cfg(all(target_os = "linux", feature = "actix-web"))]
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer, rt};
 
-/// Connects to an application without any route.
+/// Connects to an application that has no routes.
 fn connect() -> TcpStream {
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
@@ -40,7 +41,7 @@ fn a_chunked_request_is_answered_and_its_connection_is_never_closed() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "closed: {error}");
 }
 
-/// The processor time of this process, in hundredths of a second.
+/// Returns the processor time of this process, in hundredths of a second.
 fn processor_time() -> u64 {
     let status = fs::read_to_string("/proc/self/stat").unwrap();
     let (_, fields) = status.rsplit_once(") ").unwrap();

@@ -52,7 +52,7 @@ def good(t=NOW, **kw):
     return f"t={t},v1={tag(t, **kw)}"
 
 
-# The published examples; the tags stand here as they were published, not as computed.
+# The published examples; the tags are as published, not computed here.
 CONTRACT = "published example of the wire contract"
 add("contract 1", "accept",
     "t=1776243600,v1=dc2115f6520b291ddf3ee2f6165c1a83545e4bbb8e4df9bd50282a0e7763ed95",

@@ -27,7 +27,7 @@ impl<'a> Contender<'a> {
         contender
     }
 
-    /// The time of one call, in seconds.
+    /// Returns the time of one call, in seconds.
     fn time(&self) -> f64 {
         let begin = Instant::now();
         for _ in 0..self.batch {

@@ -1,12 +1,12 @@
-//! Handlers that take `Delivery` or `Event` against one that takes `Bytes` and ignores them, and
-//! one that takes `Bytes` and hashes them, which is the least that a check can cost (`Floor`), over
-//! loopback: one server on one core, 32 keep-alive connections with one request in flight on each,
-//! signed deliveries of 1 KiB, nothing printed for them.
+//! Compares handlers that take `Delivery` or `Event` with one that takes `Bytes` and ignores them,
+//! and with one that takes `Bytes` and hashes them, which is the minimum cost of a check (`Floor`).
+//! They run over loopback: one server on one core, 32 keep-alive connections with one request in
+//! flight on each, and signed deliveries of 1 KiB, for which nothing is printed.
 //!
-//! The servers are processes of their own on the first core; the client is on the second. Every
-//! round loads each of them in turn, and the medians over the rounds are told.
+//! The servers are separate processes on the first core; the client is on the second. Every round
+//! loads each server in turn, and the result is the median over the rounds.
 //!
-//! Needs Linux and `taskset`, and two cores that do nothing else.
+//! Needs Linux, `taskset`, and two idle cores.
 
 use std::env;
 use std::hint::black_box;
@@ -28,7 +28,7 @@ const SECRET: &str = "whsec_test_secret";
 
 const FRAMEWORKS: [&str; 2] = ["axum", "actix-web"];
 const HANDLERS: [&str; 4] = ["Bytes", "Floor", "Delivery", "Event"];
-/// Which share of the requests of `Bytes` the others must reach, and the aim.
+/// The share of the requests of `Bytes` that the others must reach, and the aim.
 const BOUNDS: [(f64, f64); 4] = [(1.0, 1.0), (0.0, 0.0), (0.90, 0.95), (0.75, 0.85)];
 
 fn secret() -> Secret {
@@ -45,7 +45,7 @@ fn main() {
     }
 }
 
-/// What `Floor` does beyond `Bytes`: the least that the check can cost, which is the hash.
+/// The additional work of `Floor` over `Bytes`: the hash, which is the minimum cost of the check.
 fn floor() -> impl Fn(&[u8]) + Clone + Send + Sync + 'static {
     let keyed = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
     move |body| {
@@ -57,7 +57,7 @@ fn floor() -> impl Fn(&[u8]) + Clone + Send + Sync + 'static {
     }
 }
 
-/// Both print their port on a line of its own.
+/// Both print their port on a separate line.
 fn serve_axum(handler: &str) {
     use axum::Router;
     use axum::http::StatusCode;
@@ -167,7 +167,7 @@ fn request() -> Vec<u8> {
     .into_bytes()
 }
 
-/// Requests a second.
+/// Returns the requests per second.
 async fn load(address: &str) -> f64 {
     let request: &'static [u8] = request().leak();
     let begin = Instant::now();

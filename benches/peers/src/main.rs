@@ -1,9 +1,9 @@
 //! Times the signature check against its floor and its peers, all in one run.
 //!
-//! Every round times each contender once, in turn, so that whatever the machine does besides falls
-//! on all of them; what is told is the median over the rounds of the ratio within a round. The
-//! floor is the least that the check can cost: clone a keyed HMAC-SHA256, three updates, finalize,
-//! compare; no parsing, no clock. See `../README.md`.
+//! Every round times the contenders in turn, once each, so that other load on the machine affects
+//! all of them; the result is the median over the rounds of the ratio within a round. The floor is
+//! the minimum cost of the check: clone a keyed HMAC-SHA256, three updates, finalize, compare; no
+//! parsing, no clock. See `../README.md`.
 
 mod contender;
 mod decode;
@@ -22,7 +22,7 @@ use decode::{DERIVED, TYPED, UNKNOWN, VALUE, decode};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What all contenders are given: one body, signed for each scheme, now.
+/// The input of all contenders: one body, signed now for each scheme.
 struct Delivery {
     body: Vec<u8>,
     t: String,
@@ -96,14 +96,14 @@ const WEBHOOK_VERIFY: &str = "webhook-verify (Stripe)";
 const SVIX: &str = "svix";
 const STANDARD: &str = "standardwebhooks";
 const SIXTEEN: &str = "ours, 16 candidates";
-const BAD_HEADER: &str = "ours, refused by the header";
-const BAD_CLOCK: &str = "ours, refused by the clock";
+const BAD_HEADER: &str = "ours, rejected by the header";
+const BAD_CLOCK: &str = "ours, rejected by the clock";
 
 fn contend(delivery: &Delivery) -> Vec<Contender<'_>> {
     let body = || black_box(&delivery.body[..]);
     let tag = delivery.tag();
     let verifier = Verifier::new(secret());
-    let refusing = verifier.clone();
+    let rejecting = verifier.clone();
     let sixteen = verifier.clone();
     let late = verifier
         .clone()
@@ -170,7 +170,7 @@ fn contend(delivery: &Delivery) -> Vec<Contender<'_>> {
     }
     if delivery.body.len() == 16 * 1024 {
         contenders.push(Contender::new(BAD_HEADER, move || {
-            let verified = refusing.verify(black_box(&malformed), body());
+            let verified = rejecting.verify(black_box(&malformed), body());
             assert!(black_box(verified).is_err());
         }));
         contenders.push(Contender::new(BAD_CLOCK, move || {
@@ -181,7 +181,7 @@ fn contend(delivery: &Delivery) -> Vec<Contender<'_>> {
     contenders
 }
 
-/// Prints a figure beside its bounds; `true` if it keeps the first of them.
+/// Prints a figure beside its bounds; returns `true` if it is within the first one.
 fn judge(what: &str, ratio: f64, at_least: f64, aim: f64) -> bool {
     let word = if ratio <= aim {
         "aim reached"
@@ -196,7 +196,7 @@ fn judge(what: &str, ratio: f64, at_least: f64, aim: f64) -> bool {
 
 fn main() -> ExitCode {
     let mut results = Vec::new();
-    // `cargo run --release -- 1024` runs one size alone.
+    // `cargo run --release -- 1024` runs only one size.
     let only: Option<usize> = std::env::args()
         .nth(1)
         .map(|size| size.parse().expect("bytes"));
@@ -209,7 +209,7 @@ fn main() -> ExitCode {
         let mut contenders = contend(&delivery);
         run(&mut contenders);
         println!("\n{length} bytes, {ROUNDS} rounds\n");
-        println!("| what | over ours | ns |\n| --- | --- | --- |");
+        println!("| contender | over ours | ns |\n| --- | --- | --- |");
         for contender in &contenders {
             let time = median(contender.times.clone()) * 1e9;
             let over = ratio(&contenders, contender.name, OURS);
@@ -238,7 +238,7 @@ fn main() -> ExitCode {
     let mut contenders = decode();
     run(&mut contenders);
     println!("\ndecoding 1024 bytes, {ROUNDS} rounds\n");
-    println!("| what | ns |\n| --- | --- |");
+    println!("| contender | ns |\n| --- | --- |");
     for contender in &contenders {
         println!(
             "| {} | {:.0} |",

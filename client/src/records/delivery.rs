@@ -8,12 +8,12 @@ use crate::id::{DeliveryId, EventId, WebhookId};
 /// An entry of the delivery log.
 ///
 /// Ptolemy documents that entries can be filtered by `webhook_id` and `status`, and sorted by
-/// `delivered_at`. All else is assumed: only `id` is required, and any other field is `None` if it is
-/// missing, null or of another type.
+/// `delivered_at`. Everything else is assumed: only `id` is required, and any other field is `None`
+/// if it is missing, null or of another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebhookDelivery {
-    /// The id, which sends the delivery again.
+    /// The id, with which the delivery can be sent again.
     pub id: DeliveryId,
     /// The webhook.
     pub webhook_id: Option<WebhookId>,
@@ -65,11 +65,11 @@ impl WebhookDelivery {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeliveryStatus {
-    /// `pending` (assumed): an attempt is to come.
+    /// `pending` (assumed): another attempt will follow.
     Pending,
-    /// `succeeded` (assumed): the endpoint answered 2xx.
+    /// `succeeded` (assumed): the endpoint answered with 2xx.
     Succeeded,
-    /// `failed`: the endpoint did not answer 2xx in time.
+    /// `failed`: the endpoint did not answer with 2xx in time.
     Failed,
     /// Any other text.
     Other(String),

@@ -6,8 +6,9 @@ use crate::id::EventId;
 
 /// An event as the API returns it.
 ///
-/// Ptolemy documents that an event has an `event_type`. Whether its JSON equals the body of a delivery
-/// is not documented: [`event`](Self::event) reads it as one, and [`raw`](Self::raw) keeps it.
+/// Ptolemy documents that an event has an `event_type`. Whether its JSON equals the body of a
+/// delivery is not documented: [`event`](Self::event) reads it as one, and [`raw`](Self::raw) keeps
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventRecord {
@@ -36,8 +37,8 @@ impl EventRecord {
         })
     }
 
-    /// Reads the event as the core crate reads the body of a delivery. No signature is involved: the
-    /// event comes from the API, over TLS.
+    /// Reads the event as the core crate reads the body of a delivery. No signature is involved:
+    /// the event comes from the API, over TLS.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 
 /// The fields of an object, by name; if a name occurs twice, the last counts. A field that is not
-/// asked for is never decoded, so nothing in it can be an error.
+/// read is never decoded, so its content cannot be an error.
 pub(super) struct Fields<'a>(HashMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {

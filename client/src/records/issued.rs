@@ -10,23 +10,24 @@ use crate::issued_secret::IssuedSecret;
 
 const PREFIX: &str = "whsec_";
 
-/// The number of characters after the prefix outside the documented field: a shorter text may be the
-/// beginning of a secret. Those in the documentation have 24.
+/// The minimum number of characters after the prefix, outside the documented field: a shorter text
+/// may be the beginning of a secret. The secrets in the documentation have 24.
 const MIN_KEY_CHARS: usize = 16;
 const MAX_KEY_CHARS: usize = 1024;
 
-/// A webhook that was just created, and its secret, which is shown this once.
+/// A webhook that was just created, and its secret, which is shown only this once.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CreatedWebhook {
     /// The webhook.
     pub webhook: Webhook,
-    /// Its secret. It has to be stored before the webhook is subscribed to anything.
+    /// Its secret. Store it before the webhook is subscribed to anything.
     pub secret: IssuedSecret,
 }
 
-/// Finds the secret in an answer: the string `secret` of the object, else the only string at any depth
-/// that is `whsec_` and what can be a key. Ptolemy documents the first for a creation, and nothing for a rotation.
+/// Finds the secret in an answer: the string `secret` of the object, otherwise the only string at
+/// any depth that is `whsec_` followed by a possible key. Ptolemy documents the first for a
+/// creation, and nothing for a rotation.
 pub(crate) fn issued_secret(body: &[u8]) -> Result<IssuedSecret, &'static str> {
     let mut tree = Tree::parse(body)?;
     let found = tree.secret();
@@ -54,7 +55,8 @@ impl Tree {
             .map_err(|_| "it is not JSON")
     }
 
-    /// Takes the secret out of the tree, with every text that contains it or looks like another one.
+    /// Takes the secret out of the tree, with every text that contains it or looks like another
+    /// one.
     fn secret(&mut self) -> Result<String, &'static str> {
         let secret = self.find()?;
         each_text(&mut self.0, &mut |text| {
@@ -71,7 +73,8 @@ impl Tree {
 
     fn find(&mut self) -> Result<String, &'static str> {
         if let Some(Value::String(text)) = self.0.get("secret") {
-            // One that is masked here must not be replaced by another one, such as the one before.
+            // If this secret is masked, another one must not be taken instead, such as the previous
+            // one.
             return if is_secret(text, 1) {
                 Ok(text.clone())
             } else {
@@ -98,7 +101,7 @@ impl Drop for Tree {
     }
 }
 
-/// Whether a text can be a secret: a masked or cut one would be stored instead of it.
+/// Returns whether a text can be a secret; otherwise a masked or cut text would be stored as one.
 fn is_secret(text: &str, min_key_chars: usize) -> bool {
     text.strip_prefix(PREFIX).is_some_and(|key| {
         (min_key_chars..=MAX_KEY_CHARS).contains(&key.len())
@@ -184,7 +187,7 @@ mod tests {
                 assert!(issued_secret(json.as_bytes()).is_err(), "{json}");
             }
         }
-        // A short one may be the beginning of one, unless it is where a secret is documented.
+        // A short text may be the beginning of a secret, unless it is in the documented field.
         assert!(issued_secret(br#"{"key":"whsec_a3f9"}"#).is_err());
         assert!(issued_secret(br#"{"secret":"whsec_a3f9"}"#).is_ok());
     }

@@ -5,12 +5,12 @@ use crate::id::SubscriptionId;
 
 /// A subscription of a webhook to one event type, or to all of them.
 ///
-/// Ptolemy documents the event type in the request. Its shape in a list is assumed: an object, or the
-/// event type alone as a string.
+/// Ptolemy documents the event type in the request. Its shape in a list is assumed: an object, or
+/// the event type alone as a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subscription {
-    /// The id, which removes the subscription.
+    /// The id, with which the subscription can be removed.
     pub id: Option<SubscriptionId>,
     /// The event type; `*` is all of them.
     pub event_type: Option<EventType>,

@@ -21,7 +21,7 @@ pub struct Webhook {
     pub active: Option<bool>,
     /// When it was created.
     pub created_at: Option<OffsetDateTime>,
-    /// The JSON as it was sent. Of a webhook that was just created, the secret is removed.
+    /// The JSON as it was sent, without the secret of a webhook that was just created.
     pub raw: RawJson,
 }
 
@@ -38,7 +38,7 @@ impl Webhook {
         })
     }
 
-    /// Whether the JSON has a label, if only an empty one.
+    /// Returns whether the JSON has a label, even an empty one.
     pub(crate) fn shows_label(&self) -> bool {
         Fields::of(&self.raw).is_some_and(|fields| fields.has("label"))
     }

@@ -1,4 +1,4 @@
-//! Every documented call, and who may make it.
+//! Every documented call, and the role that it requires.
 
 use ptolemy_webhooks::{EventType, Payload};
 use ptolemy_webhooks_client::{
@@ -258,7 +258,7 @@ async fn the_quota_that_is_left_is_the_last_one_seen() {
     assert_eq!(client.remaining(), Some(0));
 }
 
-/// Of answers of any status; an answer without a date leaves what was known.
+/// Answers of any status count; an answer without a date keeps the last value.
 #[tokio::test]
 async fn the_clock_offset_is_that_of_the_last_answer_with_a_date() {
     let sandbox = Sandbox::start().await;

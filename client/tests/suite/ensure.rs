@@ -24,7 +24,7 @@ pub(crate) fn ensure(client: &Client, folder: &SecretFolder) -> Ensure<SecretFil
         .secret_file(folder.secret())
 }
 
-/// One webhook, as it should be, and its live secret in the file.
+/// Asserts that there is one webhook, as requested, with its live secret in the file.
 pub(crate) fn assert_registered(sandbox: &Sandbox, folder: &SecretFolder) {
     let webhooks = sandbox.webhooks();
     assert_eq!(webhooks.len(), 1, "{webhooks:?}");
@@ -143,7 +143,7 @@ async fn only_the_owner_can_read_new_files_and_a_file_keeps_its_mode_and_a_symli
 }
 
 #[tokio::test]
-async fn what_was_changed_by_hand_is_set_right() {
+async fn changes_made_by_hand_are_reverted() {
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let client = client(&sandbox);
     let webhook = ensure(&client, &folder).await.unwrap();
@@ -255,7 +255,7 @@ async fn the_secret_of_another_webhook_is_not_at_hand() {
         "nothing that was in the file is lost"
     );
 
-    // Deleted, and not created by anybody: it is created again.
+    // It was deleted and not created by hand, so the run creates it again.
     let id = sandbox.webhooks()[0].id().to_owned();
     client.webhooks().delete(id).await.unwrap();
     ensure(&client, &folder).await.unwrap();
@@ -263,7 +263,7 @@ async fn the_secret_of_another_webhook_is_not_at_hand() {
 }
 
 #[tokio::test]
-async fn several_webhooks_with_the_url_are_told_apart_by_their_label_or_listed() {
+async fn several_webhooks_with_the_url_are_distinguished_by_their_label_or_listed() {
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let client = client(&sandbox);
     for label in ["production", "staging", "production"] {
@@ -407,7 +407,7 @@ async fn a_callback_is_given_each_secret_once_and_remembers_nothing() {
 }
 
 #[tokio::test]
-async fn a_registration_runs_in_a_task_of_its_own() {
+async fn a_registration_can_be_spawned_as_a_task() {
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let run = ensure(&client(&sandbox), &folder).into_future();
     let webhook = tokio::time::timeout(Duration::from_secs(30), tokio::spawn(run)).await;

@@ -72,7 +72,7 @@ async fn ends_well(name: &str, plan: Plan, (method, path): (&str, &str), calls: 
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let client = client(&sandbox);
     plan(sandbox.next_calls(calls).of(method, path));
-    // A second fault, so that the way of repair is walked under faults too.
+    // A second fault, so that the repair runs under faults too.
     plan(
         sandbox
             .next_call()
@@ -84,7 +84,7 @@ async fn ends_well(name: &str, plan: Plan, (method, path): (&str, &str), calls: 
     );
     ensure_at_last(&client, &folder, &what).await;
     assert_registered(&sandbox, &folder);
-    // Uses up the faults that are left.
+    // Use up the remaining faults.
     for _ in 0..3 {
         ensure_at_last(&client, &folder, &what).await;
     }
@@ -124,7 +124,7 @@ async fn a_creation_that_was_not_carried_out_is_an_error_and_the_next_run_create
 }
 
 #[tokio::test]
-async fn every_shape_of_the_answers_is_survived() {
+async fn every_shape_of_the_answers_is_accepted() {
     for shapes in Shape::ALL
         .iter()
         .map(|&shape| vec![shape])

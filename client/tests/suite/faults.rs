@@ -15,7 +15,7 @@ use crate::stand_in::{AT_ONCE, DEAD_URL, StandIn};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Outcome>> + 'a>>;
 
-/// How a call may be repeated, as the README says it.
+/// How a call may be repeated, according to the README.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Row {
     Always,
@@ -205,19 +205,19 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// How often a call is sent under one fault, and how it ends.
+/// Returns how often a call is sent under one fault, and how it ends.
 fn expected_once(row: Row, kind: Kind) -> (usize, Result<(), Outcome>) {
     match (kind, row) {
         (Kind::Permanent, _) | (Kind::Burst, Row::RotatedAgain) => (1, Err(Outcome::Rejected)),
         (Kind::Burst, _) => (2, Ok(())),
         (_, Row::IfNotCarriedOut) => (1, Err(Outcome::Unknown)),
-        // Read back: the first attempt was carried out.
+        // The subscriptions are read back: the first attempt was carried out.
         (Kind::UnknownAfter, Row::ReadBack) => (1, Ok(())),
         _ => (2, Ok(())),
     }
 }
 
-/// The same under a fault that stays.
+/// Same as above, under a fault that stays.
 fn expected_always(row: Row, kind: Kind) -> (usize, Outcome) {
     match (kind, row) {
         (Kind::Permanent, _) | (Kind::Burst, Row::RotatedAgain) => (1, Outcome::Rejected),
@@ -246,7 +246,8 @@ async fn every_call_under_every_fault_that_passes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_under_every_fault_that_stays() {
     let cases = cases().filter(|(call, (_, kind, _))| {
-        // Read back and found, and deleted and not found, are successes, and covered above.
+        // A record that is found when it is read back, or is already deleted, is a success and is
+        // covered above.
         *kind != Kind::UnknownAfter || (call.row != Row::ReadBack && call.method != "DELETE")
     });
     let run = async |(call, (name, kind, plan)): Case| {
@@ -271,7 +272,7 @@ fn cases() -> impl Iterator<Item = Case> {
         .flat_map(|fault| calls().into_iter().map(move |call| (call, fault)))
 }
 
-/// Returns how often the call was received, by the log of the stand-in, and how it ended.
+/// Returns how often the call was received, according to the log of the stand-in, and how it ended.
 async fn under(call: &Call, plan: Plan, times: usize) -> (usize, Result<(), Outcome>) {
     let stand_in = StandIn::start().await;
     let before = stand_in.received(call.method, call.path);
@@ -331,7 +332,7 @@ async fn a_changed_shape_of_patch_is_read_back() {
     assert_eq!(webhook.label.as_deref(), Some("x"));
 }
 
-/// One call of each row, by a client.
+/// Makes one call of a row, with a client.
 async fn of_row(client: &Client, row: Row) -> Result<(), Outcome> {
     let webhooks = client.webhooks();
     match row {

@@ -1,4 +1,4 @@
-//! The program of the front page, run as it stands there.
+//! The program of the front page, run as it is shown.
 
 use std::env;
 use std::process::Command;
@@ -19,7 +19,7 @@ mod program {
 
 const CHILD: &str = "PTOLEMY_FRONT_PAGE_TEST";
 
-/// The program is the child process: it reads its environment.
+/// The program runs as a child process, because it reads its environment.
 #[test]
 fn child() {
     if env::var_os(CHILD).is_some() {
@@ -70,7 +70,8 @@ async fn the_front_page_registers_redelivers_and_rotates() {
     assert_eq!(Some(folder.read("")), sandbox.live_secret(&id));
     assert!(first.starts_with("whsec_") && first != folder.read(""));
 
-    // The endpoint does not exist, so its delivery fails, and the second run has it sent again.
+    // The endpoint does not exist, so its delivery fails, and the second run requests that it is
+    // sent again.
     let client = crate::stand_in::client(&sandbox);
     let url = ptolemy_webhooks_client::WebhookChanges::new().url(crate::stand_in::DEAD_URL);
     client.webhooks().update(&*id, url).await.unwrap();

@@ -1,4 +1,4 @@
-//! Servers that send what no server should: a clear error, within bounds.
+//! Misbehaving servers lead to a clear error, within bounds.
 
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,7 @@ async fn one_call_ends_at_its_own_time_limit() {
 }
 
 #[tokio::test]
-async fn an_error_keeps_what_the_server_says_whatever_it_is() {
+async fn an_error_keeps_any_text_of_the_server() {
     let html = "<html>\r\n<body>502 Bad Gateway</body>\x1b[31m</html>";
     let (error, requests) =
         error_for(answer("502 Bad Gateway", "x-request-id: r-1\r\n", html)).await;
@@ -156,7 +156,7 @@ async fn an_error_keeps_what_the_server_says_whatever_it_is() {
     assert_eq!(error.message().map(str::len), Some(64 * 1024));
     assert!(error.to_string().len() < 1_000);
 
-    // The body of an error breaks off: the status is known all the same.
+    // The body of an error breaks off, but the status is known.
     let (error, _) = error_for(&b"HTTP/1.1 403 No\r\ncontent-length: 99\r\n\r\nnot y"[..]).await;
     assert_eq!(
         (error.kind(), error.message()),
@@ -208,7 +208,7 @@ async fn a_redirect_is_an_error_and_the_token_does_not_travel() {
 }
 
 #[tokio::test]
-async fn an_answer_of_success_that_is_not_what_it_should_be_is_unreadable() {
+async fn a_success_with_unexpected_content_is_unreadable() {
     for body in [
         "",
         "<html>",
@@ -248,7 +248,7 @@ async fn other_statuses_of_success_are_success() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_leads_nowhere_is_an_error() {
+async fn a_list_that_never_ends_is_an_error() {
     let page = |cursor: &str| {
         answer(
             "200 OK",
@@ -405,7 +405,8 @@ async fn an_answer_that_breaks_off_keeps_its_request_id_and_the_quota() {
     );
 }
 
-/// TLS is set up without a default provider of the process, and what fails before it is not sent.
+/// TLS is set up without a default provider of the process, and a call that fails before TLS is not
+/// sent.
 #[tokio::test]
 async fn a_server_without_tls_is_not_connected() {
     let server = RawServer::answering(answer("200 OK", "", "[]")).await;

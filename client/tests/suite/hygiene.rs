@@ -203,8 +203,8 @@ async fn a_server_that_echoes(printed: &Printed) {
 #[tokio::test]
 async fn nothing_that_is_printed_shows_a_token_or_a_secret() {
     let printed = Printed::default();
-    // With only one subscriber alive, a line that another test's thread reaches first is switched off for
-    // this one too.
+    // If only one subscriber exists, a line that another test's thread reaches first is disabled
+    // for this one too.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let guard = tracing::subscriber::set_default(printed.clone());
     tracing::callsite::rebuild_interest_cache();
@@ -215,7 +215,7 @@ async fn nothing_that_is_printed_shows_a_token_or_a_secret() {
         "whsec_echoed99887766".to_owned(),
     ];
     errors_of_the_stand_in(&printed, &sandbox, &mut secrets).await;
-    // Faults that were not used up would meet the next calls.
+    // Faults that were not used up would affect the next calls.
     let sandbox = Sandbox::start().await;
     secrets.push(sandbox.token().to_owned());
     secrets_in_values(&printed, &sandbox, &mut secrets).await;
@@ -235,7 +235,7 @@ async fn nothing_that_is_printed_shows_a_token_or_a_secret() {
     for secret in secrets {
         let line = text.lines().find(|line| line.contains(&secret));
         assert_eq!(line, None);
-        // Nor as the bytes of a `Debug` of a vector.
+        // The bytes must not appear as the `Debug` of a vector either.
         let bytes: Vec<String> = secret
             .bytes()
             .skip(6)
@@ -246,7 +246,7 @@ async fn nothing_that_is_printed_shows_a_token_or_a_secret() {
     }
 }
 
-/// The files are the one place where secrets are, and each of them is expected.
+/// Only the files contain secrets, and each of them is expected.
 #[tokio::test]
 async fn no_file_but_the_secrets_own_has_a_secret() {
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());

@@ -80,7 +80,7 @@ async fn a_cursor_that_expires_or_repeats_is_an_error_after_the_records_before_i
 }
 
 #[tokio::test]
-async fn a_read_that_was_dropped_goes_on_with_the_same_page() {
+async fn a_read_that_was_dropped_continues_with_the_same_page() {
     let sandbox = Sandbox::builder().webhook_limit(99).start().await.unwrap();
     let client = with_webhooks(3, &sandbox).await;
     let mut list = client.webhooks().list().page_size(2);
@@ -94,7 +94,7 @@ async fn a_read_that_was_dropped_goes_on_with_the_same_page() {
     assert_eq!(records, 3);
 }
 
-/// A delivery log whose times are hours before `now`; `None` has no time. Pages of two.
+/// A delivery log whose times are hours before `now`, without a time for `None`, in pages of two.
 async fn failed_since(hours: &[Option<i64>], since: i64) -> (Vec<String>, usize) {
     let now = OffsetDateTime::now_utc();
     let pages: Vec<Vec<u8>> = hours
@@ -155,7 +155,7 @@ async fn a_server_that_ignores_the_sort_loses_nothing() {
         failed_since(&[Some(8), Some(7), Some(6), Some(5), Some(2), Some(1)], 3).await;
     // The times ascend on the first page, so it is read to the end: three pages and an empty one.
     assert_eq!((ids, pages), (vec!["2".to_owned(), "1".to_owned()], 4));
-    // Equal times show no order.
+    // Equal times do not show an order.
     let (ids, pages) = failed_since(&[Some(8), Some(8), Some(8), Some(8), Some(1)], 3).await;
     assert_eq!((ids, pages), (vec!["1".to_owned()], 4));
 }

@@ -1,4 +1,5 @@
-//! `examples/live_check.rs` finds no difference in the stand-in, and finds each that is switched on.
+//! `examples/live_check.rs` finds no difference in the stand-in, and finds each difference that is
+//! switched on.
 
 use ptolemy_webhooks::samples;
 use ptolemy_webhooks_sandbox::{Retries, Sandbox, Shape};

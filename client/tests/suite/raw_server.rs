@@ -1,4 +1,4 @@
-//! A server of raw TCP, which answers with the bytes of a test.
+//! A raw TCP server, which answers with the bytes of a test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ pub(crate) struct RawServer {
 }
 
 impl RawServer {
-    /// Calls `answer` with each connection after its request arrived, and with the number of requests
-    /// before it. A connection serves one request.
+    /// Calls `answer` with each connection after its request arrived, and with the number of
+    /// requests before it. A connection serves one request.
     pub(crate) async fn start<F>(answer: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

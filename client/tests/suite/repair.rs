@@ -20,7 +20,7 @@ const OTHER_URL: &str = "https://your-app.example.com/webhooks/other";
 const NONCE_LABEL: &str = "production (setup 0123456789abcdef)";
 const SOME_SECRET: &str = "whsec_00112233445566778899aabb";
 
-/// The part of a rotation's note by which the next run sees whether the new secret was stored.
+/// The part of a rotation's note that shows the next run whether the new secret was stored.
 fn fingerprint(secret: &str) -> String {
     let secret = Secret::new(secret).unwrap();
     Signer::new(&secret).sign_at(b"fingerprint", OffsetDateTime::UNIX_EPOCH)
@@ -54,7 +54,7 @@ async fn a_label_with_a_nonce_means_that_the_secret_was_never_stored() {
     let before = writes(&sandbox);
     let error = run().await.unwrap_err();
     assert_eq!(error.kind(), RegistrationErrorKind::SecretLost);
-    // Nor is a file trusted that is not noted to be its own.
+    // A file that is not noted as the webhook's own is not trusted either.
     fs::write(folder.secret(), SOME_SECRET).unwrap();
     let error = ensure(&client, &folder).await.unwrap_err();
     assert_eq!(error.kind(), RegistrationErrorKind::SecretLost);
@@ -84,7 +84,7 @@ async fn a_label_with_a_nonce_does_not_matter_for_the_noted_webhook() {
 }
 
 #[tokio::test]
-async fn a_url_that_was_changed_on_either_side_makes_no_second_webhook() {
+async fn a_url_that_was_changed_on_either_side_does_not_create_a_second_webhook() {
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let client = client(&sandbox);
     let webhook = ensure(&client, &folder).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_file_is_trusted_only_if_nothing_is_pending() {
     assert_registered(&sandbox, &folder);
 }
 
-/// The files as they are at each moment of a rotation whose answer arrived.
+/// The files at each moment of a rotation whose answer arrived.
 #[tokio::test]
 async fn a_rotation_killed_after_its_answer_is_completed_and_rotated_again_only_if_not_stored() {
     for (is_stored, is_repaired_by_ensure) in
@@ -231,7 +231,7 @@ async fn a_previous_file_that_cannot_be_replaced_is_an_error_before_the_rotation
 #[cfg(unix)]
 #[tokio::test]
 #[ignore = "needs a user other than root"]
-async fn in_a_folder_that_cannot_be_written_a_run_with_nothing_to_do_is_well() {
+async fn in_a_folder_that_is_not_writable_a_run_with_nothing_to_do_succeeds() {
     use std::os::unix::fs::PermissionsExt as _;
     let (sandbox, folder) = (Sandbox::start().await, SecretFolder::new());
     let client = client(&sandbox);
@@ -263,7 +263,7 @@ async fn a_list_that_leaves_labels_out_is_not_written_by_each_run() {
         ensure(&client, &folder).await.unwrap();
     }
     assert_eq!(writes(&sandbox), before);
-    // A label that was changed by hand is seen all the same.
+    // A label that was changed by hand is still noticed.
     let id = sandbox.webhooks()[0].id().to_owned();
     let changes = WebhookChanges::new().label("else");
     client.webhooks().update(id, changes).await.unwrap();

@@ -1,4 +1,4 @@
-//! Rotation: stored first, accepted after, and rotated again after a lost answer.
+//! Rotation: a secret is stored before it is accepted, and rotated again after a lost answer.
 
 use std::fs;
 
@@ -54,7 +54,7 @@ impl Registered {
         self.sandbox.live_secret(&self.id).unwrap()
     }
 
-    /// Which accepted secret a delivery is signed with; 0 is the current one.
+    /// Returns which accepted secret a delivery is signed with; 0 is the current one.
     fn accepted(&self, secret: &str) -> Option<usize> {
         let header = Signer::new(&Secret::new(secret).unwrap()).sign(b"{}");
         self.verifier
@@ -129,7 +129,7 @@ async fn a_rotation_that_got_no_answer_is_not_swapped_and_is_continued_by_the_ne
     assert_eq!(registered.folder.read(""), registered.first);
     assert_ne!(registered.live(), registered.first);
     assert_eq!(registered.accepted(&registered.first), Some(0));
-    // `ensure` continues it as well as another rotation.
+    // `ensure` can continue it too, as another rotation can.
     registered
         .client
         .webhooks()
@@ -154,7 +154,7 @@ async fn a_rotation_that_was_rejected_changes_nothing() {
         (registered.folder.read(""), registered.live()),
         (registered.first.clone(), registered.first.clone())
     );
-    // The note is taken back: nothing is rotated without need.
+    // The note is removed, so nothing is rotated without need.
     registered
         .client
         .webhooks()
@@ -166,7 +166,7 @@ async fn a_rotation_that_was_rejected_changes_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_swapped_that_was_not_stored() {
+async fn a_secret_that_was_not_stored_is_not_swapped() {
     let registered = registered().await;
     let fail = |_: IssuedSecret| std::future::ready(Err::<(), _>("no"));
     let rotation = registered

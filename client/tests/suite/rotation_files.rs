@@ -24,8 +24,8 @@ struct Rotation {
     result: Result<WebhookId, RegistrationError>,
 }
 
-/// Rotates the secret of webhook `w` by a server that does something to the files before it answers
-/// the rotation. It answers the call before with the webhook, and the ones after it with a list of it.
+/// Rotates the secret of webhook `w` through a server that changes the files before it answers the
+/// rotation. It answers the previous call with the webhook, and later calls with a list of it.
 async fn rotate(
     id: &str,
     status: &'static str,
@@ -61,7 +61,7 @@ async fn rotate(
     }
 }
 
-/// Puts a folder into the place of a file, so that the file cannot be replaced, and keeps the file.
+/// Puts a folder in place of a file, so that the file cannot be replaced, and keeps the file.
 fn block(folder: &SecretFolder, suffix: &str) {
     let path = folder.beside(suffix);
     fs::rename(&path, folder.beside(&format!("{suffix}.kept"))).unwrap();
@@ -74,7 +74,7 @@ fn unblock(folder: &SecretFolder, suffix: &str) {
     fs::rename(folder.beside(&format!("{suffix}.kept")), path).unwrap();
 }
 
-/// The index of the accepted secret that this one is; 0 is the current one.
+/// Returns the index of this secret among the accepted ones; 0 is the current one.
 fn accepted(verifier: &Verifier, secret: &str) -> Option<usize> {
     let header = Signer::new(&Secret::new(secret).unwrap()).sign(b"{}");
     let verified = verifier.verify(&header, b"{}").ok()?;
@@ -82,7 +82,7 @@ fn accepted(verifier: &Verifier, secret: &str) -> Option<usize> {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_stored_and_not_noted_is_swapped_and_not_rotated_again() {
+async fn a_secret_that_was_stored_but_not_noted_is_swapped_and_not_rotated_again() {
     let rotation = rotate("w", "200 OK", |folder| block(folder, ".state")).await;
     let (error, folder) = (rotation.result.unwrap_err(), rotation.folder);
     assert_eq!(error.kind(), RegistrationErrorKind::NotNoted, "{error}");
@@ -128,7 +128,7 @@ async fn a_rejected_rotation_whose_note_stays_says_what_the_next_run_does() {
 }
 
 #[tokio::test]
-async fn a_rejected_rotation_leaves_the_secret_before_the_present_one() {
+async fn a_rejected_rotation_keeps_the_previous_secret() {
     let rotation = rotate("w", "403 No", |folder| {
         fs::write(folder.beside(".previous"), "whsec_before").unwrap();
     })
@@ -157,7 +157,7 @@ async fn after_a_time_limit_the_next_rotation_waits_a_second() {
     let begin = Instant::now();
     let rotation = client.webhooks().rotate_secret(id);
     rotation.secret_file(folder.secret()).await.unwrap();
-    // 2 s are the time limit of an attempt.
+    // An attempt has a time limit of 2 s.
     assert!(
         begin.elapsed() >= Duration::from_secs(3),
         "{:?}",

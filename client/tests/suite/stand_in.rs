@@ -9,7 +9,7 @@ use ptolemy_webhooks_sandbox::{Retries, Sandbox, Shape};
 /// Nothing listens there.
 pub(crate) const DEAD_URL: &str = "http://127.0.0.1:9/hook";
 
-/// How many stand-ins run side by side in a test of many cases: most of its time is waiting.
+/// How many stand-ins run side by side in a test of many cases, which mostly waits.
 pub(crate) const AT_ONCE: usize = 48;
 
 pub(crate) struct StandIn {
@@ -56,7 +56,7 @@ impl StandIn {
         }
     }
 
-    /// How often a call was received; `{}` in the template stands for one segment.
+    /// Returns how often a call was received; `{}` in the template matches one segment.
     pub(crate) fn received(&self, method: &str, template: &str) -> usize {
         received(&self.sandbox, method, template)
     }
@@ -77,7 +77,7 @@ pub(crate) fn received(sandbox: &Sandbox, method: &str, template: &str) -> usize
         .count()
 }
 
-/// How many calls were received that change something.
+/// Returns how many calls that change something were received.
 pub(crate) fn writes(sandbox: &Sandbox) -> usize {
     let is_read = |path: &str| path.ends_with("/filter") || path.ends_with("/count");
     sandbox

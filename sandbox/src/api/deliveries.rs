@@ -12,13 +12,13 @@ pub(crate) fn items(state: &State) -> Vec<Item> {
         .collect()
 }
 
-/// Sends a delivery again: one more attempt, right after the answer, without retries. Until that
-/// attempt has ended, the status and a planned retry stay as they are.
+/// Sends a delivery again: one attempt, right after the answer, without retries. Until that attempt
+/// has ended, the status and a planned retry stay as they are.
 pub(crate) fn redeliver(state: &mut State, id: &str) -> Reply {
     let Some(delivery) = state.place_of(id).and_then(|at| state.deliveries.get(at)) else {
         return Reply::not_found("delivery");
     };
-    // That these are conflicts is assumed.
+    // It is assumed that these are conflicts.
     match state.webhook(&delivery.webhook_id) {
         None => return Reply::conflict("the webhook of the delivery was deleted"),
         Some(webhook) if !webhook.active => {

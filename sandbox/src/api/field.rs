@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Whether a value has the field `name`, at any depth.
+/// Returns whether a value has the field `name`, at any depth.
 pub(crate) fn is_in(value: &Value, name: &str) -> bool {
     match value {
         Value::Object(map) => {
@@ -23,7 +23,7 @@ pub(crate) fn retype(value: &mut Value, name: &str) {
     edit(value, name, &|old| Some(other_type(old)));
 }
 
-/// Replaces the field `name` of every object by what `change` makes of it, or removes it.
+/// Replaces the field `name` of every object with the result of `change`, or removes it.
 fn edit(value: &mut Value, name: &str, change: &dyn Fn(&Value) -> Option<Value>) {
     match value {
         Value::Object(map) => {

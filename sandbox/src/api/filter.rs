@@ -11,7 +11,7 @@ use super::reply::Reply;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 
-/// One thing of a list: as the filter sees it, and as it is shown.
+/// One item of a list: as the filter sees it, and as it is shown.
 pub(crate) struct Item {
     pub(crate) number: u64,
     pub(crate) fields: Value,
@@ -44,7 +44,7 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "limit" => read.limit = limit(value.parse().ok())?,
-                // The cursors given out here are hex and need no decoding.
+                // The cursors that are issued here are hex and need no decoding.
                 "after" => read.after = Some(value.to_owned()),
                 _ => return Err(Reply::not_documented("this query parameter")),
             }
@@ -68,19 +68,23 @@ impl Query {
         Ok(read)
     }
 
-    /// Reads the body of a count, which the documentation shows with a filter and nothing else.
+    /// Reads the body of a count, which the documentation shows with only a filter.
     pub(crate) fn from_count(body: &[u8], fields: &[&str]) -> Result<Self, Reply> {
         let mut read = Self::everything();
         for (name, value) in object(body)? {
             match &*name {
                 "filter" => read.conditions = conditions(&value, fields)?,
-                _ => return Err(Reply::not_documented("a field of a count but `filter`")),
+                _ => {
+                    return Err(Reply::not_documented(
+                        "a field of a count other than `filter`",
+                    ));
+                }
             }
         }
         Ok(read)
     }
 
-    /// Keeps the items that meet the conditions, in the order asked for.
+    /// Keeps the items that meet the conditions, in the requested order.
     pub(crate) fn apply(&self, mut items: Vec<Item>) -> Vec<Item> {
         items.retain(|item| {
             let mut conditions = self.conditions.iter();
@@ -157,7 +161,7 @@ fn sort(sort: &Value, fields: &[&str]) -> Result<Vec<String>, Reply> {
         .collect()
 }
 
-/// Checks that an entry of a filter body is an object with no other keys than these.
+/// Checks that an entry of a filter body is an object with only these keys.
 fn only(entry: &Value, names: &[&str]) -> Result<(), Reply> {
     let Some(map) = entry.as_object() else {
         return Err(Reply::invalid("an entry of the filter is not an object"));
@@ -189,8 +193,8 @@ fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, Reply> {
         .ok_or_else(|| Reply::invalid(format!("`{name}` is not a string")))
 }
 
-/// Whether a field has the wanted value. Documented: requests accept a number or a string, so
-/// scalars are compared by their text.
+/// Returns whether a field has the requested value. Requests accept a number or a string
+/// (documented), so scalars are compared by their text.
 fn equals(field: Option<&Value>, wanted: &Value) -> bool {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -203,14 +207,14 @@ fn equals(field: Option<&Value>, wanted: &Value) -> bool {
     })
 }
 
-/// The value of a field, as lists are sorted by it.
+/// Returns the value of a field, in the form by which lists are sorted.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Nothing,
     Bool(bool),
     Number(u64),
     Text(String),
-    /// A time, which does not sort as text: it can have a fraction or an offset.
+    /// A time, which cannot be sorted as text because it may have a fraction or an offset.
     Time(OffsetDateTime),
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn envelope(data: Value, next_cursor: Option<String>) -> Reply {
     }))
 }
 
-/// Gives out a cursor that continues a list at `offset`.
+/// Issues a cursor that continues a list at `offset`.
 fn cursor(state: &mut State, list: u64, items: &[Item], offset: usize) -> String {
     let last = offset.checked_sub(1).and_then(|last| items.get(last));
     let last = last.map(|item| item.number);
@@ -69,7 +69,7 @@ fn cursor(state: &mut State, list: u64, items: &[Item], offset: usize) -> String
     text
 }
 
-/// Returns where a page begins: behind the last item that was shown, so that a new item in front
+/// Returns where a page begins: after the last item that was shown, so that a new item in front
 /// shifts nothing.
 fn start(place: &Place, items: &[Item]) -> usize {
     items

@@ -55,7 +55,7 @@ impl Reply {
         Self::new(StatusCode::NO_CONTENT, Content::Nothing)
     }
 
-    /// An error. That it is an object with `error` is assumed: the body is not documented.
+    /// An error. The object with `error` is assumed: the body is not documented.
     fn error(status: StatusCode, message: impl Into<String>) -> Self {
         let message: String = message.into();
         Self::new(status, Content::Json(json!({ "error": message })))
@@ -131,7 +131,7 @@ impl Reply {
         self.status.is_success()
     }
 
-    /// Returns the JSON of the answer, to be changed.
+    /// Returns the JSON of the answer, for changes.
     pub(crate) fn json_mut(&mut self) -> Option<&mut Value> {
         match &mut self.content {
             Content::Json(value) => Some(value),
@@ -139,7 +139,7 @@ impl Reply {
         }
     }
 
-    /// Replaces the object of an error by its message.
+    /// Replaces the object of an error with its message.
     pub(crate) fn write_error_as_text(&mut self) {
         if let Content::Json(value) = &self.content
             && !self.is_success()
@@ -164,7 +164,7 @@ impl Reply {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
         if let Some(delay) = self.retry_after {
-            // Whole seconds, and never less than what was asked for.
+            // Whole seconds, and never less than requested.
             let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, seconds.into());
         }

@@ -1,4 +1,4 @@
-//! A call as it arrives: who makes it, and which one it is.
+//! A call as it arrives: who makes it, and which call it is.
 
 use http::Method;
 use http::request::Parts;
@@ -65,7 +65,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A request that is not the workspace's own.
+/// A request that does not belong to the workspace.
 pub(crate) struct Stranger {
     pub(crate) reply: Reply,
     pub(crate) is_token_known: bool,

@@ -10,7 +10,7 @@ use crate::record::{EVERYTHING, Subscription, Webhook};
 use crate::shape::Shape;
 use crate::state::State;
 
-/// More than there are event types, and an end for a client that never stops.
+/// More than there are event types, and a bound for a client that never stops.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 pub(crate) fn items(state: &State, id: &str) -> Result<Vec<Item>, Reply> {
@@ -37,7 +37,7 @@ pub(crate) fn add(state: &mut State, id: &str, body: &[u8]) -> Result<Reply, Rep
     let shown = view::subscription(&state.settings, &subscription).shown;
     let webhook = state.webhook_mut(id).ok_or_else(no_webhook)?;
     if find(webhook, &subscription.event_type).is_some() {
-        // 409 is documented as "conflict"; that a second subscription is one is assumed.
+        // 409 is documented as "conflict"; it is assumed that a second subscription is one.
         return Err(Reply::conflict("the webhook is subscribed to this already"));
     }
     if webhook.subscriptions.len() >= MAX_SUBSCRIPTIONS {
@@ -90,7 +90,7 @@ pub(crate) fn replace(state: &mut State, id: &str, body: &[u8]) -> Result<Reply,
 }
 
 pub(crate) fn remove(state: &mut State, id: &str, subscription: &str) -> Result<Reply, Reply> {
-    // A list of event types shows no ids, so the event type names the subscription there.
+    // A list of event types does not show ids, so the event type identifies the subscription there.
     let by_type = state.settings.has(Shape::SubscriptionsAsText);
     let webhook = state.webhook_mut(id).ok_or_else(no_webhook)?;
     let before = webhook.subscriptions.len();
@@ -116,8 +116,8 @@ fn too_many() -> Reply {
     Reply::invalid("a webhook has at most 1,000 subscriptions")
 }
 
-/// Reads `*` or `resource.action`. The list of event types is open, so any name in that form will
-/// do.
+/// Reads `*` or `resource.action`. The list of event types is open, so any name in that form is
+/// accepted.
 fn event_type(value: &Value) -> Result<String, Reply> {
     let named = |text: &str| {
         text.split_once('.')
@@ -125,9 +125,9 @@ fn event_type(value: &Value) -> Result<String, Reply> {
     };
     match value.as_str() {
         Some(text) if text == EVERYTHING => Ok(text.to_owned()),
-        Some(text) if text.contains('*') => {
-            Err(Reply::not_documented("a pattern of event types but `*`"))
-        }
+        Some(text) if text.contains('*') => Err(Reply::not_documented(
+            "a pattern of event types other than `*`",
+        )),
         Some(text) if named(text) => Ok(text.to_owned()),
         _ => Err(Reply::invalid(
             "an event type is `*` or a string such as `instrument.created`",

@@ -23,7 +23,7 @@ pub(crate) const DELIVERY_FIELDS: [&str; 9] = [
     "next_attempt_at",
 ];
 
-/// Returns a webhook without its secret: all of it is documented.
+/// Returns a webhook without its secret. All of its fields are documented.
 pub(crate) fn webhook(settings: &Settings, webhook: &Webhook) -> Item {
     let fields = json!({
         "id": webhook.id,
@@ -54,8 +54,8 @@ pub(crate) fn subscription(settings: &Settings, subscription: &Subscription) -> 
     }
 }
 
-/// Returns an event as the API shows it: always with an envelope, an id and an `event_type`, and with
-/// numbers as strings. The shapes of deliveries change neither.
+/// Returns an event as the API shows it: always with an envelope, an id and an `event_type`, and
+/// with numbers as strings. The shapes of deliveries change neither.
 pub(crate) fn event(settings: &Settings, event: &Event) -> Item {
     Item {
         number: event.number,
@@ -112,7 +112,7 @@ fn status(settings: &Settings, status: Status) -> String {
     }
 }
 
-/// Adds fields that nobody knows, of several types, if the shape is on.
+/// Adds unknown fields of several types, if the shape is switched on.
 pub(crate) fn with_extras(settings: &Settings, mut value: Value) -> Value {
     if settings.has(Shape::ExtraFields)
         && let Some(map) = value.as_object_mut()

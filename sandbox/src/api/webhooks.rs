@@ -90,7 +90,7 @@ pub(crate) fn delete(state: &mut State, id: &str) -> Reply {
     Reply::no_content()
 }
 
-/// Gives a webhook a new secret. The old one signs nothing from then on; whether Ptolemy has a grace
+/// Gives a webhook a new secret. The old one is no longer used to sign; whether Ptolemy has a grace
 /// period is not documented.
 pub(crate) fn rotate(state: &mut State, id: &str) -> Reply {
     let secret = state.random.secret();
@@ -111,7 +111,7 @@ pub(crate) fn rotate(state: &mut State, id: &str) -> Reply {
     Reply::ok(shown)
 }
 
-/// Reads the fields that can be set. That an unknown field is an error is assumed.
+/// Reads the fields that can be set. It is assumed that an unknown field is an error.
 fn changes(map: Map<String, Value>) -> Result<Changes, Reply> {
     let mut changes = Changes {
         url: None,

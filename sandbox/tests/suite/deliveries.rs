@@ -229,7 +229,7 @@ async fn a_receiver_that_cannot_be_reached_is_a_failure() {
         listener.local_addr().unwrap()
     };
     sandbox.register(format!("http://{closed}/")).await;
-    // There is no TLS, so nothing is sent to a host that a test names.
+    // There is no TLS, so nothing is sent to the host of the URL.
     sandbox.register("https://your-app.example.com/").await;
     let (garbage, _) = raw_receiver("garbage\r\n\r\n").await;
     sandbox.register(&garbage).await;
@@ -294,7 +294,7 @@ async fn the_log_prints_as_a_table() {
 }
 
 #[tokio::test]
-async fn two_sandboxes_do_not_meet() {
+async fn two_sandboxes_are_independent() {
     let one = Sandbox::start().await;
     let other = Sandbox::start().await;
     let receiver = receiver(&one).await;
@@ -394,7 +394,7 @@ async fn deliveries_in_flight_during_a_rotation_are_signed_with_one_of_the_secre
     let path = format!("/webhooks/{}/rotate-secret", receiver.registration.id());
     call(&sandbox, "POST", &path, "").await;
     last.await.unwrap();
-    // The receiver knows only the secret from before.
+    // The receiver knows only the previous secret.
     assert_eq!(receiver.seen.accepted(), 64);
     assert_eq!(receiver.seen.rejections(), ["signature_mismatch"; 16]);
 }
@@ -407,7 +407,7 @@ async fn deliveries_leave_the_host_only_if_the_settings_say_so() {
             builder = builder.deliver_to_any_host();
         }
         let sandbox = builder.start().await.unwrap();
-        // A name that never resolves, by RFC 6761.
+        // A name that never resolves, according to RFC 6761.
         sandbox.register("http://receiver.invalid/").await;
         sandbox.emit(samples::market_created()).await;
         let log = sandbox.log();
@@ -451,7 +451,7 @@ async fn a_receiver_that_already_has_a_secret_keeps_it() {
     assert!(sandbox.set_secret(id, "whsec_of_another").unwrap());
     sandbox.emit(samples::instrument_created()).await;
     assert_eq!(receiver.seen.rejections().len(), 1);
-    // The one before counts as previous, as after a rotation.
+    // The replaced secret counts as previous, as after a rotation.
     sandbox.next_delivery().previous_secret();
     sandbox.emit(samples::instrument_created()).await;
     assert_eq!((receiver.seen.handled(), sandbox.attempts()), (1, 2));

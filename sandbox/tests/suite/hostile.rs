@@ -1,4 +1,4 @@
-//! Input that nobody asked for, and clients that are not ours.
+//! Unexpected input, and clients that are not part of this project.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -64,7 +64,7 @@ const PARTS: [&str; 26] = [
     "\"after\"",
 ];
 
-/// Bodies that are read further than the first byte.
+/// Bodies that are read beyond the first byte.
 const WHOLE: [&str; 10] = [
     "",
     "{}",
@@ -145,7 +145,7 @@ async fn random_calls_have_answers_that_the_readme_names() {
         }
         sandbox.settle().await;
     }
-    // The calls reach every kind of answer.
+    // The calls produce every kind of answer.
     for status in [200, 201, 202, 204, 404, 422, 501] {
         assert!(seen.contains(&status), "{status} is not among {seen:?}");
     }

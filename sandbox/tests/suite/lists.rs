@@ -9,7 +9,7 @@ use crate::receiver::receiver;
 
 const URL: &str = "https://your-app.example.com/webhooks/ptolemy";
 
-/// Reads all pages of a filter call, one record a page, and gives up after `most` pages.
+/// Reads all pages of a filter call, one record per page, and stops after `most` pages.
 async fn pages(sandbox: &Sandbox, path: &str, most: usize) -> Vec<Value> {
     let (mut records, mut after) = (Vec::new(), Value::Null);
     for _ in 0..most {
@@ -70,7 +70,7 @@ async fn a_page_has_fifty_records_by_default_and_at_most_two_hundred() {
 #[tokio::test]
 async fn times_are_sorted_as_times() {
     let sandbox = Sandbox::start().await;
-    // As text, the order is another one.
+    // As text, they would sort differently.
     let times = [
         "2026-04-15T09:30:00+02:00",
         "2026-04-15T09:30:00Z",

@@ -1,4 +1,4 @@
-//! Many deliveries, and what is kept of them.
+//! Many deliveries, and the limits on what is kept.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -29,7 +29,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// How many deliveries were handled, repetitions left out.
+    /// How many deliveries were handled, without repetitions.
     pub(crate) fn handled(&self) -> usize {
         self.keys.lock().unwrap().len()
     }
@@ -42,7 +42,7 @@ impl Seen {
         self.rejections.lock().unwrap().clone()
     }
 
-    /// Makes every request take a while, so that those that are sent together are here together.
+    /// Makes every request take a while, so that requests that are sent together overlap.
     pub(crate) fn take_a_while(&self) {
         self.take(Duration::from_millis(300));
     }
@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// A receiver that is registered at a sandbox.
+/// A receiver that is registered with a sandbox.
 pub(crate) struct Receiver {
     pub(crate) registration: Registration,
     pub(crate) seen: Arc<Seen>,
@@ -144,7 +144,7 @@ pub(crate) async fn raw_receiver(answer: &'static str) -> (String, Arc<Mutex<Vec
     (url, requests)
 }
 
-/// Whether the declared length of the body has arrived.
+/// Returns whether the declared length of the body has arrived.
 fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {

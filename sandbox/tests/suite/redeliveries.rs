@@ -1,4 +1,4 @@
-//! The delivery log of the API, and what is sent again.
+//! The delivery log of the API, and redeliveries.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -128,7 +128,7 @@ async fn a_redelivery_that_fails_leaves_a_planned_retry_in_place() {
     );
 }
 
-/// Asks for a redelivery of the first delivery, and returns the status of the answer.
+/// Requests a redelivery of the first delivery, and returns the status of the answer.
 async fn redeliver(sandbox: &Sandbox) -> u16 {
     let id = sandbox.log().deliveries()[0].id().to_owned();
     let path = format!("/webhook-deliveries/{id}/redeliver");
@@ -188,7 +188,7 @@ async fn a_delivery_that_was_acknowledged_meanwhile_is_not_retried() {
         let sandbox = Arc::clone(&sandbox);
         async move { sandbox.emit(samples::instrument_created()).await }
     });
-    // The head of the slow attempt has arrived, and its body has not.
+    // The head of the slow attempt has arrived, but its body has not.
     while receiver.seen.most_at_once.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }

@@ -295,7 +295,7 @@ fn keys(header: &str) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
-/// Replaces what differs from run to run: times and the ports of receivers.
+/// Replaces the parts that differ between runs: times and the ports of receivers.
 fn settled(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -333,7 +333,7 @@ async fn observed(sandbox: &Sandbox) -> Vec<String> {
         seen.push(keys(header.lines().next().unwrap()));
         bodies.push(body.to_owned());
     }
-    // Another order of keys is not a shape, except of a redelivery.
+    // Another order of keys is a shape only for a redelivery.
     seen.push(format!("the same bytes: {}", bodies[0] == bodies[1]));
     let values = bodies
         .iter()

@@ -97,7 +97,7 @@ fn object() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn what_is_read_in_one_go_is_read_value_by_value_as_well() {
+fn data_read_in_one_pass_is_the_same_as_data_read_value_by_value() {
     let config = ProptestConfig {
         cases: 4_000,
         failure_persistence: None,
@@ -129,7 +129,7 @@ fn what_is_read_in_one_go_is_read_value_by_value_as_well() {
 }
 
 #[test]
-fn realistic_data_is_read_in_one_go() {
+fn realistic_data_is_read_in_one_pass() {
     for (read, text) in [
         (
             agree::<Instrument> as fn(&str) -> bool,
@@ -151,6 +151,6 @@ fn realistic_data_is_read_in_one_go() {
     ] {
         assert!(read(text.trim_end()), "{text}");
     }
-    // A repeated key takes the other way.
+    // A repeated key is read the other way.
     assert!(!agree::<Instrument>(r#"{"name":"a","name":"b"}"#));
 }

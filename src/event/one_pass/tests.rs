@@ -40,11 +40,11 @@ const VALUES: &[&str] = &[
 const SPACES: &[&str] = &["", "", " ", "\n\t"];
 
 #[test]
-fn what_is_read_in_one_pass_is_read_value_by_value_as_well() {
+fn an_event_read_in_one_pass_is_the_same_as_one_read_value_by_value() {
     let member = (select(KEYS), select(VALUES), vec(select(SPACES), 4));
     let member = member
         .prop_map(|(key, value, s)| format!("{}\"{key}\"{}:{}{value}{}", s[0], s[1], s[2], s[3]));
-    // The usual order, more often than chance has it.
+    // The usual order occurs more often than it would by chance.
     let usual = (vec(member.clone(), 0..3), select(&VALUES[5..7]), 0..3usize);
     let usual = usual.prop_map(|(mut rest, data, index)| {
         rest.insert(index.min(rest.len()), format!("\"data\":{data}"));

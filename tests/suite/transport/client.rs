@@ -1,4 +1,4 @@
-//! A client that sends whatever bytes it is told to.
+//! A client that can send any bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,14 +14,14 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The lines of the head after the first, in lower case.
+    /// The lines of the head after the first one, in lower case.
     pub(crate) headers: Vec<String>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("an answer is text")
+        std::str::from_utf8(&self.body).expect("a response is text")
     }
 
     pub(crate) fn has_header(&self, line: &str) -> bool {
@@ -54,7 +54,8 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The next final answer; `None` if the connection is closed instead. Panics if neither comes.
+    /// Returns the next final response; `None` if the connection is closed instead. Panics if
+    /// neither happens.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.head()?;
@@ -70,7 +71,7 @@ impl Client {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                panic!("no answer within {PATIENCE:?}")
+                panic!("no response within {PATIENCE:?}")
             }
             Err(_) => None,
         }
@@ -81,7 +82,7 @@ impl Client {
         let status = first
             .strip_prefix("HTTP/1.")
             .and_then(|rest| rest.get(2..5)?.parse().ok())
-            .unwrap_or_else(|| panic!("not the head of an answer: {first}"));
+            .unwrap_or_else(|| panic!("not the head of a response: {first}"));
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;

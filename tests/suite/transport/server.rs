@@ -18,7 +18,7 @@ pub(crate) enum Framework {
     Hyper,
 }
 
-/// Those that have extractors here, and layers.
+/// The frameworks that have extractors in this crate, and layers.
 pub(crate) const BOTH: [Framework; 2] = [Framework::Axum, Framework::Actix];
 
 pub(crate) const ALL: [Framework; 3] = [Framework::Axum, Framework::Actix, Framework::Hyper];
@@ -26,9 +26,9 @@ pub(crate) const ALL: [Framework; 3] = [Framework::Axum, Framework::Actix, Frame
 type Calls = Arc<Counter>;
 
 struct Counter {
-    /// How often a handler was reached.
+    /// How often a handler was called.
     calls: AtomicUsize,
-    /// Told when the slow handler has begun.
+    /// Notified when the slow handler has begun.
     slow: Mutex<mpsc::Sender<()>>,
 }
 
@@ -43,15 +43,15 @@ pub(crate) struct Server {
 impl Server {
     /// Runs until the process ends.
     ///
-    /// - `/delivery` takes a `Delivery` and answers with [`fingerprint`] of its body;
-    /// - `/event` takes an `Event` and answers with its type;
+    /// - `/delivery` takes a `Delivery` and responds with the [`fingerprint`] of its body;
+    /// - `/event` takes an `Event` and responds with its type;
     /// - `/nested/deeper/delivery` is `/delivery` in a nested router;
-    /// - `/compressed/delivery` is `/delivery` behind a layer that compresses answers;
+    /// - `/compressed/delivery` is `/delivery` behind a layer that compresses responses;
     /// - `/limited/delivery` is `/delivery` behind the framework's own limit of 10 bytes;
-    /// - `/slow/delivery` takes a `Delivery`, says so, and takes a second for its answer;
-    /// - `/json` takes any JSON, unsigned.
+    /// - `/slow/delivery` takes a `Delivery`, signals it, and responds after a second;
+    /// - `/json` takes any JSON without a signature.
     ///
-    /// On hyper there are no layers: `/compressed` and `/limited` are for frameworks alone.
+    /// hyper has no layers, so `/compressed` and `/limited` exist only on the frameworks.
     pub(crate) fn start(framework: Framework, verifier: Option<Verifier>) -> Self {
         let (started, slow) = mpsc::channel();
         let calls = Arc::new(Counter {
@@ -81,7 +81,7 @@ impl Server {
     }
 }
 
-/// The length of a body and its hash.
+/// Returns the length of a body and its hash.
 pub(crate) fn fingerprint(body: &[u8]) -> String {
     format!("{} {}", body.len(), hex::encode(Sha256::digest(body)))
 }
@@ -91,7 +91,7 @@ fn delivered(calls: &Counter, delivery: &Delivery) -> String {
     fingerprint(delivery.body())
 }
 
-/// The first part of the slow handler.
+/// Runs the first part of the slow handler.
 fn begun(calls: &Counter, delivery: &Delivery) -> String {
     let answer = delivered(calls, delivery);
     let _ = calls.slow.lock().unwrap().send(());
