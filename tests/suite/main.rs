@@ -14,6 +14,7 @@ mod observations;
 mod properties;
 mod readme;
 mod reason;
+mod release;
 mod scalar;
 mod secret;
 mod traits;
