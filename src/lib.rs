@@ -93,7 +93,7 @@
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! No real delivery of Ptolemy's has been seen yet. Documented (read 2026-11): the header and its
+//! No real Ptolemy delivery has been seen yet. Documented (read 2026-11): the header and its
 //! signature, the 300 s, that an event has an `event_type`, the list of event types (the public page
 //! is cut off after `membership`), the fields of some resources, numbers as strings, the 10 seconds
 //! and the retries.
