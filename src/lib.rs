@@ -37,10 +37,12 @@
 //! server, pass the request to [`Intake`], or call [`Verifier::receive`] with the value of the
 //! signature header ([`only_header`]) and a body that is in memory.
 //!
-//! The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has a whole program for each
-//! framework. [Recipes](_recipes) show tests of a handler, counters, other servers, rotation and
-//! workers. [My deliveries are rejected](_rejected) lists every response text and its likely
-//! causes.
+//! The [`guide`] begins with [a typed event in five minutes](guide::first_event), without an account,
+//! followed by [tests of your handlers](guide::test_handlers), [rotation](guide::rotate),
+//! [exactly-once work](guide::exactly_once) and [deployment](guide::deploy). If something fails, see
+//! [My deliveries are rejected](guide::rejected) and [It does not
+//! compile](guide::does_not_compile). The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has
+//! a program that stores each delivery before it is acknowledged.
 //!
 //! # When a request passes
 //!
@@ -91,19 +93,21 @@
 //!
 //! # What Ptolemy documents, and what is assumed
 //!
-//! Documented (read 2026-11): the header and its signature, the 300 s, that an event has an
-//! `event_type`, the list of event types (the public page is cut off after `membership`), the
-//! fields of some resources, numbers as strings, the 10 seconds and the retries.
+//! No real Ptolemy delivery has been seen yet. Documented (read 2026-11): the header and its
+//! signature, the 300 s, that an event has an `event_type`, the list of event types (the public page
+//! is cut off after `membership`), the fields of some resources, numbers as strings, the 10 seconds
+//! and the retries.
 //!
 //! Assumed, because the public documentation does not show a whole delivery: that its JSON carries
 //! the event type at its top level, under the name `event_type`; the rest of the JSON around the
 //! data and its names; that the data is the resource as the API returns it, for every action; that
-//! an `id` names one event. Each type says which of its parts are documented and which are assumed.
+//! an `id` names one event. Each type says which of its parts are documented and which are assumed,
+//! and [the guide](guide::documented_and_assumed) shows a whole delivery.
 //!
 //! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data
 //! makes the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`],
 //! [`Event::data`]), and the event reaches the handler, with one exception: if its type is neither
-//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops sending
+//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops retrying
 //! the event. A handler that extracts [`Delivery`] receives it.
 //!
 //! # What is not here
@@ -214,26 +218,19 @@ pub use sign::Signer;
 
 pub use observations::{Assumption, Deviation, Finding, Observation, Observations};
 
-// The guide is part of the docs for any feature set. Its examples are compiled if all features that
-// they use are on.
+// The examples of the guide are compiled if all features that they use are on.
 #[cfg(any(
-    all(doc, not(doctest)),
+    not(doctest),
     all(
-        doctest,
         feature = "actix-web",
         feature = "axum",
         feature = "rust_decimal",
         feature = "samples"
     )
 ))]
-#[doc = include_str!("../docs/recipes.md")]
-pub mod _recipes {}
+pub mod guide;
 
-#[cfg(doc)]
-#[doc = include_str!("../docs/rejected.md")]
-pub mod _rejected {}
-
-// The text of the guide for the command line tool, which shows the causes that it lists.
+// A page of the guide for the command line tool, which shows the causes that it lists.
 #[cfg(feature = "samples")]
 #[doc(hidden)]
 pub const _REJECTED: &str = include_str!("../docs/rejected.md");

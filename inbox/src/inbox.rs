@@ -50,6 +50,30 @@ const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// questions in SQL. `ptolemy_inbox_settings` has what all processes share, `ptolemy_inbox_catch_up` and
 /// `ptolemy_inbox_catch_up_event` have what catch-ups note, and `ptolemy_inbox_migrations` records the
 /// version of the tables.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use ptolemy_webhooks::{Secret, Signer, Verifier};
+/// use ptolemy_webhooks_inbox::{Accepted, Inbox};
+/// # let file = std::env::temp_dir().join(format!("ptolemy-inbox-{}.db", std::process::id()));
+/// # let url = format!("sqlite://{}", file.display());
+/// # let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+/// # let body = r#"{"id":"e1","event_type":"market.created"}"#;
+/// # let header = Signer::new(&secret).sign(body.as_bytes());
+/// # let delivery = Verifier::new(secret).receive(header, body)?;
+///
+/// let inbox = Inbox::connect(&url).await?; // such as sqlite://inbox.db
+/// assert!(matches!(inbox.accept(&delivery).await?, Accepted::New)); // on disk now
+/// assert!(matches!(inbox.accept(&delivery).await?, Accepted::Duplicate { .. }));
+/// assert_eq!(inbox.stats().await?.due, 1);
+/// # drop(inbox);
+/// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Inbox {
     engine: Engine,

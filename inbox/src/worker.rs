@@ -63,6 +63,42 @@ use crate::turn::{Claim, WorkerId};
 /// | in a transaction of PostgreSQL | `run_in_postgres_transaction` | `run_in_postgres_transaction_until_idle` |
 ///
 /// All settings have defaults. If two workers of one inbox differ in a setting, each follows its own.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use ptolemy_webhooks::{Secret, Signer, Verifier};
+/// # use ptolemy_webhooks_inbox::Inbox;
+/// # let file = std::env::temp_dir().join(format!("ptolemy-worker-{}.db", std::process::id()));
+/// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+/// # let secret = Secret::new("whsec_a3f9b2c1d4e5f6a7b8c9d0e1")?;
+/// # let body = r#"{"id":"e1","event_type":"market.created"}"#;
+/// # let header = Signer::new(&secret).sign(body.as_bytes());
+/// # inbox.accept(&Verifier::new(secret).receive(header, body)?).await?;
+/// use std::time::Duration;
+///
+/// use ptolemy_webhooks::Event;
+/// use ptolemy_webhooks_inbox::{Attempt, Failure};
+///
+/// async fn apply(event: Event, attempt: Attempt) -> Result<(), Failure> {
+///     println!("{} (attempt {})", event.event_type, attempt.number());
+///     Ok(())
+/// }
+///
+/// inbox
+///     .worker()
+///     .concurrency(8)
+///     .handler_timeout(Duration::from_secs(60))
+///     .run_until_idle(apply) // in a service: `run`
+///     .await;
+/// assert_eq!(inbox.stats().await?.waiting(), 0);
+/// # drop(inbox);
+/// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a worker does nothing unless it runs"]
 pub struct Worker {
     engine: Engine,

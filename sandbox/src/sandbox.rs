@@ -26,6 +26,29 @@ use crate::webhook_state::WebhookState;
 /// port is free.
 ///
 /// If it is dropped in a panic, it prints its seed and its shapes to stderr.
+///
+/// # Examples
+///
+/// ```
+/// use ptolemy_webhooks::samples;
+/// use ptolemy_webhooks_sandbox::Sandbox;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # use axum::{Router, http::StatusCode, routing::post};
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// # let my_receiver_url = format!("http://{}/", listener.local_addr().unwrap());
+/// # let app = Router::new().route("/", post(async || StatusCode::NO_CONTENT));
+/// # tokio::spawn(async move { axum::serve(listener, app).await });
+/// let sandbox = Sandbox::start().await;
+/// let webhook = sandbox.register(my_receiver_url).await;
+/// sandbox.emit(samples::market_created()).await;
+/// let log = sandbox.settle().await; // waits for the delivery, and for retries if it fails
+///
+/// assert_eq!(log.deliveries().len(), 1);
+/// assert!(webhook.secret_text().starts_with("whsec_")); // for the receiver's `Verifier`
+/// # }
+/// ```
 pub struct Sandbox {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Engine,

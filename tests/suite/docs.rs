@@ -11,7 +11,7 @@ struct Fence {
 }
 
 struct Document {
-    name: &'static str,
+    name: String,
     /// The text outside the fences.
     prose: String,
     fences: Vec<Fence>,
@@ -26,8 +26,9 @@ fn read(name: &str) -> String {
 }
 
 impl Document {
-    fn new(name: &'static str) -> Self {
-        let text = read(name);
+    fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let text = read(&name);
         let (mut prose, mut fences) = (String::new(), Vec::new());
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -66,26 +67,47 @@ impl Document {
     }
 }
 
-/// The documents that `cargo package` includes, from all packages.
+/// The documents that `cargo package` takes of all packages, apart from those below `docs/`.
+const PACKAGED: [&str; 13] = [
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "cli/CHANGELOG.md",
+    "client/CHANGELOG.md",
+    "client/README.md",
+    "inbox/CHANGELOG.md",
+    "inbox/README.md",
+    "inbox/after-an-outage.md",
+    "inbox/what-can-go-wrong.md",
+    "sandbox/CHANGELOG.md",
+    "sandbox/README.md",
+    "docs/rejected.md",
+];
+
+/// The names of the Markdown files in a folder, as paths from the root, in order.
+fn markdown_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("{folder}/{name}"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// All documents that `cargo package` takes.
+pub(crate) fn packaged_names() -> Vec<String> {
+    let mut names: Vec<_> = PACKAGED.map(str::to_owned).into();
+    names.extend(markdown_in("docs"));
+    names.extend(markdown_in("docs/guide"));
+    names.sort();
+    names.dedup();
+    names
+}
+
 fn packaged() -> Vec<Document> {
-    let names = [
-        "README.md",
-        "CHANGELOG.md",
-        "SECURITY.md",
-        "docs/deploy.md",
-        "docs/recipes.md",
-        "docs/rejected.md",
-        "client/README.md",
-        "inbox/README.md",
-        "inbox/after-an-outage.md",
-        "inbox/what-can-go-wrong.md",
-        "sandbox/README.md",
-    ];
-    let files = fs::read_dir(root().join("docs")).unwrap();
-    let pages = files.map(|entry| entry.unwrap().path());
-    let pages = pages.filter(|path| path.extension().is_some_and(|it| it == "md"));
-    assert_eq!(pages.count(), 3, "a page of the guide is not in the list");
-    names.map(Document::new).into()
+    packaged_names().into_iter().map(Document::new).collect()
 }
 
 #[test]
@@ -189,7 +211,10 @@ fn links_to_the_reference_name_items_that_exist() {
                 Some(("constant", name)) => format!("pub const {name}:"),
                 Some((kind, name)) => format!("pub {kind} {name}"),
                 None => match page.strip_suffix("/index.html") {
-                    Some(module) => format!("pub mod {module}"),
+                    Some(module) => {
+                        let name = module.rsplit('/').next().unwrap_or(module);
+                        format!("pub mod {name}")
+                    }
                     None => String::new(),
                 },
             };
@@ -204,22 +229,117 @@ fn links_to_the_reference_name_items_that_exist() {
     assert!(seen > 20, "{seen}");
 }
 
+/// The code of all fences of a document that open with one of these.
+fn code(document: &str, openings: &[&str]) -> Vec<String> {
+    let document = Document::new(document);
+    let fences = document.fences.iter();
+    fences
+        .filter(|fence| openings.contains(&fence.opening.as_str()))
+        .map(|fence| fence.lines.join("\n"))
+        .collect()
+}
+
+/// The programs that a document shows, in its order. Those that the core's tests cannot compile are
+/// `rs` instead of `rust`, so that rustdoc passes over them; another package compiles and runs them.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    (
+        "README.md",
+        &[
+            "inbox/tests/suite/front_page_program.rs",
+            "tests/suite/readme/axum.rs",
+        ],
+    ),
+    (
+        "docs/guide/first-event.md",
+        &[
+            "tests/suite/readme/axum.rs",
+            "sandbox/tests/suite/stand_in_program.rs",
+            "tests/suite/readme/actix_web.rs",
+        ],
+    ),
+    (
+        "docs/guide/exactly-once.md",
+        &["tests/suite/readme/store.rs"],
+    ),
+];
+
 #[test]
-fn the_readme_quotes_the_programs_that_the_suite_runs() {
-    let readme = Document::new("README.md");
-    let fences: Vec<_> = readme.rust().map(|fence| fence.lines.join("\n")).collect();
-    let programs = ["axum", "actix_web", "store"].map(|name| {
-        read(&format!("tests/suite/readme/{name}.rs"))
-            .trim_end()
-            .to_owned()
-    });
-    assert_eq!(fences, programs);
+fn the_readme_and_the_guide_quote_the_programs_that_the_suites_run() {
+    for (document, programs) in PROGRAMS {
+        let shown = code(document, &["```rs", "```rust", "```rust,no_run"]);
+        let programs = programs.iter().map(|name| read(name).trim_end().to_owned());
+        for (shown, program) in shown.iter().zip(programs.clone()) {
+            assert_eq!(*shown, program, "{document}");
+        }
+        assert!(shown.len() >= programs.len(), "{document}");
+    }
 }
 
 #[test]
-fn the_readme_shows_a_delivery_that_is_valid() {
-    let readme = Document::new("README.md");
-    let mut fences = readme.fences.iter();
+fn rustdoc_passes_over_a_program_only_if_another_package_runs_it() {
+    let run: Vec<_> = PROGRAMS
+        .iter()
+        .flat_map(|(_, programs)| *programs)
+        .map(|name| read(name).trim_end().to_owned())
+        .collect();
+    let mut seen = 0;
+    for document in packaged_names() {
+        for program in code(&document, &["```rs"]) {
+            assert!(run.contains(&program), "{document}: {program}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn every_page_of_the_guide_is_a_module_and_is_listed() {
+    let source = read("src/guide.rs");
+    let mut pages = markdown_in("docs/guide");
+    assert!(pages.len() > 10, "{pages:?}");
+    pages.push("docs/rejected.md".to_owned());
+    for page in &pages {
+        let (_, name) = page.trim_end_matches(".md").rsplit_once('/').unwrap();
+        let name = name.replace('-', "_");
+        let module = format!("#[doc = include_str!(\"../{page}\")]\npub mod {name} {{}}");
+        assert!(source.contains(&module), "{page}");
+        assert!(source.contains(&format!("]({name})")), "{page}");
+        let title = read(page);
+        assert!(title.starts_with("# "), "{page}");
+        let level_one = title.lines().filter(|line| line.starts_with("# "));
+        assert!(
+            page.ends_with("rejected.md") || level_one.count() == 1,
+            "{page}"
+        );
+    }
+    assert_eq!(source.matches("pub mod ").count(), pages.len());
+}
+
+#[test]
+fn the_terms_that_people_search_for_occur() {
+    let texts = packaged_names()
+        .into_iter()
+        .filter(|name| name == "README.md" || name.starts_with("docs/"))
+        .map(|name| read(&name).split_whitespace().collect::<Vec<_>>().join(" "));
+    let text = texts.collect::<String>().to_lowercase();
+    for term in [
+        "retry",
+        "redeliver",
+        "duplicate",
+        "idempotent",
+        "dead letter",
+        "signature verification failed",
+        "replay attack",
+        "hmac",
+    ] {
+        assert!(text.contains(term), "{term}");
+    }
+}
+
+#[test]
+fn the_guide_shows_a_delivery_that_is_valid() {
+    let guide = Document::new("docs/guide/documented-and-assumed.md");
+    let mut fences = guide.fences.iter();
     let delivery = fences.find(|fence| fence.opening == "```http").unwrap();
     let mut parts = delivery.lines.splitn(2, String::is_empty);
     let (head, body) = (parts.next().unwrap(), parts.next().unwrap());
@@ -235,4 +355,11 @@ fn the_readme_shows_a_delivery_that_is_valid() {
         .unwrap_or_else(|error| panic!("{error}"));
     let observations = ptolemy_webhooks::Observations::new();
     assert_eq!(observations.observe(&delivery), []);
+    // The example below it has the same header and the same body.
+    let example = code("docs/guide/documented-and-assumed.md", &["```rust"]).remove(0);
+    assert!(example.contains(header));
+    assert!(example.contains(&format!(
+        "r#\"{}\"#",
+        String::from_utf8_lossy(delivery.body())
+    )));
 }

@@ -1,5 +1,5 @@
-//! The programs of the README run. `docs::the_readme_quotes_the_programs_that_the_suite_runs`
-//! compares their text.
+//! The programs of the README and of the guide run.
+//! `docs::the_readme_and_the_guide_quote_the_programs_that_the_suites_run` compares their text.
 
 use std::cell::RefCell;
 

@@ -15,6 +15,7 @@ mod observations;
 mod properties;
 mod readme;
 mod reason;
+mod release;
 mod scalar;
 mod secret;
 mod traits;

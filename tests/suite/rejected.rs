@@ -222,6 +222,21 @@ fn the_guide_has_a_heading_for_each_text() {
 }
 
 #[test]
+fn the_guide_has_causes_and_checks_for_the_statuses_of_servers_and_proxies() {
+    let (_, others) = GUIDE.split_once(NOT_OURS).unwrap();
+    let (others, _) = others.split_once("\n# ").unwrap();
+    let sections: Vec<_> = others.split("\n## ").skip(1).collect();
+    for status in ["404", "405", "408", "429", "502", "503", "504"] {
+        let mut found = sections.iter().filter(|it| it.starts_with(status));
+        let section = found.next().unwrap_or_else(|| panic!("{status}"));
+        assert!(section.contains("\n- "), "{status}");
+    }
+    for section in sections {
+        assert!(section.contains("**Check:**"), "{section}");
+    }
+}
+
+#[test]
 fn every_variant_of_every_error_is_among_the_tested_texts() {
     let verify = verify_errors();
     let headers: BTreeSet<_> = verify

@@ -15,6 +15,7 @@ mod crashes;
 mod durable;
 mod failover;
 mod files;
+mod front_page;
 mod leases;
 mod misbehaving;
 mod once;

@@ -12,6 +12,15 @@ use crate::receiver::receiver;
 #[path = "../../examples/first_event.rs"]
 mod first_event;
 
+mod stand_in {
+    #![allow(dead_code, reason = "`main` needs a receiver on a fixed port")]
+    include!("stand_in_program.rs");
+
+    pub(super) async fn run(url: &str, secret: &str) -> Log {
+        emit(url, secret.to_owned()).await.unwrap()
+    }
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_handled_once() {
     let sandbox = Sandbox::start().await;
@@ -58,4 +67,30 @@ async fn the_seed_and_the_shapes_are_printed_when_a_test_fails() {
         printed.contains("sandbox: seed 4711, shapes: numbers"),
         "{printed}"
     );
+}
+
+/// `docs/guide/first-event.md` of the core shows the program; the tests of the core compare the text.
+#[tokio::test]
+async fn the_sender_of_the_guide_delivers_two_events_to_a_receiver_with_the_same_secret() {
+    use axum::{Router, http::StatusCode, routing::post};
+    use ptolemy_webhooks::{Event, Secret, Verifier};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/webhooks/ptolemy", listener.local_addr().unwrap());
+    let verifier = Verifier::new(Secret::new("whsec_demo").unwrap());
+    let app = Router::new()
+        .route(
+            "/webhooks/ptolemy",
+            post(async |_: Event| StatusCode::NO_CONTENT),
+        )
+        .with_state(verifier);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let log = stand_in::run(&url, "whsec_demo").await.to_string();
+    assert_eq!(log.matches("succeeded").count(), 2, "{log}");
+    assert_eq!(log.matches("answered 204").count(), 2, "{log}");
+
+    let log = stand_in::run(&url, "whsec_other").await.to_string();
+    assert_eq!(log.matches("succeeded").count(), 0, "{log}");
+    assert!(log.contains("answered 401"), "{log}");
 }
