@@ -1,0 +1,89 @@
+// Walks through the page in headless Chromium, against the real tool. With --screenshots it writes the
+// pictures of the documentation instead.
+import { failures, step } from './lib/check.mjs';
+import { connected, launch, noise, open } from './lib/browser.mjs';
+import { startInspect, startSandbox } from './lib/programs.mjs';
+import { startReceiver, startStranger } from './lib/servers.mjs';
+import { NARROW, accessible } from './steps/accessibility.mjs';
+import { actionSteps } from './steps/actions.mjs';
+import { attackSteps } from './steps/attacks.mjs';
+import { connectionSteps } from './steps/connection.mjs';
+import { hostileSteps } from './steps/hostile.mjs';
+import { inboxSteps, showInbox } from './steps/inbox.mjs';
+import { keyboardSteps } from './steps/keyboard.mjs';
+import { listSteps } from './steps/list.mjs';
+import { sandboxSteps } from './steps/sandbox.mjs';
+import { screenshots } from './screenshots.mjs';
+import { sourceSteps } from './steps/source.mjs';
+import assert from 'node:assert/strict';
+
+const SECRET = 'whsec_a3f9b2c1d4e5f6a7b8c9d0e1';
+
+/** The inspector, with the inbox if DATABASE_URL names one. */
+async function walkInspect(world) {
+  const { DATABASE_URL } = process.env;
+  if (!DATABASE_URL) throw new Error('DATABASE_URL must name an inbox with three dead events');
+  world.inspect = await startInspect(world.receiver, SECRET, { variables: { DATABASE_URL } });
+  world.page = await open(world.browser, world.inspect.address, { expectErrors: () => world.expectErrors });
+  await connected(world.page);
+  await accessible(world.page, 'the empty list');
+  await listSteps(world);
+  await accessible(world.page, 'list and detail');
+  await accessibleDetail(world.page);
+  await actionSteps(world);
+  await showInbox(world.page);
+  await accessible(world.page, 'the inbox');
+  await inboxSteps(world.page);
+  await world.page.$eval('#views [data-view="requests"]', (node) => node.click());
+  await hostileSteps(world);
+  await keyboardSteps(world);
+  await attackSteps(world);
+  await connectionSteps(world);
+  await world.inspect.tool.stop();
+  await world.page.close();
+}
+
+/** On a narrow screen the detail has a view of its own; the help lies above both. */
+async function accessibleDetail(page) {
+  await page.focus('#rows > [tabindex="0"]');
+  await page.keyboard.press('Enter');
+  await accessible(page, 'the detail', [['360 px', NARROW]]);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('?');
+  await accessible(page, 'the help');
+  await page.keyboard.press('Escape');
+}
+
+async function walkSandbox({ browser, receiver }) {
+  const sandbox = await startSandbox(receiver, SECRET);
+  const page = await open(browser, sandbox.address);
+  await sandboxSteps(page);
+  await page.$eval('#views [data-view="sandbox"]', (node) => node.click());
+  await accessible(page, 'the sandbox');
+  await page.close();
+  await sandbox.tool.stop();
+}
+
+async function walk() {
+  await sourceSteps();
+  const world = { secret: SECRET, expectErrors: false };
+  world.browser = await launch();
+  world.receiver = await startReceiver(SECRET);
+  world.stranger = await startStranger();
+  await walkInspect(world);
+  await walkSandbox(world);
+  await step('the page logged no error, opened no dialog and asked no other host', () => {
+    assert.deepEqual(noise, { console: [], dialogs: [], foreign: [] });
+  });
+  await world.browser.close();
+}
+
+const begin = Date.now();
+try {
+  await (process.argv.includes('--screenshots') ? screenshots(SECRET) : walk());
+} catch (error) {
+  failures.push('the walk itself');
+  console.log(error.stack);
+}
+console.log(failures.length ? `${failures.length} failed: ${failures.join('; ')}` : `all passed in ${((Date.now() - begin) / 1000).toFixed(0)} s`);
+process.exit(failures.length ? 1 : 0);
