@@ -14,14 +14,15 @@ use clap::Args;
 use ptolemy_webhooks::samples::{self, Sample};
 use ptolemy_webhooks_sandbox::{Retries, Sandbox as StandIn, Shape};
 use serde::Serialize;
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind};
 
 use crate::commands::sandbox::attempts::Attempts;
+pub(crate) use crate::commands::sandbox::attempts::outcome_words;
 use crate::commands::sandbox::drive::Plan;
 use crate::commands::sandbox::fault::Fault;
+pub(crate) use crate::commands::sandbox::fault::{fault_names, plan_fault};
 use crate::commands::sandbox::files::{Files, READY};
 use crate::commands::sandbox::forward::{Forward, target};
+use crate::commands::terminate::Terminate;
 use crate::notice;
 use crate::output::Output;
 use crate::since;
@@ -286,67 +287,4 @@ async fn run_until_end(
             return summary.print(output);
         }
     }
-}
-
-/// SIGTERM and SIGHUP, which end the command without an error.
-struct Terminate {
-    #[cfg(unix)]
-    signals: [Option<Signal>; 2],
-}
-
-impl Terminate {
-    /// Listens from now on.
-    #[cfg(unix)]
-    fn listen() -> Result<Self, Stop> {
-        let listen = |kind, name| {
-            let signal = tokio::signal::unix::signal(kind);
-            signal.map_err(|error| Stop::failed(format!("could not listen to {name}: {error}")))
-        };
-        let terminate = listen(SignalKind::terminate(), "SIGTERM")?;
-        let hangup = match is_hangup_ignored() {
-            true => None,
-            false => Some(listen(SignalKind::hangup(), "SIGHUP")?),
-        };
-        Ok(Self {
-            signals: [Some(terminate), hangup],
-        })
-    }
-
-    #[cfg(not(unix))]
-    fn listen() -> Result<Self, Stop> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn requested(&mut self) {
-        let [terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            () = received(terminate) => {}
-            () = received(hangup) => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn requested(&mut self) {
-        std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(unix)]
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether `nohup` started the command, whose purpose is that a hangup does not end it. Only Linux
-/// says so.
-#[cfg(unix)]
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // SIGHUP is signal 1, the lowest bit.
-    mask.is_some_and(|mask| mask & 1 == 1)
 }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::commands::why::json;
-use crate::commands::why::text_codes::{base64, form_values, percent, utf16, windows_1252};
+use crate::why::json;
+use crate::why::search::Effort;
+use crate::why::text_codes::{base64, form_values, percent, utf16, windows_1252};
 
 /// The longest body that is written again as JSON.
 pub(crate) const MAX_REWRITTEN_BYTES: usize = 256 * 1024;
@@ -44,12 +45,19 @@ impl Change {
 
 /// Returns the body as it was saved, and each different body that a common accident turns into it. `extra`
 /// is what follows the end of the body that its Content-Length gives.
-pub(crate) fn signed_bodies<'a>(body: &'a [u8], extra: &[u8]) -> Vec<SignedBody<'a>> {
+pub(crate) fn signed_bodies<'a>(
+    body: &'a [u8],
+    extra: &[u8],
+    effort: Effort,
+) -> Vec<SignedBody<'a>> {
     let mut bodies = Bodies {
         seen: BTreeSet::new(),
         list: Vec::new(),
     };
     bodies.push(body, None);
+    if !effort.covers_changes(body.len()) {
+        return bodies.list;
+    }
     longer(body, extra, &mut bodies);
     ends(body, &mut bodies);
     line_ends(body, &mut bodies);

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::commands::why::body::Change;
-use crate::commands::why::text_codes::{base64, hex, percent, utf16};
 use crate::secret::GivenSecret;
 use crate::stop::Stop;
+use crate::why::body::Change;
+use crate::why::text_codes::{base64, hex, percent, utf16};
 
 const PREFIX: &[u8] = b"whsec_";
 

@@ -108,6 +108,62 @@ pub(crate) fn written_again(body: &[u8]) -> Vec<(String, Vec<u8>)> {
     sorted
 }
 
+/// A value of JSON that has no members or items, and where it is.
+pub(crate) struct Leaf {
+    /// Such as `data.items[2].value`.
+    pub(crate) path: String,
+    /// A text without its quotation marks, or the JSON of the value as it was sent; `None` for null.
+    pub(crate) value: Option<String>,
+}
+
+/// Returns the leaves in the order in which they were sent, at most so many; `None` if the body is not
+/// JSON, or too deep to be read.
+pub(crate) fn leaves(body: &[u8], limit: usize) -> Option<Vec<Leaf>> {
+    let raw: &RawValue = serde_json::from_slice(body).ok()?;
+    let mut leaves = Vec::new();
+    add_leaves(&parse(raw, 0)?, String::new(), limit, &mut leaves);
+    Some(leaves)
+}
+
+fn add_leaves(value: &Value, path: String, limit: usize, leaves: &mut Vec<Leaf>) {
+    if leaves.len() >= limit {
+        return;
+    }
+    let value = match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, member) in members {
+                add_leaves(member, member_path(&path, name), limit, leaves);
+            }
+            return;
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, item) in items.iter().enumerate() {
+                add_leaves(item, format!("{path}[{at}]"), limit, leaves);
+            }
+            return;
+        }
+        Value::Object(_) => Some("{}".to_owned()),
+        Value::Array(_) => Some("[]".to_owned()),
+        Value::Text(text) => Some(text.clone()),
+        Value::Other(text) if text == "null" => None,
+        Value::Other(text) => Some(text.clone()),
+    };
+    leaves.push(Leaf { path, value });
+}
+
+/// A name with anything but plain characters stands in brackets, as JSON.
+fn member_path(path: &str, name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        let quoted = serde_json::to_string(name).unwrap_or_default();
+        return format!("{path}[{quoted}]");
+    }
+    match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    }
+}
+
 fn parse(raw: &RawValue, depth: usize) -> Option<Value> {
     if depth > MAX_DEPTH {
         return None;
@@ -247,5 +303,31 @@ impl Writer {
             // A `String` takes every write.
             let _ = write!(self.text, "\\u{unit:04x}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_have_paths_and_keep_every_digit() {
+        let body = r#"{"a":{"b":[1.00,null,"x"],"c d":true,"":{}},"e":[]}"#;
+        let found = leaves(body.as_bytes(), 100).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|leaf| (leaf.path.as_str(), leaf.value.as_deref()))
+            .collect();
+        let expected = [
+            ("a.b[0]", Some("1.00")),
+            ("a.b[1]", None),
+            ("a.b[2]", Some("x")),
+            ("a[\"c d\"]", Some("true")),
+            ("a[\"\"]", Some("{}")),
+            ("e", Some("[]")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(leaves(body.as_bytes(), 2).unwrap().len(), 2);
+        assert!(leaves(b"{", 2).is_none());
     }
 }

@@ -2,13 +2,19 @@
 
 use ptolemy_webhooks::_REJECTED;
 
+/// Returns the heading of `docs/rejected.md` for this response text.
+pub(crate) fn heading(reason: &str) -> Option<&'static str> {
+    let mut headings = _REJECTED
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "));
+    headings.find(|pattern| matches(pattern, reason))
+}
+
 /// Returns the causes under the heading of this response text, one string each.
 pub(crate) fn causes(reason: &str) -> Vec<String> {
     let mut lines = _REJECTED.lines();
-    let found = lines.find(|line| {
-        let heading = line.strip_prefix("## ");
-        heading.is_some_and(|pattern| matches(pattern, reason))
-    });
+    let found = heading(reason)
+        .and_then(|heading| lines.find(|line| line.strip_prefix("## ") == Some(heading)));
     if found.is_none() {
         return Vec::new();
     }

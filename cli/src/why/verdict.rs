@@ -5,7 +5,7 @@ use ptolemy_webhooks::{Delivery, Event, Reason, Rejection, Verifier, only_header
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::commands::why::input::Saved;
+use crate::why::input::Saved;
 
 /// When the request was received.
 #[derive(Clone, Copy)]

@@ -2,11 +2,11 @@
 
 use ptolemy_webhooks::{DecodeErrorKind, Event, Reason, Rejection, Secret};
 
-use crate::commands::why::body::MAX_REWRITTEN_BYTES;
-use crate::commands::why::report::Report;
-use crate::commands::why::search::Searched;
-use crate::commands::why::{Case, guide, verdict};
 use crate::secret::GivenSecret;
+use crate::why::body::MAX_REWRITTEN_BYTES;
+use crate::why::report::Report;
+use crate::why::search::Searched;
+use crate::why::{Case, guide, verdict};
 
 /// The longest body that a receiver of the library accepts unless it is set up otherwise: 1 MiB.
 const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
@@ -34,11 +34,11 @@ pub(crate) fn of_valid(case: &Case, report: &mut Report) {
     } else {
         report.suspect("it has another secret, or verified other bytes than these");
     }
-    if case.secret.had_line_end {
+    if case.secrets.secret.had_line_end {
         report.suspect(format!(
             "the {} ends in a line end, which is removed here; a receiver that keeps it rejects every \
              delivery",
-            case.secret.place
+            case.secrets.secret.place
         ));
     }
     faults_of_secrets(case, report);
@@ -56,8 +56,8 @@ pub(crate) fn of_rejection(
     let searched = searched.filter(|searched| searched.tried > 0 && searched.found.is_none());
     if searched.is_some() {
         look_of_body(case, report);
-        if case.unreadable > 0 {
-            let count = case.unreadable;
+        if case.secrets.unreadable > 0 {
+            let count = case.secrets.unreadable;
             report.suspect(format!(
                 "files of the folder that could not be read as a secret: {count}"
             ));
@@ -153,7 +153,7 @@ fn extra_bytes(case: &Case, report: &mut Report) {
 
 /// Adds why the library would reject a secret.
 fn faults_of_secrets(case: &Case, report: &mut Report) {
-    for secret in [Some(&case.secret), case.previous.as_ref()]
+    for secret in [Some(&case.secrets.secret), case.secrets.previous.as_ref()]
         .into_iter()
         .flatten()
     {

@@ -2,13 +2,13 @@
 
 use ptolemy_webhooks::{Reason, Rejection};
 
-use crate::commands::why::body::Change;
-use crate::commands::why::form::SignedT;
-use crate::commands::why::input::Saved;
-use crate::commands::why::report::Report;
-use crate::commands::why::search::{Found, Searched};
-use crate::commands::why::verdict::Verdict;
-use crate::commands::why::{Case, suspicions, verdict};
+use crate::why::body::Change;
+use crate::why::form::SignedT;
+use crate::why::input::Saved;
+use crate::why::report::Report;
+use crate::why::search::{Found, Searched};
+use crate::why::verdict::Verdict;
+use crate::why::{Case, suspicions, verdict};
 
 /// Finds the cause of a rejection, or lists what may be one.
 pub(crate) fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, report: &mut Report) {

@@ -1,17 +1,49 @@
 //! The search for changes that make the signature valid.
 
-use crate::commands::why::body::{Change, SignedBody};
-use crate::commands::why::form::{Form, SignedT};
-use crate::commands::why::header::Reading;
-use crate::commands::why::keys::Key;
 use crate::mac;
 use crate::notice::Progress;
+use crate::why::body::{Change, SignedBody};
+use crate::why::form::{Form, SignedT};
+use crate::why::header::Reading;
+use crate::why::keys::Key;
 
 /// The most changes that are tried together.
 const MAX_CHANGES: usize = 2;
 
-/// How many bytes are hashed before the search ends: about a second of work.
-const MAX_HASHED_BYTES: usize = 256 * 1024 * 1024;
+/// How much work a search may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// How many bytes are hashed before the search ends.
+    max_hashed_bytes: usize,
+    /// The longest body whose accidents are tried: each of them is a copy.
+    max_changed_bytes: usize,
+    shows_progress: bool,
+}
+
+impl Effort {
+    /// For a command: about a second, with its progress.
+    pub(crate) fn shown() -> Self {
+        Self {
+            max_hashed_bytes: 256 * 1024 * 1024,
+            max_changed_bytes: usize::MAX,
+            shows_progress: true,
+        }
+    }
+
+    /// For a server: a fraction of a second and a few MiB of copies, whatever the body is.
+    pub(crate) fn bounded() -> Self {
+        Self {
+            max_hashed_bytes: 64 * 1024 * 1024,
+            max_changed_bytes: 1024 * 1024,
+            shows_progress: false,
+        }
+    }
+
+    /// Whether the accidents of a body of this length are tried.
+    pub(crate) fn covers_changes(self, body_len: usize) -> bool {
+        body_len <= self.max_changed_bytes
+    }
+}
 
 /// The variants of each part that are tried.
 pub(crate) struct Search<'a> {
@@ -19,6 +51,7 @@ pub(crate) struct Search<'a> {
     pub(crate) keys: &'a [Key],
     pub(crate) forms: &'a [Form],
     pub(crate) bodies: &'a [SignedBody<'a>],
+    pub(crate) effort: Effort,
 }
 
 /// How the search ended.
@@ -44,7 +77,8 @@ pub(crate) struct Found {
 impl Search<'_> {
     /// Tries everything with no change, then with one, then with two, so that the plainest cause is found.
     pub(crate) fn run(&self) -> Searched {
-        let progress = Progress::new("variants tried:", None);
+        let shown = self.effort.shows_progress;
+        let progress = shown.then(|| Progress::new("variants tried:", None));
         let mut searched = Searched {
             found: None,
             tried: 0,
@@ -59,13 +93,15 @@ impl Search<'_> {
                     let Some(parts) = form.parts(&reading.t, &body.bytes) else {
                         continue;
                     };
-                    if hashed > MAX_HASHED_BYTES {
+                    if hashed > self.effort.max_hashed_bytes {
                         searched.is_cut_short = true;
                         return searched;
                     }
                     hashed += body.bytes.len();
                     searched.tried += 1;
-                    progress.add(1);
+                    if let Some(progress) = &progress {
+                        progress.add(1);
+                    }
                     if reading.has(&mac::tag(&key.bytes, &parts)) {
                         let changes = changes(reading, key, form).chain(&body.change);
                         searched.found = Some(Found {
@@ -110,8 +146,8 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::commands::why::{body, form, header, keys};
     use crate::secret::GivenSecret;
+    use crate::why::{body, form, header, keys};
 
     const SECRET: &str = "whsec_a3f9b2c1d4e5f6a7b8c9d0e1";
     // With its keys in order: `serde_json` sorts them.
@@ -141,6 +177,10 @@ mod tests {
     }
 
     fn search(header: &str, secret: &[u8], received: &[u8]) -> Searched {
+        search_with(Effort::shown(), header, secret, received)
+    }
+
+    fn search_with(effort: Effort, header: &str, secret: &[u8], received: &[u8]) -> Searched {
         let given = GivenSecret {
             bytes: secret.to_vec().into(),
             place: "test".to_owned(),
@@ -150,7 +190,8 @@ mod tests {
             readings: &header::readings(&[header.as_bytes().to_vec()]),
             keys: &keys::accepted(&given, "the secret"),
             forms: &form::forms(),
-            bodies: &body::signed_bodies(received, b""),
+            bodies: &body::signed_bodies(received, b"", effort),
+            effort,
         }
         .run()
     }
@@ -243,5 +284,20 @@ mod tests {
         );
         assert!(searched.found.is_none() && searched.is_cut_short);
         assert!((32..64).contains(&searched.tried), "{}", searched.tried);
+    }
+
+    #[test]
+    fn a_bounded_search_copies_and_hashes_a_long_body_a_few_times_at_most() {
+        let tag = "0".repeat(64);
+        let header = format!("t=1,v1={tag}");
+        let long = vec![b'x'; 8 << 20];
+        let bodies = body::signed_bodies(&long, b"", Effort::bounded());
+        assert_eq!(bodies.len(), 1);
+        let searched = search_with(Effort::bounded(), &header, SECRET.as_bytes(), &long);
+        assert!(searched.found.is_none() && searched.is_cut_short);
+        assert!((8..16).contains(&searched.tried), "{}", searched.tried);
+        let short = vec![b'x'; 1 << 20];
+        let bodies = body::signed_bodies(&short, b"", Effort::bounded());
+        assert!(bodies.len() > 1 && bodies.len() < 64, "{}", bodies.len());
     }
 }

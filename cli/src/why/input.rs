@@ -7,8 +7,8 @@ use std::path::Path;
 use ptolemy_webhooks::SIGNATURE_HEADER;
 use time::OffsetDateTime;
 
-use crate::commands::why::text_codes::utf16;
 use crate::stop::Stop;
+use crate::why::text_codes::utf16;
 
 /// The longest file that is read: 16 MiB, far more than a delivery.
 const MAX_INPUT_BYTES: u64 = 16 * 1024 * 1024;
@@ -30,6 +30,16 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
+    /// A request that arrived whole.
+    pub(crate) fn whole(signatures: Vec<Vec<u8>>, body: Vec<u8>, is_encoded: bool) -> Self {
+        Self {
+            signatures,
+            body,
+            is_encoded,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn from_files(header: &Path, body: &Path) -> Result<Self, Stop> {
         Ok(Self {
             signatures: signatures(&read_text(header)?),

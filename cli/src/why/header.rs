@@ -2,8 +2,8 @@
 
 use ptolemy_webhooks::SIGNATURE_HEADER;
 
-use crate::commands::why::body::Change;
-use crate::commands::why::text_codes::{base64, hex, percent};
+use crate::why::body::Change;
+use crate::why::text_codes::{base64, hex, percent};
 
 /// The length of a tag in bytes.
 const TAG_BYTES: usize = 32;

@@ -1,6 +1,6 @@
 //! What senders sign that do not follow the documentation.
 
-use crate::commands::why::body::Change;
+use crate::why::body::Change;
 
 const FIX: &str = "sign the text of `t`, a full stop and the body, as Ptolemy documents it";
 

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::commands::why::body::Change;
-use crate::commands::why::verdict::EventReport;
 use crate::output::Output;
 use crate::stop::Stop;
 use crate::text;
+use crate::why::body::Change;
+use crate::why::verdict::EventReport;
 
 /// The verdict. The names of the fields are part of the tool's interface.
 #[derive(Debug, Serialize)]
@@ -19,6 +19,12 @@ pub(crate) struct Report {
     pub(crate) reason: Option<String>,
     pub(crate) cause: Option<String>,
     pub(crate) fix: Option<String>,
+    /// The parts of the cause, one for each thing that happened.
+    #[serde(skip)]
+    pub(crate) causes: Vec<String>,
+    /// The parts of the fix.
+    #[serde(skip)]
+    pub(crate) fixes: Vec<String>,
     /// Whether the cause is certain.
     pub(crate) proven: bool,
     pub(crate) suspicions: Vec<String>,
@@ -35,16 +41,20 @@ pub(crate) struct Report {
 impl Report {
     /// Sets a cause that is certain.
     pub(crate) fn prove(&mut self, changes: &[Change]) {
-        let causes: Vec<_> = changes.iter().map(|change| change.cause.as_str()).collect();
-        let mut fixes: Vec<_> = changes.iter().map(|change| change.fix.as_str()).collect();
-        fixes.dedup();
-        self.cause = Some(causes.join("; and "));
-        self.fix = Some(fixes.join("; and "));
+        self.causes = changes.iter().map(|change| change.cause.clone()).collect();
+        self.fixes = changes.iter().map(|change| change.fix.clone()).collect();
+        self.fixes.dedup();
+        self.cause = Some(self.causes.join("; and "));
+        self.fix = Some(self.fixes.join("; and "));
         self.proven = true;
     }
 
     pub(crate) fn suspect(&mut self, suspicion: impl Into<String>) {
         self.suspicions.push(suspicion.into());
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.code.is_none()
     }
 
     pub(crate) fn print(&self, output: Output) -> Result<(), Stop> {
