@@ -2,8 +2,8 @@
 // pictures of the documentation instead.
 import { failures, step } from './lib/check.mjs';
 import { connected, launch, noise, open } from './lib/browser.mjs';
-import { startInspect, startSandbox } from './lib/programs.mjs';
-import { startReceiver, startStranger } from './lib/servers.mjs';
+import { freePort, startInspect, startSandbox } from './lib/programs.mjs';
+import { startReceiver, startStranger, startWire } from './lib/servers.mjs';
 import { NARROW, accessible } from './steps/accessibility.mjs';
 import { actionSteps } from './steps/actions.mjs';
 import { attackSteps } from './steps/attacks.mjs';
@@ -23,7 +23,7 @@ const SECRET = 'whsec_a3f9b2c1d4e5f6a7b8c9d0e1';
 async function walkInspect(world) {
   const { DATABASE_URL } = process.env;
   if (!DATABASE_URL) throw new Error('DATABASE_URL must name an inbox with three dead events');
-  world.inspect = await startInspect(world.receiver, SECRET, { variables: { DATABASE_URL } });
+  world.inspect = await startInspect(world.receiver, SECRET, { pagePort: world.pagePort, variables: { DATABASE_URL } });
   world.page = await open(world.browser, world.inspect.address, { expectErrors: () => world.expectErrors });
   await connected(world.page);
   await accessible(world.page, 'the empty list');
@@ -67,7 +67,10 @@ async function walkSandbox({ browser, receiver }) {
 async function walk() {
   await sourceSteps();
   const world = { secret: SECRET, expectErrors: false };
-  world.browser = await launch();
+  // The browser reaches the page through a wire that can be cut; the origin stays that of the tool.
+  world.pagePort = await freePort();
+  world.wire = await startWire(world.pagePort);
+  world.browser = await launch([`--host-resolver-rules=MAP 127.0.0.1:${world.pagePort} 127.0.0.1:${world.wire.port}`]);
   world.receiver = await startReceiver(SECRET);
   world.stranger = await startStranger();
   await walkInspect(world);

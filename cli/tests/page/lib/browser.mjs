@@ -55,6 +55,13 @@ export const rows = (page) => page.$$eval('#rows > .row', (nodes) => nodes.map((
 /** The newest row that `matches`, once it is there and answered. */
 export const newest = (page, what, matches) => until(what, async () => (await rows(page)).find((row) => matches(row) && row.status !== 'waiting'));
 
+/** The next row that comes after `send` was called. */
+export async function arrival(page, send) {
+  const last = Math.max(0, ...(await rows(page)).map((row) => row.seq));
+  await send();
+  return newest(page, 'a new row', (row) => row.seq > last);
+}
+
 /** Shows the detail of an entry, and waits until it is read. */
 export async function choose(page, seq) {
   await page.$eval(`#rows > [data-seq="${seq}"]`, (node) => node.click());

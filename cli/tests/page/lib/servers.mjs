@@ -2,6 +2,7 @@
 // and the page of an attacker.
 import crypto from 'node:crypto';
 import http from 'node:http';
+import net from 'node:net';
 
 const TOLERANCE_S = 300;
 
@@ -86,4 +87,31 @@ export async function startStranger() {
   });
   const port = await listen(server);
   return { url: `http://127.0.0.1:${port}/`, close: () => server.close() };
+}
+
+/** Passes bytes on to a port; its connections can be cut, and new ones are then closed at once. */
+export async function startWire(port) {
+  const wire = { cut: false, sockets: new Set() };
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    if (wire.cut) return socket.destroy();
+    const other = net.connect(port, '127.0.0.1');
+    for (const [from, to] of [[socket, other], [other, socket]]) {
+      wire.sockets.add(from);
+      from.on('error', () => {});
+      from.on('close', () => {
+        wire.sockets.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+    return null;
+  });
+  wire.port = await listen(server);
+  wire.break = () => {
+    wire.cut = true;
+    for (const socket of wire.sockets) socket.destroy();
+  };
+  wire.join = () => { wire.cut = false; };
+  return wire;
 }

@@ -1,7 +1,7 @@
 // Bodies, ids and paths that try to do something.
 import assert from 'node:assert/strict';
 import { step, until } from '../lib/check.mjs';
-import { choose, clickButton, newest, noise, text } from '../lib/browser.mjs';
+import { arrival, choose, clickButton, noise, text } from '../lib/browser.mjs';
 import { event, send } from '../lib/servers.mjs';
 
 const SCRIPT = '<script>window.__pwned = 1</script><img src=x onerror="window.__pwned = 2"><svg onload="window.__pwned = 3"><a href="javascript:window.__pwned=4">x</a>';
@@ -22,10 +22,9 @@ export async function hostileSteps({ page, inspect, secret }) {
     assert.deepEqual(noise.foreign, []);
   };
   let serial = 0;
-  /** Sends a body of a type that no other step has, and shows its detail. */
-  const show = async (body, type) => {
-    await send(inspect.sender, secret, body);
-    const row = await newest(page, type, (row) => row.type.includes(type));
+  /** Sends a body, and shows its detail. */
+  const show = async (body, { to = inspect.sender, how = {} } = {}) => {
+    const row = await arrival(page, () => send(to, secret, body, how));
     await choose(page, row.seq);
     return row;
   };
@@ -35,10 +34,8 @@ export async function hostileSteps({ page, inspect, secret }) {
   await step('markup in body, id, type and header is text', async () => {
     const type = fresh();
     const body = event(`${type}${SCRIPT}`, { name: SCRIPT }, SCRIPT);
-    await send(inspect.sender, secret, body, { headers: ['X-Markup', SCRIPT] });
-    const row = await newest(page, 'a row', (row) => row.type.includes(type));
-    assert.ok(row.type.includes('<script>'));
-    await choose(page, row.seq);
+    const row = await show(body, { how: { headers: ['X-Markup', SCRIPT] } });
+    assert.ok(row.type.includes(`${type}<script>`));
     await content(/<script>window\.__pwned = 1<\/script>/);
     await page.click('#tab-headers');
     assert.ok((await text(page, '#tab-panel')).includes(SCRIPT));
@@ -49,15 +46,13 @@ export async function hostileSteps({ page, inspect, secret }) {
 
   await step('terminal escapes, NUL and direction controls are shown as their codes', async () => {
     const type = fresh();
-    await show(`{"event_type":"${type}","data":{"\u202Eabc":"\u2066x\u2069 \\u001b[31m","y":"\u009b31m\u0085"}}`, type);
+    await show(`{"event_type":"${type}","data":{"\u202Eabc":"\u2066x\u2069 \\u001b[31m","y":"\u009b31m\u0085"}}`);
     await content(/U\+202E/);
     const boxes = await page.$$eval('.content .esc', (nodes) => nodes.map((node) => node.textContent));
     assert.deepEqual(boxes, ['U+202E', 'U+2066', 'U+2069', 'U+009B', 'U+0085']);
     const raw = await page.$eval('.content', (node) => /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(node.textContent));
     assert.equal(raw, false);
-    await send(inspect.sender, secret, '\u001b]0;title\u0007\u001b[2J\u0000\u0000\u0000');
-    const row = await newest(page, 'not an event', (row) => row.verdict === 'Not an event');
-    await choose(page, row.seq);
+    await show('\u001b]0;title\u0007\u001b[2J\u0000\u0000\u0000');
     await content(/U\+001B\]0;titleU\+0007U\+001B\[2JU\+0000 ×3/);
     await nothingHappened();
   });
@@ -65,10 +60,8 @@ export async function hostileSteps({ page, inspect, secret }) {
   await step('direction controls in id, type and path change nothing beside them', async () => {
     const type = fresh();
     const id = 'a\u202Eb\u2067c\u200F';
-    await send(`${inspect.sender}?x=%E2%80%AE`, secret, event(`${type}\u202Etxt.exe`, {}, id));
-    const row = await newest(page, 'a row', (row) => row.type.includes(type));
+    const row = await show(event(`${type}\u202Etxt.exe`, {}, id), { to: `${inspect.sender}?x=%E2%80%AE` });
     assert.ok(row.type.includes('U+202E'));
-    await choose(page, row.seq);
     const raw = await page.evaluate(() => {
       const read = ['title', 'aria-label', 'placeholder'];
       const attributes = [...document.querySelectorAll('*')].flatMap((node) => read.map((name) => node.getAttribute(name) || ''));
@@ -80,7 +73,7 @@ export async function hostileSteps({ page, inspect, secret }) {
 
   await step('right-to-left words are isolated from their neighbours', async () => {
     const type = fresh();
-    await show(`{"event_type":"${type}","data":{"a":"שלום","b":"עולם"}}`, type);
+    await show(`{"event_type":"${type}","data":{"a":"שלום","b":"עולם"}}`);
     await content(/שלום/);
     await page.$eval('[data-form="text"]', (node) => node.click());
     await until('isolates', async () => await page.$$eval('.content bdi', (nodes) => nodes.length) === 2);
@@ -91,10 +84,10 @@ export async function hostileSteps({ page, inspect, secret }) {
 
   await step('a body of 1 MiB shows its start at once and all of it on demand', async () => {
     const type = fresh();
-    const filler = Array.from({ length: 16 * 1024 }, (_, index) => `"${String(index).padStart(60, 'x')}"`).join(',');
+    const filler = Array.from({ length: 16 * 1024 }, (_, index) => `"${String(index).padStart(64, 'x')}"`).join(',');
     const body = `{"event_type":"${type}","data":{"list":[${filler}],"end":"the very end"}}`;
     assert.ok(body.length > 1024 * 1024);
-    await show(body, type);
+    await show(body);
     await content(/The start of 1\.0 MiB is shown/);
     const nodes = await page.$$eval('.content *', (all) => all.length);
     assert.ok(nodes < 20_000, `${nodes} elements`);
@@ -106,9 +99,8 @@ export async function hostileSteps({ page, inspect, secret }) {
   });
 
   await step('invalid UTF-8 is shown as hex', async () => {
-    await send(inspect.sender, secret, Buffer.from([0xff, 0xfe, 0x00, 0x41, 0x80, 0xc0, 0xaf]));
-    const row = await newest(page, 'not an event', (row) => row.verdict === 'Not an event' && /UTF-8/.test(row.why));
-    await choose(page, row.seq);
+    const row = await show(Buffer.from([0xff, 0xfe, 0x00, 0x41, 0x80, 0xc0, 0xaf]));
+    assert.match(row.why, /not valid UTF-8/);
     await content(/00000000 {2}ff fe 00 41 80 c0 af/);
     assert.match(await text(page, '.forms'), /^Hexnot valid UTF-8$/);
     await nothingHappened();
@@ -117,9 +109,7 @@ export async function hostileSteps({ page, inspect, secret }) {
   await step('deep JSON and long numbers are shown as they came', async () => {
     const type = fresh();
     const depth = 20_000;
-    await send(inspect.sender, secret, `{"event_type":"${type}","n":1.10,"big":123456789012345678901234567890,"data":{"x":${'['.repeat(depth)}${']'.repeat(depth)}}}`);
-    const row = await newest(page, 'deep', (row) => row.type.includes(type) || row.verdict === 'Not an event');
-    await choose(page, row.seq);
+    await show(`{"event_type":"${type}","n":1.10,"big":123456789012345678901234567890,"data":{"x":${'['.repeat(depth)}${']'.repeat(depth)}}}`);
     await content(/123456789012345678901234567890/);
     assert.match(await text(page, '.content'), /1\.10/);
     await nothingHappened();
