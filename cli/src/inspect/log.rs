@@ -68,7 +68,7 @@ impl Printer {
 
 /// The line for people: time, type, verdict, status and milliseconds.
 fn words(line: &Line<'_>) -> String {
-    let event_type = line.event_type.as_deref().unwrap_or("not an event");
+    let event_type = line.event_type.as_deref().unwrap_or("-");
     let verdict = serde_json::to_value(line.verdict).unwrap_or_default();
     let verdict = verdict.as_str().unwrap_or_default().replace('_', " ");
     let reason = match line.reason {

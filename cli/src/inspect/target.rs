@@ -113,8 +113,12 @@ impl Target {
 /// The headers without those of the connection that they came on, without its `Host`, and with the length
 /// of the body if they had one or there is a body.
 fn onward(headers: &HeaderMap, body_len: usize) -> HeaderMap {
-    let mut onward = end_to_end(headers);
-    onward.remove(HOST);
+    let mut onward = HeaderMap::with_capacity(headers.len());
+    // `HeaderMap::remove` changes the order.
+    let kept = end_to_end(headers);
+    for (name, value) in kept.iter().filter(|(name, _)| **name != HOST) {
+        onward.append(name.clone(), value.clone());
+    }
     if body_len > 0 || onward.contains_key(CONTENT_LENGTH) {
         onward.insert(CONTENT_LENGTH, HeaderValue::from(body_len));
     }
