@@ -94,6 +94,7 @@ impl Inspect {
         let (log, printer) = Log::new(*output);
         let hosts = Hosts::of(page);
         let app = Arc::new(App::new(token, hosts, checker, Some(target), inbox, log));
+        let _ = app.sender_url.set(format!("http://{sender}"));
         let _file = announce(output, sender, page, &page_url, &forward)?;
         let forwarder = Arc::new(Forwarder::new(Arc::clone(&app)));
         let page_server = PageServer::new(app);

@@ -37,6 +37,8 @@ pub(crate) struct App {
     pub(crate) checker: Checker,
     pub(crate) target: Option<Target>,
     pub(crate) inbox: InboxState,
+    /// The URL of the sender's port, for the page. Set once it is bound; a sandbox has none.
+    pub(crate) sender_url: OnceLock<String>,
     /// Set once, after the sandbox has started.
     pub(crate) sandbox: OnceLock<SandboxHandle>,
     pub(crate) log: Log,
@@ -61,6 +63,7 @@ impl App {
             checker,
             target,
             inbox,
+            sender_url: OnceLock::new(),
             sandbox: OnceLock::new(),
             log,
             explaining: Semaphore::new(MAX_EXPLAINED_AT_ONCE),

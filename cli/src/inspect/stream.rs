@@ -119,6 +119,7 @@ fn hello(app: &App) -> Value {
         "kind": "hello",
         "mode": if is_sandbox { "sandbox" } else { "inspect" },
         "run": app.run,
+        "listen": app.sender_url.get(),
         "forward": target.map(|target| target.url().as_str()),
         "can_sign": is_sandbox || app.checker.can_sign(),
         "has_secret": is_sandbox || app.checker.secrets().is_some(),

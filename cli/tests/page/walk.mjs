@@ -17,30 +17,37 @@ import { screenshots } from './screenshots.mjs';
 import { sourceSteps } from './steps/source.mjs';
 import assert from 'node:assert/strict';
 
+const WALK_MS = 240_000;
 const SECRET = 'whsec_a3f9b2c1d4e5f6a7b8c9d0e1';
+
+/** Steps that belong together: if one throws between its steps, the rest of the walk goes ahead. */
+const section = (name, steps) => step(`${name}: to its end`, steps, WALK_MS);
 
 /** The inspector, with the inbox if DATABASE_URL names one. */
 async function walkInspect(world) {
   const { DATABASE_URL } = process.env;
   if (!DATABASE_URL) throw new Error('DATABASE_URL must name an inbox with three dead events');
   world.inspect = await startInspect(world.receiver, SECRET, { pagePort: world.pagePort, variables: { DATABASE_URL } });
-  world.page = await open(world.browser, world.inspect.address, { expectErrors: () => world.expectErrors });
-  await connected(world.page);
-  await accessible(world.page, 'the empty list');
-  await listSteps(world);
-  await accessible(world.page, 'list and detail');
-  await accessibleDetail(world.page);
-  await actionSteps(world);
-  await showInbox(world.page);
-  await accessible(world.page, 'the inbox');
-  await inboxSteps(world.page);
-  await world.page.$eval('#views [data-view="requests"]', (node) => node.click());
-  await hostileSteps(world);
-  await keyboardSteps(world);
-  await attackSteps(world);
-  await connectionSteps(world);
+  const page = await open(world.browser, world.inspect.address, { expectErrors: () => world.expectErrors });
+  world.page = page;
+  await connected(page);
+  await accessible(page, 'the empty list');
+  await section('the list', () => listSteps(world));
+  await accessible(page, 'list and detail');
+  await accessibleDetail(page);
+  await section('the actions', () => actionSteps(world));
+  await section('the inbox', async () => {
+    await showInbox(page);
+    await accessible(page, 'the inbox');
+    await inboxSteps(page);
+  });
+  await page.$eval('#views [data-view="requests"]', (node) => node.click());
+  await section('hostile requests', () => hostileSteps(world));
+  await section('the keyboard', () => keyboardSteps(world));
+  await section('the attacks', () => attackSteps(world));
+  await section('the connection', () => connectionSteps(world));
   await world.inspect.tool.stop();
-  await world.page.close();
+  await page.close();
 }
 
 /** On a narrow screen the detail has a view of its own; the help lies above both. */
@@ -74,7 +81,7 @@ async function walk() {
   world.receiver = await startReceiver(SECRET);
   world.stranger = await startStranger();
   await walkInspect(world);
-  await walkSandbox(world);
+  await section('the sandbox', () => walkSandbox(world));
   await step('the page logged no error, opened no dialog and asked no other host', () => {
     assert.deepEqual(noise, { console: [], dialogs: [], foreign: [] });
   });

@@ -121,6 +121,7 @@
     rejected: ['Rejected', 'the signature, its time or its header is wrong'],
     malformed_data: ['Malformed data', 'signed, but its data has another shape than documented'],
     not_an_event: ['Not an event', 'signed, but the body is not an event'],
+    not_checked: ['Not checked', 'the tool has no secret'],
   };
 
   const verdictWord = (verdict) => (VERDICTS[verdict] || [String(verdict).replaceAll('_', ' ')])[0];
@@ -408,7 +409,7 @@
     state.entries.set(entry.seq, entry);
     if (!known) {
       state.announced.total += 1;
-      if (entry.verdict !== 'accepted') state.announced.rejected += 1;
+      if (!['accepted', 'not_checked'].includes(entry.verdict)) state.announced.rejected += 1;
       if ($('list').scrollTop > 4) state.newer += 1;
     }
     if (state.entries.size > MAX_ENTRIES) forgetOldest();
@@ -562,7 +563,7 @@
       entry.attempt > 1 && make('span', { class: 'tag' }, `attempt ${entry.attempt}`),
       size > 1 && make('span', { class: 'tag' }, count(size, 'request')),
       SOURCES[entry.source] && entry.source !== 'sandbox' && make('span', { class: 'tag tag-source' }, SOURCES[entry.source].toLowerCase()),
-      entry.fault && make('span', { class: 'tag tag-fault' }, `fault: ${entry.fault}`),
+      entry.fault && make('span', { class: 'tag tag-fault' }, `fault: ${entry.fault.replaceAll('_', '-')}`),
     ];
     const type = entry.event_type || `${entry.method} ${entry.path}`;
     return [
@@ -804,7 +805,7 @@
   }
 
   function sourceOf(entry) {
-    const fault = entry.fault && make('span', { class: 'tag tag-fault' }, `fault: ${entry.fault}`);
+    const fault = entry.fault && make('span', { class: 'tag tag-fault' }, `fault: ${entry.fault.replaceAll('_', '-')}`);
     if (entry.of == null) return fault;
     const word = SOURCES[entry.source] || 'Copy';
     return [make('span', { class: 'tag tag-source' }, `${word.toLowerCase()} from `, button(`request ${entry.of}`, () => reveal(entry.of), { class: 'link' })), fault];
@@ -825,7 +826,7 @@
         basis && make('span', { class: `basis basis-${why.basis}`, title: basis[1] }, basis[0])),
       make('h3', { id: 'verdict-title' }, code(why.title || entry.summary || verdictWord(verdict))),
       numbersOf(why.numbers || []),
-      sentences('Why', why.explanation || []),
+      sentences(why.basis === 'suspected' ? 'Possible causes' : 'Why', why.explanation || []),
       sentences('What to do', why.fix || []),
       why.help && make('p', { class: 'help-line' }, 'In the guide docs/rejected.md: ', make('q', {}, why.help.replace(/^docs\/rejected\.md:? ?/, ''))));
   }
@@ -835,10 +836,18 @@
     return make('dl', { class: 'numbers' }, numbers.map(({ name, value }) => make('div', {}, make('dt', {}, name), make('dd', {}, value))));
   }
 
+  /** A clause becomes a sentence, and how to check a cause stands on a line of its own. */
+  function sentence(text) {
+    const first = /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+    const whole = /[.!?)…:]$/.test(first) ? first : `${first}.`;
+    const [cause, ...checks] = whole.split(/ (?=Check: )/);
+    return [code(cause), checks.map((check) => make('span', { class: 'check-line' }, code(check)))];
+  }
+
   function sentences(heading, list) {
     if (list.length === 0) return null;
-    const texts = list.map((sentence) => code(sentence));
-    const block = texts.length === 1 ? make('p', {}, texts[0]) : make('ul', {}, texts.map((text) => make('li', {}, text)));
+    const texts = list.map(sentence);
+    const block = texts.length === 1 ? make('p', {}, ...texts[0]) : make('ul', {}, texts.map((text) => make('li', {}, ...text)));
     return make('div', { class: 'sentences' }, make('h4', {}, heading), block);
   }
 
@@ -981,10 +990,10 @@
 
   function decodedTab(panel, data) {
     if (!data.decoded || data.decoded.length === 0) {
-      const text = data.entry.verdict === 'rejected' ? 'Nothing was decoded: the signature is checked first.' : 'The body is not an event that this version knows.';
-      return add(panel, make('p', { class: 'empty-detail' }, text));
+      return add(panel, make('p', { class: 'empty-detail' }, 'The body has no fields that can be decoded.'));
     }
     if (!Array.isArray(data.decoded)) return add(panel, make('pre', { class: 'code', tabindex: '0' }, String(data.decoded)));
+    if (data.entry.verdict === 'rejected') add(panel, make('p', { class: 'hint' }, 'The signature was not accepted: anyone can have written these fields.'));
     const rows = data.decoded.map((field) => make('tr', { class: field.problem ? 'wrong' : null },
       make('th', { scope: 'row' }, make('code', {}, field.path)),
       make('td', {}, field.value ?? (field.problem ? null : make('em', { class: 'masked' }, 'none')), field.problem && make('span', { class: 'field-problem' }, verdictIcon('malformed_data'), field.problem))));
@@ -1366,7 +1375,7 @@
     const good = /\b2\d\d\b/.test(attempt.outcome);
     return make('li', {}, make('span', { class: 'nth' }, nth), make('time', { datetime: attempt.at }, clockTime(attempt.at).slice(0, 8)),
       make('span', { class: good ? 's-good' : 's-bad' }, attempt.outcome), attempt.ms != null && make('span', { class: 'hint' }, `${milliseconds(attempt.ms)} ms`),
-      attempt.fault && make('span', { class: 'tag tag-fault' }, attempt.fault));
+      attempt.fault && make('span', { class: 'tag tag-fault' }, attempt.fault.replaceAll('_', '-')));
   }
 
   const redeliver = (delivery) => act('Redelivering', async () => {
@@ -1416,8 +1425,8 @@
   }
 
   function inboxParts(data) {
-    const names = ['waiting', 'retrying', 'running', 'dead', 'done'];
-    const tiles = names.map((name) => make('div', { class: name === 'dead' && data.stats[name] ? 'tile tile-bad' : 'tile' }, make('dt', {}, name), make('dd', {}, Number(data.stats[name] ?? 0).toLocaleString('en'))));
+    const names = ['waiting', 'retrying', 'running', 'dead', 'done'].filter((name) => data.stats[name] != null);
+    const tiles = names.map((name) => make('div', { class: name === 'dead' && data.stats[name] ? 'tile tile-bad' : 'tile' }, make('dt', {}, name), make('dd', {}, Number(data.stats[name]).toLocaleString('en'))));
     if (data.oldest_due_s != null) tiles.push(make('div', { class: 'tile' }, make('dt', {}, 'oldest due'), make('dd', {}, span(data.oldest_due_s))));
     return [make('dl', { class: 'tiles' }, tiles), data.dead.length ? deadParts(data) : make('p', { class: 'empty-detail' }, 'No event is dead.')];
   }
@@ -1431,7 +1440,7 @@
     return make('section', { 'aria-labelledby': 'dead-heading' }, make('h3', { id: 'dead-heading' }, `Dead events: ${cap}`), actions, deadTable(data.dead));
   }
 
-  const DEAD_COLUMNS = ['Event type', 'Resource', 'Attempts', 'Last error', 'Received', 'Dead since'];
+  const DEAD_COLUMNS = ['Event type', 'Event id', 'Attempts', 'Last error', 'Received', 'Dead since'];
 
   /** Narrow screens show the cells below one another, so the roles are written down. */
   function deadTable(dead) {
@@ -1445,14 +1454,14 @@
   }
 
   function deadRow(entry) {
-    const box = make('input', { type: 'checkbox', 'aria-label': `Select ${entry.event_type || 'event'} ${entry.resource_id || entry.key}`, 'data-focus': `k:${entry.key}` });
+    const box = make('input', { type: 'checkbox', 'aria-label': `Select ${entry.event_type || 'event'} ${entry.event_id || entry.key}`, 'data-focus': `k:${entry.key}` });
     box.dataset.key = entry.key;
     box.addEventListener('change', () => {
       if (box.checked) inbox.chosen.add(entry.key);
       else inbox.chosen.delete(entry.key);
       paintChosen();
     });
-    const cells = [entry.event_type || '–', make('code', { title: entry.resource_id }, entry.resource_id ? shortId(entry.resource_id) : '–'), entry.attempts, entry.last_error || '–', dateTime(entry.received_at).slice(0, 19), dateTime(entry.dead_since).slice(0, 19)];
+    const cells = [entry.event_type || '–', make('code', { title: entry.event_id }, entry.event_id ? shortId(entry.event_id) : '–'), entry.attempts, entry.last_error || '–', dateTime(entry.received_at).slice(0, 19), dateTime(entry.dead_since).slice(0, 19)];
     return make('tr', { role: 'row' }, make('td', { role: 'cell', class: 'pick' }, box), cells.map((cell, index) => make('td', { role: 'cell', 'data-name': DEAD_COLUMNS[index] }, cell)));
   }
 

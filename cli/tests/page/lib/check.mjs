@@ -5,14 +5,14 @@ const STEP_MS = 30_000;
 
 export const failures = [];
 
-export async function step(name, action) {
+export async function step(name, action, limit = STEP_MS) {
   const begin = Date.now();
   const late = new AbortController();
   try {
     await Promise.race([
       action(),
-      delay(STEP_MS, null, { signal: late.signal, ref: false }).then(() => {
-        throw new Error(`no end after ${STEP_MS / 1000} s`);
+      delay(limit, null, { signal: late.signal, ref: false }).then(() => {
+        throw new Error(`no end after ${limit / 1000} s`);
       }),
     ]);
     console.log(`ok      ${name} (${Date.now() - begin} ms)`);
