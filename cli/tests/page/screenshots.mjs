@@ -1,6 +1,7 @@
 // Writes docs/images/inspect-*.png.
 import fs from 'node:fs';
 import { choose, connected, launch, newest, open } from './lib/browser.mjs';
+import { shrink } from './lib/png.mjs';
 import { startInspect } from './lib/programs.mjs';
 import { event, send, startReceiver } from './lib/servers.mjs';
 import { NARROW, WIDE } from './steps/accessibility.mjs';
@@ -27,8 +28,7 @@ async function deliver(inspect, secret) {
 }
 
 async function save(page, name) {
-  // Fewer colours compress better, and the page has few.
-  const data = await page.screenshot({ type: 'png', optimizeForSpeed: false });
+  const data = shrink(Buffer.from(await page.screenshot({ type: 'png' })));
   if (data.length > MAX_BYTES) throw new Error(`${name} has ${data.length} bytes, the limit is ${MAX_BYTES}`);
   fs.mkdirSync(folder, { recursive: true });
   fs.writeFileSync(new URL(`inspect-${name}.png`, folder), data);

@@ -42,12 +42,13 @@ async function walkInspect(world) {
     await inboxSteps(page);
   });
   await page.$eval('#views [data-view="requests"]', (node) => node.click());
-  await section('hostile requests', () => hostileSteps(world));
   await section('the keyboard', () => keyboardSteps(world));
   await section('the attacks', () => attackSteps(world));
+  // The last of these fills the list, after which each look at it takes longer.
+  await section('hostile requests', () => hostileSteps(world));
   await section('the connection', () => connectionSteps(world));
-  await world.inspect.tool.stop();
   await page.close();
+  await world.inspect.tool.stop();
 }
 
 /** On a narrow screen the detail has a view of its own; the help lies above both. */
@@ -61,10 +62,10 @@ async function accessibleDetail(page) {
   await page.keyboard.press('Escape');
 }
 
-async function walkSandbox({ browser, receiver }) {
-  const sandbox = await startSandbox(receiver, SECRET);
-  const page = await open(browser, sandbox.address);
-  await sandboxSteps(page);
+async function walkSandbox(world) {
+  const sandbox = await startSandbox(world.receiver, SECRET);
+  const page = await open(world.browser, sandbox.address, { expectErrors: () => world.expectErrors });
+  await sandboxSteps(page, world);
   await page.$eval('#views [data-view="sandbox"]', (node) => node.click());
   await accessible(page, 'the sandbox');
   await page.close();

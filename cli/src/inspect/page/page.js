@@ -560,8 +560,7 @@
     const twisty = make('span', { class: 'twisty' });
     if (size > 1) twisty.append(icon('chevron'));
     const tags = [
-      entry.attempt > 1 && make('span', { class: 'tag' }, `attempt ${entry.attempt}`),
-      size > 1 && make('span', { class: 'tag' }, count(size, 'request')),
+      (size > 1 || entry.attempt > 1) && make('span', { class: 'tag' }, size > 1 ? count(size, 'attempt') : `attempt ${entry.attempt}`),
       SOURCES[entry.source] && entry.source !== 'sandbox' && make('span', { class: 'tag tag-source' }, SOURCES[entry.source].toLowerCase()),
       entry.fault && make('span', { class: 'tag tag-fault' }, `fault: ${entry.fault.replaceAll('_', '-')}`),
     ];
@@ -582,7 +581,10 @@
     const nodes = rows.map((row) => drawn.get(row.entry.seq).node);
     const stop = nodes.find((node) => node === document.activeElement)
       || nodes.find((node) => Number(node.dataset.seq) === state.selected) || nodes[0];
-    for (const node of nodes) node.tabIndex = node === stop ? 0 : -1;
+    for (const node of nodes) {
+      const wanted = node === stop ? 0 : -1;
+      if (node.tabIndex !== wanted) node.tabIndex = wanted;
+    }
   }
 
   function paintCounts(shown) {
@@ -831,9 +833,11 @@
       why.help && make('p', { class: 'help-line' }, 'In the guide docs/rejected.md: ', make('q', {}, why.help.replace(/^docs\/rejected\.md:? ?/, ''))));
   }
 
+  /** The size of the body stands at its tab. */
   function numbersOf(numbers) {
-    if (numbers.length === 0) return null;
-    return make('dl', { class: 'numbers' }, numbers.map(({ name, value }) => make('div', {}, make('dt', {}, name), make('dd', {}, value))));
+    const shown = numbers.filter(({ name }) => name !== 'body');
+    if (shown.length === 0) return null;
+    return make('dl', { class: 'numbers' }, shown.map(({ name, value }) => make('div', {}, make('dt', {}, name), make('dd', {}, value))));
   }
 
   /** A clause becomes a sentence, and how to check a cause stands on a line of its own. */
@@ -963,7 +967,7 @@
   }
 
   function bodyTab(panel, data) {
-    if (data.malformed) add(panel, make('p', { class: 'problem' }, verdictIcon('malformed_data'), make('code', {}, data.malformed.path), `: ${data.malformed.reason}`));
+    if (data.malformed) add(panel, make('p', { class: 'problem' }, verdictIcon('malformed_data'), make('span', {}, make('code', {}, data.malformed.path), `: ${data.malformed.reason}`)));
     contentView(panel, 'body', { ...data.body, mark: data.malformed });
   }
 
@@ -1245,7 +1249,7 @@
     goal.found = true;
     goal.noted = true;
     yield lineBreak(depth);
-    yield { text: `◂ ${frame.rest.replace(/^\./, '')}: ${goal.mark.reason}`, kind: 'mark note' };
+    yield { text: `◂ ${frame.rest.replace(/^\./, '')}: ${goal.mark.reason}`, kind: 'mark missing' };
   }
 
   const lineBreak = (depth) => ({ text: `\n${'  '.repeat(Math.min(depth, MAX_INDENT))}` });
