@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use ptolemy_webhooks_inbox::Inbox;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::commands::terminate::Terminate;
 use crate::database;
@@ -98,19 +99,21 @@ impl Inspect {
         let _file = announce(output, sender, page, &page_url, &forward)?;
         let forwarder = Arc::new(Forwarder::new(Arc::clone(&app)));
         let page_server = PageServer::new(app);
-        let serving_senders = accept::serve(senders, move |request| {
+        // Tasks of their own, which end with the set.
+        let mut serving = JoinSet::new();
+        serving.spawn(accept::serve(senders, move |request| {
             let forwarder = Arc::clone(&forwarder);
             async move { forwarder.serve(request).await }
-        });
-        let serving_pages = accept::serve(pages, move |request| {
+        }));
+        serving.spawn(accept::serve(pages, move |request| {
             let page_server = page_server.clone();
             async move { page_server.serve(request).await }
-        });
+        }));
+        let printing = tokio::task::spawn_blocking(move || printer.run());
         tokio::select! {
             () = terminate.requested() => Ok(()),
-            printed = printer.run() => printed,
-            never = serving_senders => match never {},
-            never = serving_pages => match never {},
+            // It ends early if nobody reads the output any more.
+            printed = printing => printed.unwrap_or(Ok(())),
         }
     }
 

@@ -49,9 +49,10 @@ impl Log {
 }
 
 impl Printer {
-    /// Prints until nobody adds entries any more.
-    pub(crate) async fn run(mut self) -> Result<(), Stop> {
-        while let Some(entry) = self.waiting.recv().await {
+    /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe takes nothing, so it
+    /// needs a thread of its own.
+    pub(crate) fn run(mut self) -> Result<(), Stop> {
+        while let Some(entry) = self.waiting.blocking_recv() {
             let line = entry.line();
             if self.output.is_json() {
                 self.output.object(&JsonLine {

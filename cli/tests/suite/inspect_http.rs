@@ -190,7 +190,7 @@ impl ByteReceiver {
 
 /// A run of `inspect --json`.
 pub(crate) struct Inspected<'a> {
-    pub(crate) running: Running<'a>,
+    _running: Running<'a>,
     pub(crate) stdout: BufReader<Scanned>,
     pub(crate) sender: SocketAddr,
     pub(crate) page: SocketAddr,
@@ -228,7 +228,7 @@ impl<'a> Inspected<'a> {
             sender: address("url"),
             page: address("page"),
             token: token.to_owned(),
-            running,
+            _running: running,
             stdout,
         }
     }
