@@ -11,6 +11,8 @@ const MAX_BYTES = 150_000;
 
 const LISTING = { instrument_id: '0198c7a2-3333-7c1e-9d5f-2f1c1a3b4d5e', market_id: '0198c7a2-4444-7c1e-9d5f-2f1c1a3b4d5e', local_code: 'BHP', currency: 'AUD', lot_size: '1' };
 
+const VALUE = { instrument_id: LISTING.instrument_id, type_id: '0198c7a2-5555-7c1e-9d5f-2f1c1a3b4d5e', timestamp: '2026-04-15T00:00:00Z', value: '45.82' };
+
 /** A few deliveries of each kind. */
 async function deliver(inspect, secret) {
   const to = (body, how) => send(inspect.sender, secret, body, how);
@@ -20,7 +22,7 @@ async function deliver(inspect, secret) {
   const listing = event('market_listing.created', LISTING);
   for (let attempt = 0; attempt < 2; attempt += 1) await to(listing);
   await to(event('market_listing.updated', { ...LISTING, currency: 36 }));
-  await to(event('time_series_value.created', { value: '45.82' }));
+  await to(event('time_series_value.created', VALUE));
   await to(event('instrument.archived', { identifier: 'bhp.ax', name: 'BHP Group Ltd.' }), { repeat: true });
   await to('{"hello":"world"}');
   await to(event('instrument.restored', { identifier: 'bhp.ax', name: 'BHP Group Ltd.' }), { age: 412 });
@@ -28,6 +30,7 @@ async function deliver(inspect, secret) {
 }
 
 async function save(page, name) {
+  await page.waitForSelector('.code');
   const data = shrink(Buffer.from(await page.screenshot({ type: 'png' })));
   if (data.length > MAX_BYTES) throw new Error(`${name} has ${data.length} bytes, the limit is ${MAX_BYTES}`);
   fs.mkdirSync(folder, { recursive: true });
@@ -37,7 +40,7 @@ async function save(page, name) {
 
 export async function screenshots(secret) {
   const browser = await launch(['--font-render-hinting=none']);
-  const receiver = await startReceiver(secret);
+  const receiver = await startReceiver(secret, 3000);
   const inspect = await startInspect(receiver, secret);
   const page = await open(browser, inspect.address);
   await connected(page);
@@ -55,6 +58,7 @@ export async function screenshots(secret) {
   }
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
   await page.setViewport(NARROW);
+  await page.$eval('#list', (node) => { node.scrollTop = 0; });
   await save(page, 'narrow');
   await browser.close();
   await inspect.tool.stop();

@@ -42,8 +42,8 @@ function decode(png) {
 }
 
 /**
- * The most frequent colour of each of the most frequent corners of the colour space, so that a small icon
- * keeps its colour; and for each colour of the picture the nearest of them.
+ * The most frequent colours, then the most frequent one of each corner of the colour space, so that a
+ * small icon keeps its colour; and for each colour of the picture the nearest of them.
  */
 function palette({ pixels, size }) {
   const counts = new Map();
@@ -52,12 +52,14 @@ function palette({ pixels, size }) {
     counts.set(colour, (counts.get(colour) || 0) + 1);
   }
   const corners = new Map();
-  for (const [colour, count] of [...counts].sort((a, b) => b[1] - a[1])) {
+  const frequent = [...counts].sort((a, b) => b[1] - a[1]);
+  for (const [colour, count] of frequent) {
     const corner = corners.get(colour & 0xf0f0f0);
     if (corner) corner.count += count;
     else corners.set(colour & 0xf0f0f0, { colour, count });
   }
-  const colours = [...corners.values()].sort((a, b) => b.count - a.count).slice(0, MAX_COLOURS).map(({ colour }) => colour);
+  const representative = [...corners.values()].sort((a, b) => b.count - a.count).map(({ colour }) => colour);
+  const colours = [...new Set([...frequent.slice(0, MAX_COLOURS / 4).map(([colour]) => colour), ...representative])].slice(0, MAX_COLOURS);
   const nearest = new Map();
   for (const colour of counts.keys()) {
     const distance = (other) => [16, 8, 0].reduce((sum, bits) => sum + (((colour >> bits) & 255) - ((other >> bits) & 255)) ** 2, 0);

@@ -6,8 +6,9 @@ import net from 'node:net';
 
 const TOLERANCE_S = 300;
 
-const listen = (server) => new Promise((resolve) => {
-  server.listen(0, '127.0.0.1', () => resolve(server.address().port));
+const listen = (server, port = 0) => new Promise((resolve, reject) => {
+  server.on('error', reject);
+  server.listen(port, '127.0.0.1', () => resolve(server.address().port));
 });
 
 async function bodyOf(request) {
@@ -19,7 +20,7 @@ async function bodyOf(request) {
 const macOf = (secret, t, body) => crypto.createHmac('sha256', secret).update(`${t}.`).update(body).digest('hex');
 
 /** 204 for a valid delivery, and 401 with a reason for any other. */
-export async function startReceiver(secret) {
+export async function startReceiver(secret, port = 0) {
   const receiver = { requests: [], url: '' };
   const server = http.createServer(async (request, response) => {
     const body = await bodyOf(request);
@@ -28,7 +29,7 @@ export async function startReceiver(secret) {
     response.writeHead(problem ? 401 : 204, { 'Content-Type': 'text/plain' });
     response.end(problem || undefined);
   });
-  receiver.url = `http://127.0.0.1:${await listen(server)}/webhooks/ptolemy`;
+  receiver.url = `http://127.0.0.1:${await listen(server, port)}/webhooks/ptolemy`;
   receiver.close = () => server.close();
   return receiver;
 }
