@@ -40,7 +40,7 @@ async function save(page, name) {
 
 export async function screenshots(secret) {
   const browser = await launch(['--font-render-hinting=none']);
-  const receiver = await startReceiver(secret, 3000);
+  const receiver = await startReceiver(secret, 3000).catch(() => startReceiver(secret, 8000));
   const inspect = await startInspect(receiver, secret);
   const page = await open(browser, inspect.address);
   await connected(page);

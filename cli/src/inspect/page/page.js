@@ -737,6 +737,9 @@
   const detail = { seq: null, data: null, abort: null, timer: 0, tab: 'body', bytes: new Map(), form: {} };
 
   function closeDetail() {
+    clearTimeout(detail.timer);
+    $('detail').removeAttribute('aria-busy');
+    $('detail-body').inert = false;
     state.selected = null;
     detail.seq = null;
     detail.data = null;
@@ -755,6 +758,8 @@
     detail.form = {};
     $('detail-heading').textContent = `Request ${seq}`;
     $('detail').setAttribute('aria-busy', 'true');
+    // Until the new detail is there, the buttons below the new heading would act on the old one.
+    $('detail-body').inert = true;
     detail.timer = setTimeout(loadDetail, 70, seq);
   }
 
@@ -769,7 +774,9 @@
     } catch (error) {
       if (error.name !== 'AbortError' && detail.seq === seq) paintDetailError(seq, error);
     }
+    if (detail.seq !== seq) return;
     $('detail').removeAttribute('aria-busy');
+    $('detail-body').inert = false;
   }
 
   function paintDetailError(seq, error) {

@@ -1,7 +1,7 @@
 // Steps with names and a limit of time. A step that fails does not stop the walk: the report shows all.
 import { setTimeout as delay } from 'node:timers/promises';
 
-const STEP_MS = 30_000;
+const STEP_MS = 60_000;
 
 export const failures = [];
 
