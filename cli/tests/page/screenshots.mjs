@@ -11,7 +11,7 @@ const MAX_BYTES = 150_000;
 
 const LISTING = { instrument_id: '0198c7a2-3333-7c1e-9d5f-2f1c1a3b4d5e', market_id: '0198c7a2-4444-7c1e-9d5f-2f1c1a3b4d5e', local_code: 'BHP', currency: 'AUD', lot_size: '1' };
 
-const VALUE = { instrument_id: LISTING.instrument_id, type_id: '0198c7a2-5555-7c1e-9d5f-2f1c1a3b4d5e', timestamp: '2026-04-15T00:00:00Z', value: '45.82' };
+const VALUE = { instrument_id: LISTING.instrument_id, type_id: '0198c7a2-5555-7c1e-9d5f-2f1c1a3b4d5e', timestamp: '2026-04-15T00:00:00Z', value: '45.82', archived_at: null, created_at: '2026-04-15T09:30:00Z' };
 
 /** A few deliveries of each kind. */
 async function deliver(inspect, secret) {

@@ -1,5 +1,5 @@
-// Walks through the page in headless Chromium, against the real tool. With --screenshots it writes the
-// pictures of the documentation instead.
+// Walks through the page in headless Chromium, against the real tool. With --screenshots it writes
+// the pictures of the documentation instead.
 import { failures, step } from './lib/check.mjs';
 import { connected, launch, noise, open } from './lib/browser.mjs';
 import { freePort, startInspect, startSandbox } from './lib/programs.mjs';
@@ -51,7 +51,7 @@ async function walkInspect(world) {
   await world.inspect.tool.stop();
 }
 
-/** On a narrow screen the detail has a view of its own; the help lies above both. */
+/** On a narrow screen the detail has its own view; the help lies above both. */
 async function accessibleDetail(page) {
   await page.focus('#rows > [tabindex="0"]');
   await page.keyboard.press('Enter');

@@ -1,8 +1,8 @@
 // The page of `ptolemy-webhooks inspect` and of the sandbox.
 //
-// The life of the page: the token leaves the address bar, a stream of JSON lines fills a store of at
-// most 500 entries, and a timer paints the store as a list. A detail, the sandbox and the inbox are
-// read when they are looked at. All text of a request reaches the document as text nodes, and
+// The life of the page: the token leaves the address bar, a stream of JSON lines fills a store of
+// at most 500 entries, and a timer paints the store as a list. A detail, the sandbox and the inbox
+// are read when they are looked at. All text of a request reaches the document as text nodes, and
 // characters that are invisible or change the direction of text are shown as their code.
 (() => {
   'use strict';
@@ -32,8 +32,8 @@
 
   // ---------------------------------------------------------------- text that does nothing
 
-  // C0 but tab and line feed, C1, soft hyphen, marks and controls of direction, zero width, line and
-  // paragraph separators, byte order mark, interlinear and tag characters, lone surrogates.
+  // C0 but tab and line feed, C1, soft hyphen, marks and controls of direction, zero width, line
+  // and paragraph separators, byte order mark, interlinear and tag characters, lone surrogates.
   const UNSEEN = new RegExp(
     '[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5'
     + '\\u180b-\\u180f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0'
@@ -50,9 +50,9 @@
   const SPECIAL = new RegExp(`(${UNSEEN.source})\\1*|${RIGHT_TO_LEFT}(?: ${RIGHT_TO_LEFT})*`, 'gu');
 
   /**
-   * Appends text with each run of an unseen character as one box, and each run of right-to-left words
-   * in an isolate of its own, so that nothing beside it changes its place. Both cost an element: when
-   * the budget is spent, the rest has codes in brackets and no direction but left to right.
+   * Appends text with each run of an unseen character as one box, and each run of right-to-left
+   * words in its own isolate, so that nothing beside it changes its place. Both cost an element:
+   * when the budget is spent, codes stand in brackets, and words are not isolated any more.
    */
   function appendText(parent, text, budget = { left: PIECE_ESCAPES }) {
     let from = 0;
@@ -468,7 +468,9 @@
 
   const groupKey = (entry) => (entry.event_id ? `id:${entry.event_id}` : `seq:${entry.seq}`);
 
-  /** The rows from top to bottom: the newest attempt of each event, and the others if it is open. */
+  /**
+   * The rows from top to bottom: the newest attempt of each event, and the others if it is open.
+   */
   function wantedRows() {
     const newestFirst = [...state.entries.values()].filter(matches).sort((a, b) => b.seq - a.seq);
     const groups = new Map();
@@ -494,7 +496,10 @@
     if (!paintTimer) paintTimer = setTimeout(paint, PAINT_MS);
   }
 
-  /** Brings the rows of the document to those that are wanted; nothing that stays is moved or drawn again. */
+  /**
+   * Brings the rows of the document to those that are wanted; nothing that stays is moved or drawn
+   * again.
+   */
   function paint() {
     clearTimeout(paintTimer);
     paintTimer = 0;
@@ -521,7 +526,9 @@
     paintTypes();
   }
 
-  /** While the list is scrolled down, it stays where it is, and a button says how many are newer. */
+  /**
+   * While the list is scrolled down, it stays where it is, and a button says how many are newer.
+   */
   function holdStill() {
     const list = $('list');
     if (list.scrollTop <= 4) return () => {};
@@ -748,7 +755,7 @@
     fill($('detail-body'), make('p', { class: 'empty-detail' }, 'Select a request to see why it was accepted or rejected.'));
   }
 
-  /** Waits a moment: who holds an arrow key down does not want each detail on the way. */
+  /** Waits a moment: a held arrow key passes many rows, and only the last one is read. */
   function openDetail(seq) {
     clearTimeout(detail.timer);
     if (detail.abort) detail.abort.abort();
@@ -847,7 +854,7 @@
     return make('dl', { class: 'numbers' }, shown.map(({ name, value }) => make('div', {}, make('dt', {}, name), make('dd', {}, value))));
   }
 
-  /** A clause becomes a sentence, and how to check a cause stands on a line of its own. */
+  /** A clause becomes a sentence, and how to check a cause stands on its own line. */
   function sentence(text) {
     const first = /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
     const whole = /[.!?)…:]$/.test(first) ? first : `${first}.`;
@@ -1178,8 +1185,9 @@
 
   /**
    * Indents JSON without reading its values: numbers keep every digit, repeated keys stay, and no
-   * depth overflows a stack. Each frame knows which part of the marked path is still to come, so that
-   * the value at this path is marked when it is met. If it is missing, its nearest parent says so.
+   * depth overflows a stack. Each frame knows which part of the marked path is still to come, so
+   * that the value at this path is marked when it is met. If it is missing, its nearest parent says
+   * so.
    * @param {string} text
    * @param {{path: string, reason: string}|null|undefined} mark
    * @returns {Generator<Token>}
@@ -1261,7 +1269,7 @@
 
   const lineBreak = (depth) => ({ text: `\n${'  '.repeat(Math.min(depth, MAX_INDENT))}` });
 
-  /** What is left of the path after one segment; null if the path leads elsewhere. */
+  /** The rest of the path after one segment; null if the path leads elsewhere. */
   function step(rest, segment) {
     if (rest == null || segment == null || !rest.startsWith(segment)) return null;
     const left = rest.slice(segment.length);
@@ -1667,7 +1675,8 @@
     document.addEventListener('keydown', onKey);
     $('retry-now').addEventListener('click', connect);
     addEventListener('online', () => { if (!state.connected && state.token) connect(); });
-    // Someone pastes the address of a new run into the tab of an old one: only the fragment changes.
+    // Someone pastes the address of a new run into the tab of an old one: only the fragment
+    // changes.
     addEventListener('hashchange', () => {
       if (!takeToken()) return;
       stream.failures = 0;

@@ -18,7 +18,7 @@ export function launch(args = []) {
   return puppeteer.launch({ executablePath: executable(), headless: true, args: [...root, '--disable-gpu', ...args] });
 }
 
-/** What a page must not do: kept for all pages of the walk. */
+/** Errors, dialogs and foreign requests of all pages of the walk: there must be none. */
 export const noise = { console: [], dialogs: [], foreign: [] };
 
 /** Opens a page that reports errors, dialogs and requests to other origins than its own. */
@@ -46,7 +46,7 @@ export const text = (page, selector) => page.$eval(selector, (node) => node.text
 
 export const connected = (page) => until('the page is connected', async () => await text(page, '#connection-text') === 'Connected');
 
-/** What the rows show, from top to bottom. */
+/** The texts of the rows, from top to bottom. */
 export const rows = (page) => page.$$eval('#rows > .row', (nodes) => nodes.map((node) => {
   const of = (name) => (node.querySelector(`.c-${name}`) || { textContent: '' }).textContent;
   return { seq: Number(node.dataset.seq), level: Number(node.dataset.level), verdict: of('verdict'), type: of('type'), status: of('status'), why: of('why') };

@@ -1,4 +1,5 @@
-// Steps with names and a limit of time. A step that fails does not stop the walk: the report shows all.
+// Steps with names and a limit of time. A step that fails does not stop the walk: the report shows
+// all.
 import { setTimeout as delay } from 'node:timers/promises';
 
 const STEP_MS = 60_000;

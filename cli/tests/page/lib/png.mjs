@@ -1,4 +1,5 @@
-// Writes a screenshot again with at most 256 colours: a page has few, and the file shrinks by half or more.
+// Writes a screenshot again with at most 256 colours: a page has few, and the file shrinks by half
+// or more.
 import zlib from 'node:zlib';
 
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
@@ -42,8 +43,8 @@ function decode(png) {
 }
 
 /**
- * The most frequent colours, then the most frequent one of each corner of the colour space, so that a
- * small icon keeps its colour; and for each colour of the picture the nearest of them.
+ * The most frequent colours, then the most frequent one of each corner of the colour space, so that
+ * a small icon keeps its colour; and for each colour of the picture the nearest of them.
  */
 function palette({ pixels, size }) {
   const counts = new Map();

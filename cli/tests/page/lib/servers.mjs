@@ -1,5 +1,5 @@
-// A receiver that verifies signatures with Node's crypto, and not with code of this project; a sender;
-// and the page of an attacker.
+// A receiver that verifies signatures with Node's crypto, and not with code of this project; a
+// sender; and the page of an attacker.
 import crypto from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
@@ -44,7 +44,10 @@ function problemOf(secret, request, body) {
   return mac.length === given.length && crypto.timingSafeEqual(mac, given) ? null : 'signature mismatch';
 }
 
-/** Posts a body; `age` in seconds, `tamper` changes a byte after signing, `repeat` sends the header twice. */
+/**
+ * Posts a body; `age` in seconds, `tamper` changes a byte after signing, `repeat` sends the header
+ * twice.
+ */
 export function send(url, secret, body, { age = 0, tamper = false, repeat = false, headers = [] } = {}) {
   const bytes = Buffer.from(body);
   const t = Math.floor(Date.now() / 1000) - age;

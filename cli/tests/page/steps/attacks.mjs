@@ -1,4 +1,4 @@
-// What another origin and a rebound host name can do: nothing. Each attack is a step.
+// Attacks from another origin and from a rebound host name: each is a step.
 import assert from 'node:assert/strict';
 import { step, until } from '../lib/check.mjs';
 import { launch, rows } from '../lib/browser.mjs';

@@ -1,4 +1,4 @@
-// What the list and the detail show of deliveries of each kind.
+// The list and the detail of deliveries of each kind.
 import assert from 'node:assert/strict';
 import { step, until } from '../lib/check.mjs';
 import { choose, newest, rows, setValue, text } from '../lib/browser.mjs';

@@ -1,4 +1,4 @@
-// What the page's files must not contain: each is a way from text to code, or to another host.
+// Words that the page's files must not contain: each is a way from text to code, or to another host.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { step } from '../lib/check.mjs';
