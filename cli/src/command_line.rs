@@ -9,6 +9,7 @@ use crate::commands::deliveries::Deliveries;
 use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
 use crate::commands::inbox::Inbox;
+use crate::commands::inspect::Inspect;
 use crate::commands::man::Man;
 use crate::commands::redeliver::Redeliver;
 use crate::commands::register::Register;
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     /// Test whether a receiver does what Ptolemy documents
     Check(Check),
     Why(Why),
+    Inspect(Inspect),
     /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune
     Inbox(Inbox),
     /// Run a local stand-in for Ptolemy: its API, and signed deliveries to a receiver

@@ -7,6 +7,7 @@ pub(crate) mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod inbox;
+pub(crate) mod inspect;
 mod kept_secret;
 pub(crate) mod man;
 pub(crate) mod redeliver;
@@ -15,6 +16,7 @@ pub(crate) mod rotate;
 pub(crate) mod sandbox;
 pub(crate) mod send;
 pub(crate) mod subscriptions;
+mod terminate;
 pub(crate) mod webhooks;
 pub(crate) mod why;
 
@@ -26,6 +28,7 @@ use crate::stop::Stop;
 pub(crate) fn runs_until_interrupted(command: &Command) -> bool {
     match command {
         Command::Sandbox(command) => command.runs_until_interrupted(),
+        Command::Inspect(_) => true,
         Command::Inbox(command) => command.runs_until_interrupted(),
         _ => false,
     }
@@ -48,6 +51,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
         Command::Completions(command) => command.run(output),
         Command::Doctor(command) => command.run(output).await,
         Command::Inbox(command) => command.run(output).await,
+        Command::Inspect(command) => command.run(output).await,
         Command::Man(command) => command.run(output),
         Command::Send(command) => command.run(output).await,
         Command::Why(command) => command.run(output),

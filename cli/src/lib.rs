@@ -12,6 +12,7 @@ mod commands;
 mod confirm;
 mod database;
 mod delivery_filter;
+mod inspect;
 mod listing;
 mod mac;
 mod marked_id;
@@ -26,6 +27,7 @@ mod since;
 mod stop;
 mod text;
 mod webhook_name;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,9 +1,12 @@
 //! Files that only their owner may read, and folders for them.
 
+use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process;
+
+use crate::stop::Stop;
 
 /// Writes a file of which only the owner may read anything: a temporary file with the mode 0600, a sync,
 /// a rename over what was there, and a sync of the folder.
@@ -66,4 +69,53 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
     folder.create(path)
+}
+
+/// A file with a URL that has a token, in a new temporary folder. Both are removed when this is dropped.
+pub(crate) struct TokenFile {
+    path: PathBuf,
+    shown: String,
+}
+
+impl TokenFile {
+    pub(crate) fn write(url: &str) -> Result<Self, Stop> {
+        let folder = temporary_folder("ptolemy-inspect")?;
+        let path = folder.join("page_url");
+        let failed = |fault: &str| Stop::failed(format!("{}: {fault}", folder.display()));
+        let shown = path.to_str().map(str::to_owned);
+        let shown = shown.ok_or_else(|| failed("the path is not Unicode"))?;
+        write_new(&path, url.as_bytes()).map_err(|error| failed(&error.to_string()))?;
+        Ok(Self { path, shown })
+    }
+
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+impl Drop for TokenFile {
+    fn drop(&mut self) {
+        // An error is ignored: the token has ended with the command.
+        drop(fs::remove_file(&self.path));
+        if let Some(folder) = self.path.parent() {
+            drop(fs::remove_dir(folder));
+        }
+    }
+}
+
+/// Creates a folder of a new name in the temporary folder, which its owner alone may enter.
+pub(crate) fn temporary_folder(name: &str) -> Result<PathBuf, Stop> {
+    let parent = env::temp_dir();
+    for number in 0..100 {
+        let path = parent.join(format!("{name}-{}-{number}", process::id()));
+        match create_folder(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Stop::failed(format!("{}: {error}", path.display()))),
+        }
+    }
+    Err(Stop::failed(format!(
+        "no new folder in {}: remove old ones, or pass --folder",
+        parent.display()
+    )))
 }

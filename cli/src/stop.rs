@@ -102,6 +102,14 @@ impl Stop {
         }
     }
 
+    /// The message, for what is shown elsewhere and stops nothing.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Error { message, .. } => message,
+            _ => String::new(),
+        }
+    }
+
     pub(crate) fn is_unknown(&self) -> bool {
         self.code() == Code::OutcomeUnknown as u8
     }

@@ -10,7 +10,7 @@ const SECRET_PREFIXES: [&str; 2] = ["whsec_", "ptk_"];
 
 /// A text without what follows the prefix of a secret or a token: servers can repeat what they were
 /// sent, and an event can carry what it should not.
-fn without_secrets(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     let mut shown = Cow::Borrowed(text);
     for prefix in SECRET_PREFIXES {
         if !shown.contains(prefix) {

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::delivery_fault::DeliveryFault;
 use crate::envelope;
 use crate::log::{LoggedAttempt, Outcome, Status};
+use crate::page::{self, SentAttempt};
 use crate::record::Webhook;
-use crate::sender::{self, Parcel};
+use crate::sender::{self, Parcel, Sent};
 use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::signature::{Secrets, Signing};
@@ -179,17 +181,44 @@ async fn attempt(shared: Arc<Shared>, due: Due, plan: Plan) {
         return;
     };
     let fault = parcel.fault.map(DeliveryFault::name);
+    let observer = shared.hooks.observer();
+    let (sent_at, url) = (OffsetDateTime::now_utc(), parcel.url.clone());
     let begun = Instant::now();
-    let outcome = sender::send(parcel).await;
-    let mut state = shared.lock();
-    let at = state.clock.now();
-    let attempt = LoggedAttempt {
-        at,
-        outcome,
-        fault,
-        took: begun.elapsed(),
+    let mut sent = Sent::default();
+    let outcome = sender::send(parcel, &mut sent).await;
+    let took = begun.elapsed();
+    let webhook_id = {
+        let mut state = shared.lock();
+        let at = state.clock.now();
+        let attempt = LoggedAttempt {
+            at,
+            outcome,
+            fault,
+            took,
+        };
+        end(&mut state, &due, attempt);
+        let place = state.place_of(&due.delivery);
+        let delivery = place.and_then(|place| state.deliveries.get(place));
+        delivery.map(|delivery| delivery.webhook_id.clone())
     };
-    end(&mut state, &due, attempt);
+    if let Some(observer) = observer {
+        let answer = match sent.answer {
+            Some(answer) => Some(page::beginning(answer).await),
+            None => None,
+        };
+        observer(SentAttempt {
+            at: sent_at,
+            delivery_id: due.delivery,
+            webhook_id: webhook_id.unwrap_or_default(),
+            url,
+            fault,
+            headers: sent.headers,
+            body: sent.body,
+            outcome,
+            took,
+            answer,
+        });
+    }
 }
 
 /// Logs an attempt, and decides what follows.

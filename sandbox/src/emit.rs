@@ -75,11 +75,36 @@ impl Sandbox {
         self.shared.lock().clock.now()
     }
 
+    /// Sends a delivery again, as the call of the API does, in the background. Returns `false` if no
+    /// delivery has the id.
+    #[doc(hidden)]
+    pub async fn redeliver(&self, delivery_id: &str) -> bool {
+        {
+            let mut state = self.shared.lock();
+            if state.place_of(delivery_id).is_none() {
+                return false;
+            }
+            state.redeliveries.push(delivery_id.to_owned());
+        }
+        let shared = Arc::clone(&self.shared);
+        let sending = async move { courier::send_again(&shared) };
+        self.engine.run(sending).await;
+        true
+    }
+
     /// Returns the current delivery log.
     #[must_use]
     pub fn log(&self) -> Log {
+        self.last_deliveries(usize::MAX)
+    }
+
+    /// Returns the last deliveries of the log, at most so many.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn last_deliveries(&self, count: usize) -> Log {
         let state = self.shared.lock();
-        let deliveries = state.deliveries.iter();
+        let left_out = state.deliveries.len().saturating_sub(count);
+        let deliveries = state.deliveries.iter().skip(left_out);
         Log {
             attempts: state.attempts,
             deliveries: deliveries
@@ -90,6 +115,7 @@ impl Sandbox {
                     event_type: delivery.event_type.clone(),
                     status: delivery.status,
                     attempts: delivery.attempts.iter().cloned().collect(),
+                    next_at: delivery.next_at,
                 })
                 .collect(),
         }

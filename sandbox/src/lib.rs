@@ -90,6 +90,8 @@ mod call_fault;
 
 mod delivery_fault;
 
+mod page;
+
 mod state;
 
 mod call_plan;
@@ -141,6 +143,9 @@ pub use webhook_state::WebhookState;
 pub use call_plan::NextCalls;
 
 pub use delivery_plan::NextDeliveries;
+
+#[doc(hidden)]
+pub use page::{AttemptAnswer, PageAnswer, PageBody, SentAttempt};
 
 pub use registration::Registration;
 

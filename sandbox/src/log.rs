@@ -130,6 +130,7 @@ pub struct LoggedDelivery {
     pub(crate) event_type: String,
     pub(crate) status: Status,
     pub(crate) attempts: Vec<LoggedAttempt>,
+    pub(crate) next_at: Option<OffsetDateTime>,
 }
 
 impl LoggedDelivery {
@@ -161,6 +162,12 @@ impl LoggedDelivery {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// Returns when the next attempt of the schedule is due, on the virtual clock; `None` if none is.
+    #[must_use]
+    pub fn next_attempt_at(&self) -> Option<OffsetDateTime> {
+        self.next_at
     }
 
     /// Returns the last 100 attempts, the oldest first.

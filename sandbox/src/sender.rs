@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
+use http::{HeaderMap, Request, Response, Uri};
+use hyper::body::Incoming;
 use ptolemy_webhooks::SIGNATURE_HEADER;
 
 use crate::connection;
@@ -28,15 +29,23 @@ pub(crate) struct Parcel {
     pub(crate) hosts: Hosts,
 }
 
+/// What was sent, and the answer, as far as the attempt came.
+#[derive(Default)]
+pub(crate) struct Sent {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) answer: Option<Response<Incoming>>,
+}
+
 /// Makes one attempt. Redirects are not followed.
-pub(crate) async fn send(parcel: Parcel) -> Outcome {
-    match tokio::time::timeout(parcel.timeout, exchange(parcel)).await {
+pub(crate) async fn send(parcel: Parcel, sent: &mut Sent) -> Outcome {
+    match tokio::time::timeout(parcel.timeout, exchange(parcel, sent)).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::TimedOut,
     }
 }
 
-async fn exchange(parcel: Parcel) -> Outcome {
+async fn exchange(parcel: Parcel, sent: &mut Sent) -> Outcome {
     let lost = parcel.fault == Some(DeliveryFault::LoseAnswer);
     let Ok(url) = parcel.url.parse::<Uri>() else {
         return Outcome::NotConnected;
@@ -44,20 +53,26 @@ async fn exchange(parcel: Parcel) -> Outcome {
     if !parcel.hosts.allow(&url) {
         return Outcome::NotLoopback;
     }
+    let Some(request) = request(&url, parcel, sent) else {
+        return Outcome::NotConnected;
+    };
     let Ok(mut connection) = connection::connect(&url).await else {
         return Outcome::NotConnected;
     };
-    let Some(request) = request(&url, parcel) else {
-        return Outcome::NotConnected;
-    };
     match connection.send_request(request).await {
-        Ok(response) if lost => Outcome::AnswerLost(response.status().as_u16()),
-        Ok(response) => Outcome::Answered(response.status().as_u16()),
+        Ok(response) => {
+            let status = response.status().as_u16();
+            sent.answer = Some(response);
+            match lost {
+                true => Outcome::AnswerLost(status),
+                false => Outcome::Answered(status),
+            }
+        }
         Err(_) => Outcome::BrokenOff,
     }
 }
 
-fn request(url: &Uri, parcel: Parcel) -> Option<Request<Steps>> {
+fn request(url: &Uri, parcel: Parcel, sent: &mut Sent) -> Option<Request<Steps>> {
     let mut body = parcel.body;
     if let Some(DeliveryFault::LargeBody(bytes)) = parcel.fault {
         body = padded(&body, bytes);
@@ -77,7 +92,10 @@ fn request(url: &Uri, parcel: Parcel) -> Option<Request<Steps>> {
     for signature in signatures {
         request = request.header(SIGNATURE_HEADER, signature);
     }
-    request.body(Steps::new(body, parcel.fault)).ok()
+    sent.body = body.clone();
+    let request = request.body(Steps::new(body, parcel.fault)).ok()?;
+    sent.headers = request.headers().clone();
+    Some(request)
 }
 
 /// Appends spaces, which JSON allows, until the body has `bytes` bytes, at most `MAX_LARGE_BODY`.

@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::{self, End};
 use crate::courier;
+use crate::page::{self, PageBody};
 use crate::state::Shared;
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -68,12 +68,15 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Broken>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<PageBody>, Broken>> + Send>>;
 
 async fn answer(
     request: Request<Incoming>,
     shared: Arc<Shared>,
-) -> Result<Response<Full<Bytes>>, Broken> {
+) -> Result<Response<PageBody>, Broken> {
+    if let Some(page) = shared.hooks.page_of(request.uri().path()) {
+        return Ok(page(request).await);
+    }
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect());
     let body = match body.await {
@@ -84,7 +87,7 @@ async fn answer(
     let end = api::handle(&mut shared.lock(), &head, body.as_deref());
     courier::send_again(&shared);
     match end {
-        End::Answer(reply, remaining) => Ok(reply.into_response(remaining)),
+        End::Answer(reply, remaining) => Ok(reply.into_response(remaining).map(page::boxed)),
         // hyper drops this future when the client closes the connection.
         End::Hang => std::future::pending().await,
         End::Reset => Err(Broken),

@@ -11,6 +11,7 @@ use crate::call_fault::CallFaults;
 use crate::clock::Clock;
 use crate::delivery_fault::DeliveryFaults;
 use crate::log::Status;
+use crate::page::Hooks;
 use crate::random::Random;
 use crate::record::{Delivery, Event, Webhook};
 use crate::role::Role;
@@ -179,6 +180,7 @@ pub(crate) struct Shared {
     /// Whose turn it is to move the clock.
     pub(crate) turn: tokio::sync::Mutex<()>,
     pub(crate) connections: Semaphore,
+    pub(crate) hooks: Hooks,
     /// How many runs of attempts are under way.
     runs: watch::Sender<usize>,
 }
@@ -189,6 +191,7 @@ impl Shared {
             state: Mutex::new(state),
             turn: tokio::sync::Mutex::new(()),
             connections: Semaphore::new(CONNECTIONS),
+            hooks: Hooks::default(),
             runs: watch::Sender::new(0),
         }
     }

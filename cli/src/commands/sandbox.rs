@@ -5,23 +5,27 @@ mod drive;
 mod fault;
 mod files;
 mod forward;
+mod page;
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ptolemy_webhooks::samples::{self, Sample};
 use ptolemy_webhooks_sandbox::{Retries, Sandbox as StandIn, Shape};
 use serde::Serialize;
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind};
 
 use crate::commands::sandbox::attempts::Attempts;
+pub(crate) use crate::commands::sandbox::attempts::outcome_words;
 use crate::commands::sandbox::drive::Plan;
 use crate::commands::sandbox::fault::Fault;
+pub(crate) use crate::commands::sandbox::fault::{fault_names, plan_fault};
 use crate::commands::sandbox::files::{Files, READY};
 use crate::commands::sandbox::forward::{Forward, target};
+use crate::commands::sandbox::page::Page;
+use crate::commands::terminate::Terminate;
 use crate::notice;
 use crate::output::Output;
 use crate::since;
@@ -39,7 +43,8 @@ that says nothing.
 The command prints shell lines that set PTOLEMY_API_URL, PTOLEMY_API_TOKEN_FILE, PTOLEMY_WORKSPACE \
 and, with --forward, PTOLEMY_WEBHOOK_SECRET_FILE, and that unset PTOLEMY_API_TOKEN and \
 PTOLEMY_WEBHOOK_SECRET if they are set. It logs each attempt of a delivery on standard \
-error or, with --json, on standard output, at the time of its own clock. Ctrl-C, SIGTERM and SIGHUP \
+error or, with --json, on standard output, at the time of its own clock, and prints the URL of a page that \
+shows them on standard error; with --json, the file of `page_url_file` has it. Ctrl-C, SIGTERM and SIGHUP \
 end it and remove its files.
 
 With --forward, the secret in PTOLEMY_WEBHOOK_SECRET, or in the file named by \
@@ -97,14 +102,17 @@ pub(crate) struct Sandbox {
     /// The slug of the workspace. By default it is random
     #[arg(long, value_name = "SLUG", value_parser = slug)]
     workspace: Option<String>,
-    /// The folder for the files `token` and `secret`, which must not exist yet; it is created if it is
-    /// missing. By default a new folder in the temporary folder, which is removed at the end
+    /// The folder for the files `token`, `secret` and `page_url`, which must not exist yet; it is created if
+    /// it is missing. By default a new folder in the temporary folder, which is removed at the end
     #[arg(long, value_name = "PATH")]
     folder: Option<PathBuf>,
     /// Write what --json prints first into this file when everything is ready. The file of an earlier
     /// run is removed at the start, and the new one at the end
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+    /// Serve no page
+    #[arg(long)]
+    no_page: bool,
 }
 
 /// Reads the name of a shape.
@@ -140,6 +148,9 @@ struct Ready<'a> {
     webhook_id: Option<&'a str>,
     secret_file: Option<&'a str>,
     seed: u64,
+    /// The page, and the file that has its URL with the token.
+    page: Option<&'a str>,
+    page_url_file: Option<&'a str>,
 }
 
 impl Sandbox {
@@ -163,10 +174,11 @@ impl Sandbox {
         // Before there is a file: SIGTERM must not leave one.
         let mut terminate = Terminate::listen()?;
         let mut files = Files::new(self.folder.as_deref(), self.ready_file.clone())?;
-        let sandbox = self.start().await?;
+        let sandbox = Arc::new(self.start().await?);
         // After the port is bound: until then it could be the note of a sandbox that runs there.
         files.remove_old_ready()?;
         let token_file = files.write("token", sandbox.token())?;
+        let forward_to = url.clone();
         let forward = match url {
             Some(url) => Some(Forward::register(&sandbox, url, &mut files).await?),
             None => None,
@@ -174,6 +186,16 @@ impl Sandbox {
         for fault in &self.faults {
             fault.plan(&sandbox);
         }
+        let page = match self.no_page {
+            true => None,
+            false => Some(Page::open(&sandbox, forward_to)?),
+        };
+        let page_url_file = match &page {
+            Some(page) if output.is_json() || self.ready_file.is_some() => {
+                Some(files.write("page_url", &page.url)?)
+            }
+            _ => None,
+        };
         let ready = Ready {
             kind: READY,
             url: sandbox.url(),
@@ -184,9 +206,14 @@ impl Sandbox {
             webhook_id: forward.as_ref().map(|it| it.webhook.as_str()),
             secret_file: forward.as_ref().map(|it| &*it.secret_file),
             seed: sandbox.seed(),
+            page: page.as_ref().map(|page| &*page.shown),
+            page_url_file: page_url_file.as_deref(),
         };
         files.write_ready(&ready)?;
         print_ready(&ready, output)?;
+        if let Some(page) = page.filter(|_| !output.is_json()) {
+            notice::note(&format!("page: {}", *page.url));
+        }
         run_until_end(&sandbox, plan, &mut terminate, output).await
     }
 
@@ -286,67 +313,4 @@ async fn run_until_end(
             return summary.print(output);
         }
     }
-}
-
-/// SIGTERM and SIGHUP, which end the command without an error.
-struct Terminate {
-    #[cfg(unix)]
-    signals: [Option<Signal>; 2],
-}
-
-impl Terminate {
-    /// Listens from now on.
-    #[cfg(unix)]
-    fn listen() -> Result<Self, Stop> {
-        let listen = |kind, name| {
-            let signal = tokio::signal::unix::signal(kind);
-            signal.map_err(|error| Stop::failed(format!("could not listen to {name}: {error}")))
-        };
-        let terminate = listen(SignalKind::terminate(), "SIGTERM")?;
-        let hangup = match is_hangup_ignored() {
-            true => None,
-            false => Some(listen(SignalKind::hangup(), "SIGHUP")?),
-        };
-        Ok(Self {
-            signals: [Some(terminate), hangup],
-        })
-    }
-
-    #[cfg(not(unix))]
-    fn listen() -> Result<Self, Stop> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn requested(&mut self) {
-        let [terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            () = received(terminate) => {}
-            () = received(hangup) => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn requested(&mut self) {
-        std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(unix)]
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether `nohup` started the command, whose purpose is that a hangup does not end it. Only Linux
-/// says so.
-#[cfg(unix)]
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // SIGHUP is signal 1, the lowest bit.
-    mask.is_some_and(|mask| mask & 1 == 1)
 }

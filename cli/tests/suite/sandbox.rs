@@ -240,14 +240,14 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
         assert_eq!(webhooks.len(), 1);
         assert_eq!(ready["webhook_id"], webhooks[0].id.as_str());
         assert_eq!(webhooks[0].url.as_deref(), ready["forward"].as_str());
-        for name in ["token", "secret"] {
+        for name in ["token", "secret", "page_url"] {
             let file = fs::metadata(folder.path("files").join(name)).unwrap();
             assert_eq!(file.permissions().mode() & 0o777, 0o600);
         }
         let made = fs::metadata(folder.path("files")).unwrap();
         assert_eq!(made.permissions().mode() & 0o777, 0o700);
         // The folder holds nothing else, such as a temporary file.
-        assert_eq!(fs::read_dir(folder.path("files")).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(folder.path("files")).unwrap().count(), 3);
         folder.scan_files();
 
         signals::send(&running, signal);

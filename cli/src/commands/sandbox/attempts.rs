@@ -97,7 +97,7 @@ impl Attempts {
             line.at,
             line.event_type,
             line.delivery_id,
-            words(attempt.outcome()),
+            outcome_words(attempt.outcome()),
             line.took_ms,
         )));
         Ok(())
@@ -122,7 +122,8 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-fn words(outcome: Outcome) -> String {
+/// An outcome in words.
+pub(crate) fn outcome_words(outcome: Outcome) -> String {
     match outcome {
         // The library names its own function.
         Outcome::NotLoopback => {

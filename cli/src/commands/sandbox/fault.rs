@@ -51,16 +51,53 @@ const TIMED: &[(&str, TimedPlan)] = &[
 
 const LARGE_BODY: &str = "large-body";
 
+impl Kind {
+    fn plan(self, next: NextDeliveries<'_>) {
+        match self {
+            Self::Plain(plan) => plan(next),
+            Self::Timed(plan, time) => plan(next, time),
+            Self::LargeBody(bytes) => next.large_body(bytes),
+        }
+    }
+}
+
 impl Fault {
     /// Plans the fault for any delivery from now on.
     pub(super) fn plan(&self, sandbox: &Sandbox) {
-        let next = sandbox.random_deliveries(self.probability);
-        match self.kind {
-            Kind::Plain(plan) => plan(next),
-            Kind::Timed(plan, time) => plan(next, time),
-            Kind::LargeBody(bytes) => next.large_body(bytes),
-        }
+        self.kind.plan(sandbox.random_deliveries(self.probability));
     }
+}
+
+/// The faults with the kind of argument that each needs.
+pub(crate) fn fault_names() -> Vec<(&'static str, Option<&'static str>)> {
+    let plain = PLAIN.iter().map(|(name, _)| (*name, None));
+    let timed = TIMED.iter().map(|(name, _)| (*name, Some("span")));
+    plain
+        .chain(timed)
+        .chain([(LARGE_BODY, Some("bytes"))])
+        .collect()
+}
+
+/// Plans a fault for the next deliveries. An error is one clause.
+pub(crate) fn plan_fault(
+    sandbox: &Sandbox,
+    name: &str,
+    argument: Option<&str>,
+    times: usize,
+) -> Result<(), String> {
+    let names = fault_names();
+    let known = names.iter().find(|(known, _)| *known == name);
+    let kind = match (known, argument) {
+        (None, _) => return Err("no fault has this name".to_owned()),
+        (Some((_, None)), Some(_)) => return Err("this fault takes no argument".to_owned()),
+        (Some(_), None) => name.parse::<Fault>()?.kind,
+        (Some(_), Some(argument)) if argument.contains(':') => {
+            return Err("expected one argument".to_owned());
+        }
+        (Some(_), Some(argument)) => format!("{name}:{argument}").parse::<Fault>()?.kind,
+    };
+    kind.plan(sandbox.next_deliveries(times));
+    Ok(())
 }
 
 impl FromStr for Fault {

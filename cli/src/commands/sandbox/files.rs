@@ -1,10 +1,8 @@
 //! The files of a sandbox that runs: token, secret, and the note that it is ready.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -46,7 +44,7 @@ impl Files {
                     Err(error) => return Err(failed(&folder, &error)),
                 }
             }
-            None => (temporary_folder()?, true),
+            None => (private_file::temporary_folder("ptolemy-sandbox")?, true),
         };
         let files = Self {
             folder,
@@ -158,23 +156,6 @@ struct Note {
     /// Of no use here: another program's file is unlikely to have both.
     #[serde(rename = "token_file")]
     _token_file: String,
-}
-
-/// Creates a folder of a new name.
-fn temporary_folder() -> Result<PathBuf, Stop> {
-    let parent = env::temp_dir();
-    for number in 0..100 {
-        let path = parent.join(format!("ptolemy-sandbox-{}-{number}", process::id()));
-        match private_file::create_folder(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(&path, &error)),
-        }
-    }
-    Err(Stop::failed(format!(
-        "no new folder in {}: remove old ones, or pass --folder",
-        shown(&parent)
-    )))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Stop {

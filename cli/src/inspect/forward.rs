@@ -1,0 +1,281 @@
+//! The sender's port: reads a request, checks it, sends it on, and passes the answer back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Extensions, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use ptolemy_webhooks::Rejection;
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::inspect::app::App;
+use crate::inspect::checker::rejected;
+use crate::inspect::entry::{Checked, NewEntry, Receiver, Request, Source};
+use crate::inspect::relay::{Relay, failure_line};
+use crate::inspect::target::{Failure, end_to_end};
+
+/// The longest body that is accepted: 16 MiB, far more than a delivery.
+pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many KiB of bodies may be on their way at once: 64 MiB. More requests wait, so that a flood does not
+/// fill the memory.
+const MAX_KIB_ON_THEIR_WAY: usize = 64 * 1024;
+
+/// How long a sender may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A longer body is checked on another thread: hashing it takes a while.
+const MAX_INLINE_BYTES: usize = 256 * 1024;
+
+/// The body of an answer.
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// The sender's port.
+pub(crate) struct Forwarder {
+    app: Arc<App>,
+    room: Semaphore,
+}
+
+impl Forwarder {
+    pub(crate) fn new(app: Arc<App>) -> Self {
+        let room = Semaphore::new(MAX_KIB_ON_THEIR_WAY);
+        Self { app, room }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn serve(&self, request: http::Request<Incoming>) -> Response<AnswerBody> {
+        let at = OffsetDateTime::now_utc();
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map(|path| path.as_str());
+        let mut arriving = Arriving {
+            app: Arc::clone(&self.app),
+            at,
+            request: Some(Request {
+                method: head.method,
+                path: path.unwrap_or_default().to_owned(),
+                headers: head.headers,
+                body: Bytes::new(),
+            }),
+        };
+        let _permit = self.reserve(&body).await;
+        let read = tokio::time::timeout(BODY_TIMEOUT, read(body)).await;
+        let body = match read.unwrap_or(Err(Unread::BrokenOff)) {
+            Ok(body) => body,
+            Err(Unread::TooLong) => return arriving.reject_long(),
+            Err(Unread::BrokenOff) => return arriving.reject_broken(),
+        };
+        let Some(mut request) = arriving.request.take() else {
+            return empty(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        request.body = body;
+        let request = Arc::new(request);
+        let checked = check(&self.app, &request, at).await;
+        let new = NewEntry {
+            at,
+            source: Source::Sender,
+            of: None,
+            request: Arc::clone(&request),
+            checked: Arc::new(checked),
+            receiver: Receiver::Pending,
+            answer: None,
+            sandbox: None,
+        };
+        let seq = self.app.add(new);
+        exchange(&self.app, seq, &request, head.extensions).await
+    }
+
+    /// Waits until there is room for the body.
+    async fn reserve(&self, body: &Incoming) -> Option<SemaphorePermit<'_>> {
+        let longest = MAX_BODY_BYTES as u64;
+        let length = body.size_hint().exact().unwrap_or(longest).min(longest);
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+        // It is never closed, and the longest body fits.
+        self.room.acquire_many(kib).await.ok()
+    }
+}
+
+/// Checks a request as a receiver with the library does.
+pub(crate) async fn check(app: &Arc<App>, request: &Arc<Request>, at: OffsetDateTime) -> Checked {
+    if request.body.len() <= MAX_INLINE_BYTES {
+        return app.checker.check(&request.headers, &request.body, at);
+    }
+    let (owned, kept) = (Arc::clone(app), Arc::clone(request));
+    let work =
+        tokio::task::spawn_blocking(move || owned.checker.check(&kept.headers, &kept.body, at));
+    match work.await {
+        Ok(checked) => checked,
+        // The command ends.
+        Err(_) => rejected(&Bytes::new(), &Rejection::not_configured()),
+    }
+}
+
+/// Sends a kept request to the receiver, and notes how that ends.
+pub(crate) async fn exchange(
+    app: &Arc<App>,
+    seq: u64,
+    request: &Request,
+    extensions: Extensions,
+) -> Response<AnswerBody> {
+    let mut sending = Sending {
+        app: Arc::clone(app),
+        seq,
+        begun: Instant::now(),
+        is_ended: false,
+    };
+    let Some(target) = &app.target else {
+        return empty(StatusCode::BAD_GATEWAY);
+    };
+    match target.send(request, extensions).await {
+        Err(failure) => {
+            sending.end(|took| Receiver::Failed {
+                error: failure.text.clone(),
+                took,
+            });
+            failed(&failure)
+        }
+        Ok(response) => {
+            let status = response.status().as_u16();
+            sending.end(|took| Receiver::Answered { status, took });
+            let (mut head, body) = response.into_parts();
+            let kept = head.headers.clone();
+            head.headers = end_to_end(&head.headers);
+            let relay = Relay::new(app, seq, status, kept, body);
+            Response::from_parts(head, UnsyncBoxBody::new(relay))
+        }
+    }
+}
+
+/// A request that was sent to the receiver. Dropped before its end, it notes that the sender went away,
+/// which drops the answer to it.
+struct Sending {
+    app: Arc<App>,
+    seq: u64,
+    begun: Instant,
+    is_ended: bool,
+}
+
+impl Sending {
+    fn end(&mut self, receiver: impl FnOnce(Duration) -> Receiver) {
+        self.is_ended = true;
+        self.app
+            .receiver_ended(self.seq, receiver(self.begun.elapsed()));
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            let error = "the sender went away before the receiver answered".to_owned();
+            self.end(|took| Receiver::Failed { error, took });
+        }
+    }
+}
+
+/// Why a body was not read.
+enum Unread {
+    TooLong,
+    BrokenOff,
+}
+
+/// Reads a body up to the limit, into memory that is exactly as long.
+async fn read(mut body: Incoming) -> Result<Bytes, Unread> {
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(Unread::TooLong);
+    }
+    let mut frames = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Unread::BrokenOff)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > MAX_BODY_BYTES {
+            return Err(Unread::TooLong);
+        }
+        frames.push(data);
+    }
+    // A frame is a part of the connection's buffer, all of which it would keep.
+    Ok(Bytes::from(frames.concat().into_boxed_slice()))
+}
+
+/// A request whose body is on its way. Dropped before its end, it is kept as one that broke off.
+struct Arriving {
+    app: Arc<App>,
+    at: OffsetDateTime,
+    request: Option<Request>,
+}
+
+impl Arriving {
+    fn reject_long(&mut self) -> Response<AnswerBody> {
+        let text = format!("the body is longer than {MAX_BODY_BYTES} bytes, and was not sent on");
+        self.reject(&Rejection::body_too_large(), &text);
+        let mut answer = failed(&Failure {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            text,
+        });
+        // The rest of the body would be taken for the next request.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+        answer
+    }
+
+    fn reject_broken(&mut self) -> Response<AnswerBody> {
+        let text = "the body broke off before its end, and was not sent on".to_owned();
+        self.reject(&Rejection::body_incomplete("the sender went away"), &text);
+        failed(&Failure {
+            status: StatusCode::BAD_REQUEST,
+            text,
+        })
+    }
+
+    fn reject(&mut self, rejection: &Rejection, error: &str) {
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        self.app.add(NewEntry {
+            at: self.at,
+            source: Source::Sender,
+            of: None,
+            checked: Arc::new(rejected(&request.body, rejection)),
+            request: Arc::new(request),
+            receiver: Receiver::NotSent {
+                error: error.to_owned(),
+            },
+            answer: None,
+            sandbox: None,
+        });
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        drop(self.reject_broken());
+    }
+}
+
+/// An answer of this program: one clause.
+fn failed(failure: &Failure) -> Response<AnswerBody> {
+    let line = failure_line(failure);
+    let length = HeaderValue::from(line.len());
+    let body = Full::new(line).map_err(|never| match never {});
+    let mut answer = Response::new(UnsyncBoxBody::new(body));
+    *answer.status_mut() = failure.status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, text);
+    answer.headers_mut().insert(CONTENT_LENGTH, length);
+    answer
+}
+
+fn empty(status: StatusCode) -> Response<AnswerBody> {
+    let body = Full::default().map_err(|never| match never {});
+    let mut answer = Response::new(UnsyncBoxBody::new(body));
+    *answer.status_mut() = status;
+    answer
+}

@@ -1,0 +1,212 @@
+//! The receiver: requests go to its URL alone, as they came.
+
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::Url;
+
+use crate::inspect::entry::Request;
+use crate::stop::{Stop, chain};
+
+/// How long a connection may be unused before it is closed: less than servers wait, which could close it
+/// while a request is on its way.
+const MAX_IDLE: Duration = Duration::from_secs(1);
+
+/// What a connection of its own is meant by, in each message (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// The receiver, and the connections to it.
+pub(crate) struct Target {
+    url: Url,
+    uri: Uri,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
+}
+
+/// Why there is no answer, and the status that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+}
+
+impl Target {
+    pub(crate) fn new(url: Url, timeout: Duration) -> Result<Self, Stop> {
+        let uri = url.as_str().parse();
+        let uri = uri.map_err(|_| Stop::usage("--forward: the URL cannot be read"))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_platform_verifier(provider)
+            .map_err(|error| Stop::failed(format!("TLS: {}", chain(&error))))?
+            .https_or_http()
+            .enable_http1();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(timeout));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(MAX_IDLE)
+            .http1_preserve_header_case(true)
+            .build(connector.wrap_connector(http));
+        Ok(Self {
+            url,
+            uri,
+            client,
+            timeout,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Sends a request on, and waits for the head of the answer. `extensions` has the spelling of the
+    /// header names if the request came from a connection.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        extensions: Extensions,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut outgoing = http::Request::new(Full::new(request.body.clone()));
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = self.uri.clone();
+        *outgoing.version_mut() = Version::HTTP_11;
+        *outgoing.headers_mut() = onward(&request.headers, request.body.len());
+        *outgoing.extensions_mut() = extensions;
+        match tokio::time::timeout(self.timeout, self.client.request(outgoing)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Failure {
+                status: StatusCode::BAD_GATEWAY,
+                text: reason(&error),
+            }),
+            Err(_) => Err(Failure {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                text: format!(
+                    "the receiver did not answer within {} s",
+                    self.timeout.as_secs_f64()
+                ),
+            }),
+        }
+    }
+}
+
+/// The headers without those of the connection that they came on, without its `Host`, and with the length
+/// of the body if they had one or there is a body.
+fn onward(headers: &HeaderMap, body_len: usize) -> HeaderMap {
+    let mut onward = HeaderMap::with_capacity(headers.len());
+    // `HeaderMap::remove` changes the order.
+    let kept = end_to_end(headers);
+    for (name, value) in kept.iter().filter(|(name, _)| **name != HOST) {
+        onward.append(name.clone(), value.clone());
+    }
+    if body_len > 0 || onward.contains_key(CONTENT_LENGTH) {
+        onward.insert(CONTENT_LENGTH, HeaderValue::from(body_len));
+    }
+    onward
+}
+
+/// The headers without those that are meant for one connection. Order and repetitions stay.
+pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let listed: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let is_kept = |name: &HeaderName| !HOP_BY_HOP.contains(name) && !listed.contains(name);
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
+}
+
+/// One clause, without the URL.
+fn reason(error: &hyper_util::client::legacy::Error) -> String {
+    let first: &(dyn Error + 'static) = error;
+    let causes: Vec<_> = successors(Some(first), |&error| error.source()).collect();
+    let io_error = causes.iter().find_map(|cause| {
+        let error = cause.downcast_ref::<io::Error>()?;
+        Some(error.kind().to_string())
+    });
+    if error.is_connect() {
+        let last = causes.last().map(|cause| chain(*cause));
+        let cause = io_error.or(last).unwrap_or_default();
+        return format!("the receiver did not accept a connection: {cause}");
+    }
+    let hyper_error = causes
+        .iter()
+        .find_map(|cause| cause.downcast_ref::<hyper::Error>());
+    match hyper_error {
+        Some(error) if error.is_incomplete_message() => {
+            "the receiver closed the connection before it answered".to_owned()
+        }
+        Some(error) if error.is_parse() => "the receiver's answer is not HTTP".to_owned(),
+        _ => match io_error {
+            Some(cause) => format!("the receiver broke the connection: {cause}"),
+            None => "the receiver broke the connection".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_connection_are_left_out_and_the_rest_keeps_its_order() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "here"),
+            ("x-b", "1"),
+            ("connection", "keep-alive, X-Hop"),
+            ("x-a", "2"),
+            ("x-b", "3"),
+            ("x-hop", "4"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-connection", "close"),
+            ("expect", "100-continue"),
+        ] {
+            let name = HeaderName::from_static(name);
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let kept = onward(&headers, 7);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        let expected = [
+            ("x-b", "1"),
+            ("x-b", "3"),
+            ("x-a", "2"),
+            ("expect", "100-continue"),
+            ("content-length", "7"),
+        ];
+        assert_eq!(kept, expected);
+        assert!(onward(&HeaderMap::new(), 0).is_empty());
+    }
+}

@@ -1,0 +1,428 @@
+//! `inspect` as a proxy: byte for byte in both directions, and what it says if that is not possible.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use crate::help_examples::examples;
+use crate::inspect_http::{
+    ByteReceiver, Inspected, next_line, post, read_message, signature, until,
+};
+use crate::program::Folder;
+#[cfg(unix)]
+use crate::signals;
+
+fn pairs(headers: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+        .collect()
+}
+
+#[test]
+fn every_byte_of_a_body_and_every_header_reaches_the_receiver() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let body: Vec<u8> = (0..=255).cycle().take(1_000).collect();
+    let mut request =
+        b"POST /any/path?x=%20 HTTP/1.1\r\nHost: sender.example\r\nX-B: 1\r\n".to_vec();
+    request.extend_from_slice(
+        b"X-lOUD: \xe9\xff\r\nx-a: 2\r\nX-B: 3\r\nConnection: keep-alive, X-Hop\r\n",
+    );
+    request.extend_from_slice(
+        b"X-Hop: 4\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nUpgrade: h2c\r\n",
+    );
+    request
+        .extend_from_slice(b"Proxy-Connection: close\r\nX-Empty:\r\nContent-Length: 1000\r\n\r\n");
+    request.extend_from_slice(&body);
+    assert_eq!(inspected.send(&request).status(), 204);
+    let got = receiver.last();
+    assert_eq!(got.first_line(), "POST /hook?secure=1 HTTP/1.1");
+    assert_eq!(got.body, body);
+    let host = receiver.address.to_string();
+    let expected = pairs(&[
+        ("X-B", b"1"),
+        ("X-B", b"3"),
+        ("X-lOUD", b"\xe9\xff"),
+        ("x-a", b"2"),
+        ("X-Empty", b""),
+        ("Content-Length", b"1000"),
+        ("host", host.as_bytes()),
+    ]);
+    let mut headers = got.headers();
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
+    assert_eq!(headers, expected[..6]);
+    assert_eq!(got.values("host"), [host]);
+    // The page shows the path that the sender used, and the bytes.
+    let detail = inspected.ended(1);
+    assert_eq!(detail["entry"]["path"], "/any/path?x=%20");
+    let loud = detail["headers"].as_array().unwrap();
+    let loud = loud.iter().find(|it| it["name"] == "x-loud").unwrap();
+    assert_eq!(
+        (&loud["value"], &loud["hex"]),
+        (&serde_json::Value::Null, &"e9ff".into())
+    );
+    let kept = inspected.get("/api/entries/1/body");
+    assert_eq!(kept.body, body);
+    assert_eq!(kept.values("content-type"), ["application/octet-stream"]);
+    assert_eq!(kept.values("content-disposition"), ["attachment"]);
+}
+
+#[test]
+fn bodies_of_any_length_and_methods_without_one_pass() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let large: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+    for body in [&large[..], b""] {
+        assert_eq!(inspected.send(&post("/", &[], body)).body, b"ok");
+        let got = receiver.last();
+        assert!(got.body == body);
+        assert_eq!(got.values("content-length"), [body.len().to_string()]);
+    }
+    // Without a length there is none, also behind the proxy.
+    let answer = inspected.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status(), answer.text()), (200, "ok".to_owned()));
+    assert!(receiver.last().values("content-length").is_empty());
+    assert!(receiver.last().first_line().starts_with("GET "));
+    // A chunked body gets its exact length.
+    let chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    assert_eq!(inspected.send(chunked).status(), 200);
+    let got = receiver.last();
+    assert_eq!(
+        (got.body, got.head.starts_with(b"PUT ")),
+        (b"abcde".to_vec(), true)
+    );
+    let got = receiver.last();
+    assert_eq!(got.values("content-length"), ["5"]);
+    assert!(got.values("transfer-encoding").is_empty());
+}
+
+#[test]
+fn the_answer_of_a_head_request_keeps_its_length() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::answering("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n");
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let answer = inspected.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.values("content-length"), ["7"]);
+    assert_eq!(inspected.ended(1)["entry"]["receiver"]["status"], 200);
+}
+
+#[test]
+fn the_answer_passes_as_it_came() {
+    let folder = Folder::new();
+    // gzip of nothing in particular: it is not decompressed, and the redirect is not followed.
+    let mut answer =
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nSet-cookie: a=1\r\n".to_vec();
+    answer.extend_from_slice(
+        b"X-Byte: \xfe\r\nSet-cookie: b=2\r\nContent-Encoding: gzip\r\nKeep-Alive: timeout=1\r\n",
+    );
+    answer.extend_from_slice(b"Content-Length: 5\r\n\r\n\x1f\x8b\x00\xff\n");
+    let receiver = ByteReceiver::answering(answer);
+    // A proxy of the environment is not used.
+    let variables = [
+        ("HTTP_PROXY", "http://127.0.0.1:1"),
+        ("http_proxy", "http://127.0.0.1:1"),
+    ];
+    let inspected = Inspected::with(&folder, &receiver.url(), "", &variables);
+    let got = inspected.send(&post("/", &["Accept-Encoding: gzip".to_owned()], b"x"));
+    assert_eq!(got.first_line(), "HTTP/1.1 302 Found");
+    assert_eq!(got.body, b"\x1f\x8b\x00\xff\n");
+    let expected = pairs(&[
+        ("Location", b"http://127.0.0.1:1/"),
+        ("Set-cookie", b"a=1"),
+        ("Set-cookie", b"b=2"),
+        ("X-Byte", b"\xfe"),
+        ("Content-Encoding", b"gzip"),
+        ("Content-Length", b"5"),
+    ]);
+    assert_eq!(got.headers(), expected);
+    assert_eq!(receiver.received().len(), 1);
+    let answer = inspected.get("/api/entries/1/answer");
+    assert_eq!(answer.body, b"\x1f\x8b\x00\xff\n");
+    // Without a secret, nothing is checked.
+    let detail = inspected.ended(1);
+    assert_eq!(detail["entry"]["verdict"], "not_checked");
+    assert_eq!(
+        detail["why"]["title"],
+        "no secret given: signature not checked"
+    );
+}
+
+#[test]
+fn a_long_answer_passes_whole_and_its_beginning_is_kept() {
+    let folder = Folder::new();
+    let long = "y".repeat(70_000);
+    let receiver = ByteReceiver::answering(format!(
+        "HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    ));
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let got = inspected.send(&post("/", &[], b"x"));
+    assert_eq!((got.status(), got.text() == long), (500, true));
+    let detail = until("the answer is kept", || {
+        Some(inspected.ended(1)).filter(|detail| !detail["answer"].is_null())
+    });
+    assert_eq!(detail["answer"]["cut_at"], 65_536);
+    assert_eq!(detail["answer"]["body_bytes"], 65_536);
+    assert_eq!(
+        inspected.get("/api/entries/1/answer").text(),
+        "y".repeat(65_536)
+    );
+}
+
+#[test]
+fn a_receiver_that_cannot_be_reached_is_502_and_a_slow_one_504() {
+    let folder = Folder::new();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let inspected = Inspected::start(&folder, &format!("http://{closed}/"), "");
+    let got = inspected.send(&post("/", &[], b"x"));
+    let text = "the receiver did not accept a connection: connection refused\n";
+    assert_eq!((got.status(), got.text().as_str()), (502, text));
+    let detail = inspected.ended(1);
+    let receiver = &detail["entry"]["receiver"];
+    assert_eq!(receiver["state"], "failed");
+    assert_eq!(receiver["error"], text.trim_end());
+    drop(inspected);
+
+    let hangs_up = ByteReceiver::answering("");
+    let inspected = Inspected::start(&folder, &hangs_up.url(), "");
+    let got = inspected.send(&post("/", &[], b"x"));
+    let text = "the receiver closed the connection before it answered\n";
+    assert_eq!((got.status(), got.text().as_str()), (502, text));
+    assert_eq!(hangs_up.received().len(), 1, "a request is never repeated");
+    drop(inspected);
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let inspected = Inspected::start(&folder, &url, "--timeout 1s");
+    let got = inspected.send(&post("/", &[], b"x"));
+    let text = "the receiver did not answer within 1 s\n";
+    assert_eq!((got.status(), got.text().as_str()), (504, text));
+}
+
+#[test]
+fn a_body_over_16_mib_is_413_and_is_not_sent_on() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let got = inspected.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 16777217\r\n\r\n");
+    assert_eq!(got.status(), 413);
+    assert_eq!(
+        got.text(),
+        "the body is longer than 16777216 bytes, and was not sent on\n"
+    );
+    let mut stream = TcpStream::connect(inspected.sender).unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
+    let chunk = [&b"100000\r\n"[..], &vec![b'x'; 1 << 20], b"\r\n"].concat();
+    for _ in 0..17 {
+        // The server may have stopped reading.
+        if stream.write_all(&chunk).is_err() {
+            break;
+        }
+    }
+    let status = read_message(&mut stream, true).map(|got| got.status());
+    assert!(matches!(status, Some(413) | None), "{status:?}");
+    for seq in [1, 2] {
+        let entry = inspected.ended(seq)["entry"].clone();
+        assert_eq!(entry["reason"], "body_too_large");
+        assert_eq!(entry["receiver"]["state"], "not_sent");
+    }
+    assert!(receiver.received().is_empty());
+}
+
+#[test]
+fn a_sender_that_goes_away_is_named() {
+    let folder = Folder::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let inspected = Inspected::start(&folder, &url, "");
+    let mut stream = TcpStream::connect(inspected.sender).unwrap();
+    stream.write_all(&post("/", &[], b"x")).unwrap();
+    let (mut receiver, _) = silent.accept().unwrap();
+    receiver.read_exact(&mut [0; 10]).unwrap();
+    drop(stream);
+    let detail = inspected.ended(1);
+    let text = "the sender went away before the receiver answered";
+    assert_eq!(detail["entry"]["receiver"]["error"], text);
+
+    let mut stream = TcpStream::connect(inspected.sender).unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        .unwrap();
+    drop(stream);
+    let detail = inspected.ended(2);
+    assert_eq!(detail["entry"]["reason"], "body_incomplete");
+    assert_eq!(detail["entry"]["receiver"]["state"], "not_sent");
+}
+
+#[test]
+fn each_verdict_is_logged_and_shown_with_its_reason() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let mut inspected = Inspected::start(&folder, &receiver.url(), "");
+    let good = r#"{"id":"e1","event_type":"market.created","data":{}}"#;
+    let malformed = r#"{"id":"e2","event_type":"market_listing.updated","data":{"currency":[1]}}"#;
+    let cases: [(&str, Vec<String>, &str, Option<&str>); 8] = [
+        (good, vec![signature(good.as_bytes(), 0)], "accepted", None),
+        (
+            good,
+            vec![signature(b"other", 0)],
+            "rejected",
+            Some("signature_mismatch"),
+        ),
+        (
+            good,
+            vec![signature(good.as_bytes(), 412)],
+            "rejected",
+            Some("timestamp_too_old"),
+        ),
+        (
+            good,
+            vec![signature(good.as_bytes(), -412)],
+            "rejected",
+            Some("timestamp_too_far_ahead"),
+        ),
+        (good, vec![], "rejected", Some("missing_header")),
+        (
+            good,
+            vec![signature(good.as_bytes(), 0); 2],
+            "rejected",
+            Some("repeated_header"),
+        ),
+        (
+            malformed,
+            vec![signature(malformed.as_bytes(), 0)],
+            "malformed_data",
+            Some("malformed_data"),
+        ),
+        (
+            "[]",
+            vec![signature(b"[]", 0)],
+            "not_an_event",
+            Some("not_an_event"),
+        ),
+    ];
+    for (body, lines, verdict, reason) in cases {
+        assert_eq!(
+            inspected.send(&post("/", &lines, body.as_bytes())).status(),
+            204
+        );
+        let line = next_line(&mut inspected.stdout);
+        assert_eq!(line["kind"], "request");
+        assert_eq!(line["verdict"], verdict, "{line}");
+        assert_eq!(line["reason"].as_str(), reason, "{line}");
+        assert_eq!(line["receiver"]["status"], 204);
+        let detail = inspected.ended(line["seq"].as_u64().unwrap());
+        assert_eq!(detail["why"]["verdict"], verdict);
+        if reason.is_some() {
+            assert!(detail["why"]["help"].is_string(), "{detail}");
+            assert!(
+                !detail["why"]["explanation"].as_array().unwrap().is_empty(),
+                "{detail}"
+            );
+        }
+    }
+    // The receiver got all of them: the proxy rejects nothing.
+    assert_eq!(receiver.received().len(), 8);
+    let stale = inspected.ended(3);
+    assert_eq!(stale["why"]["basis"], "proven");
+    let summary = stale["entry"]["summary"].as_str().unwrap();
+    assert!(summary.starts_with("timestamp is 41") && summary.ends_with("tolerance is 300 s"));
+    assert_eq!(inspected.ended(6)["entry"]["attempt"], 6);
+    let malformed = inspected.ended(7);
+    let path = "data.currency";
+    assert_eq!(malformed["malformed"]["path"], path);
+    let fields = malformed["decoded"].as_array().unwrap();
+    let problem = |field: &&serde_json::Value| field["problem"].is_string();
+    assert_eq!(fields.iter().find(problem).unwrap()["path"], path);
+}
+
+#[test]
+fn an_accident_is_proven_with_its_fix() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let signed = br#"{"event_type":"market.created","data":{}}"#;
+    let sent = [&signed[..], b"\n"].concat();
+    inspected.send(&post("/", &[signature(signed, 0)], &sent));
+    let why = inspected.ended(1)["why"].clone();
+    assert_eq!(why["basis"], "proven");
+    assert_eq!(
+        why["explanation"][0],
+        "the body ends in a line feed that was not signed"
+    );
+    assert!(
+        why["fix"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("do not add a line end")
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn the_examples_work_and_signals_end_them() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let all = examples(&folder, "inspect");
+    assert_eq!(all.len(), 2);
+    for (example, signal) in all.iter().zip(["TERM", "INT"]) {
+        let line = example.replace(
+            "http://127.0.0.1:3000",
+            &format!("http://{}", receiver.address),
+        );
+        let line = line.strip_prefix("ptolemy-webhooks ").unwrap();
+        // The usual ports may be taken on a machine that runs tests.
+        let more = if line.contains("--port") {
+            ""
+        } else {
+            " --port 0 --page-port 0"
+        };
+        let variables = ("PTOLEMY_WEBHOOK_SECRET", crate::inspect_http::SECRET);
+        let program = folder.program(&format!("{line}{more}"));
+        let mut running = program.variable(variables.0, variables.1).start();
+        match line.contains("--json") {
+            true => {
+                let mut stdout = std::io::BufReader::new(running.stdout());
+                assert_eq!(next_line(&mut stdout)["kind"], "ready");
+            }
+            false => {
+                let mut stderr = running.0.stderr.take().unwrap();
+                let mut text = String::new();
+                while !text.contains("#token=") {
+                    let mut bytes = [0; 256];
+                    let count = stderr.read(&mut bytes).unwrap();
+                    assert!(count > 0, "{text}");
+                    text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
+                assert!(text.contains("page: http://127.0.0.1:"), "{text}");
+            }
+        }
+        signals::send(&running, signal);
+        let expected = if signal == "TERM" { 0 } else { 130 };
+        assert_eq!(signals::exit_code(&mut running), Some(expected));
+    }
+}
+
+#[test]
+fn a_password_in_the_url_and_a_port_in_use_are_errors() {
+    let folder = Folder::new();
+    let program = folder.program("inspect --forward http://user:hunter2@127.0.0.1:3000/");
+    let ended = program.run().with_code(2);
+    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let line = format!("inspect --forward http://127.0.0.1:3000/ --page-port 0 --port {port}");
+    let ended = folder.program(&line).run().with_code(1);
+    assert!(
+        ended.stderr.contains(&format!("127.0.0.1:{port}: ")),
+        "{}",
+        ended.stderr
+    );
+}
