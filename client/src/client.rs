@@ -79,6 +79,13 @@ impl Client {
         Some(self.0.remaining.load(Ordering::Relaxed)).filter(|&calls| calls != NOT_SEEN)
     }
 
+    /// Returns how often a call is attempted at most, as set with
+    /// [`Builder::attempts`](crate::Builder::attempts). Each attempt may use up a call of the month's quota.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.0.settings.attempts.max(1)
+    }
+
     pub(crate) fn note_remaining(&self, calls: Option<u64>) {
         if let Some(calls) = calls {
             self.0.remaining.store(calls, Ordering::Relaxed);

@@ -31,9 +31,33 @@ pub(super) struct Settings {
     pub(super) quota_floor: u64,
     pub(super) all_failed: bool,
     pub(super) retry_missing: bool,
+    pub(super) event_log_limit: u64,
     pub(super) source: Option<String>,
     pub(super) arrival_timeout: Duration,
     pub(super) on_progress: Option<OnProgress>,
+}
+
+impl Settings {
+    /// How many calls may be made before the floor of the quota is reached, if each is attempted as often
+    /// as the client may: an attempt that fails may use up quota too.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there are none.
+    pub(super) fn calls_left(&self, client: &Client) -> Result<u64, CatchUpError> {
+        let Some(remaining) = client.remaining() else {
+            return Ok(u64::MAX);
+        };
+        let (floor, attempts) = (self.quota_floor, client.max_attempts());
+        match remaining.saturating_sub(floor) / u64::from(attempts.max(1)) {
+            0 => Err(CatchUpError::new(CatchUpErrorKind::QuotaFloor {
+                remaining,
+                floor,
+                attempts,
+            })),
+            left => Ok(left),
+        }
+    }
 }
 
 /// Counts of a run.
@@ -69,21 +93,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// How many calls may be made before the floor of the quota is reached.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there are none.
     pub(super) fn calls_left(&self) -> Result<u64, CatchUpError> {
-        let Some(remaining) = self.client.remaining() else {
-            return Ok(u64::MAX);
-        };
-        match remaining.checked_sub(self.settings.quota_floor) {
-            None | Some(0) => Err(CatchUpError::new(CatchUpErrorKind::QuotaFloor {
-                remaining,
-            })),
-            Some(left) => Ok(left),
-        }
+        self.settings.calls_left(&self.client)
     }
 
     /// Returns how many entries were changed.
