@@ -126,7 +126,11 @@ impl CatchUp {
 
     /// Sets how many calls are left in the month's quota; 1,000 unless set. The run stops before a call
     /// that could leave fewer, if the client has to attempt it [as often as it
-    /// may](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons deliveries.
+    /// may](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons deliveries. With 0
+    /// there is no floor.
+    ///
+    /// A run that begins within an hour after its client saw that the floor is reached makes no call; later,
+    /// it makes one to find out.
     ///
     /// Ptolemy documents that each answer says how many are left. If none does, the floor cannot be kept:
     /// [`CatchUpPlan::quota_left`] is `None` then, and a line at the level WARN says so.

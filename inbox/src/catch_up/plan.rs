@@ -179,7 +179,7 @@ pub(super) async fn plan(
     webhook: WebhookId,
     settings: Settings,
 ) -> Result<CatchUpPlan, CatchUpError> {
-    settings.calls_left(&client)?;
+    settings.may_begin(&client)?;
     // Under its own id, in case it was named by another of its names.
     let webhook = client.webhooks().get(&webhook).await;
     let webhook = webhook.map_err(CatchUpError::api)?;
