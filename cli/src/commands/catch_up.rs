@@ -75,7 +75,7 @@ pub(crate) struct CatchUp {
     #[arg(long)]
     all_failed: bool,
     /// Stop before a call that could leave fewer than N in the month's quota, all its attempts counted. Over
-    /// quota, Ptolemy abandons deliveries
+    /// quota, Ptolemy abandons deliveries; 0 keeps none
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
     /// If the event log is not sorted by time, read no more than N of its events outside of the gap; 200

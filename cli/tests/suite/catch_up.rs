@@ -599,15 +599,37 @@ async fn repeated_runs_print_a_line_each_and_survive_an_error() {
             .any(|line| line.contains("0 deliveries sent again, 0 arrived, nothing is missing")),
         "{seen:?}"
     );
-    // An error of one run is printed; a token that is not accepted any more ends the command.
-    let quota = scene.account.sandbox.token().to_owned();
-    scene.account.sandbox.set_quota(5);
-    let failed = (0..200)
-        .map(|_| next())
-        .find(|line| line.contains("--quota-floor"));
-    assert!(failed.unwrap().starts_with("error: 20"));
-    scene.account.sandbox.revoke(&quota);
+    // A token that is not accepted any more ends the command.
+    let token = scene.account.sandbox.token().to_owned();
+    scene.account.sandbox.revoke(&token);
     assert_eq!(signals::exit_code(&mut running), Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_runs_report_that_the_floor_is_reached_and_make_no_more_calls() {
+    use std::io::{BufRead as _, BufReader};
+
+    let scene = Scene::new().await;
+    scene.outage(1).await;
+    let mut running = scene.program("--since 1h --every 1s --yes").start();
+    let mut stderr = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let mut next = || stderr.next().unwrap().unwrap();
+    next();
+    scene.account.sandbox.set_quota(5);
+    let mut failed = || {
+        let mut lines = (0..200).map(|_| next());
+        lines.find(|line| line.contains("--quota-floor")).unwrap()
+    };
+    let line = failed();
+    assert!(
+        line.starts_with("error: 20") && line.contains("the floor is 1000"),
+        "{line}"
+    );
+    let calls = scene.account.sandbox.calls().len();
+    failed();
+    failed();
+    assert_eq!(scene.account.sandbox.calls().len(), calls);
+    running.0.kill().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
