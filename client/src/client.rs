@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::token::Token;
 
@@ -41,6 +41,9 @@ struct Inner {
     root: String,
     settings: Settings,
     remaining: AtomicU64,
+    created: Instant,
+    /// When `remaining` was seen, in milliseconds after the creation.
+    remaining_at: AtomicU64,
     /// In milliseconds.
     clock_offset: AtomicI64,
 }
@@ -69,6 +72,8 @@ impl Client {
             root,
             settings,
             remaining: AtomicU64::new(NOT_SEEN),
+            created: Instant::now(),
+            remaining_at: AtomicU64::new(0),
             clock_offset: AtomicI64::new(NO_DATE),
         }))
     }
@@ -80,8 +85,25 @@ impl Client {
         Some(self.0.remaining.load(Ordering::Relaxed)).filter(|&calls| calls != NOT_SEEN)
     }
 
+    /// Returns how long ago the answer of [`remaining`](Self::remaining) came; `None` before the first one.
+    #[must_use]
+    pub fn remaining_age(&self) -> Option<Duration> {
+        let seen = Duration::from_millis(self.0.remaining_at.load(Ordering::Relaxed));
+        self.remaining()?;
+        Some(self.0.created.elapsed().saturating_sub(seen))
+    }
+
+    /// Returns how often a call is attempted at most, as set with
+    /// [`Builder::attempts`](crate::Builder::attempts). Each attempt may use up a call of the month's quota.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.0.settings.attempts.max(1)
+    }
+
     pub(crate) fn note_remaining(&self, calls: Option<u64>) {
         if let Some(calls) = calls {
+            let seen = u64::try_from(self.0.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.0.remaining_at.store(seen, Ordering::Relaxed);
             self.0.remaining.store(calls, Ordering::Relaxed);
         }
     }

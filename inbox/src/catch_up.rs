@@ -39,6 +39,9 @@ use crate::inbox::Inbox;
 /// How many calls of the month's quota are left to others.
 const QUOTA_FLOOR: u64 = 1_000;
 
+/// How many events outside of the gap are read if the event log is not sorted: 500 calls.
+const EVENT_LOG_LIMIT: u64 = 100_000;
+
 /// How long a redelivery may take to arrive: an attempt may take 10 s.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -94,6 +97,7 @@ impl Inbox {
                 quota_floor: QUOTA_FLOOR,
                 all_failed: false,
                 retry_missing: false,
+                event_log_limit: EVENT_LOG_LIMIT,
                 source: None,
                 arrival_timeout: ARRIVAL_TIMEOUT,
                 on_progress: None,
@@ -120,8 +124,16 @@ impl CatchUp {
         self
     }
 
-    /// Sets how many calls are left in the month's quota; 1,000 unless set. When no more are left, the
-    /// run stops. Over quota, Ptolemy abandons deliveries.
+    /// Sets how many calls are left in the month's quota; 1,000 unless set. The run stops before a call
+    /// that could leave fewer, if the client has to attempt it [as often as it
+    /// may](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons deliveries. With 0
+    /// there is no floor.
+    ///
+    /// A run that begins within an hour after its client saw that the floor is reached makes no call; later,
+    /// it makes one to find out.
+    ///
+    /// Ptolemy documents that each answer says how many are left. If none does, the floor cannot be kept:
+    /// [`CatchUpPlan::quota_left`] is `None` then, and a line at the level WARN says so.
     pub fn quota_floor(mut self, calls: u64) -> Self {
         self.settings.quota_floor = calls;
         self
@@ -134,6 +146,17 @@ impl CatchUp {
     /// again. Deliveries with a time still have to be in the gap. The checkpoint does not move.
     pub fn all_failed(mut self) -> Self {
         self.settings.all_failed = true;
+        self
+    }
+
+    /// Sets how many events outside of the gap are read if the event log is not sorted by time, the newest
+    /// first; 100,000 unless set, which are 500 calls. That events can be sorted by `created_at` is assumed.
+    ///
+    /// If there are more, reading ends, and the report says so in
+    /// [`event_log_cut`](CatchUpReport::event_log_cut): it may then lack events that have no delivery. What
+    /// redelivery can bring is not affected.
+    pub fn event_log_limit(mut self, events: u64) -> Self {
+        self.settings.event_log_limit = events;
         self
     }
 

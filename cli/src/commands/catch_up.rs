@@ -74,9 +74,14 @@ pub(crate) struct CatchUp {
     /// whose rows were pruned are then handled again
     #[arg(long)]
     all_failed: bool,
-    /// Stop if no more than N calls are left in the month's quota. Over quota, Ptolemy abandons deliveries
+    /// Stop before a call that could leave fewer than N in the month's quota, all its attempts counted. Over
+    /// quota, Ptolemy abandons deliveries; 0 keeps none
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
+    /// If the event log is not sorted by time, read no more than N of its events outside of the gap; 200
+    /// events are one call
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    event_log_limit: u64,
     /// Count only events as arrived that the inbox has from this source, if the receiver names one
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
@@ -216,6 +221,7 @@ impl Runs<'_> {
             .inbox
             .catch_up(&self.client, self.webhook.clone())
             .quota_floor(options.quota_floor)
+            .event_log_limit(options.event_log_limit)
             .arrival_timeout(options.arrival_timeout)
             .on_progress(move |progress| shown.update(progress));
         if let Some(since) = self.since {

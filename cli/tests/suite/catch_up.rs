@@ -139,6 +139,11 @@ impl Scene {
         number.unwrap()
     }
 
+    async fn change_rows(&self, sql: &'static str) {
+        let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
     async fn events(&self) -> i64 {
         self.number("SELECT count(*) FROM ptolemy_inbox").await
     }
@@ -283,6 +288,143 @@ async fn missing_and_unreachable_events_are_listed_with_exit_code_1() {
         2,
         "the event log is not put into the inbox"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_redelivery_was_rejected_is_listed_with_the_status() {
+    let scene = Scene::new().await;
+    scene.outage(0).await;
+    scene.emit("poison").await;
+    let arguments = "--since 1h --until 0s --arrival-timeout 1s --yes";
+    let ended = scene.run(arguments, 1);
+    says(
+        &ended,
+        &["not arrived: look for these events", "--retry-missing"],
+    );
+    // As if the API had rejected the third one.
+    scene
+        .change_rows("UPDATE ptolemy_inbox_catch_up_event SET answer = 410")
+        .await;
+    let ended = scene.run(arguments, 1);
+    assert!(ended.stdout.contains("rejected, 410"), "{}", ended.stdout);
+    says(
+        &ended,
+        &["1 missing", "rejected: the API did not", "events show ID"],
+    );
+    let ended = scene.run(&format!("{arguments} --json"), 1);
+    let row = lines(&ended).remove(0);
+    assert_eq!(
+        (&row["why"], &row["status"]),
+        (&json!("rejected"), &json!(410))
+    );
+    assert_eq!(scene.account.redeliveries(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_without_event_ids_are_unconfirmed_with_exit_code_1() {
+    let scene = Scene::new().await;
+    scene.outage(2).await;
+    let log = || {
+        let sandbox = &scene.account.sandbox;
+        sandbox
+            .next_calls(2)
+            .of("POST", "/webhook-deliveries/filter")
+    };
+    log().missing_field("event_id");
+    let ended = scene.run(&format!("{ALL} --yes --json"), 1);
+    let summary = summary(&ended);
+    assert_eq!(
+        (&summary["unconfirmed"], &summary["missing"]),
+        (&json!(2), &json!(0))
+    );
+    says(
+        &ended,
+        &[
+            "2 deliveries sent again, 0 arrived, 2 unconfirmed, ",
+            "unconfirmed: the log shows no event ids of these deliveries, so compare by hand",
+            "checkpoint: 20",
+        ],
+    );
+    // They are reported once, and never sent again.
+    log().missing_field("event_id");
+    scene.run(&format!("{ALL} --yes"), 0);
+    assert_eq!((scene.events().await, scene.account.redeliveries()), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_source_only_its_events_count_as_arrived() {
+    let scene = Scene::new().await;
+    scene.outage(6).await;
+    scene
+        .change_rows("UPDATE ptolemy_inbox SET source = 'staging'")
+        .await;
+    for (source, here, missed) in [("staging", 1, 6), ("production", 0, 7)] {
+        let ended = scene.run(&format!("{ALL} --source {source} --dry-run --json"), 0);
+        let plan = lines(&ended).remove(0);
+        let counts = (&plan["already_here"], &plan["redeliveries"]);
+        assert_eq!(counts, (&json!(here), &json!(missed)), "{source}");
+    }
+    // The receiver of this test names no source.
+    let arguments = "--since 1h --until 0s --arrival-timeout 1s --yes --source production";
+    let ended = scene.run(arguments, 1);
+    says(
+        &ended,
+        &["did not reach the inbox", "it names the source of --source"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_times_the_command_names_all_failed_which_sends_what_failed() {
+    let scene = Scene::new().await;
+    scene.outage(3).await;
+    let log = || {
+        let sandbox = &scene.account.sandbox;
+        sandbox
+            .next_calls(4)
+            .of("POST", "/webhook-deliveries/filter")
+    };
+    log().missing_field("delivered_at");
+    let ended = scene.run(&format!("{ALL} --yes"), 1);
+    assert_eq!(ended.stdout, "");
+    says(
+        &ended,
+        &[
+            "entries without `delivered_at`, so it cannot be limited to the gap",
+            "--all-failed sends all failed deliveries without a time again",
+        ],
+    );
+    assert_eq!((scene.events().await, scene.account.redeliveries()), (1, 0));
+    log().missing_field("delivered_at");
+    let ended = scene.run(&format!("{ALL} --yes --all-failed"), 0);
+    says(
+        &ended,
+        &[
+            "3 deliveries sent again, 3 arrived, nothing is missing",
+            "the checkpoint is not set yet: pass --since to the next run too",
+        ],
+    );
+    assert_eq!((scene.events().await, scene.account.redeliveries()), (4, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_log_that_is_not_read_to_its_end_is_exit_code_1() {
+    let scene = Scene::new().await;
+    scene.outage(3).await;
+    let sandbox = &scene.account.sandbox;
+    let log = sandbox.next_call().of("POST", "/events/filter");
+    log.missing_field("created_at");
+    let ended = scene.run(&format!("{ALL} --yes --json --event-log-limit 2"), 1);
+    let summary = summary(&ended);
+    assert_eq!(summary["event_log_cut"], true);
+    says(
+        &ended,
+        &[
+            "3 arrived, 3 not compared, event log not read to its end",
+            "a higher --event-log-limit reads more",
+        ],
+    );
+    let ended = scene.run(&format!("{ALL} --yes"), 0);
+    says(&ended, &["nothing is missing"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -457,15 +599,37 @@ async fn repeated_runs_print_a_line_each_and_survive_an_error() {
             .any(|line| line.contains("0 deliveries sent again, 0 arrived, nothing is missing")),
         "{seen:?}"
     );
-    // An error of one run is printed; a token that is not accepted any more ends the command.
-    let quota = scene.account.sandbox.token().to_owned();
-    scene.account.sandbox.set_quota(5);
-    let failed = (0..200)
-        .map(|_| next())
-        .find(|line| line.contains("--quota-floor"));
-    assert!(failed.unwrap().starts_with("error: 20"));
-    scene.account.sandbox.revoke(&quota);
+    // A token that is not accepted any more ends the command.
+    let token = scene.account.sandbox.token().to_owned();
+    scene.account.sandbox.revoke(&token);
     assert_eq!(signals::exit_code(&mut running), Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_runs_report_that_the_floor_is_reached_and_make_no_more_calls() {
+    use std::io::{BufRead as _, BufReader};
+
+    let scene = Scene::new().await;
+    scene.outage(1).await;
+    let mut running = scene.program("--since 1h --every 1s --yes").start();
+    let mut stderr = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let mut next = || stderr.next().unwrap().unwrap();
+    next();
+    scene.account.sandbox.set_quota(5);
+    let mut failed = || {
+        let mut lines = (0..200).map(|_| next());
+        lines.find(|line| line.contains("--quota-floor")).unwrap()
+    };
+    let line = failed();
+    assert!(
+        line.starts_with("error: 20") && line.contains("the floor is 1000"),
+        "{line}"
+    );
+    let calls = scene.account.sandbox.calls().len();
+    failed();
+    failed();
+    assert_eq!(scene.account.sandbox.calls().len(), calls);
+    running.0.kill().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,8 @@ CREATE TABLE ptolemy_inbox_catch_up_event (
     delivered_at TIMESTAMPTZ,
     -- When the event was created, by the event log.
     created_at TIMESTAMPTZ,
+    -- When the inbox received the first event with this id, once it is here.
+    received_at TIMESTAMPTZ,
     -- How often a redelivery was asked for, until a person gives the tries back.
     tries INTEGER NOT NULL DEFAULT 0,
     -- Whether one ever was. Then the entry stays until the inbox has the event.
@@ -122,4 +124,4 @@ CREATE TABLE ptolemy_inbox_catch_up_event (
 
 -- What is to be redelivered next.
 CREATE INDEX ptolemy_inbox_catch_up_open
-    ON ptolemy_inbox_catch_up_event (webhook_id, tries, delivered_at) WHERE state = 'open';
+    ON ptolemy_inbox_catch_up_event (webhook_id, tries, delivered_at, key) WHERE state = 'open';

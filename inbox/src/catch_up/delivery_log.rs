@@ -13,7 +13,7 @@ use super::gap::Gap;
 use super::job::{Job, count};
 use super::progress::CatchUpPhase;
 use crate::arrival::label;
-use crate::store::catch_up::{Change, Entry, State};
+use crate::store::catch_up::{Change, Entry, Other, State};
 
 /// How often a list is begun again because its cursor expired.
 const RESTARTS: u32 = 3;
@@ -126,7 +126,11 @@ impl Batch {
             Slot::Vacant(slot) => drop(slot.insert(entry)),
             Slot::Occupied(mut slot) => {
                 let newer = slot.get_mut();
-                self.others += u64::from(entry.is_another(newer.event_type.as_deref(), None));
+                let other = Other {
+                    event_type: newer.event_type.as_deref(),
+                    ..Other::default()
+                };
+                self.others += u64::from(entry.is_another(&other));
                 if entry.state == State::Open {
                     newer.state = State::Open;
                 }

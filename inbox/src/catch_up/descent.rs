@@ -30,6 +30,11 @@ impl Descent {
         }
     }
 
+    /// Whether all times so far were in descending order, and two of them differ.
+    pub(super) fn is_sorted(&self) -> bool {
+        self.is_descending && self.has_descended
+    }
+
     /// Notes the time of the next record; returns whether what follows is older than the gap.
     pub(super) fn is_past(&mut self, time: Option<OffsetDateTime>) -> bool {
         let Some(time) = time else {
@@ -44,7 +49,7 @@ impl Descent {
             true => self.older_in_a_row.saturating_add(1),
             false => 0,
         };
-        self.is_descending && self.has_descended && self.older_in_a_row >= PAGE_ROWS
+        self.is_sorted() && self.older_in_a_row >= PAGE_ROWS
     }
 }
 

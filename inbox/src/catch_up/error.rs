@@ -80,13 +80,18 @@ pub enum CatchUpErrorKind {
     NoDeliveryTimes,
     /// No more calls may be made without using what the floor keeps for others.
     #[error(
-        "{remaining} calls are left in the month's quota, which is not above the floor: lower \
-         `quota_floor`, or run again next month; over quota, Ptolemy abandons deliveries"
+        "{remaining} calls are left in the month's quota and the floor is {floor}, which one more call \
+         of up to {attempts} attempts could go below: lower `quota_floor`, or run again next month; over \
+         quota, Ptolemy abandons deliveries"
     )]
     #[non_exhaustive]
     QuotaFloor {
         /// How many calls are left.
         remaining: u64,
+        /// The floor that was set.
+        floor: u64,
+        /// How often the client attempts a call at most.
+        attempts: u32,
     },
     /// Redeliveries were asked for, and several in a row did not arrive.
     #[error(

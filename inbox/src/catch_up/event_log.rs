@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ptolemy_webhooks_client::{ApiErrorKind, EventRecord, Filter, Pages};
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::arrivals::{scan_all, scan_new};
@@ -12,7 +13,7 @@ use super::error::CatchUpError;
 use super::job::{Job, count, read, wait};
 use super::progress::CatchUpPhase;
 use crate::arrival::label;
-use crate::store::catch_up::{Change, Entry, State};
+use crate::store::catch_up::{Change, Entry, Other, State};
 
 /// How often a list is begun again because its cursor expired.
 const RESTARTS: u32 = 3;
@@ -23,13 +24,26 @@ const MAX_TYPES: usize = 10_000;
 /// How long to wait between two looks for events whose deliveries have no event id.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Spools the events of the gap that no delivery names, and marks those that the inbox has; returns how
-/// many events could not be compared: without an id or a time, or with the id of another event. They are never put into the inbox: they are not signed.
-pub(super) async fn compare(job: &Job) -> Result<u64, CatchUpError> {
+/// What a comparison leaves open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compared {
+    /// How many events could not be compared: without an id or a time, or with the id of another event.
+    pub(super) not_compared: u64,
+    /// Whether reading ended at the limit.
+    pub(super) is_cut: bool,
+}
+
+/// Spools the events of the gap that no delivery names, and marks those that the inbox has. They are never
+/// put into the inbox: they are not signed.
+///
+/// Sorted by time, the list is read until it is older than the gap. If the API rejects or ignores the sort,
+/// the events of the gap can be anywhere in it, so it is read whole, up to a limit: page by page, and
+/// nothing but the events of the gap is kept.
+pub(super) async fn compare(job: &Job) -> Result<Compared, CatchUpError> {
     let subscribed = Subscribed::read(job).await?;
     let mut restarts = 0;
     let mut is_filtered = true;
-    let not_compared = loop {
+    let compared = loop {
         match read_once(job, &subscribed, is_filtered).await {
             Err(error) if has_expired(&error) && restarts < RESTARTS => restarts += 1,
             // That events can be sorted by this field is assumed; the list is documented.
@@ -50,7 +64,7 @@ pub(super) async fn compare(job: &Job) -> Result<u64, CatchUpError> {
         sleep(LOOK_EVERY).await;
         scan_new(job).await?;
     }
-    Ok(not_compared)
+    Ok(compared)
 }
 
 fn is_invalid(error: &CatchUpError) -> bool {
@@ -77,14 +91,14 @@ async fn read_once(
     job: &Job,
     subscribed: &Subscribed,
     is_filtered: bool,
-) -> Result<u64, CatchUpError> {
+) -> Result<Compared, CatchUpError> {
     let mut list = list(job, is_filtered);
     let mut descent = Descent::to(job.gap.from);
-    let mut batch = BTreeMap::new();
-    let (mut records, mut not_compared) = (0_u64, 0);
+    let mut batch = Batch::default();
+    let (mut records, mut outside, mut is_cut) = (0_u64, 0, false);
     loop {
         if records.is_multiple_of(u64::from(PAGE_ROWS)) {
-            not_compared += flush(job, &mut batch, records).await?;
+            flush(job, &mut batch, records).await?;
             count(&job.totals.calls, 1);
         }
         job.calls_left()?;
@@ -93,39 +107,58 @@ async fn read_once(
         };
         records += 1;
         let is_past = descent.is_past(event.created_at);
+        let in_gap = event.created_at.is_some_and(|time| is_in_gap(job, time));
         match entry(&event, subscribed) {
-            None => not_compared += 1,
-            Some(entry) if is_in_gap(job, &entry) => {
-                let (event_type, created_at) = (entry.event_type.clone(), entry.created_at);
-                let other = batch.insert(entry.key.clone(), entry);
-                not_compared += u64::from(
-                    other.is_some_and(|other| other.is_another(event_type.as_deref(), created_at)),
-                );
-            }
+            None => batch.not_compared += 1,
+            Some(entry) if in_gap => batch.add(entry),
             Some(_) => {}
         }
-        if is_past {
+        // Newer events than the gap's come first in a list that is sorted, and end.
+        let is_sorted = event.created_at.is_some() && descent.is_sorted();
+        outside += u64::from(!in_gap && !is_sorted);
+        is_cut = outside > job.settings.event_log_limit;
+        if is_past || is_cut {
             break;
         }
     }
-    not_compared += flush(job, &mut batch, records).await?;
-    Ok(not_compared)
+    flush(job, &mut batch, records).await?;
+    Ok(Compared {
+        not_compared: batch.not_compared,
+        is_cut,
+    })
 }
 
-fn is_in_gap(job: &Job, entry: &Entry) -> bool {
-    let gap = job.gap.from..job.gap.until;
-    entry.delivered_at.is_some_and(|time| gap.contains(&time))
+fn is_in_gap(job: &Job, time: OffsetDateTime) -> bool {
+    (job.gap.from..job.gap.until).contains(&time)
 }
 
-async fn flush(
-    job: &Job,
-    batch: &mut BTreeMap<String, Entry>,
-    records: u64,
-) -> Result<u64, CatchUpError> {
-    let entries: Vec<Entry> = std::mem::take(batch).into_values().collect();
-    let others = job.change(Change::Spool(&entries)).await?;
+/// The events of one page that are in the gap, with different keys.
+#[derive(Debug, Default)]
+struct Batch {
+    entries: BTreeMap<String, Entry>,
+    /// Of all pages so far.
+    not_compared: u64,
+}
+
+impl Batch {
+    fn add(&mut self, entry: Entry) {
+        let other = self.entries.insert(entry.key.clone(), entry.clone());
+        let is_another = other.is_some_and(|other| {
+            entry.is_another(&Other {
+                event_type: other.event_type.as_deref(),
+                created_at: other.created_at,
+                received_at: None,
+            })
+        });
+        self.not_compared += u64::from(is_another);
+    }
+}
+
+async fn flush(job: &Job, batch: &mut Batch, records: u64) -> Result<(), CatchUpError> {
+    let entries: Vec<Entry> = std::mem::take(&mut batch.entries).into_values().collect();
+    batch.not_compared += job.change(Change::Spool(&entries)).await?;
     job.progress(CatchUpPhase::ReadingEvents, records);
-    Ok(others)
+    Ok(())
 }
 
 /// `None` if the event has no id or no time.
@@ -157,11 +190,17 @@ impl Subscribed {
     /// rather than one too few.
     async fn read(job: &Job) -> Result<Self, CatchUpError> {
         let webhooks = job.client.webhooks();
-        let mut list = webhooks.subscriptions(&job.webhook).list();
+        let list = webhooks.subscriptions(&job.webhook).list();
+        let mut list = list.page_size(PAGE_ROWS);
         let mut types = BTreeSet::new();
-        job.calls_left()?;
-        count(&job.totals.calls, 1);
-        while let Some(subscription) = list.try_next().await.map_err(CatchUpError::api)? {
+        for records in 0_u64.. {
+            if records.is_multiple_of(u64::from(PAGE_ROWS)) {
+                count(&job.totals.calls, 1);
+            }
+            job.calls_left()?;
+            let Some(subscription) = list.try_next().await.map_err(CatchUpError::api)? else {
+                break;
+            };
             match subscription.event_type {
                 Some(kind) if kind != "*" && types.len() < MAX_TYPES => {
                     types.insert(kind.as_str().to_owned());

@@ -21,6 +21,10 @@ use crate::inbox::in_time;
 use crate::store::Answer;
 use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE, ROWS_PER_TIDY, Tidy};
 
+/// For how long what is left of the quota counts as known. A job that finds the floor reached makes one call
+/// in this time, which is 720 a month.
+const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
+
 pub(super) type OnProgress = Arc<dyn Fn(CatchUpProgress) + Send + Sync>;
 
 /// The caller's settings.
@@ -31,9 +35,47 @@ pub(super) struct Settings {
     pub(super) quota_floor: u64,
     pub(super) all_failed: bool,
     pub(super) retry_missing: bool,
+    pub(super) event_log_limit: u64,
     pub(super) source: Option<String>,
     pub(super) arrival_timeout: Duration,
     pub(super) on_progress: Option<OnProgress>,
+}
+
+impl Settings {
+    /// Whether a run may make its first call. What is left is known from calls before it if the client made
+    /// some, but a month may have begun since, so what was seen long ago does not count.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the floor is reached.
+    pub(super) fn may_begin(&self, client: &Client) -> Result<(), CatchUpError> {
+        match client.remaining_age() {
+            Some(age) if age < QUOTA_KNOWN_FOR => self.calls_left(client).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many calls may be made before the floor of the quota is reached, if each is attempted as often
+    /// as the client may: an attempt that fails may use up quota too.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there are none.
+    pub(super) fn calls_left(&self, client: &Client) -> Result<u64, CatchUpError> {
+        // Without a floor, the API says when nothing is left.
+        let Some(remaining) = client.remaining().filter(|_| self.quota_floor > 0) else {
+            return Ok(u64::MAX);
+        };
+        let (floor, attempts) = (self.quota_floor, client.max_attempts());
+        match remaining.saturating_sub(floor) / u64::from(attempts.max(1)) {
+            0 => Err(CatchUpError::new(CatchUpErrorKind::QuotaFloor {
+                remaining,
+                floor,
+                attempts,
+            })),
+            left => Ok(left),
+        }
+    }
 }
 
 /// Counts of a run.
@@ -69,21 +111,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// How many calls may be made before the floor of the quota is reached.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there are none.
     pub(super) fn calls_left(&self) -> Result<u64, CatchUpError> {
-        let Some(remaining) = self.client.remaining() else {
-            return Ok(u64::MAX);
-        };
-        match remaining.checked_sub(self.settings.quota_floor) {
-            None | Some(0) => Err(CatchUpError::new(CatchUpErrorKind::QuotaFloor {
-                remaining,
-            })),
-            Some(left) => Ok(left),
-        }
+        self.settings.calls_left(&self.client)
     }
 
     /// Returns how many entries were changed.

@@ -90,7 +90,8 @@ impl CatchUpPlan {
         self.calls
     }
 
-    /// Returns how many calls are left in the month's quota, if the API says so.
+    /// Returns how many calls are left in the month's quota, if the API says so. `None` if its answers have
+    /// no `X-RateLimit-Remaining`: then the run cannot keep the floor.
     #[must_use]
     pub fn quota_left(&self) -> Option<u64> {
         self.job.client.remaining()
@@ -142,9 +143,11 @@ impl CatchUpPlan {
                 break;
             }
         }
-        let not_compared = event_log::compare(job).await?;
+        let compared = event_log::compare(job).await?;
         let mut report = report(job).await?;
-        report.not_compared = not_compared.saturating_add(read(&job.totals.ambiguous));
+        let ambiguous = read(&job.totals.ambiguous);
+        report.not_compared = compared.not_compared.saturating_add(ambiguous);
+        report.event_log_cut = compared.is_cut;
         report.clock_warning = self.clock_warning;
         log(job, &report);
         report.checkpoint = job.gap.checkpoint;
@@ -176,10 +179,18 @@ pub(super) async fn plan(
     webhook: WebhookId,
     settings: Settings,
 ) -> Result<CatchUpPlan, CatchUpError> {
+    settings.may_begin(&client)?;
     // Under its own id, in case it was named by another of its names.
     let webhook = client.webhooks().get(&webhook).await;
     let webhook = webhook.map_err(CatchUpError::api)?;
     let clock_warning = check_clock(&client)?;
+    if settings.quota_floor > 0 && client.remaining().is_none() {
+        tracing::warn!(
+            floor = settings.quota_floor,
+            "the API does not say how many calls are left in the month's quota, so a catch-up cannot keep \
+             the floor"
+        );
+    }
     if webhook.active == Some(false) {
         return Err(CatchUpError::new(CatchUpErrorKind::WebhookInactive));
     }

@@ -86,6 +86,8 @@ pub(super) fn log(job: &Job, report: &CatchUpReport) {
         missing_events: missing,
         unreachable_events: unreachable,
         unconfirmed,
+        not_compared,
+        event_log_cut,
         ..
     } = *report;
     let webhook = &job.webhook;
@@ -93,8 +95,9 @@ pub(super) fn log(job: &Job, report: &CatchUpReport) {
         tracing::info!(%webhook, redelivered, arrived, "caught up: nothing is missing");
     } else {
         tracing::warn!(
-            %webhook, redelivered, arrived, missing, unreachable, unconfirmed,
-            "caught up, and events are missing: the report lists them"
+            %webhook, redelivered, arrived, missing, unreachable, unconfirmed, not_compared,
+            event_log_cut,
+            "caught up, and events are missing or could not be compared: the report lists them"
         );
     }
 }

@@ -31,8 +31,13 @@ pub struct CatchUpReport {
     /// How many redeliveries have no event id in the log, so that nothing shows whether they arrived.
     pub unconfirmed: u64,
     /// How many events of the logs could not be compared: without an id or a time, or with an id that
-    /// another event has, as one with another type or another time of its creation.
+    /// another event has, as one with another type or another time of its creation, or one that the inbox
+    /// had received before this one was created.
     pub not_compared: u64,
+    /// Whether the event log was not read to its end, since it is not sorted by time and has more events
+    /// outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows: then events
+    /// that have no delivery may not be listed. It does not hold the checkpoint back.
+    pub event_log_cut: bool,
     /// The checkpoint of before, if the run moved it over a time that it could not look at, since rows of
     /// that time were pruned: what was delivered from then until the start of the gap was not looked at.
     pub skipped_from: Option<OffsetDateTime>,
@@ -46,14 +51,16 @@ pub struct CatchUpReport {
 }
 
 impl CatchUpReport {
-    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped.
+    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped, and the event log was
+    /// read as far as the gap reaches.
     ///
     /// The checkpoint can move without it: unreachable events, and events whose three tries are used up
     /// or whose delivery the API no longer has, are reported and do not hold it back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let unknown = [self.unreachable_events, self.unconfirmed, self.not_compared];
-        self.missing_events == 0 && unknown == [0; 3] && self.skipped_from.is_none()
+        let is_read = !self.event_log_cut && self.skipped_from.is_none();
+        self.missing_events == 0 && unknown == [0; 3] && is_read
     }
 }
 

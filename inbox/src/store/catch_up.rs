@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use sqlx::{ColumnIndex, Decode, Row, Type};
 use time::OffsetDateTime;
 
 use super::{Answer, Ids};
@@ -29,6 +30,10 @@ pub(crate) const ROWS_PER_STEP: i64 = 5_000;
 
 /// How far two times of one event may differ, since the engines round them.
 const ROUNDED: time::Duration = time::Duration::milliseconds(1);
+
+/// How much earlier than it was created an event may have been received, by other clocks: receivers reject
+/// a difference of more than 5 minutes.
+const CLOCKS_DIFFER: time::Duration = time::Duration::minutes(6);
 
 /// One run, which has its webhook for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,17 +121,24 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether another event has the same id: it has another type, or was created at another time.
-    pub(crate) fn is_another(
-        &self,
-        event_type: Option<&str>,
-        created_at: Option<OffsetDateTime>,
-    ) -> bool {
-        let types = self.event_type.as_deref().zip(event_type);
-        let times = self.created_at.zip(created_at);
+    /// Whether another event has the same id: it has another type, was created at another time, or was in
+    /// the inbox before this one was created.
+    pub(crate) fn is_another(&self, other: &Other<'_>) -> bool {
+        let types = self.event_type.as_deref().zip(other.event_type);
+        let times = self.created_at.zip(other.created_at);
+        let received = self.created_at.zip(other.received_at);
         types.is_some_and(|(one, other)| one != other)
             || times.is_some_and(|(one, other)| (one - other).abs() > ROUNDED)
+            || received.is_some_and(|(created, received)| created - received > CLOCKS_DIFFER)
     }
+}
+
+/// What is known of an event with the id of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Other<'a> {
+    pub(crate) event_type: Option<&'a str>,
+    pub(crate) created_at: Option<OffsetDateTime>,
+    pub(crate) received_at: Option<OffsetDateTime>,
 }
 
 /// An entry whose redelivery is to be asked for now.
@@ -161,6 +173,27 @@ pub(crate) struct Count {
     /// Whether the API said that the delivery does not exist.
     pub(crate) is_gone: bool,
     pub(crate) entries: u64,
+}
+
+impl Count {
+    /// Reads the columns in the order of the fields.
+    pub(crate) fn read<'r, R>(row: &'r R) -> Result<Self, BoxError>
+    where
+        R: Row,
+        usize: ColumnIndex<R>,
+        &'r str: Decode<'r, R::Database> + Type<R::Database>,
+        bool: Decode<'r, R::Database> + Type<R::Database>,
+        i64: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        Ok(Self {
+            state: State::read(row.try_get(0)?)?,
+            has_event_id: row.try_get(1)?,
+            is_tried: row.try_get(2)?,
+            may_be_tried: row.try_get(3)?,
+            is_gone: row.try_get(4)?,
+            entries: u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default(),
+        })
+    }
 }
 
 /// An entry for a report.
@@ -212,6 +245,18 @@ pub(crate) enum Tidy {
     /// Removes what no later run needs: what is here, and what was not tried and is older than the
     /// horizon.
     Ended { horizon: Option<OffsetDateTime> },
+}
+
+impl Tidy {
+    /// The start of the gap and the horizon, as far as the statement of this change has them.
+    pub(crate) fn bounds(self) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
+        match self {
+            Self::Found | Self::Reported => (None, None),
+            Self::Again { horizon } | Self::Ended { horizon } => (None, horizon),
+            Self::Reopen { from } => (Some(from), None),
+            Self::SetAside { from, horizon } => (Some(from), horizon),
+        }
+    }
 }
 
 pub(crate) trait CatchUpStore: Send + Sync {

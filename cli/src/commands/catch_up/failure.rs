@@ -64,10 +64,17 @@ fn next_step(kind: CatchUpErrorKind, webhook: &WebhookId) -> Option<String> {
              --all-failed sends all failed deliveries without a time again"
                 .to_owned()
         }
-        CatchUpErrorKind::QuotaFloor { remaining, .. } => format!(
-            "{} left in the month's quota, which is not above the floor: pass a lower --quota-floor, or \
-             run again next month; over quota, Ptolemy abandons deliveries",
-            plural(remaining, "call is", "calls are")
+        CatchUpErrorKind::QuotaFloor {
+            remaining,
+            floor,
+            attempts,
+            ..
+        } => format!(
+            "{} left in the month's quota and the floor is {floor}, which one more call of up to {} could \
+             go below: pass a lower --quota-floor, or run again next month; over quota, Ptolemy abandons \
+             deliveries",
+            plural(remaining, "call is", "calls are"),
+            plural(attempts.into(), "attempt", "attempts"),
         ),
         CatchUpErrorKind::NothingArrives { in_a_row, .. } => format!(
             "{in_a_row} redeliveries in a row did not reach the inbox: check that the receiver runs, that \

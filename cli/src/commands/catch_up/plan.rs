@@ -75,14 +75,17 @@ fn quota(plan: &CatchUpPlan, floor: u64) -> String {
     let calls = plural(plan.calls(), "call", "calls");
     let calls = format!("at least {calls}, and one for 200 events of the event log");
     let Some(left) = plan.quota_left() else {
-        return format!("{calls}; how many are left in the month's quota is not known");
+        return format!(
+            "{calls}; the API does not say how many calls are left in the month's quota, so the floor of \
+             {floor} cannot be kept"
+        );
     };
     let usable = left.saturating_sub(floor);
     let left = plural(left, "call is", "calls are");
     if usable < plan.calls() {
         return format!(
             "{calls}; {left} left in the month's quota, and the floor is {floor}, so it stops after \
-             {usable}: a lower --quota-floor allows more"
+             {usable} at most: a lower --quota-floor allows more"
         );
     }
     format!("{calls}; {left} left in the month's quota, the floor is {floor}")

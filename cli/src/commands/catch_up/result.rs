@@ -96,6 +96,7 @@ struct Summary<'a> {
     unconfirmed: u64,
     unsubscribed: u64,
     not_compared: u64,
+    event_log_cut: bool,
     skipped_from: Option<String>,
     checkpoint: Option<String>,
     calls: u64,
@@ -143,6 +144,7 @@ impl Outcome {
             unconfirmed: report.unconfirmed,
             unsubscribed: report.unsubscribed_events,
             not_compared: report.not_compared,
+            event_log_cut: report.event_log_cut,
             skipped_from: report.skipped_from.map(rfc3339),
             checkpoint: report.checkpoint.map(rfc3339),
             calls: report.calls,
@@ -165,6 +167,9 @@ pub(super) fn line(report: &CatchUpReport) -> String {
     ];
     let others = others.iter().filter(|(count, _)| *count > 0);
     parts.extend(others.map(|(count, what)| format!("{count} {what}")));
+    if report.event_log_cut {
+        parts.push("event log not read to its end".to_owned());
+    }
     if report.is_complete() {
         parts.push("nothing is missing".to_owned());
     }
@@ -184,11 +189,27 @@ pub(super) fn explain(report: &CatchUpReport) {
             "{listed} of {all} events are listed, the oldest of each kind"
         ));
     }
+    let missing = |is_so: fn(MissingReason) -> bool| {
+        let events = report.missing.iter().filter(|event| is_so(event.why));
+        events.count() as u64
+    };
+    let not_arrived = missing(|why| matches!(why, MissingReason::NotArrived { .. }));
+    let rejected = missing(|why| matches!(why, MissingReason::Rejected { .. }));
+    let not_tried = missing(|why| why == MissingReason::NotTried);
     let steps = [
         (
-            report.missing_events,
-            "missing: look for these events in the receiver's log; after three tries, --retry-missing \
+            not_arrived,
+            "not arrived: look for these events in the receiver's log; after three tries, --retry-missing \
              tries an event again",
+        ),
+        (
+            rejected,
+            "rejected: the API did not send these deliveries again; with 404 or 410 the delivery is gone, \
+             and `ptolemy-webhooks events show ID` may still show its event; otherwise run again",
+        ),
+        (
+            not_tried,
+            "not tried: run again; if an event stays, fetch its resource from the API",
         ),
         (
             report.unreachable_events,
@@ -215,6 +236,12 @@ pub(super) fn explain(report: &CatchUpReport) {
              compared: compare by hand",
             plural(report.not_compared, "event", "events")
         ));
+    }
+    if report.event_log_cut {
+        notice::note(
+            "the event log is not sorted by time, and was not read to its end: events that have no \
+             delivery may not be listed; a higher --event-log-limit reads more",
+        );
     }
     if let Some(time) = report.skipped_from {
         notice::note(&format!(

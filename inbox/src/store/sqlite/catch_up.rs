@@ -1,6 +1,10 @@
 //! The spool and the lease of a catch-up.
 
 mod changes;
+#[cfg(test)]
+mod plans;
+
+use std::collections::BTreeMap;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -14,6 +18,30 @@ use crate::store::catch_up::{
     State, Taken,
 };
 use crate::store::{Answer, Ids};
+
+/// In this order: from the rows of the inbox to the entries, by their key.
+const FIND_HERE: &str = "SELECT entry.key, inbox.received_at
+    FROM ptolemy_inbox AS inbox CROSS JOIN ptolemy_inbox_catch_up_event AS entry
+    WHERE inbox.id > ?2 AND inbox.id <= ?3 AND (?4 IS NULL OR inbox.source = ?4)
+      AND entry.webhook_id = ?1 AND entry.key = 'event:' || inbox.event_id
+      AND entry.state <> 'here'
+    ORDER BY inbox.id";
+
+const STEP: &str = "SELECT coalesce((SELECT id FROM ptolemy_inbox WHERE id > ?1 AND id <= ?2
+                                     ORDER BY id LIMIT 1 OFFSET ?3), ?2)";
+
+/// Two queries in one: SQLite finds the two ends of the table by themselves only.
+const ENDS: &str = "SELECT coalesce((SELECT min(id) FROM ptolemy_inbox), 1),
+                           coalesce((SELECT max(id) FROM ptolemy_inbox), 0)";
+
+const TAKE: &str = "UPDATE ptolemy_inbox_catch_up_event
+    SET tries = tries + 1, was_tried = 1, state = 'sent'
+    WHERE webhook_id = ?1
+      AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
+                  WHERE webhook_id = ?1 AND state = 'open' AND delivery_id IS NOT NULL
+                    AND tries < iif(event_id IS NULL, 1, ?2)
+                  ORDER BY tries, delivered_at, key LIMIT ?3)
+    RETURNING key, delivery_id, event_id IS NOT NULL, delivered_at";
 
 impl CatchUpStore for SqliteStore {
     fn begin<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Begun> {
@@ -155,26 +183,17 @@ impl SqliteStore {
     }
 
     async fn read_step(&self, rows: Ids) -> Result<i64, BoxError> {
-        let last = sqlx::query_scalar(
-            "SELECT coalesce((SELECT id FROM ptolemy_inbox WHERE id > ?1 AND id <= ?2
-                              ORDER BY id LIMIT 1 OFFSET ?3), ?2)",
-        )
-        .bind(rows.after)
-        .bind(rows.up_to)
-        .bind(ROWS_PER_STEP - 1)
-        .fetch_one(&self.pool)
-        .await?;
+        let last = sqlx::query_scalar(STEP)
+            .bind(rows.after)
+            .bind(rows.up_to)
+            .bind(ROWS_PER_STEP - 1)
+            .fetch_one(&self.pool)
+            .await?;
         Ok(last)
     }
 
     async fn read_rows(&self) -> Result<Ids, BoxError> {
-        // Two queries in one: SQLite finds the two ends of the table by themselves only.
-        let (first, up_to): (i64, i64) = sqlx::query_as(
-            "SELECT coalesce((SELECT min(id) FROM ptolemy_inbox), 1),
-                    coalesce((SELECT max(id) FROM ptolemy_inbox), 0)",
-        )
-        .fetch_one(&self.pool)
-        .await?;
+        let (first, up_to): (i64, i64) = sqlx::query_as(ENDS).fetch_one(&self.pool).await?;
         let after = first.saturating_sub(1);
         Ok(Ids { after, up_to })
     }
@@ -186,37 +205,36 @@ impl SqliteStore {
         rows: Ids,
         source: Option<&str>,
     ) -> Result<Vec<String>, BoxError> {
-        let keys: Vec<String> = sqlx::query_scalar(
-            // In this order: from the rows of the inbox to the entries, by their key.
-            "SELECT DISTINCT entry.key
-             FROM ptolemy_inbox AS inbox CROSS JOIN ptolemy_inbox_catch_up_event AS entry
-             WHERE inbox.id > ?2 AND inbox.id <= ?3 AND (?4 IS NULL OR inbox.source = ?4)
-               AND entry.webhook_id = ?1 AND entry.key = 'event:' || inbox.event_id
-               AND entry.state <> 'here'",
-        )
-        .bind(&claim.webhook)
-        .bind(rows.after)
-        .bind(rows.up_to)
-        .bind(source)
-        .fetch_all(&self.pool)
-        .await?;
-        if keys.is_empty() {
-            return Ok(keys);
+        let found: Vec<(String, String)> = sqlx::query_as(FIND_HERE)
+            .bind(&claim.webhook)
+            .bind(rows.after)
+            .bind(rows.up_to)
+            .bind(source)
+            .fetch_all(&self.pool)
+            .await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The first row of each event.
+        let mut first = BTreeMap::new();
+        for (key, received_at) in found {
+            first.entry(key).or_insert(received_at);
         }
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
-        for key in &keys {
+        for (key, received_at) in &first {
             sqlx::query(
-                "UPDATE ptolemy_inbox_catch_up_event SET state = 'here'
+                "UPDATE ptolemy_inbox_catch_up_event SET state = 'here', received_at = ?
                  WHERE webhook_id = ? AND key = ?",
             )
+            .bind(received_at)
             .bind(&claim.webhook)
             .bind(key)
             .execute(&mut *tx)
             .await?;
         }
         tx.commit().await?;
-        Ok(keys)
+        Ok(first.into_keys().collect())
     }
 
     async fn take_entries(
@@ -230,20 +248,12 @@ impl SqliteStore {
         if !renew(&mut tx, claim, now).await? {
             return Ok(None);
         }
-        let rows = sqlx::query(
-            "UPDATE ptolemy_inbox_catch_up_event SET tries = tries + 1, was_tried = 1, state = 'sent'
-             WHERE webhook_id = ?1
-               AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-                           WHERE webhook_id = ?1 AND state = 'open' AND delivery_id IS NOT NULL
-                             AND tries < iif(event_id IS NULL, 1, ?2)
-                           ORDER BY tries, delivered_at, key LIMIT ?3)
-             RETURNING key, delivery_id, event_id IS NOT NULL, delivered_at",
-        )
-        .bind(&claim.webhook)
-        .bind(MAX_TRIES)
-        .bind(limit)
-        .fetch_all(&mut *tx)
-        .await?;
+        let rows = sqlx::query(TAKE)
+            .bind(&claim.webhook)
+            .bind(MAX_TRIES)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await?;
         let taken: Result<Vec<Taken>, BoxError> = rows.iter().map(taken).collect();
         let taken = taken?;
         tx.commit().await?;
@@ -262,17 +272,7 @@ impl SqliteStore {
         .bind(MAX_TRIES)
         .fetch_all(&self.pool)
         .await?;
-        let count = |row: &SqliteRow| {
-            Ok(Count {
-                state: State::read(row.try_get(0)?)?,
-                has_event_id: row.try_get(1)?,
-                is_tried: row.try_get(2)?,
-                may_be_tried: row.try_get(3)?,
-                is_gone: row.try_get(4)?,
-                entries: u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default(),
-            })
-        };
-        rows.iter().map(count).collect()
+        rows.iter().map(Count::read).collect()
     }
 
     async fn count_types(&self, claim: &Claim) -> Result<Vec<(Option<String>, u64)>, BoxError> {

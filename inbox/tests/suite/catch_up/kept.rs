@@ -1,19 +1,13 @@
 //! What the logs show and the inbox does not have is redelivered or reported, and is not forgotten.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{StatusCode, Uri};
-use ptolemy_webhooks_client::{Client, WebhookChanges};
-use ptolemy_webhooks_inbox::{
-    CatchUp, CatchUpErrorKind, CatchUpPhase, CatchUpReport, Inbox, MissingReason,
-};
+use ptolemy_webhooks_client::WebhookChanges;
+use ptolemy_webhooks_inbox::{CatchUpErrorKind, CatchUpPhase, MissingReason};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use tokio::net::TcpListener;
 
+use super::api::{Api, ago, delivery, event, untimed};
 use super::scene::Scene;
 use crate::database::{Database, on_both_engines};
 
@@ -33,116 +27,6 @@ on_both_engines! {
     a_prune_after_the_plan_stops_the_run
     a_report_is_returned_although_its_end_cannot_be_stored
     ids_with_wide_holes_are_looked_through
-}
-
-const SOON: Duration = Duration::from_millis(200);
-
-/// What the API answers: two lists, and a status for each redelivery.
-#[derive(Default)]
-struct Answers {
-    deliveries: Vec<String>,
-    events: Vec<String>,
-    redeliveries: Vec<String>,
-    status: Option<fn(&str) -> u16>,
-}
-
-/// An API whose logs a test writes. Nothing that it redelivers arrives.
-struct Api {
-    answers: Arc<Mutex<Answers>>,
-    client: Client,
-    inbox: Inbox,
-}
-
-fn answer(answers: &Mutex<Answers>, path: &str, body: &[u8]) -> (StatusCode, String) {
-    let mut answers = answers.lock().unwrap();
-    let list = |items: &[String]| {
-        (
-            StatusCode::OK,
-            format!(
-                r#"{{"data":[{}],"meta":{{"has_more":false}}}}"#,
-                items.join(",")
-            ),
-        )
-    };
-    if let Some(path) = path.strip_suffix("/redeliver") {
-        let id = path.rsplit('/').next().unwrap().to_owned();
-        let status = answers.status.map_or(202, |status| status(&id));
-        answers.redeliveries.push(id);
-        return (StatusCode::from_u16(status).unwrap(), "{}".to_owned());
-    }
-    match path.rsplit_once('/').unwrap() {
-        (parent, "filter") if parent.ends_with("webhook-deliveries") => {
-            let body = String::from_utf8_lossy(body);
-            let mut deliveries = answers.deliveries.clone();
-            deliveries.retain(|item| !body.contains("failed") || item.contains("failed"));
-            list(&deliveries)
-        }
-        (_, "filter") => list(&answers.events),
-        (_, "subscriptions") => list(&[r#"{"id":"s","event_type":"*"}"#.to_owned()]),
-        _ => (StatusCode::OK, r#"{"id":"w"}"#.to_owned()),
-    }
-}
-
-impl Api {
-    async fn new(database: &Database) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let answers = Arc::new(Mutex::new(Answers::default()));
-        let held = answers.clone();
-        let app = Router::new()
-            .fallback(async move |uri: Uri, body: Bytes| answer(&held, uri.path(), &body));
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let client = Client::builder("ptk_live_0", "acme").url(url).attempts(1);
-        Self {
-            answers,
-            client: client.build().unwrap(),
-            inbox: database.inbox().await,
-        }
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Answers)) {
-        change(&mut self.answers.lock().unwrap());
-    }
-
-    fn redelivered(&self) -> usize {
-        self.answers.lock().unwrap().redeliveries.len()
-    }
-
-    /// A catch-up that begins at the checkpoint.
-    fn catch_up(&self) -> CatchUp {
-        let catch_up = self.inbox.catch_up(&self.client, "w");
-        catch_up.quota_floor(0).arrival_timeout(SOON)
-    }
-
-    fn since_an_hour(&self) -> CatchUp {
-        let hour = time::Duration::hours(1);
-        self.catch_up().since(OffsetDateTime::now_utc() - hour)
-    }
-
-    async fn run(&self, catch_up: CatchUp) -> CatchUpReport {
-        catch_up.plan().await.unwrap().run().await.unwrap()
-    }
-}
-
-fn ago(minutes: i64) -> String {
-    let time = OffsetDateTime::now_utc() - time::Duration::minutes(minutes);
-    time.format(&Rfc3339).unwrap()
-}
-
-fn delivery(id: &str, event_id: &str, status: &str, minutes_ago: i64) -> String {
-    let time = ago(minutes_ago);
-    format!(
-        r#"{{"id":"{id}","event_id":"{event_id}","event_type":"a.b","status":"{status}","delivered_at":"{time}"}}"#
-    )
-}
-
-fn untimed(id: &str, event_id: &str, status: &str) -> String {
-    format!(r#"{{"id":"{id}","event_id":"{event_id}","event_type":"a.b","status":"{status}"}}"#)
-}
-
-fn event(id: &str, minutes_ago: i64) -> String {
-    let time = ago(minutes_ago);
-    format!(r#"{{"id":"{id}","event_type":"a.b","created_at":"{time}"}}"#)
 }
 
 async fn a_delivery_without_a_time_does_not_hide_its_event(database: &Database) {

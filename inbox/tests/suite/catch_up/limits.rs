@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::HeaderMap;
 use ptolemy_webhooks_client::Client;
-use ptolemy_webhooks_inbox::{CatchUpErrorKind, MissingReason};
+use ptolemy_webhooks_inbox::{CatchUpErrorKind, Failure, Inbox, MissingReason};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use crate::database::{Database, on_both_engines};
 on_both_engines! {
     the_floor_of_the_quota_is_kept
     a_gap_does_not_reach_behind_what_was_pruned
+    an_inbox_that_was_opened_beside_a_service_has_the_horizon_of_its_table
     a_wrong_clock_stops_the_run_or_is_a_warning
     a_lease_of_a_dead_process_runs_out
     a_run_that_was_taken_over_stops
@@ -31,7 +32,7 @@ async fn the_floor_of_the_quota_is_kept(database: &Database) {
     assert!(plan.calls() > plan.quota_left().unwrap());
     let error = plan.run().await.unwrap_err();
     let kind = error.kind();
-    let is_floor = matches!(kind, CatchUpErrorKind::QuotaFloor { remaining: 10, .. });
+    let is_floor = matches!(kind, CatchUpErrorKind::QuotaFloor { remaining: 12, .. });
     assert!(is_floor, "{error:?}");
     // What was called has arrived, and the rest continues when there is quota again.
     let arrived = scene.events().await;
@@ -79,6 +80,51 @@ async fn a_gap_does_not_reach_behind_what_was_pruned(database: &Database) {
     };
     assert!((horizon - since(48)).abs() < time::Duration::minutes(2));
     plan(47).await.unwrap();
+}
+
+/// The tool does not know for how long the service keeps rows: the table does.
+async fn an_inbox_that_was_opened_beside_a_service_has_the_horizon_of_its_table(
+    database: &Database,
+) {
+    let mut scene = Scene::new(database).await;
+    let service = scene
+        .inbox
+        .clone()
+        .with_keep_done(Duration::from_secs(86_400));
+    scene.inbox = Inbox::open_existing(&database.url()).await.unwrap();
+    assert_eq!(scene.inbox.keep_done(), None);
+    scene.outage(2, 0).await;
+    let ago = |hours| OffsetDateTime::now_utc() - time::Duration::hours(hours);
+    // As long as nothing was ever removed, the table knows all that was handled.
+    drop(
+        scene
+            .catch_up()
+            .since(ago(9_000))
+            .plan()
+            .await
+            .unwrap()
+            .release()
+            .await,
+    );
+    let old = database.time(-2 * 86_400);
+    let sql = format!("UPDATE ptolemy_inbox SET state = 'done', finished_at = {old}");
+    database.execute(&sql).await;
+    let worker = service.worker();
+    worker
+        .run_until_idle(|_, _| async { Ok::<(), Failure>(()) })
+        .await;
+    assert_eq!(scene.events().await, 0);
+    let error = scene.catch_up().since(ago(25)).plan().await.unwrap_err();
+    let CatchUpErrorKind::BeyondHorizon { horizon, .. } = error.kind() else {
+        panic!("{error:?}");
+    };
+    assert!(
+        (horizon - ago(24)).abs() < time::Duration::minutes(2),
+        "{horizon}"
+    );
+    assert!(error.to_string().contains(&horizon.to_string()), "{error}");
+    let plan = scene.catch_up().since(ago(23)).plan().await.unwrap();
+    plan.release().await.unwrap();
 }
 
 /// An API whose `Date` is so many seconds behind the host.

@@ -8,7 +8,20 @@ use ptolemy_webhooks_sandbox::{Retries, Sandbox, Shape};
 use time::OffsetDateTime;
 
 use super::scene::{Mode, Scene};
-use crate::database::Database;
+use crate::database::{Database, on_both_engines};
+
+on_both_engines! {
+    under_every_shape_a_run_works_or_says_why_not
+    without_times_all_failed_deliveries_can_be_redelivered
+}
+
+/// Another database on the same engine.
+async fn another(database: &Database) -> Database {
+    match database.is_sqlite() {
+        true => Database::sqlite().await,
+        false => Database::postgres().await,
+    }
+}
 
 /// Two samples: they differ, so that shapes without ids do not make them one event.
 async fn emit(scene: &Scene<'_>) {
@@ -34,24 +47,41 @@ enum Outcome {
 
 impl From<CatchUpError> for Outcome {
     fn from(error: CatchUpError) -> Self {
+        // The sentence names what is not as it was assumed, and a next step.
+        let text = error.to_string();
         match error.kind() {
-            CatchUpErrorKind::NothingArrives { .. } => Self::NothingArrives,
-            CatchUpErrorKind::NoDeliveryTimes => Self::NoDeliveryTimes,
+            CatchUpErrorKind::NothingArrives { .. } => {
+                let differs = "the ids of events in deliveries differ from those in the log";
+                assert!(
+                    text.contains(differs) && text.contains("check that"),
+                    "{text}"
+                );
+                Self::NothingArrives
+            }
+            CatchUpErrorKind::NoDeliveryTimes => {
+                let lacks = "entries without `delivered_at`";
+                assert!(
+                    text.contains(lacks) && text.contains("`all_failed`"),
+                    "{text}"
+                );
+                Self::NoDeliveryTimes
+            }
             other => Self::Other(other),
         }
     }
 }
 
-async fn outcome(shapes: &[Shape]) -> Outcome {
-    run(shapes).await.unwrap_or_else(Outcome::from)
+async fn outcome(database: &Database, shapes: &[Shape]) -> Outcome {
+    run(&another(database).await, shapes)
+        .await
+        .unwrap_or_else(Outcome::from)
 }
 
-async fn run(shapes: &[Shape]) -> Result<Outcome, CatchUpError> {
-    let database = Database::sqlite().await;
+async fn run(database: &Database, shapes: &[Shape]) -> Result<Outcome, CatchUpError> {
     let builder = Sandbox::builder()
         .retries(Retries::new().attempts(1))
         .shapes(shapes.iter().copied());
-    let mut scene = Scene::on(&database, builder.start().await.unwrap()).await;
+    let mut scene = Scene::on(database, builder.start().await.unwrap()).await;
     // The samples are of another time.
     scene.inbox = scene.inbox.with_keep_done(None);
     scene.set(Mode::Down);
@@ -79,10 +109,9 @@ async fn run(shapes: &[Shape]) -> Result<Outcome, CatchUpError> {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_every_shape_a_run_works_or_says_why_not() {
+async fn under_every_shape_a_run_works_or_says_why_not(database: &Database) {
     for &shape in Shape::ALL {
-        let outcome = outcome(&[shape]).await;
+        let outcome = outcome(database, &[shape]).await;
         let expected = match shape {
             // Deliveries have no ids, or others than the log: what arrives is not recognised.
             Shape::BareResource | Shape::NoEventId | Shape::NewIdOnRedelivery => {
@@ -93,18 +122,17 @@ async fn under_every_shape_a_run_works_or_says_why_not() {
         };
         assert_eq!(outcome, expected, "{shape}");
     }
-    let all = outcome(Shape::ALL).await;
+    let all = outcome(database, Shape::ALL).await;
     assert_eq!(all, Outcome::NoDeliveryTimes);
 }
 
 /// Asked to, a run redelivers what failed although the log has no times.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_times_all_failed_deliveries_can_be_redelivered() {
+async fn without_times_all_failed_deliveries_can_be_redelivered(database: &Database) {
     for (shape, unconfirmed) in [
         (Shape::DeliveriesWithoutTimes, 0),
         (Shape::BareDeliveries, 3),
     ] {
-        let database = Database::sqlite().await;
+        let database = another(database).await;
         let scene = Scene::with(&database, Sandbox::builder().shape(shape)).await;
         scene.outage(2, 3).await;
         let report = scene.run(scene.since_an_hour().all_failed()).await;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::super::column;
 use crate::error::BoxError;
-use crate::store::catch_up::{Claim, Entry, LEASE, ROWS_PER_TIDY, Settled, Tidy};
+use crate::store::catch_up::{Claim, Entry, LEASE, Other, ROWS_PER_TIDY, Settled, Tidy};
 
 pub(super) async fn renew(
     tx: &mut PgConnection,
@@ -35,14 +35,15 @@ pub(super) async fn tidy(
     tidy: Tidy,
     named: bool,
 ) -> Result<u64, BoxError> {
-    let (sql, from, horizon) = match tidy {
-        Tidy::Found => (FOUND, None, None),
-        Tidy::Again { horizon } => (AGAIN, None, horizon),
-        Tidy::Reopen { from } => (REOPEN, Some(from), None),
-        Tidy::SetAside { from, horizon } => (SET_ASIDE, Some(from), horizon),
-        Tidy::Reported => (REPORTED, None, None),
-        Tidy::Ended { horizon } => (ENDED, None, horizon),
+    let sql = match tidy {
+        Tidy::Found => FOUND,
+        Tidy::Again { .. } => AGAIN,
+        Tidy::Reopen { .. } => REOPEN,
+        Tidy::SetAside { .. } => SET_ASIDE,
+        Tidy::Reported => REPORTED,
+        Tidy::Ended { .. } => ENDED,
     };
+    let (from, horizon) = tidy.bounds();
     // Each has all parameters.
     let tidied = sqlx::query(sql)
         .persistent(named)
@@ -136,7 +137,7 @@ pub(super) async fn spool(
                                AND (old.state = 'open' OR excluded.delivered_at IS NULL)
                           THEN old.state
                           ELSE excluded.state END
-         RETURNING key, event_type, created_at",
+         RETURNING key, event_type, created_at, received_at",
     )
     .persistent(named)
     .bind(&claim.webhook)
@@ -154,7 +155,12 @@ pub(super) async fn spool(
     let mut others = 0;
     for row in &rows {
         if let Some(entry) = by_key.get(row.try_get::<&str, _>(0)?) {
-            others += u64::from(entry.is_another(row.try_get(1)?, row.try_get(2)?));
+            let other = Other {
+                event_type: row.try_get(1)?,
+                created_at: row.try_get(2)?,
+                received_at: row.try_get(3)?,
+            };
+            others += u64::from(entry.is_another(&other));
         }
     }
     Ok(others)

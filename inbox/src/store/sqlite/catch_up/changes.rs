@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::super::clock;
 use super::time_in;
 use crate::error::BoxError;
-use crate::store::catch_up::{Claim, Entry, LEASE, ROWS_PER_TIDY, Settled, Tidy};
+use crate::store::catch_up::{Claim, Entry, LEASE, Other, ROWS_PER_TIDY, Settled, Tidy};
 
 pub(super) async fn renew(
     tx: &mut SqliteConnection,
@@ -31,14 +31,15 @@ pub(super) async fn tidy(
     claim: &Claim,
     tidy: Tidy,
 ) -> Result<u64, BoxError> {
-    let (sql, from, horizon) = match tidy {
-        Tidy::Found => (FOUND, None, None),
-        Tidy::Again { horizon } => (AGAIN, None, horizon),
-        Tidy::Reopen { from } => (REOPEN, Some(from), None),
-        Tidy::SetAside { from, horizon } => (SET_ASIDE, Some(from), horizon),
-        Tidy::Reported => (REPORTED, None, None),
-        Tidy::Ended { horizon } => (ENDED, None, horizon),
+    let sql = match tidy {
+        Tidy::Found => FOUND,
+        Tidy::Again { .. } => AGAIN,
+        Tidy::Reopen { .. } => REOPEN,
+        Tidy::SetAside { .. } => SET_ASIDE,
+        Tidy::Reported => REPORTED,
+        Tidy::Ended { .. } => ENDED,
     };
+    let (from, horizon) = tidy.bounds();
     // Each has all parameters.
     let tidied = sqlx::query(sql)
         .bind(&claim.webhook)
@@ -130,7 +131,7 @@ pub(super) async fn spool(
                                    AND (old.state = 'open' OR excluded.delivered_at IS NULL)
                               THEN old.state
                               ELSE excluded.state END
-             RETURNING event_type, created_at",
+             RETURNING event_type, created_at, received_at",
         )
         .bind(&claim.webhook)
         .bind(&entry.key)
@@ -142,7 +143,12 @@ pub(super) async fn spool(
         .bind(entry.state.as_str())
         .fetch_one(&mut *tx)
         .await?;
-        others += u64::from(entry.is_another(row.try_get(0)?, time_in(&row, 1)?));
+        let other = Other {
+            event_type: row.try_get(0)?,
+            created_at: time_in(&row, 1)?,
+            received_at: time_in(&row, 2)?,
+        };
+        others += u64::from(entry.is_another(&other));
     }
     Ok(others)
 }

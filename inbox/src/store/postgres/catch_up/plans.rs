@@ -1,0 +1,136 @@
+//! How PostgreSQL runs the statements that compare an inbox with the spool, both of any size.
+//!
+//! `CATCH_UP_ROWS` says how many rows each has; 50,000 unless set. The times are printed.
+
+use std::env;
+use std::time::Instant;
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use super::*;
+
+const CLAIM: fn() -> Claim = || Claim {
+    webhook: "w".to_owned(),
+    holder: 1,
+};
+
+/// Every second entry is in the inbox.
+async fn fill(store: &PostgresStore, rows: u32) {
+    for sql in [
+        "INSERT INTO ptolemy_inbox (dedup_key, event_id, received_at, run_at, written_at, body)
+         SELECT 'key' || n, 'e' || n * 2, now(), now(), now(), convert_to(repeat(n::text, 30), 'UTF8')
+         FROM generate_series(1, $1) AS n",
+        "INSERT INTO ptolemy_inbox_catch_up_event
+             (webhook_id, key, event_id, delivery_id, delivered_at, state)
+         SELECT 'w', 'event:e' || n, 'e' || n, 'd' || n, now(), 'open'
+         FROM generate_series(1, $1) AS n",
+    ] {
+        let fill = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        let fill = fill.bind(i32::try_from(rows).unwrap());
+        fill.execute(&store.pool).await.unwrap();
+    }
+}
+
+/// The plans of the statements that compare, by their names.
+async fn plans(store: &PostgresStore) -> Vec<(&'static str, String)> {
+    let mut connection = store.pool.acquire().await.unwrap();
+    let mut plans = Vec::new();
+    for (name, sql) in [
+        ("mark", MARK_HERE),
+        ("step", STEP),
+        ("ends", ENDS),
+        ("take", TAKE),
+    ] {
+        let mut tx = connection.begin().await.unwrap();
+        if name != "ends" {
+            use_indexes(&mut tx).await.unwrap();
+        }
+        let sql = AssertSqlSafe(format!("EXPLAIN {sql}"));
+        let explain = sqlx::query_scalar::<_, String>(sql).persistent(false);
+        let explain = match name {
+            "mark" => explain
+                .bind("w")
+                .bind(1_000_i64)
+                .bind(1_000 + ROWS_PER_STEP)
+                .bind(None::<String>),
+            "step" => explain
+                .bind(1_000_i64)
+                .bind(40_000_i64)
+                .bind(ROWS_PER_STEP - 1),
+            "take" => explain.bind("w").bind(MAX_TRIES).bind(8_i64),
+            _ => explain,
+        };
+        let lines = explain.fetch_all(&mut *tx).await.unwrap();
+        plans.push((name, lines.join("\n")));
+        tx.rollback().await.unwrap();
+    }
+    plans
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn an_inbox_is_compared_by_indexes_alone() {
+    let rows: u32 = env::var("CATCH_UP_ROWS").map_or(50_000, |rows| rows.parse().unwrap());
+    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
+    let name = format!("ptolemy_plans_{}", std::process::id());
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    connection.execute(create).await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{base}/{name}");
+    let store = PostgresStore::connect(&url).await.unwrap();
+    fill(&store, rows).await;
+    // With and without what is known of the tables.
+    for analyze in [false, true] {
+        if analyze {
+            store.pool.execute("ANALYZE").await.unwrap();
+        }
+        for (name, plan) in plans(&store).await {
+            if rows > 50_000 {
+                println!("{name}:\n{plan}");
+            }
+            assert!(!plan.contains("Seq Scan"), "{name}, {analyze}:\n{plan}");
+            let index = match name {
+                "mark" => "ptolemy_inbox_catch_up_event_pkey",
+                "take" => "ptolemy_inbox_catch_up_open",
+                _ => "ptolemy_inbox_pkey",
+            };
+            assert!(plan.contains(index), "{name}, {analyze}:\n{plan}");
+            // Nothing is sorted: rows and entries are read in the order of an index.
+            assert!(!plan.contains("Sort"), "{name}, {analyze}:\n{plan}");
+        }
+    }
+    measure(&store, u64::from(rows)).await;
+    store.pool.close().await;
+    let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    connection.execute(drop).await.unwrap();
+}
+
+async fn measure(store: &PostgresStore, rows: u64) {
+    let (claim, begun) = (CLAIM(), Instant::now());
+    assert!(matches!(
+        store.begin_catch_up(&claim).await.unwrap(),
+        Begun::Held { .. }
+    ));
+    let ends = store.read_rows().await.unwrap();
+    let (mut after, mut here) = (ends.after, 0);
+    while after < ends.up_to {
+        let up_to = store.read_step(Ids { after, ..ends }).await.unwrap();
+        let rows = Ids { after, up_to };
+        here += store.mark_entries(&claim, rows, None).await.unwrap().len() as u64;
+        after = up_to;
+    }
+    let compared = begun.elapsed();
+    assert_eq!(here, rows / 2);
+    let begun = Instant::now();
+    let taken = store.take_entries(&claim, 8).await.unwrap().unwrap();
+    assert_eq!(taken.len(), 8);
+    let took = begun.elapsed();
+    let begun = Instant::now();
+    let counts = store.count_entries(&claim).await.unwrap();
+    assert_eq!(counts.iter().map(|count| count.entries).sum::<u64>(), rows);
+    println!(
+        "{rows} rows: compared {compared:?} taken {took:?} counted {:?}",
+        begun.elapsed()
+    );
+}
