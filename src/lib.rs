@@ -124,6 +124,9 @@
 //! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, exact or an error.
 //! - `samples`: the module `samples`, with a realistic body for each known event type, for tests
 //!   and tools.
+//! - `metrics`: counters and histograms of the extractors and of [`Intake`], on the `metrics`
+//!   facade, which recorders for Prometheus and OpenTelemetry implement. Without it the library
+//!   contains no code for metrics. [Metrics, logs and alerts](_observability) lists them.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -168,6 +171,8 @@ mod delivery;
 
 mod rejection;
 
+mod metrics;
+
 mod intake;
 
 mod sign;
@@ -208,6 +213,9 @@ pub use delivery::Delivery;
 
 pub use rejection::{Rejection, RejectionKind};
 
+#[cfg(feature = "metrics")]
+pub use crate::metrics::describe_metrics;
+
 pub use intake::Intake;
 
 pub use sign::Signer;
@@ -232,6 +240,10 @@ pub mod _recipes {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/rejected.md")]
 pub mod _rejected {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/observability.md")]
+pub mod _observability {}
 
 // The text of the guide for the command line tool, which shows the causes that it lists.
 #[cfg(feature = "samples")]

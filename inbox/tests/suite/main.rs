@@ -6,6 +6,7 @@
 mod catch_up;
 mod database;
 mod delivery;
+mod log_table;
 mod logged;
 mod proxy;
 mod workers;
@@ -16,12 +17,16 @@ mod durable;
 mod failover;
 mod files;
 mod leases;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod misbehaving;
+mod observability;
 mod once;
 mod order;
 mod outages;
 mod poolers;
 mod readme;
+mod ready;
 mod responses;
 mod retries;
 mod round_trips;

@@ -18,7 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::PostgresStore;
+use super::trouble::is_unreachable;
 use crate::error::BoxError;
+use crate::metrics;
 
 /// How long an idle connection may take to give a sign of life.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,7 +97,10 @@ impl PostgresStore {
                 Err(error) if is_broken(&*error) && Instant::now() + pause < give_up => {
                     tracing::debug!(error, "a connection broke; trying again on a new one");
                 }
-                result => return result,
+                result => {
+                    return result
+                        .inspect_err(|error| metrics::database_failed(&**error, is_unreachable));
+                }
             }
             self.close_idle();
             sleep(pause).await;
