@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `PTOLEMY_WEBHOOK_SECRET` or `PTOLEMY_WEBHOOK_SECRET_FILE` | the webhook's secret, or the file that has it |
 //! | `DATABASE_URL` | `sqlite://FILE` or `postgres://…`; `sqlite://inbox.db` unless set |
-//! | `LISTEN` | address and port; `127.0.0.1:3000` unless set |
+//! | `PTOLEMY_LISTEN` | address and port; `127.0.0.1:3000` unless set |
 //! | `RUST_LOG` | a filter for the log; `info` unless set |
 //!
 //! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the other
@@ -34,7 +34,7 @@ const PATH: &str = "/webhooks/ptolemy";
 /// Ptolemy waits for an answer for as long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long open requests may go on after the signal; as long as an accept may take. The worker takes
+/// How long open requests may take after the signal; as long as an accept may take. The worker takes
 /// 17 s at most meanwhile, so the process ends within the 25 s.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -70,8 +70,8 @@ async fn healthz(State(inbox): State<Inbox>) -> StatusCode {
     }
 }
 
-/// Whether a delivery would be accepted: send none if not. A backlog is no reason, since then no replica
-/// would accept anything; alert on `ptolemy_inbox_oldest_due_age_seconds` instead.
+/// Whether a delivery would be accepted. It does not look at the backlog, or a slow handler would take
+/// all replicas out of the load balancer; alert on `ptolemy_inbox_oldest_due_age_seconds` instead.
 async fn readyz(State(inbox): State<Inbox>) -> Result<StatusCode, InboxError> {
     inbox.ready().await?;
     Ok(StatusCode::OK)
@@ -173,7 +173,7 @@ async fn start() -> Result<(), Box<dyn Error>> {
         inbox: Inbox::connect(&database).await?,
         metrics,
     };
-    let listen = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listen = env::var("PTOLEMY_LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&listen).await?;
     tracing::info!("listening on http://{}{PATH}", listener.local_addr()?);
     run(app, listener, handle, signal()).await

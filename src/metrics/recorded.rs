@@ -126,8 +126,12 @@ impl Measure {
         result
     }
 
-    /// The signature was checked; `None` if it is not valid.
+    /// The signature was checked; `None` if it is not valid. Nothing if the request was rejected
+    /// before, since then no signature was checked.
     pub(crate) fn verified(&mut self, delivery: Option<&Delivery>) {
+        if !self.is_open {
+            return;
+        }
         histogram(&VERIFICATION_KEY).record(self.spent.as_secs_f64());
         let Some(delivery) = delivery else { return };
         // Exact up to the largest body that a computer can store.

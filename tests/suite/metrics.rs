@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actix_web::FromRequest as _;
-use axum::extract::FromRequest as _;
 use metrics_util::debugging::DebuggingRecorder;
 use ptolemy_webhooks::{
-    Assumption, Delivery, Event, Finding, Intake, Observations, Reason, Verifier, describe_metrics,
+    Assumption, Delivery, Event, Finding, Intake, Observations, Reason, Rejection, Verifier,
+    describe_metrics,
 };
 
 use super::{SECRET, at, secret, signed, verifier};
@@ -54,13 +53,13 @@ fn each_end_of_an_intake_is_counted_once_with_its_reason() {
     let long = "x".repeat(60);
     for (reason, header, declared, chunks) in [
         ("missing_header", &[][..], None, &[BODY][..]),
-        ("repeated_header", &[&good, &good], None, &[BODY]),
+        ("repeated_header", &[&*good, &*good], None, &[BODY]),
         ("malformed_header", &["t=1"], None, &[BODY]),
-        ("timestamp_too_old", &[&stale], None, &[BODY]),
-        ("timestamp_too_far_ahead", &[&ahead], None, &[BODY]),
-        ("body_too_large", &[&good], Some(101), &[]),
-        ("body_too_large", &[&good], None, &[&long, &long]),
-        ("signature_mismatch", &[&good], None, &["another body"]),
+        ("timestamp_too_old", &[&*stale], None, &[BODY]),
+        ("timestamp_too_far_ahead", &[&*ahead], None, &[BODY]),
+        ("body_too_large", &[&*good], Some(101), &[]),
+        ("body_too_large", &[&*good], None, &[&*long, &*long]),
+        ("signature_mismatch", &[&*good], None, &["another body"]),
     ] {
         let series = recorded(|| {
             let rejected = intake(header, declared, chunks).unwrap_err();
@@ -116,6 +115,23 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.enable_all().build().unwrap().block_on(future)
 }
 
+async fn in_axum<T>(request: axum::extract::Request, verifier: Verifier) -> Result<T, Rejection>
+where
+    T: axum::extract::FromRequest<Verifier, Rejection = Rejection>,
+{
+    T::from_request(request, &verifier).await
+}
+
+async fn in_actix<T>(
+    request: &actix_web::HttpRequest,
+    payload: &mut actix_web::dev::Payload,
+) -> Result<T, Rejection>
+where
+    T: actix_web::FromRequest<Error = Rejection>,
+{
+    T::from_request(request, payload).await
+}
+
 /// The same request through both frameworks, as a `Delivery` and as an `Event`; the reasons.
 fn through_both(headers: &[&str], body: &str) -> Vec<Option<Reason>> {
     wait(async {
@@ -130,8 +146,8 @@ fn through_both(headers: &[&str], body: &str) -> Vec<Option<Reason>> {
                 .unwrap();
             let verifier = verifier();
             reasons.push(match as_event {
-                false => Delivery::from_request(request, &verifier).await.err(),
-                true => Event::from_request(request, &verifier).await.err(),
+                false => in_axum::<Delivery>(request, verifier.clone()).await.err(),
+                true => in_axum::<Event>(request, verifier.clone()).await.err(),
             });
             let mut request = actix_web::test::TestRequest::post().app_data(verifier);
             for header in headers {
@@ -139,8 +155,8 @@ fn through_both(headers: &[&str], body: &str) -> Vec<Option<Reason>> {
             }
             let (request, mut payload) = request.set_payload(body.to_owned()).to_http_parts();
             reasons.push(match as_event {
-                false => Delivery::from_request(&request, &mut payload).await.err(),
-                true => Event::from_request(&request, &mut payload).await.err(),
+                false => in_actix::<Delivery>(&request, &mut payload).await.err(),
+                true => in_actix::<Event>(&request, &mut payload).await.err(),
             });
         }
         reasons.into_iter().map(|it| Some(it?.reason())).collect()
@@ -187,22 +203,14 @@ fn broken_bodies() -> Vec<Reason> {
         let broken = futures_util::stream::iter([Err::<String, _>(std::io::Error::other("gone"))]);
         let request = axum::http::Request::post("/").header("Ptolemy-Signature", &header);
         let request = request.body(axum::body::Body::from_stream(broken)).unwrap();
-        reasons.push(
-            Delivery::from_request(request, &verifier())
-                .await
-                .unwrap_err(),
-        );
+        reasons.push(in_axum::<Delivery>(request, verifier()).await.unwrap_err());
         let limited = http_body_util::Limited::new(axum::body::Body::from(BODY), 3);
         let request = axum::http::Request::post("/").header("Ptolemy-Signature", &header);
         let request = request.body(axum::body::Body::new(limited)).unwrap();
-        reasons.push(
-            Delivery::from_request(request, &verifier())
-                .await
-                .unwrap_err(),
-        );
+        reasons.push(in_axum::<Delivery>(request, verifier()).await.unwrap_err());
         let request = actix_web::test::TestRequest::post();
         let (request, mut payload) = request.set_payload(BODY).to_http_parts();
-        let delivery = Delivery::from_request(&request, &mut payload);
+        let delivery = in_actix::<Delivery>(&request, &mut payload);
         reasons.push(delivery.await.unwrap_err());
         reasons.iter().map(|rejection| rejection.reason()).collect()
     })
@@ -248,11 +256,11 @@ fn run_of_all() {
         .sign_at(BODY.as_bytes(), at(super::NOW + 400));
     for header in [
         &[][..],
-        &[&good, &good],
+        &[&*good, &*good],
         &["t=1"],
-        &[&stale],
-        &[&ahead],
-        &[&good],
+        &[&*stale],
+        &[&*ahead],
+        &[&*good],
     ] {
         let _ = intake_of(header, "another body");
     }

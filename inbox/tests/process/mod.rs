@@ -45,7 +45,6 @@ pub(crate) fn command_of(example: &str, database: &str) -> Command {
         .env_remove("RUST_LOG")
         .env("PTOLEMY_WEBHOOK_SECRET", SECRET)
         .env("PTOLEMY_LISTEN", "127.0.0.1:0")
-        .env("LISTEN", "127.0.0.1:0")
         .env("DATABASE_URL", database)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
