@@ -113,6 +113,8 @@ async fn accepts_of_all_kinds() {
         inbox.accept(&delivery("four", "a.b")).await
     });
     assert!(dropped.await.is_err());
+    // The batch of the one that hung ends after its caller.
+    tokio::time::sleep(secs(1.0)).await;
 }
 
 /// One event of each documented type and one of another, which all die; the first after a retry.
@@ -238,8 +240,8 @@ async fn attempts_retries_and_deaths_are_counted_once_each() {
         let labels = format!("{{event_type=other,outcome={outcome}}}");
         value(&series, &format!("ptolemy_inbox_attempts_total{labels}"))
     };
-    // Two at once, and two after they had not begun.
-    assert_eq!(attempts("succeeded"), 4.0);
+    // One after it had not begun; the other one waits for the database to rest.
+    assert_eq!(attempts("succeeded"), 3.0);
     assert_eq!(attempts("not_begun"), 2.0);
     for outcome in [
         "failed",
