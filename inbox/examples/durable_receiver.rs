@@ -39,10 +39,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, FromRef)]
-pub struct App {
-    pub verifier: Verifier,
-    pub inbox: Inbox,
-    pub metrics: PrometheusHandle,
+pub(crate) struct App {
+    pub(crate) verifier: Verifier,
+    pub(crate) inbox: Inbox,
+    pub(crate) metrics: PrometheusHandle,
 }
 
 /// Your work. It may run twice for one event: make it idempotent, or run it in a transaction of the
@@ -81,7 +81,7 @@ async fn metrics(State(metrics): State<PrometheusHandle>) -> String {
     metrics.render()
 }
 
-pub fn router(app: App) -> Router {
+fn router(app: App) -> Router {
     Router::new()
         .route(PATH, post(receive))
         .route("/healthz", get(healthz))
@@ -95,7 +95,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// Accepts and handles until `stop` ends; then lets requests and handlers finish in time.
-pub async fn run<F, Fut>(
+pub(crate) async fn run<F, Fut>(
     app: App,
     listener: TcpListener,
     handler: F,

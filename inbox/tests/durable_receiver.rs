@@ -5,7 +5,7 @@
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "suite/database.rs"]
 mod database;
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 #[path = "../examples/durable_receiver.rs"]
 mod durable_receiver;
 #[allow(dead_code)]

@@ -127,8 +127,8 @@ fn logged_by(folder: &str, package: &str) -> Vec<Line> {
             // `reach` has one text for each of its users.
             let field = rest.split("self.lines.").nth(1).unwrap();
             let field = field.split(')').next().unwrap();
-            let texts = source.split(&format!("{field}: \"")).skip(1);
-            for text in texts {
+            let start = format!("{field}: \"");
+            for text in source.split(&start).skip(1) {
                 let message = text.split('"').next().unwrap().to_owned();
                 lines.push(Line {
                     message,

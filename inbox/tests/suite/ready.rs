@@ -154,7 +154,8 @@ async fn an_inbox_whose_database_is_locked_is_not_ready_in_time() {
     };
     let lock = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let error = inbox.ready().await.unwrap_err();
-    assert_eq!(error.kind(), InboxErrorKind::TimedOut { limit });
+    let timed_out = matches!(error.kind(), InboxErrorKind::TimedOut { .. });
+    assert!(timed_out, "{error:?}");
     drop(lock);
     let inbox = inbox.with_accept_timeout(Duration::from_secs(30));
     inbox.ready().await.unwrap();

@@ -99,7 +99,7 @@ impl PostgresStore {
                 }
                 result => {
                     return result
-                        .inspect_err(|error| metrics::database_failed(&**error, is_unreachable));
+                        .inspect_err(|error| metrics::database_failed(&**error, is_unanswered));
                 }
             }
             self.close_idle();
@@ -199,4 +199,9 @@ pub(super) struct CommitUnanswered(sqlx::Error);
 /// been to do. What only reads, and an insert, whose answer is the same, are tried again instead.
 pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
     tx.commit().await.map_err(CommitUnanswered)
+}
+
+/// Whether an error of another type than the driver's says that the server did not answer.
+fn is_unanswered(error: &(dyn Error + 'static)) -> bool {
+    is_unreachable(error) || error.is::<CommitUnanswered>()
 }

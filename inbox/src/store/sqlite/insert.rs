@@ -48,7 +48,7 @@ impl SqliteStore {
     pub(super) async fn try_insert(&self) -> Result<(), BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
-        // Long enough to need pages of its own, of which a full disk has none.
+        // Long enough to need new pages, of which a full disk has none.
         sqlx::query(
             "SAVEPOINT ptolemy_inbox;
              INSERT OR IGNORE INTO ptolemy_inbox (dedup_key, body, received_at, run_at, written_at)
