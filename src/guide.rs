@@ -8,13 +8,15 @@
 //! 4. [Exactly once](exactly_once): duplicates, idempotent work, dead letters
 //! 5. [After an outage](after_an_outage): have Ptolemy redeliver what is missing
 //! 6. [Several webhooks](several_webhooks)
-//! 7. [Deploy](deploy): configuration, proxies, metrics, alerts
-//! 8. [Log and count rejections](count_rejections), and observe the first deliveries
-//! 9. [Read values and unknown events](read_values)
-//! 10. [AWS Lambda, poem, and any other server](other_servers)
-//! 11. [My deliveries are rejected](rejected): from the text of a response to its cause
-//! 12. [It does not compile](does_not_compile): `Handler<_, _>` is not satisfied, and its causes
-//! 13. [What Ptolemy documents and what we assume](documented_and_assumed), with a whole delivery
+//! 7. [Deploy](deploy): configuration, and what to read before production
+//! 8. [Run in production](production): systemd, nginx, containers, PostgreSQL, backups
+//! 9. [Metrics, logs and alerts](observability)
+//! 10. [Log and count rejections](count_rejections), and observe the first deliveries
+//! 11. [Read values and unknown events](read_values)
+//! 12. [AWS Lambda, poem, and any other server](other_servers)
+//! 13. [My deliveries are rejected](rejected): from the text of a response to its cause
+//! 14. [It does not compile](does_not_compile): `Handler<_, _>` is not satisfied, and its causes
+//! 15. [What Ptolemy documents and what we assume](documented_and_assumed), with a whole delivery
 //!
 //! Every example in them is compiled, and run unless it starts a server.
 
@@ -39,8 +41,14 @@ pub mod exactly_once {}
 #[doc = include_str!("../docs/guide/first-event.md")]
 pub mod first_event {}
 
+#[doc = include_str!("../docs/observability.md")]
+pub mod observability {}
+
 #[doc = include_str!("../docs/guide/other-servers.md")]
 pub mod other_servers {}
+
+#[doc = include_str!("../docs/deploy.md")]
+pub mod production {}
 
 #[doc = include_str!("../docs/guide/read-values.md")]
 pub mod read_values {}

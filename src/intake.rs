@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
 use crate::header::only_header;
+use crate::metrics::Measure;
 use crate::rejection::Rejection;
 use crate::verification::Verification;
 use crate::verify::Verifier;
@@ -61,6 +62,7 @@ pub struct Intake {
     /// How many bytes to reserve when a second chunk arrives.
     reservation: usize,
     body: Body,
+    measure: Measure,
 }
 
 enum Body {
@@ -88,8 +90,9 @@ impl Intake {
         header_values: impl IntoIterator<Item = T>,
         declared: Option<u64>,
     ) -> Result<Self, Rejection> {
-        let verification = verifier.begin(only_header(header_values)?)?;
-        Self::new(verification, verifier.body_limit(), declared)
+        Self::new(verifier.body_limit(), declared, || {
+            Ok(verifier.begin(only_header(header_values)?)?)
+        })
     }
 
     /// Checks the header, the timestamp and the declared length, using `now`.
@@ -103,23 +106,32 @@ impl Intake {
         declared: Option<u64>,
         now: OffsetDateTime,
     ) -> Result<Self, Rejection> {
-        let verification = verifier.begin_at(only_header(header_values)?, now)?;
-        Self::new(verification, verifier.body_limit(), declared)
+        Self::new(verifier.body_limit(), declared, || {
+            Ok(verifier.begin_at(only_header(header_values)?, now)?)
+        })
     }
 
     fn new(
-        verification: Verification,
         limit: usize,
         declared: Option<u64>,
+        begin: impl FnOnce() -> Result<Verification, Rejection>,
     ) -> Result<Self, Rejection> {
-        match usize::try_from(declared.unwrap_or(0)) {
-            Ok(declared) if declared <= limit => Ok(Self {
+        let mut measure = Measure::default();
+        let begun = measure
+            .time(begin)
+            .and_then(|verification| Ok((verification, reservation(limit, declared)?)));
+        match begun {
+            Ok((verification, reservation)) => Ok(Self {
                 verification,
                 limit,
-                reservation: declared.min(LARGEST_RESERVATION),
+                reservation,
                 body: Body::One(Bytes::new()),
+                measure,
             }),
-            _ => Err(Rejection::over_limit(limit)),
+            Err(rejection) => {
+                measure.ended(Some(&rejection));
+                Err(rejection)
+            }
         }
     }
 
@@ -137,10 +149,12 @@ impl Intake {
             Some(length) if chunk.len() <= self.limit.saturating_sub(length) => {}
             _ => {
                 self.body = Body::TooLarge;
-                return Err(Rejection::over_limit(self.limit));
+                let rejection = Rejection::over_limit(self.limit);
+                self.measure.ended(Some(&rejection));
+                return Err(rejection);
             }
         }
-        self.verification.update(&chunk);
+        self.measure.time(|| self.verification.update(&chunk));
         match &mut self.body {
             Body::One(body) if body.is_empty() => *body = chunk,
             Body::One(_) if chunk.is_empty() => {}
@@ -164,18 +178,33 @@ impl Intake {
     /// Returns a [`Rejection`] if no signature in the header is that of the body, or if a `push`
     /// failed.
     pub fn finish(self) -> Result<Delivery, Rejection> {
-        let body = match self.body {
-            Body::One(body) if body.len() <= MAX_COPY => Bytes::copy_from_slice(&body),
-            Body::One(body) => body,
-            // A buffer that grew may be twice as long as the body.
-            Body::Many(body) if body.capacity() > body.len() + body.len() / 4 => {
-                Bytes::copy_from_slice(&body)
-            }
-            Body::Many(body) => body.freeze(),
-            Body::TooLarge => return Err(Rejection::over_limit(self.limit)),
-        };
-        let verified = self.verification.finish()?;
-        Ok(Delivery::new(body, verified))
+        self.finish_as(Ok)
+    }
+
+    /// Checks the signature, and reads the delivery: if that fails, the request is rejected too.
+    pub(crate) fn finish_as<T>(
+        self,
+        read: impl FnOnce(Delivery) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        let Self {
+            verification,
+            limit,
+            body,
+            mut measure,
+            ..
+        } = self;
+        let finished = measure.time(|| verified(verification, body, limit));
+        measure.verified(finished.as_ref().ok());
+        let result = finished.and_then(read);
+        measure.ended(result.as_ref().err());
+        result
+    }
+
+    /// Notes that the body cannot be read to its end.
+    #[cfg(any(feature = "actix-web", feature = "axum"))]
+    pub(crate) fn broken(&mut self, rejection: Rejection) -> Rejection {
+        self.measure.ended(Some(&rejection));
+        rejection
     }
 
     /// The number of bytes so far; `None` after a failed `push`.
@@ -186,6 +215,27 @@ impl Intake {
             Body::TooLarge => None,
         }
     }
+}
+
+fn reservation(limit: usize, declared: Option<u64>) -> Result<usize, Rejection> {
+    match usize::try_from(declared.unwrap_or(0)) {
+        Ok(declared) if declared <= limit => Ok(declared.min(LARGEST_RESERVATION)),
+        _ => Err(Rejection::over_limit(limit)),
+    }
+}
+
+fn verified(verification: Verification, body: Body, limit: usize) -> Result<Delivery, Rejection> {
+    let body = match body {
+        Body::One(body) if body.len() <= MAX_COPY => Bytes::copy_from_slice(&body),
+        Body::One(body) => body,
+        // A buffer that grew may be twice as long as the body.
+        Body::Many(body) if body.capacity() > body.len() + body.len() / 4 => {
+            Bytes::copy_from_slice(&body)
+        }
+        Body::Many(body) => body.freeze(),
+        Body::TooLarge => return Err(Rejection::over_limit(limit)),
+    };
+    Ok(Delivery::new(body, verification.finish()?))
 }
 
 impl fmt::Debug for Intake {

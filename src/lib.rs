@@ -128,6 +128,9 @@
 //! - `rust_decimal`: conversion of [`Scalar`] to `rust_decimal::Decimal`, exact or an error.
 //! - `samples`: the module `samples`, with a realistic body for each known event type, for tests
 //!   and tools.
+//! - `metrics`: counters and histograms of the extractors and of [`Intake`], on the `metrics`
+//!   facade, which recorders for Prometheus and OpenTelemetry implement. Without it the library
+//!   contains no code for metrics. [Metrics, logs and alerts](guide::observability) lists them.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -172,6 +175,8 @@ mod delivery;
 
 mod rejection;
 
+mod metrics;
+
 mod intake;
 
 mod sign;
@@ -211,6 +216,9 @@ pub use labels::Labels;
 pub use delivery::Delivery;
 
 pub use rejection::{Rejection, RejectionKind};
+
+#[cfg(feature = "metrics")]
+pub use crate::metrics::describe_metrics;
 
 pub use intake::Intake;
 

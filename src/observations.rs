@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::delivery::Delivery;
 use crate::event::{Envelope, Event, EventType, Field, Json, Kind, Known, Payload, known};
+use crate::metrics::deviated;
 
 /// Counts, for each assumption about deliveries, how many were as assumed and how many were not.
 ///
@@ -68,6 +69,9 @@ impl Observations {
                 (None, _) => None,
             };
             let Some(result) = result else { continue };
+            if let Err(finding) = result {
+                deviated(assumption.as_str(), finding.as_str());
+            }
             let before = self.count(assumption, result);
             if let (Err(finding), Some(0)) = (result, before) {
                 new.push(Deviation {
@@ -207,6 +211,17 @@ pub enum Finding {
     AnotherShape,
 }
 
+impl Finding {
+    /// Returns the stable code, in snake case: `missing` or `another_shape`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::AnotherShape => "another_shape",
+        }
+    }
+}
+
 /// Something that this library assumes about a delivery, beyond Ptolemy's public documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -250,6 +265,24 @@ impl Assumption {
         Self::DataFields,
         Self::ResourceId,
     ];
+
+    /// Returns the stable code, in snake case, such as `event_type`; for counters and alerts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventType => "event_type",
+            Self::EventId => "event_id",
+            Self::DistinctId => "distinct_id",
+            Self::WorkspaceId => "workspace_id",
+            Self::CreatedAt => "created_at",
+            Self::Actor => "actor",
+            Self::Data => "data",
+            Self::KnownEventType => "known_event_type",
+            Self::DataShape => "data_shape",
+            Self::DataFields => "data_fields",
+            Self::ResourceId => "resource_id",
+        }
+    }
 
     /// The cost of a deviation, for the receiver.
     #[must_use]

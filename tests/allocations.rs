@@ -302,6 +302,77 @@ fn a_delivery_does_not_copy_its_body() {
     );
 }
 
+/// With the feature `metrics` too, and a recorder that allocates nothing.
+#[test]
+fn an_accepted_delivery_allocates_the_same_with_metrics_and_a_rejected_one_once_more() {
+    let now = datetime!(2026-04-15 09:30 UTC);
+    let secret = Secret::new(SECRET).unwrap();
+    let header = Signer::new(&secret).sign_at(b"a body", now);
+    let verifier = Verifier::new(secret);
+    let receive = |body: &'static str| {
+        let mut intake = Intake::begin_at(&verifier, [&header], Some(6), now).unwrap();
+        intake.push(body).unwrap();
+        intake.finish()
+    };
+    let counted = || {
+        let accepted = allocations(|| receive("a body").unwrap());
+        let mismatch = allocations(|| receive("another").unwrap_err());
+        let missing = allocations(|| Intake::begin(&verifier, [""; 0], None).unwrap_err());
+        [accepted, mismatch, missing]
+    };
+    let once_more = usize::from(cfg!(feature = "metrics"));
+    let expected = [3, 3 + once_more, once_more];
+    assert_eq!(counted(), expected, "without a recorder");
+    #[cfg(feature = "metrics")]
+    {
+        let recorder = metered::Recorder::default();
+        let counted = metrics::with_local_recorder(&recorder, || {
+            counted();
+            counted()
+        });
+        assert_eq!(counted, expected, "with a recorder");
+        assert_eq!(recorder.counted(), 2 * (2 + 1 + 1));
+    }
+}
+
+#[cfg(feature = "metrics")]
+mod metered {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+
+    /// Adds all counters together.
+    #[derive(Default)]
+    pub(super) struct Recorder(Arc<AtomicU64>);
+
+    impl Recorder {
+        pub(super) fn counted(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl metrics::Recorder for Recorder {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.0.clone())
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+}
+
 #[test]
 fn a_secret_is_wiped_when_it_is_dropped() {
     assert_eq!(leaks(|| Secret::new(SECRET).unwrap()), 0);

@@ -1,240 +1,193 @@
-//! A receiver on axum that loses nothing, on SQLite or PostgreSQL; see `--help`.
-
-#[path = "durable_receiver/changes.rs"]
-mod changes;
-#[path = "durable_receiver/log.rs"]
-mod log;
-#[path = "durable_receiver/output.rs"]
-mod output;
-#[path = "durable_receiver/settings.rs"]
-mod settings;
-#[path = "durable_receiver/stop.rs"]
-mod stop;
-#[path = "durable_receiver/trace.rs"]
-mod trace;
+//! A receiver that loses nothing, to copy and change: axum, the inbox, a worker, metrics and probes.
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `PTOLEMY_WEBHOOK_SECRET` or `PTOLEMY_WEBHOOK_SECRET_FILE` | the webhook's secret, or the file that has it |
+//! | `DATABASE_URL` | `sqlite://FILE` or `postgres://…`; `sqlite://inbox.db` unless set |
+//! | `PTOLEMY_LISTEN` | address and port; `127.0.0.1:3000` unless set |
+//! | `RUST_LOG` | a filter for the log; `info` unless set |
+//!
+//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the other
+//! paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25 s.
 
 use std::error::Error;
-use std::fmt;
-use std::future::IntoFuture;
-use std::io;
-use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::future::IntoFuture as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
+use std::{env, iter};
 
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use ptolemy_webhooks::{Delivery, Event, Rejection, Verifier};
-use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, WrongEngine};
-use settings::{Server, Settings};
-use stop::Stop;
+use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox, InboxError, describe_metrics};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{interval, sleep};
 use tower_http::timeout::TimeoutLayer;
+use tracing_subscriber::EnvFilter;
 
 const PATH: &str = "/webhooks/ptolemy";
 
-/// How long a request may take; after that Ptolemy has given it up.
+/// Ptolemy waits for an answer for as long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long open requests may go on after a signal to stop: as long as an accept may take.
+/// How long open requests may take after the signal; as long as an accept may take. The worker takes
+/// 17 s at most meanwhile, so the process ends within the 25 s.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, FromRef)]
-struct App {
-    verifier: Verifier,
-    inbox: Inbox,
+pub(crate) struct App {
+    pub(crate) verifier: Verifier,
+    pub(crate) inbox: Inbox,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+/// Your work. It may run twice for one event: make it idempotent, or run it in a transaction of the
+/// inbox's database (`Worker::run_in_postgres_transaction`).
+async fn handle(event: Event, attempt: Attempt) -> Result<(), Failure> {
+    tracing::info!(event_type = %event.event_type, attempt = attempt.number(), "handled");
+    Ok(()) // an error or a panic: tried again later
 }
 
 async fn receive(
     State(inbox): State<Inbox>,
     delivery: Result<Delivery, Rejection>,
 ) -> axum::response::Result<StatusCode> {
-    let delivery = delivery.inspect_err(|rejection| log_refusal(rejection.status(), rejection))?;
-    let accepted = inbox
-        .accept(&delivery)
-        .await
-        .inspect_err(|error| log_refusal(error.status(), error))?;
-    tracing::debug!(?accepted, "a delivery is on disk");
+    let delivery = delivery.inspect_err(|rejection| tracing::warn!(%rejection, "rejected"))?;
+    inbox.accept(&delivery).await?; // on disk now; or 503, and Ptolemy retries
     Ok(StatusCode::ACCEPTED)
 }
 
-fn log_refusal(status: u16, error: &dyn Error) {
-    log::line(format_args!("refused {status}: {}", chain(error)));
+/// Whether this process works: restart it if it does not.
+async fn healthz(State(inbox): State<Inbox>) -> StatusCode {
+    let health = inbox.health();
+    match health.workers_running > 0 && health.is_healthy() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
-async fn serve(listener: TcpListener, app: App, stop: Stop) -> io::Result<()> {
-    let router = Router::new()
+/// Whether a delivery would be accepted. It does not look at the backlog, or a slow handler would take
+/// all replicas out of the load balancer; alert on `ptolemy_inbox_oldest_due_age_seconds` instead.
+async fn readyz(State(inbox): State<Inbox>) -> Result<StatusCode, InboxError> {
+    inbox.ready().await?;
+    Ok(StatusCode::OK)
+}
+
+async fn metrics(State(metrics): State<PrometheusHandle>) -> String {
+    metrics.render()
+}
+
+fn router(app: App) -> Router {
+    Router::new()
         .route(PATH, post(receive))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             REQUEST_TIMEOUT,
         ))
-        .with_state(app);
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        stop.requested().await;
-        let _ = stopping.send(());
-    });
-    tokio::select! {
-        result = server.into_future() => result,
-        () = async {
-            let _ = stopped.await;
-            sleep(GRACE).await;
-        } => {
-            log::line("open connections were cut");
-            Ok(())
-        }
-    }
+        .with_state(app)
 }
 
-/// Works until it is told to stop, and has then finished its events or given them back.
-async fn work(
-    inbox: Inbox,
-    settings: Settings,
-    stopped: oneshot::Receiver<()>,
-) -> Result<(), WrongEngine> {
-    let stopped = async {
-        let _ = stopped.await;
+/// Accepts and handles until `stop` ends; then lets requests and handlers finish in time.
+pub(crate) async fn run<F, Fut>(
+    app: App,
+    listener: TcpListener,
+    handler: F,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Box<dyn Error>>
+where
+    F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let (stopping, stopped) = watch::channel(());
+    let stopped = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.changed().await) }
     };
-    if !settings.works {
-        stopped.await;
-        return Ok(());
-    }
-    let worker = inbox
-        .worker()
-        .concurrency(settings.concurrency.into())
-        .lease(settings.lease)
-        .backoff(
-            Duration::from_secs(1).min(settings.longest_backoff),
-            settings.longest_backoff,
-        )
-        .shutdown_timeout(settings.shutdown_timeout)
-        .graceful_shutdown(stopped);
-    if settings.in_transaction {
-        return changes::record(worker, &settings.database, settings.work).await;
-    }
-    let work = settings.work;
-    worker
-        .run(move |event, attempt| handle(event, attempt, work))
-        .await;
+    tokio::spawn(async move {
+        stop.await;
+        drop(stopping);
+    });
+    let worker = app.inbox.worker().concurrency(8);
+    let worker = tokio::spawn(worker.graceful_shutdown(stopped()).run(handler));
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(stopped());
+    let served = async {
+        tokio::select! {
+            served = server.into_future() => served,
+            () = async { stopped().await; sleep(GRACE).await } => Ok(()),
+        }
+    };
+    // A worker that panics ends the process: to accept what nobody handles would hide the fault.
+    let worked = async { worker.await.map_err(io::Error::other) };
+    tokio::try_join!(served, worked)?;
     Ok(())
 }
 
-async fn handle(event: Event, attempt: Attempt, work: Duration) -> Result<(), Failure> {
-    sleep(work).await;
-    output::print(output::handled(&event, &attempt)).await?;
-    Ok(())
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    let seconds = [0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    let powers: Vec<_> = iter::successors(Some(1.0), |it| Some(it * 4.0))
+        .take(11)
+        .collect();
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &powers)?
+        .set_buckets_for_metric(Matcher::Suffix("_commit_deliveries".to_owned()), &powers)?
+        .install_recorder()
 }
 
-/// What ends the program with another code than 0.
-enum Fault {
-    /// It cannot work with this configuration.
-    Misconfigured(String),
-    Failed(String),
-}
-
-fn misconfigured(reason: impl fmt::Display) -> Fault {
-    Fault::Misconfigured(reason.to_string())
-}
-
-fn failed(reason: impl fmt::Display) -> Fault {
-    Fault::Failed(reason.to_string())
-}
-
-/// An error and its sources, without those that it quotes itself.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let cause = source.to_string();
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        next = source.source();
+async fn signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    if let Ok(mut terminated) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        return tokio::select! {
+            _ = interrupted => {}
+            _ = terminated.recv() => {}
+        };
     }
-    text
+    drop(interrupted.await);
 }
 
-async fn run(settings: Settings) -> Result<(), Fault> {
-    let database = &settings.database;
-    let inbox = if settings.in_transaction {
-        changes::open(database, settings.concurrency).await?
-    } else {
-        let opened = Inbox::connect(database).await;
-        opened.map_err(|error| misconfigured(format_args!("DATABASE_URL: {}", chain(&error))))?
-    };
-
-    let stop = Stop::listen().map_err(misconfigured)?;
-    let (stopping, stopped) = oneshot::channel();
-    let server = match &settings.server {
-        Some(Server { verifier, listen }) => {
-            let (listener, address) = bind(*listen).await?;
-            log::line(format_args!("listening on http://{address}{PATH}"));
-            let app = App {
-                verifier: verifier.clone(),
-                inbox: inbox.clone(),
-            };
-            Some((listener, app))
+async fn start() -> Result<(), Box<dyn Error>> {
+    let metrics = recorder()?;
+    describe_metrics();
+    let upkeep = metrics.clone();
+    tokio::spawn(async move {
+        // Frees what histograms have recorded, also if nobody asks for it.
+        let mut times = interval(Duration::from_secs(5));
+        loop {
+            times.tick().await;
+            upkeep.run_upkeep();
         }
-        None => {
-            log::line("working without a server");
-            None
-        }
-    };
-    let mut worker = tokio::spawn(work(inbox, settings, stopped));
-    let served = tokio::select! {
-        served = async {
-            match server {
-                Some((listener, app)) => serve(listener, app, stop).await,
-                None => {
-                    stop.requested().await;
-                    Ok(())
-                }
-            }
-        } => served,
-        // To accept what nobody handles would hide the fault.
-        ended = &mut worker => {
-            return Err(match ended {
-                Ok(Err(error)) => failed(chain(&error)),
-                Ok(Ok(())) => failed("the worker ended by itself"),
-                Err(panic) => failed(panic),
-            });
-        }
-    };
-    drop(stopping);
-    let worked = worker.await.map_err(failed)?;
-    worked.map_err(|error| failed(chain(&error)))?;
-    served.map_err(failed)
-}
-
-async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
-    let fault = |error| misconfigured(format_args!("{listen}: {error}"));
-    let listener = TcpListener::bind(listen).await.map_err(fault)?;
-    let address = listener.local_addr().map_err(fault)?;
-    Ok((listener, address))
-}
-
-fn main() -> ExitCode {
-    let ended = Settings::read().and_then(|settings| {
-        trace::start()?;
-        let runtime = Runtime::new().map_err(misconfigured)?;
-        let ended = runtime.block_on(run(settings));
-        // Ends what is still open: nothing is acknowledged from here on.
-        runtime.shutdown_background();
-        ended
     });
-    let (code, reason) = match ended {
-        Ok(()) => (0, None),
-        Err(Fault::Failed(reason)) => (1, Some(reason)),
-        Err(Fault::Misconfigured(reason)) => (2, Some(reason)),
+    let database = env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite://inbox.db".to_owned());
+    let app = App {
+        verifier: Verifier::from_env()?,
+        inbox: Inbox::connect(&database).await?,
+        metrics,
     };
-    if let Some(reason) = reason {
-        log::line(format_args!("error: {reason}"));
-    }
-    log::finish();
-    ExitCode::from(code)
+    let listen = env::var("PTOLEMY_LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&listen).await?;
+    tracing::info!("listening on http://{}{PATH}", listener.local_addr()?);
+    run(app, listener, handle, signal()).await
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(start());
+    // A handler that blocks its thread does not keep the process from ending.
+    runtime.shutdown_background();
+    ended
 }

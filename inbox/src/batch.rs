@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::accepted::Accepted;
 use crate::arrival::Arrival;
 use crate::error::{InboxError, InboxErrorKind};
+use crate::metrics;
 use crate::reach::{ACCEPTS, Reach};
 use crate::store::Store;
 
@@ -147,6 +148,7 @@ impl Batcher {
     async fn insert(&self, batch: Vec<Pending>) {
         let limit = batch.iter().map(|pending| pending.limit).max();
         let limit = limit.unwrap_or_default();
+        metrics::committing(batch.len());
         let (arrivals, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|pending| (pending.arrival, pending.answer))
@@ -177,7 +179,7 @@ impl Batcher {
                 inserted.extend(part.iter().map(|_| Err(InboxError::clone(error))));
                 continue;
             }
-            let error = match timeout_at(deadline, self.store.insert(part)).await {
+            let error = match metrics::timed(timeout_at(deadline, self.store.insert(part))).await {
                 Ok(Ok(accepted)) if accepted.len() == part.len() => {
                     inserted.extend(accepted.into_iter().map(Ok));
                     continue;

@@ -5,6 +5,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use crate::guarded::guard;
+use crate::metrics;
 
 /// Whether the workers of an inbox run, in this process, and how many events died there; returned by
 /// [`Inbox::health`](crate::Inbox::health).
@@ -142,6 +143,7 @@ impl OnDuty {
                 counts.until_idle.replace_one();
             }
         });
+        metrics::worker_began();
         Self {
             record,
             duty,
@@ -162,6 +164,7 @@ impl OnDuty {
 
     fn end(&mut self, change: impl FnOnce(&mut Missed)) {
         self.ended = true;
+        metrics::worker_ended();
         self.record.change(|counts| {
             counts.running -= 1;
             change(counts.missed(self.duty));

@@ -1,4 +1,5 @@
 mod letters;
+mod ready;
 mod upkeep;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::batch::Batcher;
 use crate::engine::Engine;
 use crate::error::{ConnectError, ConnectErrorKind, InboxError};
 use crate::health::{Health, Record};
+use crate::metrics;
 use crate::store::Answer;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
@@ -283,6 +285,10 @@ impl Inbox {
         delivery: &Delivery,
         accept: Accept,
     ) -> Result<Accepted, InboxError> {
+        metrics::accepting(self.store(delivery, accept)).await
+    }
+
+    async fn store(&self, delivery: &Delivery, accept: Accept) -> Result<Accepted, InboxError> {
         let arrival = accept.arrival(delivery)?;
         let event_type = arrival.labels.event_type.as_deref().unwrap_or("-");
         let source = arrival.source.as_deref();
@@ -404,7 +410,7 @@ impl Scheme {
 }
 
 pub(crate) async fn in_time<T>(answer: Answer<'_, T>) -> Result<T, InboxError> {
-    match timeout(CALL_TIMEOUT, answer).await {
+    match metrics::timed(timeout(CALL_TIMEOUT, answer)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(InboxError::unavailable(error)),
         Err(_) => Err(InboxError::timed_out(CALL_TIMEOUT)),

@@ -149,7 +149,7 @@
 //!
 //! # What is not here
 //!
-//! An exporter of metrics (poll [`Inbox::stats`]); schedules other than retries; an inbox in memory;
+//! An exporter of metrics (choose one for the `metrics` facade); schedules other than retries; an inbox in memory;
 //! MySQL. It is not a job queue for other work: it stores deliveries and nothing else. Existing job-queue
 //! crates were evaluated; those that share no transaction with the handler, or that trade the sync of a
 //! commit for speed, cannot keep the promises above.
@@ -163,6 +163,9 @@
 //!   switches on the feature of the same name of `ptolemy-webhooks`.
 //! - `catch-up`: `Inbox::catch_up`, which has Ptolemy redeliver what an outage missed. It brings
 //!   `ptolemy-webhooks-client`, with HTTP and TLS.
+//! - `metrics`: counters, gauges and histograms on the `metrics` facade; it switches on the feature of the
+//!   same name of `ptolemy-webhooks`. Without it the library contains no code for metrics. See [Metrics, logs
+//!   and alerts](https://docs.rs/ptolemy-webhooks/latest/ptolemy_webhooks/guide/observability/index.html).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -206,6 +209,8 @@ mod outcome;
 
 mod store;
 
+mod metrics;
+
 mod reach;
 
 mod batch;
@@ -229,6 +234,9 @@ mod simulation;
 mod http;
 
 pub use inbox::{DeadLetters, Inbox};
+
+#[cfg(feature = "metrics")]
+pub use crate::metrics::describe_metrics;
 
 pub use accept::Accept;
 pub use accepted::{Accepted, EventState};

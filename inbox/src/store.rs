@@ -64,6 +64,9 @@ pub(crate) trait Store: Send + Sync {
         None
     }
 
+    /// Writes what an accept would, takes it back, and commits as an accept does.
+    fn ready(&self) -> Answer<'_, ()>;
+
     /// Settles, renews and takes, in one transaction.
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned>;
 

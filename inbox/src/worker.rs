@@ -3,6 +3,8 @@ mod ahead;
 mod logged;
 #[cfg(test)]
 mod looking;
+#[cfg(all(test, feature = "metrics"))]
+mod metered;
 #[cfg(test)]
 mod paused;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guarded::guard;
 use crate::health::{Duty, OnDuty, Record};
+use crate::metrics;
 use crate::outcome::Outcome;
 use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
@@ -386,6 +389,7 @@ impl Worker {
                 biased;
                 ended = rounds.run(&self.arrived) => ended,
                 () = keep_pruning(store.clone(), keep_done) => Until::Stopped,
+                () = metrics::keep_recording(store.clone()) => Until::Stopped,
             },
             Until::Idle => rounds.run(&self.arrived).await,
         };

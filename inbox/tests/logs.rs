@@ -1,14 +1,73 @@
 //! What is logged: in a binary of its own, since it takes all that the process logs.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use log_table::Line;
 use ptolemy_webhooks::{Secret, Signer, Verifier};
 use ptolemy_webhooks_inbox::{EventOrder, Failure, Inbox, sqlx};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+#[path = "suite/log_table.rs"]
+mod log_table;
 
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
+
+/// The lines and spans of the packages here.
+static LINES: Mutex<BTreeSet<Line>> = Mutex::new(BTreeSet::new());
+
+/// Takes them to [`LINES`].
+struct Lines;
+
+/// The message, and the names of the other fields.
+#[derive(Default)]
+struct Fields(String, BTreeSet<String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.0 = format!("{value:?}"),
+            name => drop(self.1.insert(name.to_owned())),
+        }
+    }
+}
+
+fn take(metadata: &Metadata<'_>, message: String, fields: BTreeSet<String>) {
+    if metadata.target().starts_with("ptolemy") {
+        LINES.lock().unwrap().insert(Line {
+            level: metadata.level().to_string(),
+            target: metadata.target().to_owned(),
+            message,
+            fields,
+        });
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        take(event.metadata(), fields.0, fields.1);
+    }
+
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        let metadata = span.metadata();
+        let fields = metadata
+            .fields()
+            .iter()
+            .map(|field| field.name().to_owned());
+        take(metadata, metadata.name().to_owned(), fields.collect());
+    }
+}
 
 impl Write for Logs {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -28,11 +87,10 @@ impl Logs {
         let logs = LOGS.get_or_init(|| {
             let logs = Self::default();
             let writer = logs.clone();
-            tracing_subscriber::fmt()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            let text = tracing_subscriber::fmt::layer()
                 .with_ansi(false)
-                .with_writer(move || writer.clone())
-                .init();
+                .with_writer(move || writer.clone());
+            tracing_subscriber::registry().with(text).with(Lines).init();
             logs
         });
         logs.clone()
@@ -156,6 +214,15 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
          in its place reason=\"its future was dropped, or its task aborted\"",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    let page = log_table::lines();
+    let lines = LINES.lock().unwrap().clone();
+    assert!(lines.len() > 15, "{lines:#?}");
+    for line in lines {
+        assert!(
+            page.iter().any(|one| one.is(&line)),
+            "not in the page: {line:?}"
+        );
     }
     for secret in ["sesame", "xyzzy", "plugh", "forged", "whsec"] {
         let line = text.lines().find(|line| line.contains(secret));

@@ -14,6 +14,7 @@ use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::header::SIGNATURE_HEADER;
 use crate::intake::Intake;
+use crate::metrics::rejected;
 use crate::rejection::Rejection;
 use crate::verify::Verifier;
 use unread::Unread;
@@ -32,16 +33,7 @@ impl FromRequest for Delivery {
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
-        let mut payload = Unread::new(payload.take());
-        let intake = begin(request);
-        Box::pin(async move {
-            let mut intake = intake?;
-            while let Some(chunk) = payload.chunk().await {
-                intake.push(chunk.map_err(body_error)?)?;
-            }
-            intake.finish()
-        })
+        receive(request, payload, Ok)
     }
 }
 
@@ -54,8 +46,7 @@ impl FromRequest for Event {
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let delivery = Delivery::from_request(request, payload);
-        Box::pin(async move { Ok(delivery.await?.event()?) })
+        receive(request, payload, |delivery| Ok(delivery.event()?))
     }
 }
 
@@ -79,11 +70,29 @@ impl ResponseError for Rejection {
     }
 }
 
+fn receive<T: 'static>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    read: fn(Delivery) -> Result<T, Rejection>,
+) -> LocalBoxFuture<'static, Result<T, Rejection>> {
+    // The stream as it arrives: `web::Bytes` may decompress it, which changes the signed bytes.
+    let mut payload = Unread::new(payload.take());
+    let intake = begin(request);
+    Box::pin(async move {
+        let mut intake = intake?;
+        while let Some(chunk) = payload.chunk().await {
+            let chunk = chunk.map_err(|error| intake.broken(body_error(error)))?;
+            intake.push(chunk)?;
+        }
+        intake.finish_as(read)
+    })
+}
+
 fn begin(request: &HttpRequest) -> Result<Intake, Rejection> {
     let verifier = request
         .app_data::<Verifier>()
         .or_else(|| Some(request.app_data::<web::Data<Verifier>>()?.get_ref()))
-        .ok_or_else(Rejection::not_configured)?;
+        .ok_or_else(|| rejected(Rejection::not_configured()))?;
     let headers = request.headers();
     Intake::begin(
         verifier,

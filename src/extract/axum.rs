@@ -37,18 +37,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
-        let verifier = Verifier::from_ref(state);
-        let (parts, body) = request.into_parts();
-        let mut body = Unread::new(&parts, body);
-        let mut intake = Intake::begin(
-            &verifier,
-            parts.headers.get_all(SIGNATURE_HEADER),
-            declared_length(&parts.headers),
-        )?;
-        while let Some(chunk) = body.chunk().await {
-            intake.push(chunk.map_err(body_error)?)?;
-        }
-        intake.finish()
+        receive(request, state, Ok).await
     }
 }
 
@@ -64,8 +53,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
-        let delivery = Delivery::from_request(request, state).await?;
-        Ok(delivery.event()?)
+        receive(request, state, |delivery| Ok(delivery.event()?)).await
     }
 }
 
@@ -83,6 +71,29 @@ impl IntoResponse for Rejection {
         response.extensions_mut().insert(self.reason());
         response
     }
+}
+
+async fn receive<S, T>(
+    request: Request,
+    state: &S,
+    read: fn(Delivery) -> Result<T, Rejection>,
+) -> Result<T, Rejection>
+where
+    Verifier: FromRef<S>,
+{
+    let verifier = Verifier::from_ref(state);
+    let (parts, body) = request.into_parts();
+    let mut body = Unread::new(&parts, body);
+    let mut intake = Intake::begin(
+        &verifier,
+        parts.headers.get_all(SIGNATURE_HEADER),
+        declared_length(&parts.headers),
+    )?;
+    while let Some(chunk) = body.chunk().await {
+        let chunk = chunk.map_err(|error| intake.broken(body_error(error)))?;
+        intake.push(chunk)?;
+    }
+    intake.finish_as(read)
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

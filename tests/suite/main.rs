@@ -29,6 +29,8 @@ mod axum;
 
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod drain;
+#[cfg(all(feature = "actix-web", feature = "axum", feature = "metrics"))]
+mod metrics;
 #[cfg(all(feature = "actix-web", feature = "axum"))]
 mod rejected;
 #[cfg(all(feature = "actix-web", feature = "axum"))]

@@ -85,6 +85,40 @@ impl Inbox {
         }
     }
 
+    /// Same as [`stats`](Self::stats), and shows the counts as metrics: `ptolemy_inbox_events`,
+    /// `ptolemy_inbox_oldest_due_age_seconds` and `ptolemy_inbox_stats_timestamp_seconds`.
+    ///
+    /// A worker does so when it starts and every 15 s. Call this in a process without workers, at
+    /// most once for each scrape: it is one read of the database, which took about 1 ms beside
+    /// 1,000 events that are not done, and 50 to 290 ms beside 1,000,000. Done events cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the database does not answer; then the metrics keep their values, and the
+    /// timestamp shows how old they are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use ptolemy_webhooks_inbox::Inbox;
+    /// # let file = std::env::temp_dir().join(format!("ptolemy-metrics-{}.db", std::process::id()));
+    /// # let inbox = Inbox::connect(&format!("sqlite://{}", file.display())).await?;
+    /// let stats = inbox.record_stats().await?;
+    /// assert_eq!(stats.dead, 0);
+    /// # drop(inbox);
+    /// # for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", file.display())); }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub async fn record_stats(&self) -> Result<Stats, InboxError> {
+        let stats = self.stats().await?;
+        crate::metrics::show(&stats);
+        Ok(stats)
+    }
+
     /// Counts the events that are not done.
     ///
     /// It reads an index of what is not done, so it stays cheap beside millions of done rows.

@@ -185,6 +185,10 @@ impl Store for Line {
         })
     }
 
+    fn ready(&self) -> Answer<'_, ()> {
+        self.world.store.ready()
+    }
+
     fn stats(&self) -> Answer<'_, Stats> {
         self.world.store.stats()
     }

@@ -135,6 +135,10 @@ impl Store for PostgresStore {
         self.trouble.get()
     }
 
+    fn ready(&self) -> Answer<'_, ()> {
+        Box::pin(self.again(|| self.try_insert()))
+    }
+
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {
         Box::pin(async move { self.again(|| self.turn(&turn)).await })
     }

@@ -32,6 +32,7 @@ use crate::arrival::Arrival;
 use crate::dead::DeadLetter;
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
+use crate::metrics;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
 
@@ -90,9 +91,18 @@ impl SqliteStore {
         }
     }
 
+    /// Same as `on_files_that_are_open`, and counts errors.
+    async fn on_known_files<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        let answer = self.on_files_that_are_open(answer).await;
+        answer.inspect_err(|error| metrics::database_failed(&**error, |_| false))
+    }
+
     /// Answers if the files are those that are open, and still are when there is an answer: otherwise
     /// it may be about what nobody else will ever see.
-    async fn on_known_files<T>(
+    async fn on_files_that_are_open<T>(
         &self,
         answer: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, BoxError> {
@@ -179,6 +189,10 @@ impl Store for SqliteStore {
         // which no statement does better.
         let of_all = [5, 6, 7, 8, 9, 10, 11, 14, 26];
         code(error).is_some_and(|code| !of_all.contains(&(code & 0xff)))
+    }
+
+    fn ready(&self) -> Answer<'_, ()> {
+        Box::pin(self.on_known_files(self.try_insert()))
     }
 
     fn turn<'a>(&'a self, turn: Turn<'a>) -> Answer<'a, Turned> {

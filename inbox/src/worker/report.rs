@@ -4,6 +4,7 @@
 use crate::asked::Asked;
 use crate::event_order::EventOrder;
 use crate::health::Record;
+use crate::metrics;
 use crate::reach::{Reach, WORKER};
 use crate::turn::{Died, Lease, Running, Verdict};
 
@@ -68,6 +69,7 @@ impl Report {
                 key,
                 "an event is dead: look at its last_error, then replay or discard it"
             );
+            metrics::died(event_type);
             self.health.count_dead();
         }
     }
@@ -114,6 +116,7 @@ impl Report {
                         key,
                         "an event is dead: its worker was gone each time before it ended"
                     );
+                    metrics::died(event_type);
                     self.health.count_dead();
                 }
                 _ => tracing::debug!(id, "an event was taken without an answer, and was returned"),

@@ -37,6 +37,7 @@ use super::{Settings, Start, Until};
 use crate::asked::Asked;
 use crate::guarded::Guarded;
 use crate::health::Record;
+use crate::metrics;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, Store, TURN_TIMEOUT};
 use crate::turn::{
@@ -271,7 +272,7 @@ impl Rounds {
             let turned = store.turn(turn).await;
             turned.map_err(|error| error.to_string())
         });
-        let mut turn = Box::pin(timeout(TURN_TIMEOUT, turn));
+        let mut turn = Box::pin(metrics::timed(timeout(TURN_TIMEOUT, turn)));
         // The signal first, so that no handler is called after it; an answer before the deadline, since
         // it says what has to be given back.
         loop {
@@ -505,6 +506,7 @@ impl Rounds {
             let Some(verdict) = outcome.verdict(&self.settings.retry, attempts) else {
                 continue;
             };
+            metrics::settling(&verdict);
             match verdict {
                 Verdict::Again { delay, .. } => tracing::warn!(
                     id = lease.id,

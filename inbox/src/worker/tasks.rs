@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::Start;
 use crate::guarded::{Guarded, text_of};
+use crate::metrics;
 use crate::outcome::Outcome;
 use crate::turn::{Claim, Lease};
 
@@ -195,6 +196,7 @@ impl Tasks {
             Err(Err(_)) if held.begun.at().is_some() => Outcome::CutShort,
             Err(Err(_)) => Outcome::Cancelled,
         };
+        metrics::attempted(held.event_type.as_deref(), held.begun.at(), &outcome);
         log(&held, &outcome);
         Some((held, outcome))
     }
@@ -204,6 +206,7 @@ impl Tasks {
         log_lost(lease);
         self.ahead.retain(|(_, claim)| claim.lease != lease);
         for held in self.held.values_mut().filter(|held| held.lease == lease) {
+            metrics::attempted(held.event_type.as_deref(), held.begun.at(), &Outcome::Lost);
             held.lost = true;
             held.task.abort();
         }

@@ -1,4 +1,4 @@
-//! The example `durable_receiver` as a process, and a connection to it.
+//! A receiver as a process, and a connection to it.
 
 pub(crate) mod load;
 
@@ -28,11 +28,16 @@ pub(crate) struct Process {
     errors: Option<JoinHandle<String>>,
 }
 
-/// The example on a database, without arguments.
+/// The tests' receiver on a database, without arguments.
 pub(crate) fn command(database: &str) -> Command {
+    command_of("receiver_for_tests", database)
+}
+
+/// An example that is a receiver, on a database.
+pub(crate) fn command_of(example: &str, database: &str) -> Command {
     let tests = env::current_exe().unwrap();
     let built = tests.ancestors().nth(2).unwrap();
-    let path = built.join("examples").join("durable_receiver");
+    let path = built.join("examples").join(example);
     assert!(path.exists(), "{} is not built", path.display());
     let mut command = Command::new(path);
     command
@@ -60,7 +65,7 @@ impl Process {
             if line == "working without a server\n" {
                 break None;
             }
-            if let Some(address) = line.strip_prefix("listening on http://") {
+            if let Some((_, address)) = line.split_once("listening on http://") {
                 let address = address.strip_suffix("/webhooks/ptolemy\n").unwrap();
                 break Some(address.parse().unwrap());
             }
@@ -79,6 +84,10 @@ impl Process {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("it has no server")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -6,6 +6,7 @@
 mod catch_up;
 mod database;
 mod delivery;
+mod log_table;
 mod logged;
 mod proxy;
 mod workers;
@@ -17,12 +18,16 @@ mod failover;
 mod files;
 mod front_page;
 mod leases;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod misbehaving;
+mod observability;
 mod once;
 mod order;
 mod outages;
 mod poolers;
 mod readme;
+mod ready;
 mod responses;
 mod retries;
 mod round_trips;

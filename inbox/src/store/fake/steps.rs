@@ -249,7 +249,7 @@ fn running_of(id: i64, row: &Row, now: i64) -> Running {
         started_at: time(row.started_at),
         is_expired: row.lease_until < now,
         key: row.arrival.key.clone(),
-        event_type: None,
+        event_type: row.arrival.labels.event_type.clone(),
     }
 }
 
@@ -264,7 +264,7 @@ fn claim(id: i64, row: &Row) -> Claim {
         attempts: row.attempts,
         received_at: OffsetDateTime::UNIX_EPOCH,
         started_at: OffsetDateTime::UNIX_EPOCH,
-        event_type: None,
+        event_type: row.arrival.labels.event_type.clone(),
         body: row.arrival.body.clone(),
     }
 }

@@ -37,6 +37,29 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Adds a row as an accept does, and takes it back. The commit writes to the log all the same, and
+    /// so it waits for the disk and for a standby.
+    pub(super) async fn try_insert(&self) -> Result<(), BoxError> {
+        let mut session = self.session().await?;
+        let mut tx = session.begin(BEGIN_SHORT).await?;
+        self.settings.check(&mut tx).await??;
+        // The number of the session keeps two that ask at the same time from waiting for each other.
+        sqlx::raw_sql(
+            "SAVEPOINT ptolemy_inbox;
+             INSERT INTO ptolemy_inbox (dedup_key, body, received_at, run_at, written_at)
+             VALUES ('ready?' || pg_backend_pid(), '', now(), now(), now())
+             ON CONFLICT (dedup_key) DO NOTHING;
+             ROLLBACK TO SAVEPOINT ptolemy_inbox",
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        session.end();
+        Ok(())
+    }
+}
+
 async fn insert(
     arrivals: &[Arrival],
     connection: &mut PgConnection,

@@ -18,7 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::PostgresStore;
+use super::trouble::is_unreachable;
 use crate::error::BoxError;
+use crate::metrics;
 
 /// How long an idle connection may take to give a sign of life.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,7 +97,10 @@ impl PostgresStore {
                 Err(error) if is_broken(&*error) && Instant::now() + pause < give_up => {
                     tracing::debug!(error, "a connection broke; trying again on a new one");
                 }
-                result => return result,
+                result => {
+                    return result
+                        .inspect_err(|error| metrics::database_failed(&**error, is_unanswered));
+                }
             }
             self.close_idle();
             sleep(pause).await;
@@ -194,4 +199,9 @@ pub(super) struct CommitUnanswered(sqlx::Error);
 /// been to do. What only reads, and an insert, whose answer is the same, are tried again instead.
 pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
     tx.commit().await.map_err(CommitUnanswered)
+}
+
+/// Whether an error of another type than the driver's says that the server did not answer.
+fn is_unanswered(error: &(dyn Error + 'static)) -> bool {
+    is_unreachable(error) || error.is::<CommitUnanswered>()
 }

@@ -1,6 +1,7 @@
 //! What keeps the pool from having a connection. The pool tries for as long as it may and says no
 //! more than that its time is over, so the server is asked beside it.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ enum Found {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Shared(SharedError);
+
+/// Whether an error is one of this file.
+pub(super) fn is_unreachable(error: &(dyn Error + 'static)) -> bool {
+    error.is::<Shared>()
+}
 
 impl Trouble {
     pub(super) fn get(&self) -> Option<SharedError> {

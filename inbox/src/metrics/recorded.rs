@@ -1,0 +1,269 @@
+//! Records metrics, with the feature `metrics`, through the recorder that the program has installed.
+//!
+//! All labels are texts of this crate. An event type is one of those that Ptolemy documents, or
+//! `other`: a sender cannot add a series.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{Unit, counter, gauge, histogram};
+use ptolemy_webhooks::EventType;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::class::{CLASSES, CONNECTION, TIMEOUT, class_of};
+use crate::accepted::Accepted;
+use crate::error::{InboxError, InboxErrorKind};
+use crate::failure::FailureKind;
+use crate::guarded::Guarded;
+use crate::outcome::Outcome;
+use crate::stats::Stats;
+use crate::store::{Store, TURN_TIMEOUT};
+use crate::turn::Verdict;
+
+const ACCEPTS: &str = "ptolemy_inbox_accepts_total";
+const ACCEPT_TIME: &str = "ptolemy_inbox_accept_duration_seconds";
+const COMMIT_SIZE: &str = "ptolemy_inbox_commit_deliveries";
+const EVENTS: &str = "ptolemy_inbox_events";
+const OLDEST_DUE: &str = "ptolemy_inbox_oldest_due_age_seconds";
+const COUNTED_AT: &str = "ptolemy_inbox_stats_timestamp_seconds";
+const ATTEMPTS: &str = "ptolemy_inbox_attempts_total";
+const HANDLER_TIME: &str = "ptolemy_inbox_handler_duration_seconds";
+const RETRIES: &str = "ptolemy_inbox_retries_total";
+const DEATHS: &str = "ptolemy_inbox_deaths_total";
+const DATABASE_ERRORS: &str = "ptolemy_inbox_database_errors_total";
+const WORKERS: &str = "ptolemy_inbox_workers_running";
+
+/// How often a worker counts the events that are not done.
+const RECORD_EVERY: Duration = Duration::from_secs(15);
+
+const CANCELLED: &str = "cancelled";
+
+/// The outcomes of an accept.
+const ACCEPTED: [&str; 6] = [
+    "new",
+    "duplicate",
+    "unavailable",
+    "timed_out",
+    "invalid",
+    CANCELLED,
+];
+
+/// Workers of this process that run, of all its inboxes.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// Describes the metrics of this crate, and those of `ptolemy-webhooks`, to the recorder that is
+/// installed, with their units.
+///
+/// Call it once, after the program has installed its recorder and before it starts workers: without
+/// it the metrics have neither help texts nor units, and a counter is missing until it counts for
+/// the first time. It sets the counters whose labels are known in advance to zero, but for those by
+/// event type.
+///
+/// # Examples
+///
+/// ```
+/// // First install a recorder, for example that of `metrics-exporter-prometheus`.
+/// ptolemy_webhooks_inbox::describe_metrics();
+/// ```
+pub fn describe_metrics() {
+    ptolemy_webhooks::describe_metrics();
+    for (name, text) in [
+        (ACCEPTS, "Calls of `Inbox::accept`, by how they ended."),
+        (
+            ATTEMPTS,
+            "Attempts at events that ended in this process, by event type and outcome.",
+        ),
+        (RETRIES, "Attempts that failed and will be retried."),
+        (DEATHS, "Events that became dead letters, by event type."),
+        (DATABASE_ERRORS, "Errors of the inbox's database, by class."),
+    ] {
+        metrics::describe_counter!(name, Unit::Count, text);
+    }
+    for (name, unit, text) in [
+        (EVENTS, Unit::Count, "Events that are not done, by state."),
+        (
+            OLDEST_DUE,
+            Unit::Seconds,
+            "For how long the first of the due events has been due; 0 if none is.",
+        ),
+        (
+            COUNTED_AT,
+            Unit::Seconds,
+            "When the events were last counted, as Unix time.",
+        ),
+        (WORKERS, Unit::Count, "Workers of this process that run."),
+    ] {
+        metrics::describe_gauge!(name, unit, text);
+    }
+    for (name, unit, text) in [
+        (ACCEPT_TIME, Unit::Seconds, "Time that an accept took."),
+        (
+            COMMIT_SIZE,
+            Unit::Count,
+            "Deliveries that were sent to the database together.",
+        ),
+        (
+            HANDLER_TIME,
+            Unit::Seconds,
+            "Time from the call of a handler to its end.",
+        ),
+    ] {
+        metrics::describe_histogram!(name, unit, text);
+    }
+    for outcome in ACCEPTED {
+        counter!(ACCEPTS, "outcome" => outcome).increment(0);
+    }
+    for class in CLASSES {
+        counter!(DATABASE_ERRORS, "class" => class).increment(0);
+    }
+    counter!(RETRIES).increment(0);
+    show_workers();
+}
+
+/// One of the event types that Ptolemy documents, or `other`.
+fn bounded(event_type: Option<&str>) -> &'static str {
+    let mut documented = EventType::DOCUMENTED.iter();
+    let found = documented.find(|&&documented| Some(documented) == event_type);
+    found.copied().unwrap_or("other")
+}
+
+/// An accept: if it is dropped before it has ended, it was cancelled.
+struct Accepting {
+    began: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        counter!(ACCEPTS, "outcome" => self.outcome).increment(1);
+        histogram!(ACCEPT_TIME, "outcome" => self.outcome).record(self.began.elapsed());
+    }
+}
+
+/// Counts an accept, and how long it takes.
+pub(crate) async fn accepting(
+    accept: impl Future<Output = Result<Accepted, InboxError>>,
+) -> Result<Accepted, InboxError> {
+    let mut accepting = Accepting {
+        began: Instant::now(),
+        outcome: CANCELLED,
+    };
+    let accepted = accept.await;
+    accepting.outcome = match &accepted {
+        Ok(Accepted::New) => "new",
+        Ok(Accepted::Duplicate { .. }) => "duplicate",
+        Err(error) => match error.kind() {
+            InboxErrorKind::Unavailable => "unavailable",
+            InboxErrorKind::TimedOut { .. } => "timed_out",
+            InboxErrorKind::InvalidKey | InboxErrorKind::InvalidSource => "invalid",
+        },
+    };
+    accepted
+}
+
+/// Counts an answer of the database that did not come in time.
+pub(crate) async fn timed<T>(
+    answer: impl Future<Output = Result<T, Elapsed>>,
+) -> Result<T, Elapsed> {
+    answer
+        .await
+        .inspect_err(|_| counter!(DATABASE_ERRORS, "class" => TIMEOUT).increment(1))
+}
+
+/// So many deliveries are sent to the database together.
+pub(crate) fn committing(deliveries: usize) {
+    // Exact: there are 256 at most.
+    histogram!(COMMIT_SIZE).record(deliveries as f64);
+}
+
+/// The database has returned an error. The store knows its own errors of an unreachable database.
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
+pub(crate) fn database_failed(
+    error: &(dyn Error + 'static),
+    is_unreachable: impl Fn(&(dyn Error + 'static)) -> bool,
+) {
+    let class = match is_unreachable(error) {
+        true => CONNECTION,
+        false => class_of(error),
+    };
+    counter!(DATABASE_ERRORS, "class" => class).increment(1);
+}
+
+/// An attempt at an event has ended; `begun` is when its handler was called, if it was.
+pub(crate) fn attempted(event_type: Option<&str>, begun: Option<Instant>, outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Done | Outcome::Committed => "succeeded",
+        Outcome::Failed(FailureKind::Postpone { .. }, _) => "postponed",
+        Outcome::Failed(..) => "failed",
+        Outcome::Panicked(_) => "panicked",
+        Outcome::CutShort => "cut_short",
+        Outcome::Lost => "lost",
+        Outcome::Undecodable(_) | Outcome::Malformed(_) => "unreadable",
+        Outcome::NotBegun(_) | Outcome::Cancelled => "not_begun",
+    };
+    let event_type = bounded(event_type);
+    counter!(ATTEMPTS, "event_type" => event_type, "outcome" => outcome).increment(1);
+    if let Some(begun) = begun {
+        histogram!(HANDLER_TIME, "outcome" => outcome).record(begun.elapsed());
+    }
+}
+
+/// What became of an event after an attempt.
+pub(crate) fn settling(verdict: &Verdict) {
+    if let Verdict::Again { .. } = verdict {
+        counter!(RETRIES).increment(1);
+    }
+}
+
+/// An event is dead in the table.
+pub(crate) fn died(event_type: &str) {
+    counter!(DEATHS, "event_type" => bounded(Some(event_type))).increment(1);
+}
+
+pub(crate) fn worker_began() {
+    RUNNING.fetch_add(1, Ordering::Relaxed);
+    show_workers();
+}
+
+pub(crate) fn worker_ended() {
+    RUNNING.fetch_sub(1, Ordering::Relaxed);
+    show_workers();
+}
+
+fn show_workers() {
+    gauge!(WORKERS).set(RUNNING.load(Ordering::Relaxed));
+}
+
+/// Counts the events now and every 15 s, for as long as it is polled.
+pub(crate) async fn keep_recording(store: Arc<dyn Store>) {
+    loop {
+        // A pool of the user's calls the user's code, and so may its errors.
+        let counted = Guarded::new(async { timed(timeout(TURN_TIMEOUT, store.stats())).await });
+        if let Ok(Ok(Ok(stats))) = counted.await {
+            show(&stats);
+        }
+        sleep(RECORD_EVERY).await;
+    }
+}
+
+/// Shows the counts, and the number of workers again: the recorder may be younger than they are.
+pub(crate) fn show(stats: &Stats) {
+    for (state, events) in [
+        ("due", stats.due),
+        ("retrying", stats.retrying),
+        ("postponed", stats.postponed),
+        ("blocked", stats.blocked),
+        ("running", stats.running),
+        ("dead", stats.dead),
+    ] {
+        // A float counts exactly up to 2^53.
+        gauge!(EVENTS, "state" => state).set(events as f64);
+    }
+    gauge!(OLDEST_DUE).set(stats.oldest_due.unwrap_or_default());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    gauge!(COUNTED_AT).set(now.unwrap_or_default());
+    show_workers();
+}

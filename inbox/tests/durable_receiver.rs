@@ -1,0 +1,250 @@
+//! The example `durable_receiver`, asked from outside: its probes, its metrics and its stop.
+#![cfg(unix)]
+
+// Shared with the suite and with `kill`, which need more of them.
+#[allow(dead_code, unused_imports, unused_macros)]
+#[path = "suite/database.rs"]
+mod database;
+#[allow(dead_code)]
+#[path = "../examples/durable_receiver.rs"]
+mod durable_receiver;
+#[allow(dead_code)]
+mod process;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use database::Database;
+use durable_receiver::{App, run};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use process::{Connection, Process, command_of, until};
+use ptolemy_webhooks::{Secret, Verifier};
+use ptolemy_webhooks_inbox::{Failure, Inbox};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// Asks for a path; the status and the rest of the response.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, response)
+}
+
+fn database() -> (tokio::runtime::Runtime, Database) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(Database::sqlite());
+    (runtime, database)
+}
+
+fn start(database: &Database) -> Process {
+    let mut command = command_of("durable_receiver", &database.url());
+    command.env_remove("PTOLEMY_WEBHOOK_SECRET_FILE");
+    Process::start(command)
+}
+
+#[test]
+fn in_good_times_it_is_healthy_and_ready_and_shows_metrics_without_texts_of_deliveries() {
+    let (_runtime, database) = database();
+    let receiver = start(&database);
+    let address = receiver.address();
+    let mut connection = Connection::open(address).unwrap();
+    assert_eq!(connection.post("xyzzy").unwrap(), 202);
+    assert_eq!(connection.post("xyzzy").unwrap(), 202);
+    assert_eq!(get(address, "/healthz").0, 200);
+    assert_eq!(get(address, "/readyz").0, 200);
+    let succeeded =
+        "ptolemy_inbox_attempts_total{event_type=\"market.created\",outcome=\"succeeded\"} 1";
+    until("the event was handled", || {
+        get(address, "/metrics").1.contains(succeeded)
+    });
+    let (status, metrics) = get(address, "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "ptolemy_webhooks_deliveries_total{outcome=\"accepted\",reason=\"none\"} 2",
+        "ptolemy_webhooks_deliveries_total{outcome=\"rejected\",reason=\"signature_mismatch\"} 0",
+        "ptolemy_inbox_accepts_total{outcome=\"new\"} 1",
+        "ptolemy_inbox_accepts_total{outcome=\"duplicate\"} 1",
+        "ptolemy_inbox_workers_running 1",
+        "ptolemy_inbox_events{state=\"dead\"} 0",
+        "# TYPE ptolemy_inbox_accept_duration_seconds histogram",
+        "# HELP ptolemy_inbox_oldest_due_age_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    for text in ["xyzzy", "whsec", "of m"] {
+        assert!(!metrics.contains(text), "{text} is in\n{metrics}");
+    }
+    let log = receiver.stop();
+    assert!(log.contains("handled"), "{log}");
+    assert!(!log.contains("whsec"), "{log}");
+}
+
+#[test]
+fn without_its_database_it_is_healthy_and_not_ready() {
+    let (_runtime, database) = database();
+    let receiver = start(&database);
+    let address = receiver.address();
+    let Database::Sqlite { file, .. } = &database else {
+        unreachable!()
+    };
+    let away = file.with_extension("away");
+    fs::rename(file, &away).unwrap();
+    assert_eq!(get(address, "/readyz").0, 503);
+    assert_eq!(get(address, "/healthz").0, 200);
+    assert_eq!(Connection::open(address).unwrap().post("e").unwrap(), 503);
+    let (status, metrics) = get(address, "/metrics");
+    assert_eq!(status, 200);
+    let failed = "ptolemy_inbox_accepts_total{outcome=\"unavailable\"} 1";
+    assert!(metrics.contains(failed), "{metrics}");
+    fs::rename(&away, file).unwrap();
+    until("it is ready again", || get(address, "/readyz").0 == 200);
+    assert_eq!(Connection::open(address).unwrap().post("e").unwrap(), 202);
+    receiver.stop();
+}
+
+/// The signal comes while a request is open whose body never ends.
+#[test]
+fn on_sigterm_it_ends_within_25_s_beside_a_request_that_hangs() {
+    let (_runtime, database) = database();
+    let receiver = start(&database);
+    let mut hangs = TcpStream::connect(receiver.address()).unwrap();
+    hangs
+        .write_all(b"POST /webhooks/ptolemy HTTP/1.1\r\nHost: l\r\nContent-Length: 9\r\n")
+        .unwrap();
+    let began = Instant::now();
+    receiver.stop();
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// The example in this process, with a handler of the test's own.
+struct Here {
+    address: SocketAddr,
+    inbox: Inbox,
+    stop: oneshot::Sender<()>,
+    ended: std::thread::JoinHandle<()>,
+}
+
+/// Each event takes so long.
+fn here(database: &Database, time: Duration) -> Here {
+    let url = database.url();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (stop, stopped) = oneshot::channel();
+    let ended = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let inbox = Inbox::connect(&url).await.unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            ready
+                .send((listener.local_addr().unwrap(), inbox.clone()))
+                .unwrap();
+            let app = App {
+                verifier: Verifier::new(Secret::new("whsec_test_secret").unwrap()),
+                inbox,
+                metrics: PrometheusBuilder::new().build_recorder().handle(),
+            };
+            let handler = move |_, _| async move {
+                sleep(time).await;
+                Ok::<(), Failure>(())
+            };
+            let stopped = async { drop(stopped.await) };
+            run(app, listener, handler, stopped).await.unwrap();
+        });
+        runtime.shutdown_background();
+    });
+    let (address, inbox) = is_ready.recv().unwrap();
+    Here {
+        address,
+        inbox,
+        stop,
+        ended,
+    }
+}
+
+#[test]
+fn a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s() {
+    let (runtime, database) = database();
+    let here = here(&database, Duration::from_secs(3_600));
+    let mut connection = Connection::open(here.address).unwrap();
+    for number in 0..200 {
+        assert_eq!(connection.post(&format!("e{number}")).unwrap(), 202);
+    }
+    until("8 events run", || {
+        runtime.block_on(here.inbox.stats()).unwrap().running >= 8
+    });
+    let stats = runtime.block_on(here.inbox.stats()).unwrap();
+    assert!(stats.due > 100, "{stats:?}");
+    assert_eq!(get(here.address, "/readyz").0, 200);
+    assert_eq!(get(here.address, "/healthz").0, 200);
+    let began = Instant::now();
+    here.stop.send(()).unwrap();
+    here.ended.join().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        began.elapsed()
+    );
+    let running = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'";
+    assert_eq!(runtime.block_on(database.number(running)), 0);
+    let waiting = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'waiting'";
+    assert_eq!(runtime.block_on(database.number(waiting)), 200);
+}
+
+/// Another worker of the inbox ends, which is the same to a probe.
+#[test]
+fn a_worker_that_has_ended_is_not_healthy_and_deliveries_are_still_taken() {
+    let (runtime, database) = database();
+    let here = here(&database, Duration::ZERO);
+    until("it works", || get(here.address, "/healthz").0 == 200);
+    runtime.block_on(async {
+        let more = here.inbox.worker();
+        let worker = tokio::spawn(more.run(|_, _| async { Ok::<(), Failure>(()) }));
+        while here.inbox.health().workers_running < 2 {
+            tokio::task::yield_now().await;
+        }
+        worker.abort();
+        assert!(worker.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(get(here.address, "/healthz").0, 503);
+    assert_eq!(get(here.address, "/readyz").0, 200);
+    let mut connection = Connection::open(here.address).unwrap();
+    assert_eq!(connection.post("e").unwrap(), 202);
+    here.stop.send(()).unwrap();
+    here.ended.join().unwrap();
+}
+
+/// What the process has used of a CPU, in clock ticks.
+#[cfg(target_os = "linux")]
+fn ticks(receiver: &Process) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", receiver.id())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<_> = fields.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A hundred probes are those of more than eight minutes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hundred_probes_use_less_than_two_seconds_of_a_cpu() {
+    let (_runtime, database) = database();
+    let receiver = start(&database);
+    let before = ticks(&receiver);
+    for _ in 0..100 {
+        assert_eq!(get(receiver.address(), "/healthz").0, 200);
+        assert_eq!(get(receiver.address(), "/readyz").0, 200);
+    }
+    let used = ticks(&receiver) - before;
+    println!("100 probes of each kind: {used} ticks of 10 ms");
+    assert!(used < 200, "{used}");
+    receiver.stop();
+}

@@ -1,0 +1,172 @@
+//! Records metrics, with the feature `metrics`, through the recorder that the program has installed.
+
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
+
+use crate::delivery::Delivery;
+use crate::reason::Reason;
+use crate::rejection::Rejection;
+
+const DELIVERIES: &str = "ptolemy_webhooks_deliveries_total";
+const SECRET_MATCHES: &str = "ptolemy_webhooks_secret_matches_total";
+const BODY_SIZE: &str = "ptolemy_webhooks_body_size_bytes";
+const VERIFICATION: &str = "ptolemy_webhooks_verification_duration_seconds";
+const DEVIATIONS: &str = "ptolemy_webhooks_assumption_deviations_total";
+
+static METADATA: Metadata<'static> = Metadata::new("ptolemy_webhooks", Level::INFO, None);
+
+// The keys of an accepted delivery are constants, so that it costs no allocation.
+static ACCEPTED_LABELS: [Label; 2] = [
+    Label::from_static_parts("outcome", "accepted"),
+    Label::from_static_parts("reason", "none"),
+];
+static ACCEPTED: Key = Key::from_static_parts(DELIVERIES, &ACCEPTED_LABELS);
+static CURRENT_LABEL: [Label; 1] = [Label::from_static_parts("secret", "current")];
+static CURRENT: Key = Key::from_static_parts(SECRET_MATCHES, &CURRENT_LABEL);
+static PREVIOUS_LABEL: [Label; 1] = [Label::from_static_parts("secret", "previous")];
+static PREVIOUS: Key = Key::from_static_parts(SECRET_MATCHES, &PREVIOUS_LABEL);
+static BODY_SIZE_KEY: Key = Key::from_static_name(BODY_SIZE);
+static VERIFICATION_KEY: Key = Key::from_static_name(VERIFICATION);
+
+fn counter(key: &Key) -> Counter {
+    with_recorder(|recorder| recorder.register_counter(key, &METADATA))
+}
+
+fn histogram(key: &Key) -> Histogram {
+    with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
+}
+
+fn rejected(reason: Reason) -> Key {
+    let labels = [("outcome", "rejected"), ("reason", reason.as_str())];
+    Key::from_parts(DELIVERIES, labels.as_slice())
+}
+
+/// Whether the requests that an extractor rejects may have this reason. Malformed data reaches the
+/// handler, which may reject it.
+fn is_of_extractors(reason: Reason) -> bool {
+    reason != Reason::MalformedData
+}
+
+/// Describes the metrics of this crate to the recorder that is installed, with their units.
+///
+/// Call it once, after the program has installed its recorder: without it the metrics have neither
+/// help texts nor units, and a counter is missing until it counts for the first time. It sets the
+/// counters whose labels are known in advance to zero.
+///
+/// [Metrics, logs and alerts](crate::guide::observability) lists the metrics. With the companion crate
+/// `ptolemy-webhooks-inbox`, call the function of the same name there, which calls this one.
+///
+/// # Examples
+///
+/// ```
+/// // First install a recorder, for example that of `metrics-exporter-prometheus`.
+/// ptolemy_webhooks::describe_metrics();
+/// ```
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        DELIVERIES,
+        Unit::Count,
+        "Requests that the extractors or `Intake` accepted or rejected."
+    );
+    metrics::describe_counter!(
+        SECRET_MATCHES,
+        Unit::Count,
+        "Valid signatures, by the secret that made them."
+    );
+    metrics::describe_histogram!(
+        BODY_SIZE,
+        Unit::Bytes,
+        "Lengths of the bodies whose signature is valid."
+    );
+    metrics::describe_histogram!(
+        VERIFICATION,
+        Unit::Seconds,
+        "Time spent on checking the header and computing the MAC, without waiting for the body."
+    );
+    metrics::describe_counter!(
+        DEVIATIONS,
+        Unit::Count,
+        "Deliveries that were not as this library assumes."
+    );
+    for key in [&ACCEPTED, &CURRENT, &PREVIOUS] {
+        counter(key).increment(0);
+    }
+    for &reason in Reason::ALL {
+        if is_of_extractors(reason) {
+            counter(&rejected(reason)).increment(0);
+        }
+    }
+}
+
+/// One request, from its header to its end.
+///
+/// If it is dropped before its end was noted, the request ended early: the client disconnected,
+/// a timeout has passed, or the body broke off.
+pub(crate) struct Measure {
+    spent: Duration,
+    is_open: bool,
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Self {
+            spent: Duration::ZERO,
+            is_open: true,
+        }
+    }
+}
+
+impl Measure {
+    /// Adds the time that this takes to that of the verification.
+    pub(crate) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let result = work();
+        self.spent += began.elapsed();
+        result
+    }
+
+    /// The signature was checked; `None` if it is not valid. Nothing if the request was rejected
+    /// before, since then no signature was checked.
+    pub(crate) fn verified(&mut self, delivery: Option<&Delivery>) {
+        if !self.is_open {
+            return;
+        }
+        histogram(&VERIFICATION_KEY).record(self.spent.as_secs_f64());
+        let Some(delivery) = delivery else { return };
+        // Exact up to the largest body that a computer can store.
+        histogram(&BODY_SIZE_KEY).record(delivery.body().len() as f64);
+        let key = match delivery.secret_index() {
+            0 => &CURRENT,
+            _ => &PREVIOUS,
+        };
+        counter(key).increment(1);
+    }
+
+    /// Counts the request, unless it was counted before.
+    pub(crate) fn ended(&mut self, rejection: Option<&Rejection>) {
+        self.count(rejection.map(Rejection::reason));
+    }
+
+    fn count(&mut self, rejection: Option<Reason>) {
+        if !std::mem::take(&mut self.is_open) {
+            return;
+        }
+        match rejection {
+            None => counter(&ACCEPTED).increment(1),
+            Some(reason) => counter(&rejected(reason)).increment(1),
+        }
+    }
+}
+
+impl Drop for Measure {
+    fn drop(&mut self) {
+        self.count(Some(Reason::BodyIncomplete));
+    }
+}
+
+/// A delivery was not as assumed; both texts are codes of this library.
+pub(crate) fn deviated(assumption: &'static str, finding: &'static str) {
+    let labels = [("assumption", assumption), ("finding", finding)];
+    counter(&Key::from_parts(DEVIATIONS, labels.as_slice())).increment(1);
+}
