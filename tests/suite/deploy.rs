@@ -49,12 +49,8 @@ fn all_of(path: &Path) -> String {
 
 /// The source of the receiver that the files start.
 fn receiver() -> String {
-    let examples = root().join("inbox/examples");
-    let single = all_of(&examples.join("durable_receiver.rs"));
-    match examples.join("durable_receiver") {
-        folder if folder.is_dir() => single + &all_of(&folder),
-        _ => single,
-    }
+    all_of(&root().join("inbox/examples/durable_receiver.rs"))
+}
 }
 
 /// What follows this text in the only line that begins with it, up to the end of the word.
@@ -161,6 +157,9 @@ fn probes_ask_for_liveness_and_readiness_in_time() {
     let (live, ready) = (probe("livenessProbe:"), probe("readinessProbe:"));
     assert_eq!(setting(&live, "path:"), "/healthz");
     assert_eq!(setting(&ready, "path:"), "/readyz");
+    for path in ["\"/healthz\"", "\"/readyz\""] {
+        assert!(receiver().contains(path), "{path}");
+    }
     // An accept may take 5 s.
     assert!(seconds(&ready, "timeoutSeconds:") > 5);
     assert!(deployed("Dockerfile").contains("GET /healthz HTTP/1.0"));
