@@ -73,7 +73,9 @@ async fn main() -> Result<()> {
         .partition(|arg| ENGINES.contains(&arg.as_str()));
     let wants = |engine: &str| engines.is_empty() || engines.iter().any(|wanted| wanted == engine);
     if parts.iter().any(|part| !PARTS.contains(&part.as_str())) {
-        eprintln!("usage: cargo bench --bench inbox [-- PART…], with PART one of {PARTS:?} or {ENGINES:?}");
+        eprintln!(
+            "usage: cargo bench --bench inbox [-- PART…], with PART one of {PARTS:?} or {ENGINES:?}"
+        );
         std::process::exit(2);
     }
     if parts.is_empty() {
