@@ -261,18 +261,26 @@ impl Steps for PostgresSteps<'_> {
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
         let (run_at, id) = after.copied().unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
         Ok(sqlx::query_as(
-            "SELECT run_at, id, resource, resource_id,
-                    (SELECT max(e.id) FROM ptolemy_inbox AS e
-                     WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
-                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
-             FROM ptolemy_inbox AS r
-             WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
-               AND (run_at, id) > ($1, $2)
-             ORDER BY run_at, id LIMIT $3",
+            // What runs is read once: a resource may have very many events.
+            "WITH running AS MATERIALIZED (
+                 SELECT id, resource, resource_id FROM ptolemy_inbox
+                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
+             SELECT run_at, id, resource, resource_id, earlier,
+                    earlier IS NULL AND EXISTS (
+                        SELECT 1 FROM running AS l
+                        WHERE l.resource = r.resource AND l.resource_id = r.resource_id
+                          AND l.id > r.id)
+             FROM (
+                 SELECT run_at, id, resource, resource_id,
+                        (SELECT max(e.id) FROM ptolemy_inbox AS e
+                         WHERE e.resource = r.resource AND e.resource_id = r.resource_id
+                           AND e.id < r.id AND e.finished_at IS NULL
+                           AND e.resource_id IS NOT NULL) AS earlier
+                 FROM ptolemy_inbox AS r
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
+                   AND (run_at, id) > ($1, $2)
+                 ORDER BY run_at, id LIMIT $3) AS r
+             ORDER BY run_at, id",
         )
         .persistent(self.named)
         .bind(run_at)
@@ -296,14 +304,15 @@ impl Steps for PostgresSteps<'_> {
                      SELECT id, resource, resource_id FROM ptolemy_inbox
                      WHERE finished_at IS NULL AND resource_id IS NOT NULL
                        AND (resource, resource_id) > (front.resource, front.resource_id)
-                     ORDER BY resource, resource_id, id LIMIT 1) AS next)
+                     ORDER BY resource, resource_id, id LIMIT 1) AS next),
+             running AS MATERIALIZED (
+                 SELECT id, resource, resource_id FROM ptolemy_inbox
+                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
              SELECT run_at, r.id, r.resource, r.resource_id,
                     state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                         AND queue IN ('first', 'again'),
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
+                    EXISTS (SELECT 1 FROM running AS l
+                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id)
              FROM (SELECT id FROM front LIMIT $3) AS front JOIN ptolemy_inbox AS r USING (id)
              ORDER BY r.resource, r.resource_id",
         )

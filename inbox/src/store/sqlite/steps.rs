@@ -162,10 +162,10 @@ impl Steps for SqliteSteps<'_> {
                     (SELECT max(e.id) FROM ptolemy_inbox AS e
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
                        AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
+                    -- By the index of states: a resource may have very many events.
                     EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
+                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                       AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
              FROM ptolemy_inbox AS r
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = ?5 AND run_at <= ?1
                AND (run_at, id) > (?2, ?3)
@@ -184,27 +184,30 @@ impl Steps for SqliteSteps<'_> {
         let (kind, name) = self.rotation.clone().unwrap_or_default();
         let now = clock::text(self.now);
         let fronts_of = sqlx::query_as(
-            "WITH RECURSIVE front (id) AS (
-                 SELECT (SELECT id FROM ptolemy_inbox
-                         WHERE finished_at IS NULL AND resource_id IS NOT NULL
-                           AND (resource, resource_id) > (?1, ?2)
-                         ORDER BY resource, resource_id, id LIMIT 1)
+            // A resource after another one in two steps: SQLite would go through all of the other one if
+            // both columns were compared as a row.
+            "WITH RECURSIVE front (id, resource, resource_id) AS (
+                 SELECT NULL, ?1, ?2
                  UNION ALL
-                 SELECT (SELECT id FROM ptolemy_inbox
-                         WHERE finished_at IS NULL AND resource_id IS NOT NULL
-                           AND (resource, resource_id) > (last.resource, last.resource_id)
-                         ORDER BY resource, resource_id, id LIMIT 1)
-                 FROM front JOIN ptolemy_inbox AS last ON last.id = front.id
-                 LIMIT ?3)
-             SELECT run_at, r.id, resource, resource_id,
+                 SELECT next.id, next.resource, next.resource_id
+                 FROM front JOIN ptolemy_inbox AS next ON next.id = coalesce(
+                     (SELECT id FROM ptolemy_inbox AS n
+                      WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                        AND n.resource = front.resource AND n.resource_id > front.resource_id
+                      ORDER BY n.resource_id, id LIMIT 1),
+                     (SELECT id FROM ptolemy_inbox AS n
+                      WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                        AND n.resource > front.resource
+                      ORDER BY n.resource, n.resource_id, id LIMIT 1))
+                 LIMIT ?3 + 1)
+             SELECT run_at, r.id, r.resource, r.resource_id,
                     state || '' = 'waiting' AND waits_for IS NULL AND run_at <= ?4
                         AND queue IN ('first', 'again'),
                     EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
+                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                       AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
              FROM front JOIN ptolemy_inbox AS r ON r.id = front.id
-             ORDER BY resource, resource_id",
+             ORDER BY r.resource, r.resource_id",
         )
         .bind(kind)
         .bind(name)
