@@ -21,12 +21,11 @@ pub(super) type Resource = (String, String);
 /// resource, whether it may be taken, and whether a later one of the resource runs.
 pub(super) type Front<Time> = (Time, i64, String, String, bool, bool);
 
-/// Where the look at resources aside of the pages goes on: after this one, from the beginning if there is
-/// none.
+/// The resource after which the next look aside of the pages begins; at the first one if there is none.
 pub(super) type Rotation = Option<Resource>;
 
-/// The events of these that may be taken; the next look goes on after the last one, if there were as many
-/// as wanted.
+/// Returns the events of these that may be taken. The next look begins after the last one, if there were
+/// as many as wanted.
 pub(super) fn fronts<Time>(
     fronts: Vec<Front<Time>>,
     rows: i64,

@@ -88,7 +88,7 @@ pub(crate) struct PostgresStore {
     kept: Kept,
     /// Where the queues begin, as the last turn of this process found it.
     floors: Mutex<Floors>,
-    /// Where the look aside of the pages goes on.
+    /// Where the next look aside of the pages begins.
     rotation: Mutex<Rotation>,
 }
 

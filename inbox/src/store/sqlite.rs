@@ -45,7 +45,7 @@ pub(crate) struct SqliteStore {
     keep_writer: bool,
     clock: Clock,
     watch: Watch,
-    /// Where the look aside of the pages goes on.
+    /// Where the next look aside of the pages begins.
     rotation: std::sync::Mutex<Rotation>,
 }
 

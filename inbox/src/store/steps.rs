@@ -101,9 +101,9 @@ pub(super) trait Steps: Send {
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
-    /// Returns events that are due, and that no page of a long queue may reach for long: the first unfinished
-    /// ones of this many resources, which are others each time until all had their turn; and the last
-    /// ones of the first attempts that name no resource.
+    /// Returns events that are due and may stand far behind in a long queue: the first unfinished event of
+    /// each of this many resources, other ones each time until all had their turn; and those among the
+    /// last first attempts that name no resource.
     fn aside(
         &mut self,
         rows: i64,
@@ -382,7 +382,7 @@ mod tests {
         locked: Vec<i64>,
         /// The pages that are left, with their queues.
         pages: Vec<(Queue, Vec<Due<u32>>)>,
-        /// What is found aside of the pages.
+        /// Events aside of the pages.
         aside: Vec<Due<u32>>,
     }
 

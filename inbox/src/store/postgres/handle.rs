@@ -87,15 +87,15 @@ where
     }
 }
 
-/// What became of the begin of a handler's transaction.
+/// The transaction of a handler, or none because its lease was lost.
 enum Begun<'c> {
     Held(Transaction<'c, Postgres>),
     Lost,
 }
 
-/// What the message that begins a handler's transaction says of a lease that was lost, and of a server that
-/// may not write. The driver passes over the rows of that message and returns its errors, so they
-/// are texts that are no numbers.
+/// Errors of the message that begins a handler's transaction: the lease was lost, and the server may not
+/// write. The driver passes over the rows of that message and returns its errors, so each is a text that
+/// the server cannot read as a number.
 const LOST: &str = "ptolemy_inbox: the lease of this event was lost";
 const READ_ONLY: &str = "ptolemy_inbox: the transaction is read-only";
 

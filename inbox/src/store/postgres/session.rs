@@ -5,7 +5,9 @@
 //! all that are idle are closed, since what happened to one has happened to the others: a firewall
 //! forgot them, or the server is another one now. Then a new one is opened. What is left, by an error
 //! or because nobody waits for it any more, is rolled back beside everything else, and its
-//! connection goes back to the pool only if it answers and may write.
+//! connection goes back to the pool only if it answers and may write. The connection of a handler that has
+//! committed need not be asked again for the next one (`kept`): the message that begins its transaction
+//! has the same limit.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::store::choice::{Due, Rotation, fronts, unnamed};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
-/// What is set for an event that is done, by a turn and by the transaction of its handler.
+/// The columns that are set for an event that is done, by a turn and by the transaction of its handler.
 pub(super) const DONE: &str = "
     state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
     malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";
@@ -28,7 +28,7 @@ pub(super) struct PostgresSteps<'t> {
     named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
-    /// Where the look aside goes on.
+    /// Where the next look aside begins.
     pub(super) rotation: Rotation,
 }
 

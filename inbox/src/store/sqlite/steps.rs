@@ -21,7 +21,7 @@ pub(super) struct SqliteSteps<'t> {
     tx: &'t mut SqliteConnection,
     /// SQLite has no clock that never goes back, so a transaction has one time.
     now: OffsetDateTime,
-    /// Where the look aside goes on.
+    /// Where the next look aside begins.
     pub(super) rotation: Rotation,
 }
 
