@@ -200,6 +200,9 @@ impl Inbox {
     /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
     /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
     ///
+    /// Handlers in transactions pass a connection on to each other, for 10 s at most, and as long as the
+    /// pool has another one to give: hooks of the pool run before the first of them and after the last.
+    ///
     /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
     /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
     ///

@@ -51,7 +51,6 @@ fn all_of(path: &Path) -> String {
 fn receiver() -> String {
     all_of(&root().join("inbox/examples/durable_receiver.rs"))
 }
-}
 
 /// What follows this text in the only line that begins with it, up to the end of the word.
 fn setting<'t>(text: &'t str, name: &str) -> &'t str {

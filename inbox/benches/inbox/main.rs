@@ -13,7 +13,7 @@
 //! | `process` | a worker, and the loop that a user would write instead |
 //! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
 //!
-//! Without a part, all of them. What is compared takes turns, and the ratios are those of one round: the median,
+//! Without a part, all of them; with `sqlite` or `postgres` among the parts, that engine alone. What is compared takes turns, and the ratios are those of one round: the median,
 //! and in brackets the least and the greatest. No time is asserted.
 //!
 //! The SQLite files go into the folder `PTOLEMY_INBOX_BENCH_DIR`, or one below `target`, which must be
@@ -54,6 +54,7 @@ const PARTS: [&str; 8] = [
     "stats",
     "vacuum",
 ];
+const ENGINES: [&str; 2] = ["sqlite", "postgres"];
 const SENDERS: usize = 64;
 const ROUNDS: usize = 9;
 /// How many deliveries the senders share in one round.
@@ -66,9 +67,15 @@ const VACUUM_EVENTS: usize = 100_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let mut parts: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let (engines, mut parts): (Vec<String>, Vec<String>) = env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .partition(|arg| ENGINES.contains(&arg.as_str()));
+    let wants = |engine: &str| engines.is_empty() || engines.iter().any(|wanted| wanted == engine);
     if parts.iter().any(|part| !PARTS.contains(&part.as_str())) {
-        eprintln!("usage: cargo bench --bench inbox [-- PART…], with PART one of {PARTS:?}");
+        eprintln!(
+            "usage: cargo bench --bench inbox [-- PART…], with PART one of {PARTS:?} or {ENGINES:?}"
+        );
         std::process::exit(2);
     }
     if parts.is_empty() {
@@ -86,8 +93,12 @@ async fn main() -> Result<()> {
         file_system(&folder.0)?,
         fsync(&folder.0)?
     );
-    let mut servers = vec![Server::Sqlite(folder.0.clone())];
+    let mut servers = Vec::new();
+    if wants("sqlite") {
+        servers.push(Server::Sqlite(folder.0.clone()));
+    }
     match env::var("PTOLEMY_INBOX_POSTGRES_URL") {
+        _ if !wants("postgres") => {}
         Ok(url) => {
             let server = Server::Postgres(url);
             println!("PostgreSQL {}", server.settings().await?);

@@ -11,8 +11,40 @@ const MAX_PAGES: usize = 16;
 /// How many rows a page has after the first, which has as many as are wanted.
 const PAGE_ROWS: i64 = 128;
 
+/// How many resources a turn looks at aside of the pages.
+pub(super) const ASIDE_ROWS: i64 = 128;
+
 /// The kind of a resource and its id.
 pub(super) type Resource = (String, String);
+
+/// An event that stands first of its resource: since when it is due, its id, the two parts of its
+/// resource, whether it may be taken, and whether a later one of the resource runs.
+pub(super) type Front<Time> = (Time, i64, String, String, bool, bool);
+
+/// The resource after which the next look aside of the pages begins; at the first one if there is none.
+pub(super) type Rotation = Option<Resource>;
+
+/// Returns the events of these that may be taken. The next look begins after the last one, if there were
+/// as many as wanted.
+pub(super) fn fronts<Time>(
+    fronts: Vec<Front<Time>>,
+    rows: i64,
+    rotation: &mut Rotation,
+) -> Vec<Due<Time>> {
+    let is_full = i64::try_from(fronts.len()).is_ok_and(|read| read >= rows);
+    let last = fronts.last().filter(|_| is_full);
+    *rotation = last.map(|(_, _, kind, name, ..)| (kind.clone(), name.clone()));
+    let free = fronts.into_iter().filter(|front| front.4);
+    free.map(|(at, id, kind, name, _, later_runs)| {
+        (at, id, Some(kind), Some(name), None, later_runs)
+    })
+    .collect()
+}
+
+/// An event that names no resource.
+pub(super) fn unnamed<Time>((at, id): (Time, i64)) -> Due<Time> {
+    (at, id, None, None, None, false)
+}
 
 /// An event that is due: since when, its id, the two parts of its resource, the last unfinished
 /// event of the resource before it, and whether a later one of the resource runs.
@@ -111,6 +143,10 @@ impl Choice {
         &mut self,
         (at, id, kind, name, earlier, later_runs): Due<Time>,
     ) -> (Time, i64) {
+        // It may stand in a page and aside of it.
+        if self.taken.contains(&id) {
+            return (at, id);
+        }
         if let Some(earlier) = earlier {
             self.waiting.push((id, earlier));
             return (at, id);

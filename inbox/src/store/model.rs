@@ -585,30 +585,102 @@ async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) 
     );
 }
 
-async fn sqlite(order: EventOrder) {
-    let file = env::temp_dir().join(format!("ptolemy-model-{}-{order}.db", std::process::id()));
-    let store = SqliteStore::connect(&format!("sqlite://{}", file.display()))
-        .await
-        .unwrap();
-    let pool = Pool::Sqlite(store.pool.clone());
-    walk(Box::new(store), pool, order, 2_000).await;
+/// Those that begin are not marked, and the others are until they end or are taken again.
+async fn marks_what_is_taken_ahead(store: Box<dyn Store>, pool: Pool) {
+    let arrivals: Vec<_> = (0..5)
+        .map(|number| Arrival {
+            key: number.to_string(),
+            source: None,
+            labels: Labels::default(),
+            body: Bytes::from_static(b"{}"),
+        })
+        .collect();
+    let _ = store.insert(&arrivals).await.unwrap();
+    let turn = async |settle: &[_], rows, begin| {
+        let turn = Turn {
+            worker: WorkerId::of(1, 0),
+            settle,
+            renew: &[],
+            take: Take::Due {
+                rows,
+                begin,
+                prefer: Queue::First,
+            },
+            upkeep: None,
+            lease: HOUR,
+            retry: &RETRY,
+        };
+        store.turn(turn).await.unwrap().claims
+    };
+    let marks = async || -> Vec<i64> {
+        let sql = "SELECT CAST(coalesce(crash_group, -1) AS BIGINT) FROM ptolemy_inbox ORDER BY id";
+        match &pool {
+            Pool::Sqlite(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
+            Pool::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
+        }
+    };
+    let claims = turn(&[], 4, 2).await;
+    assert_eq!(marks().await, [-1, -1, 0, 0, -1]);
+    let delay = Duration::ZERO;
+    let settle = [
+        (claims[0].lease, Verdict::Done),
+        (claims[2].lease, Verdict::Done),
+        (claims[3].lease, Verdict::Returned { delay }),
+    ];
+    turn(&settle, 2, 2).await;
+    assert_eq!(marks().await, [-1; 5]);
+}
+
+async fn sqlite_store(name: &str) -> (SqliteStore, std::path::PathBuf) {
+    let file = env::temp_dir().join(format!("ptolemy-model-{}-{name}.db", std::process::id()));
+    let url = format!("sqlite://{}", file.display());
+    (SqliteStore::connect(&url).await.unwrap(), file)
+}
+
+fn remove(file: &std::path::Path) {
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
 }
 
-async fn postgres(order: EventOrder) {
+async fn postgres_store(name: &str) -> PostgresStore {
     let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_model_{}_{order}", std::process::id());
+    let name = format!("ptolemy_model_{}_{name}", std::process::id());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
     connection.execute(AssertSqlSafe(create)).await.unwrap();
     let (base, _) = server.rsplit_once('/').unwrap();
-    let store = PostgresStore::connect(&format!("{base}/{name}"))
-        .await
-        .unwrap();
+    let url = format!("{base}/{name}");
+    PostgresStore::connect(&url).await.unwrap()
+}
+
+async fn sqlite(order: EventOrder) {
+    let (store, file) = sqlite_store(&order.to_string()).await;
+    let pool = Pool::Sqlite(store.pool.clone());
+    walk(Box::new(store), pool, order, 2_000).await;
+    remove(&file);
+}
+
+async fn postgres(order: EventOrder) {
+    let store = postgres_store(&order.to_string()).await;
     let pool = Pool::Postgres(store.pool.clone());
     walk(Box::new(store), pool, order, 2_000).await;
+}
+
+#[tokio::test]
+async fn what_is_taken_ahead_is_marked_in_sqlite() {
+    let (store, file) = sqlite_store("ahead").await;
+    let pool = Pool::Sqlite(store.pool.clone());
+    marks_what_is_taken_ahead(Box::new(store), pool).await;
+    remove(&file);
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn what_is_taken_ahead_is_marked_in_postgres() {
+    let store = postgres_store("ahead").await;
+    let pool = Pool::Postgres(store.pool.clone());
+    marks_what_is_taken_ahead(Box::new(store), pool).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod floors;
 mod handle;
 mod horizon;
 mod insert;
+mod kept;
 mod letters;
 mod open;
 mod pooler;
@@ -25,10 +26,12 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
 use self::floors::Floors;
+use self::kept::Kept;
 use self::session::{commit_once, is_broken};
 use self::settings::Settings;
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
+use super::choice::Rotation;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -82,8 +85,11 @@ pub(crate) struct PostgresStore {
     /// and not in the pool.
     transactions: Arc<Semaphore>,
     max_transactions: usize,
+    kept: Kept,
     /// Where the queues begin, as the last turn of this process found it.
     floors: Mutex<Floors>,
+    /// Where the next look aside of the pages begins.
+    rotation: Mutex<Rotation>,
 }
 
 impl PostgresStore {
@@ -101,13 +107,16 @@ impl PostgresStore {
             Some(_) => Floors::NONE,
             None => *self.floors.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        let mut steps = PostgresSteps::new(&mut tx, self.named, floors);
+        let rotation = self.rotation.lock();
+        let rotation = rotation.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut steps = PostgresSteps::new(&mut tx, self.named, floors, rotation);
         let turned = take_turn(&mut steps, turn).await?;
-        let floors = steps.floors;
+        let (floors, rotation) = (steps.floors, steps.rotation);
         // Another try would find the leases settled, and take them for lost.
         commit_once(tx).await?;
         session.end();
         *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
+        *self.rotation.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
         Ok(turned)
     }
 }

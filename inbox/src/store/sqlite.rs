@@ -13,6 +13,7 @@ mod upkeep;
 mod watch;
 
 use std::error::Error;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::clock::{Clock, Seen};
 use self::steps::SqliteSteps;
 use self::watch::Watch;
+use super::choice::Rotation;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -44,6 +46,8 @@ pub(crate) struct SqliteStore {
     keep_writer: bool,
     clock: Clock,
     watch: Watch,
+    /// Where the next look aside of the pages begins.
+    rotation: std::sync::Mutex<Rotation>,
 }
 
 /// The connection that may write: no other of this process does.
@@ -127,8 +131,13 @@ impl SqliteStore {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
         let now = self.now(&mut tx).await?;
-        let turned = take_turn(&mut SqliteSteps::new(&mut tx, now), &turn).await?;
+        let rotation = self.rotation.lock();
+        let rotation = rotation.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut steps = SqliteSteps::new(&mut tx, now, rotation);
+        let turned = take_turn(&mut steps, &turn).await?;
+        let rotation = steps.rotation;
         tx.commit().await?;
+        *self.rotation.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
         Ok(turned)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::choice::{Choice, Due, Pages, shares};
+use super::choice::{ASIDE_ROWS, Choice, Due, Pages, shares};
 use super::crashes::{crashes, group_size};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
@@ -98,6 +98,14 @@ pub(super) trait Steps: Send {
         &mut self,
         queue: Queue,
         after: Option<&(Self::Time, i64)>,
+        rows: i64,
+    ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
+
+    /// Returns events that are due and may stand far behind in a long queue: the first unfinished event of
+    /// each of this many resources, other ones each time until all had their turn; and those among the
+    /// last first attempts that name no resource.
+    fn aside(
+        &mut self,
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
@@ -275,6 +283,12 @@ async fn choose_in_order<S: Steps>(
         more |= others.has_more();
     }
     more |= pages.has_more();
+    // So many events of one resource are in front that this turn does not see what is behind them.
+    if more && first != second && choice.taken.len() < take {
+        let mut aside = Pages::new(first);
+        aside.add(steps.aside(ASIDE_ROWS).await?, ASIDE_ROWS);
+        choice.look(&mut aside, take);
+    }
     if !choice.waiting.is_empty() {
         steps.mark(&choice.waiting).await?;
     }
@@ -368,6 +382,8 @@ mod tests {
         locked: Vec<i64>,
         /// The pages that are left, with their queues.
         pages: Vec<(Queue, Vec<Due<u32>>)>,
+        /// Events aside of the pages.
+        aside: Vec<Due<u32>>,
     }
 
     impl Steps for Fake {
@@ -440,6 +456,11 @@ mod tests {
             self.took.push(format!("page {name} {after:?} {rows}"));
             let next = self.pages.iter().position(|(of, _)| *of == queue);
             Ok(next.map_or(Vec::new(), |next| self.pages.remove(next).1))
+        }
+
+        async fn aside(&mut self, rows: i64) -> Result<Vec<Due<u32>>, BoxError> {
+            self.took.push(format!("aside {rows}"));
+            Ok(std::mem::take(&mut self.aside))
         }
 
         async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
@@ -718,6 +739,52 @@ mod tests {
         let claims = fake.took.iter().filter(|step| step.starts_with("claim"));
         let claims: Vec<_> = claims.collect();
         assert_eq!(claims, ["claim [1, 3] None", "claim [4] None"]);
+    }
+
+    /// One of them was in the pages too, and one of a resource of which another is taken.
+    #[tokio::test]
+    async fn in_order_other_resources_are_looked_at_aside_of_a_queue_that_is_not_read_to_its_end() {
+        let must_wait = page(Queue::First, &[(9, "a", Some(1), false); 128]);
+        let mut first = must_wait.clone();
+        first.1[0] = page(Queue::First, &[(1, "a", None, false)]).1.remove(0);
+        let none = (100, 10, None, None, None, false);
+        first.1[1] = none.clone();
+        let rows = [
+            (1, "a", None, false),
+            (300, "b", None, false),
+            (301, "c", None, true),
+            (302, "d", None, false),
+        ];
+        let mut aside = page(Queue::First, &rows).1;
+        aside.push(none);
+        let mut pages = vec![must_wait; 15];
+        pages.insert(0, first);
+        let fake = |pages, aside| Fake {
+            order: Some(EventOrder::ByResource),
+            pages,
+            aside,
+            ..Fake::default()
+        };
+        let step = |fake: &Fake, of: &str| {
+            let steps = fake.took.iter().filter(|step| step.starts_with(of));
+            steps.cloned().collect::<Vec<_>>()
+        };
+        let mut long = fake(pages.clone(), aside.clone());
+        turn(&mut long, due(8)).await;
+        assert_eq!(step(&long, "aside"), ["aside 128"]);
+        assert_eq!(step(&long, "claim"), ["claim [1, 10, 300, 302] None"]);
+        // There is room for one more than the pages have.
+        let mut long = fake(pages.clone(), aside.clone());
+        turn(&mut long, due(3)).await;
+        assert_eq!(step(&long, "claim"), ["claim [1, 10, 300] None"]);
+        // It is not needed if there is enough in the pages, or if they are all.
+        let mut full = fake(pages.clone(), aside.clone());
+        turn(&mut full, due(2)).await;
+        assert_eq!(step(&full, "claim"), ["claim [1, 10] None"]);
+        pages.pop();
+        let mut short = fake(pages, aside);
+        turn(&mut short, due(8)).await;
+        assert_eq!([step(&full, "aside"), step(&short, "aside")], [[""; 0]; 2]);
     }
 
     /// A turn reads 16 pages of a queue at most. Here all that they have must wait.

@@ -18,6 +18,7 @@ on_both_engines! {
     events_without_an_id_are_not_ordered
     two_workers_keep_the_order_together
     a_long_line_of_one_resource_holds_up_no_other
+    events_far_behind_a_long_line_of_one_resource_are_handled_by_the_third_turn
     the_order_is_stored_and_obeyed_by_every_worker_from_then_on
 }
 
@@ -239,6 +240,44 @@ async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
     let lines = log.until(2).await;
     worker.crash().await;
     assert!(lines.contains(&"b".to_owned()), "{lines:?}");
+}
+
+/// A turn takes one event of the line at most, so those that were handled before count the turns; it marks
+/// 2,048 rows, so a worker that comes to the end of the line first takes ten of them.
+async fn events_far_behind_a_long_line_of_one_resource_are_handled_by_the_third_turn(
+    database: &Database,
+) {
+    let inbox = ordered(database).await;
+    inbox.accept(&delivery::change("a", "a")).await.unwrap();
+    database
+        .execute(
+            "INSERT INTO ptolemy_inbox
+                 (dedup_key, event_type, event_id, resource, resource_id, received_at, run_at,
+                  written_at, body)
+             WITH RECURSIVE numbers (i) AS
+                 (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 20000)
+             SELECT 'copy' || i, event_type, event_id, resource, resource_id, received_at, run_at,
+                    written_at, body
+             FROM ptolemy_inbox CROSS JOIN numbers ORDER BY i",
+        )
+        .await;
+    inbox.accept(&delivery::change("b", "b")).await.unwrap();
+    let of_none = r#"{"id":"none","event_type":"instrument.updated","data":{}}"#;
+    inbox.accept(&delivery::of(of_none)).await.unwrap();
+    inbox.accept(&delivery::change("c", "c")).await.unwrap();
+    let log = Log::default();
+    let patient = |worker| eight(worker).lease(Duration::from_secs(60));
+    let worker = Running::start(&inbox, patient, log.writer());
+    let of_others = || {
+        let lines = log.lines().into_iter().enumerate();
+        lines.filter(|(_, id)| id != "a").collect::<Vec<_>>()
+    };
+    until("the others are handled", async || of_others().len() == 3).await;
+    worker.crash().await;
+    for (after, (before, id)) in of_others().into_iter().enumerate() {
+        let of_line = before - after;
+        assert!(of_line <= 3, "{id} came after {of_line} of the line");
+    }
 }
 
 /// The worker runs in another process, which never asked for an order; the rows are waiting already.

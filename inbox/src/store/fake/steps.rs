@@ -57,6 +57,19 @@ impl Transaction {
         due
     }
 
+    /// With what decides about order.
+    fn due_of(&self, at: i64, id: i64) -> Due<i64> {
+        let resource = self.rows[usize::try_from(id).unwrap()]
+            .arrival
+            .labels
+            .resource
+            .clone();
+        let earlier = resource.as_ref().and_then(|of| self.earlier(id, of));
+        let later_runs = resource.as_ref().is_some_and(|of| self.later_runs(id, of));
+        let (kind, name) = resource.unzip();
+        (at, id, kind, name, earlier, later_runs)
+    }
+
     /// The last unfinished event of the resource before this one.
     fn earlier(&self, id: i64, resource: &Resource) -> Option<i64> {
         let same = |row: &Row| row.arrival.labels.resource.as_ref() == Some(resource);
@@ -189,18 +202,16 @@ impl Steps for Transaction {
     ) -> Result<Vec<Due<i64>>, BoxError> {
         let queue = self.queue(queue).into_iter();
         let left = queue.filter(|place| after.is_none_or(|after| place > after));
-        let page = left.take(usize::try_from(rows).unwrap()).map(|(at, id)| {
-            let resource = self.rows[usize::try_from(id).unwrap()]
-                .arrival
-                .labels
-                .resource
-                .clone();
-            let earlier = resource.as_ref().and_then(|of| self.earlier(id, of));
-            let later_runs = resource.as_ref().is_some_and(|of| self.later_runs(id, of));
-            let (kind, name) = resource.unzip();
-            (at, id, kind, name, earlier, later_runs)
-        });
-        Ok(page.collect())
+        let page = left.take(usize::try_from(rows).unwrap());
+        Ok(page.map(|(at, id)| self.due_of(at, id)).collect())
+    }
+
+    /// Of all resources, and the queue has no end that a page does not reach.
+    async fn aside(&mut self, _: i64) -> Result<Vec<Due<i64>>, BoxError> {
+        let queues = [Queue::First, Queue::Again];
+        let due = queues.into_iter().flat_map(|queue| self.queue(queue));
+        let due: Vec<_> = due.map(|(at, id)| self.due_of(at, id)).collect();
+        Ok(due.into_iter().filter(|due| due.4.is_none()).collect())
     }
 
     async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {

@@ -117,7 +117,7 @@ mod tests {
             (Floors::NONE, [vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]]),
             (floors, [vec![4, 5], vec![9, 10]]),
         ] {
-            let mut steps = PostgresSteps::new(&mut connection, true, floors);
+            let mut steps = PostgresSteps::new(&mut connection, true, floors, None);
             assert_eq!(steps.due(queues, 9).await.unwrap(), expected);
         }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::session::{Session, is_broken};
+use super::session::{CHECK_TIMEOUT, ReadOnly, Session, is_broken};
+use super::steps::DONE;
 use super::{BEGIN_LONG, END_OF_HANDLER, PostgresStore};
 use crate::error::BoxError;
 use crate::failure::Failure;
@@ -25,66 +26,115 @@ impl PostgresStore {
             Err(closed) => return Outcome::not_begun(closed),
         };
         let give_up = Instant::now() + TURN_TIMEOUT;
+        let mut kept = self.kept.take(&self.pool);
         // Once more, on a new connection, if the first one breaks before the handler begins.
         let mut tries = 0..2;
         loop {
-            let mut session = match timeout_at(give_up, self.session()).await {
-                Ok(Ok(session)) => session,
-                Ok(Err(error)) => return Outcome::not_begun(error),
-                Err(elapsed) => return Outcome::not_begun(elapsed),
+            let is_kept = kept.is_some();
+            let (mut session, limit) = match kept.take() {
+                // It was not asked for a sign of life, and this is it.
+                Some(session) => (session, give_up.min(Instant::now() + CHECK_TIMEOUT)),
+                None => match timeout_at(give_up, self.session()).await {
+                    Ok(Ok(session)) => (session, give_up),
+                    Ok(Err(error)) => return Outcome::not_begun(error),
+                    Err(elapsed) => return Outcome::not_begun(elapsed),
+                },
             };
             session.keep_until_its_end(turn.clone());
-            let mut tx = match timeout_at(give_up, begin_held(&mut session, lease)).await {
-                Ok(Ok(Some(tx))) => tx,
-                Ok(Ok(None)) => return Outcome::Lost,
-                Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => continue,
+            let again = |error: BoxError| {
+                tracing::debug!(
+                    error,
+                    "a transaction could not begin; trying again on a new connection"
+                );
+                // What happened to one has happened to the others.
+                self.kept.clear();
+            };
+            let tx = match timeout_at(limit, begin_held(&mut session, lease)).await {
+                Ok(Ok(Begun::Held(tx))) => tx,
+                Ok(Ok(Begun::Lost)) => return Outcome::Lost,
+                Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => {
+                    again(error);
+                    continue;
+                }
                 Ok(Err(error)) => return Outcome::not_begun(error),
+                Err(elapsed) if is_kept => {
+                    again(elapsed.into());
+                    continue;
+                }
                 Err(elapsed) => return Outcome::not_begun(elapsed),
             };
-            if let Err(failure) = handler(&mut tx).await {
-                return Outcome::failed(failure);
-            }
-            // Unlike SQLite's, this end of the transaction may have to wait for a network.
-            let outcome = match timeout(TURN_TIMEOUT, finish(tx, lease)).await {
-                Ok(finished) => finished.unwrap_or_else(Outcome::failed),
-                Err(elapsed) => Outcome::failed(elapsed.into()),
-            };
+            let outcome = run(tx, lease, handler).await;
             if let Outcome::Committed = outcome {
-                session.end();
+                self.kept.put(session, &self.pool);
             }
             return outcome;
         }
     }
 }
 
-/// Begins the transaction of a handler, if its lease was not lost. The look at the lease and the savepoint
-/// are one message, since a message and its answer cost more than the statements do. The numbers in it
-/// are the inbox's own.
+/// Calls the handler, and ends its transaction.
+async fn run<F>(mut tx: Transaction<'_, Postgres>, lease: Lease, handler: F) -> Outcome
+where
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
+{
+    if let Err(failure) = handler(&mut tx).await {
+        return Outcome::failed(failure);
+    }
+    // Unlike SQLite's, this end of the transaction may have to wait for a network.
+    match timeout(TURN_TIMEOUT, finish(tx, lease)).await {
+        Ok(finished) => finished.unwrap_or_else(Outcome::failed),
+        Err(elapsed) => Outcome::failed(elapsed.into()),
+    }
+}
+
+/// The transaction of a handler, or none because its lease was lost.
+enum Begun<'c> {
+    Held(Transaction<'c, Postgres>),
+    Lost,
+}
+
+/// Errors of the message that begins a handler's transaction: the lease was lost, and the server may not
+/// write. The driver passes over the rows of that message and returns its errors, so each is a text that
+/// the server cannot read as a number.
+const LOST: &str = "ptolemy_inbox: the lease of this event was lost";
+const READ_ONLY: &str = "ptolemy_inbox: the transaction is read-only";
+
+/// Begins the transaction of a handler, if its lease was not lost. The begin, the look at the lease and the
+/// savepoint are one message, since a message and its answer cost more than the statements do. The
+/// numbers in it are the inbox's own.
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
-) -> Result<Option<Transaction<'_, Postgres>>, BoxError> {
-    let mut tx = session.begin(BEGIN_LONG).await?;
-    // Without a lock, so that the lease can be renewed while the handler runs.
-    let look = format!(
-        "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
-                        WHERE id = {id} AND lease_token = {token} AND state || '' = 'running'),
-                current_setting('transaction_read_only')::bool;
+) -> Result<Begun<'_>, BoxError> {
+    // Without a lock, so that the lease can be renewed while the handler runs. In a transaction that may
+    // only read any write fails, and says so as one of the handler's would, which would count. A
+    // function's result is part of each text, since constants are computed before the case is decided.
+    let begin = format!(
+        "{BEGIN_LONG};
+         SELECT CASE WHEN current_setting('transaction_read_only')::bool
+                THEN ('{READ_ONLY}' || current_setting('transaction_read_only'))::int
+                WHEN NOT EXISTS (SELECT 1 FROM ptolemy_inbox
+                                 WHERE id = {id} AND lease_token = {token}
+                                   AND state || '' = 'running')
+                THEN ('{LOST}: {id} ' || current_setting('transaction_read_only'))::int END;
          SAVEPOINT ptolemy_inbox"
     );
-    // All of it, since what comes after the row may be an error.
-    let rows = sqlx::raw_sql(AssertSqlSafe(look))
-        .fetch_all(&mut *tx)
-        .await?;
-    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let (held, read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if read_only {
-        // Any write fails, and says so as one of the handler's would, which would count.
-        sqlx::raw_sql("SELECT id FROM ptolemy_inbox LIMIT 0 FOR UPDATE")
-            .execute(&mut *tx)
-            .await?;
+    let error = match session.begin(AssertSqlSafe(begin)).await {
+        Ok(tx) => return Ok(Begun::Held(tx)),
+        Err(error) => error,
+    };
+    let says = |text: &str| match &error {
+        sqlx::Error::Database(error) => error.message().contains(text),
+        _ => false,
+    };
+    if says(LOST) {
+        return Ok(Begun::Lost);
     }
-    Ok(held.then_some(tx))
+    Err(if says(READ_ONLY) {
+        ReadOnly.into()
+    } else {
+        error.into()
+    })
 }
 
 /// Ends the transaction of a handler, unless its lease was lost.
@@ -92,14 +142,10 @@ async fn finish(
     mut tx: Transaction<'_, Postgres>,
     Lease { id, token }: Lease,
 ) -> Result<Outcome, Failure> {
-    // One message, which sets what `PostgresSteps::settle` sets for an event that is done. It fails if the
-    // handler's transaction is no more, or has failed.
+    // One message, which fails if the handler's transaction is no more, or has failed.
     let end = format!(
         "{END_OF_HANDLER};
-         UPDATE ptolemy_inbox
-         SET state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
-             malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again',
-             postponed = FALSE
+         UPDATE ptolemy_inbox SET {DONE}
          WHERE id = {id} AND lease_token = {token} AND state || '' = 'running'
          RETURNING id;
          UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = {id}"

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::kept::Kept;
 use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Settings, Trouble, pooler, versions};
 use crate::error::{ConnectError, ConnectErrorKind};
 use crate::store::migrate;
@@ -78,7 +79,9 @@ impl PostgresStore {
             named,
             transactions: Arc::new(Semaphore::new(transactions.min(Semaphore::MAX_PERMITS))),
             max_transactions: transactions,
+            kept: Kept::default(),
             floors: std::sync::Mutex::new(super::floors::Floors::NONE),
+            rotation: std::sync::Mutex::default(),
         }
     }
 }

@@ -5,14 +5,16 @@
 //! all that are idle are closed, since what happened to one has happened to the others: a firewall
 //! forgot them, or the server is another one now. Then a new one is opened. What is left, by an error
 //! or because nobody waits for it any more, is rolled back beside everything else, and its
-//! connection goes back to the pool only if it answers and may write.
+//! connection goes back to the pool only if it answers and may write. The connection of a handler that has
+//! committed need not be asked again for the next one (`kept`): the message that begins its transaction
+//! has the same limit.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, Postgres, Row as _, Transaction};
+use sqlx::{Connection as _, Postgres, Row as _, SqlSafeStr, Transaction};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,7 +25,7 @@ use crate::error::BoxError;
 use crate::metrics;
 
 /// How long an idle connection may take to give a sign of life.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to roll back before it is closed.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +42,9 @@ const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 enum Fate {
     /// It gave no sign of life: it is closed.
     Unproved,
+    /// Its transaction was about to begin, which the driver does not know of if it failed: it is rolled
+    /// back and looked at.
+    Begins,
     /// What it was used for was left: it is rolled back and looked at.
     Left,
     /// What it was used for has ended: it goes back to the pool.
@@ -51,6 +56,8 @@ pub(super) struct Session {
     connection: Option<PoolConnection<Postgres>>,
     fate: Fate,
     turn: Option<HandlersTurn>,
+    /// When it was taken from the pool.
+    since: Instant,
 }
 
 /// The turn of a handler's transaction, which lasts until its connection is free: also while it is
@@ -76,6 +83,7 @@ impl PostgresStore {
             connection: Some(self.trouble.acquire(&self.pool).await?),
             fate: Fate::Unproved,
             turn: None,
+            since: Instant::now(),
         };
         // A pool of the user's may have asked for it itself.
         if !self.pool.options().get_test_before_acquire() {
@@ -124,12 +132,21 @@ impl Session {
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Begins a transaction with these statements.
+    /// Begins a transaction with these statements, whose rows are passed over.
     pub(super) async fn begin(
         &mut self,
-        begin: &'static str,
+        begin: impl SqlSafeStr,
     ) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-        self.connection()?.begin_with(begin).await
+        self.fate = Fate::Begins;
+        let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        let tx = connection.begin_with(begin).await?;
+        self.fate = Fate::Left;
+        Ok(tx)
+    }
+
+    /// How long ago it was taken from the pool.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Keeps the turn until the connection is free again.
@@ -141,6 +158,13 @@ impl Session {
     pub(super) fn end(mut self) {
         self.fate = Fate::Ended;
     }
+
+    /// Same as `end`, but the connection stays out of the pool until the drop.
+    pub(super) fn rest(mut self) -> Self {
+        self.fate = Fate::Ended;
+        self.turn = None;
+        self
+    }
 }
 
 impl Drop for Session {
@@ -149,19 +173,26 @@ impl Drop for Session {
             return;
         };
         match (self.fate, Handle::try_current()) {
-            (Fate::Ended, _) => drop(connection),
-            (Fate::Left, Ok(runtime)) => {
-                drop(runtime.spawn(roll_back(connection, self.turn.take())))
+            (Fate::Ended, Ok(_)) => drop(connection),
+            (fate @ (Fate::Begins | Fate::Left), Ok(runtime)) => {
+                drop(runtime.spawn(roll_back(connection, fate, self.turn.take())))
             }
-            (Fate::Unproved, _) | (Fate::Left, Err(_)) => drop(connection.detach()),
+            (Fate::Unproved, _) | (_, Err(_)) => drop(connection.detach()),
         }
     }
 }
 
 /// Rolls back what was left, and closes the connection unless it is as good as a new one.
-async fn roll_back(mut connection: PoolConnection<Postgres>, _turn: Option<HandlersTurn>) {
-    // sqlx has queued the rollback, and sends it first.
+async fn roll_back(
+    mut connection: PoolConnection<Postgres>,
+    fate: Fate,
+    _turn: Option<HandlersTurn>,
+) {
     let check = async {
+        // Otherwise sqlx has queued the rollback, and sends it first.
+        if fate == Fate::Begins {
+            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
+        }
         let row = sqlx::raw_sql("SHOW transaction_read_only")
             .fetch_one(&mut *connection)
             .await?;
@@ -176,6 +207,9 @@ async fn roll_back(mut connection: PoolConnection<Postgres>, _turn: Option<Handl
 /// Whether an error is one of the connection, so that a new one may do better: it is closed, or leads
 /// to a server that ends, begins, or may not write.
 pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
+    if error.is::<ReadOnly>() {
+        return true;
+    }
     let error = match error.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Database(error)) => error,
         Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => return true,
@@ -189,6 +223,11 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
         .code()
         .is_some_and(|code| code == "25006" || code.starts_with("08") || closed.contains(&&*code))
 }
+
+/// The server may not write: it is a standby, or the role's transactions are read-only.
+#[derive(Debug, thiserror::Error)]
+#[error("transactions of this connection are read-only")]
+pub(super) struct ReadOnly;
 
 /// A commit without an answer: whether it took place is not known, so it is not repeated.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 
 use super::floors::Floors;
@@ -13,9 +13,14 @@ use super::{ORDER_LOCK, column};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::attempts;
-use crate::store::choice::Due;
+use crate::store::choice::{Due, Rotation, fronts, unnamed};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
+
+/// The columns that are set for an event that is done, by a turn and by the transaction of its handler.
+pub(super) const DONE: &str = "
+    state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
+    malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
@@ -23,11 +28,23 @@ pub(super) struct PostgresSteps<'t> {
     named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
+    /// Where the next look aside begins.
+    pub(super) rotation: Rotation,
 }
 
 impl<'t> PostgresSteps<'t> {
-    pub(super) fn new(tx: &'t mut PgConnection, named: bool, floors: Floors) -> Self {
-        Self { tx, named, floors }
+    pub(super) fn new(
+        tx: &'t mut PgConnection,
+        named: bool,
+        floors: Floors,
+        rotation: Rotation,
+    ) -> Self {
+        Self {
+            tx,
+            named,
+            floors,
+            rotation,
+        }
     }
 }
 
@@ -35,56 +52,15 @@ impl Steps for PostgresSteps<'_> {
     type Time = OffsetDateTime;
 
     async fn settle(&mut self, verdicts: &[(Lease, Verdict)]) -> Result<Vec<Lease>, BoxError> {
-        // By the primary key, here and below: the entries of what ran stay in the index of states
-        // until a vacuum.
-        let settled: HashSet<i64> = sqlx::query_scalar(
-            "UPDATE ptolemy_inbox AS inbox
-             SET state = settled.state,
-                 run_at = coalesce(now() + make_interval(secs => settled.delay), run_at),
-                 finished_at = CASE WHEN settled.is_end THEN clock_timestamp() END,
-                 lease_until = NULL,
-                 last_error = CASE WHEN settled.state <> 'done'
-                                   THEN coalesce(settled.error, last_error) END,
-                 malformed = settled.malformed,
-                 attempts = CASE WHEN settled.counts THEN attempts
-                                 ELSE greatest(attempts, 1) - 1 END,
-                 written_at = now(),
-                 crash_group = CASE WHEN settled.queue IS NULL THEN inbox.crash_group
-                                    ELSE settled.crash_group END,
-                 queue = coalesce(settled.queue, inbox.queue),
-                 postponed = settled.postponed
-             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[], $5::bool[],
-                         $6::text[], $7::bool[], $8::bool[], $9::text[], $10::int[], $11::bool[])
-                  AS settled (id, token, state, delay, is_end, error, malformed, counts, queue,
-                              crash_group, postponed)
-             WHERE inbox.id = settled.id AND inbox.lease_token = settled.token
-               AND inbox.state || '' = 'running'
-             RETURNING inbox.id",
-        )
-        .persistent(self.named)
-        .bind(column(verdicts, |(lease, _)| lease.id))
-        .bind(column(verdicts, |(lease, _)| lease.token))
-        .bind(column(verdicts, |(_, verdict)| verdict.state().as_str()))
-        .bind(column(verdicts, |(_, verdict)| {
-            Some(verdict.delay()?.as_secs_f64())
-        }))
-        .bind(column(verdicts, |(_, verdict)| verdict.is_end()))
-        .bind(column(verdicts, |(_, verdict)| verdict.error()))
-        .bind(column(verdicts, |(_, verdict)| verdict.is_malformed()))
-        .bind(column(verdicts, |(_, verdict)| verdict.counts()))
-        .bind(column(verdicts, |(_, verdict)| {
-            verdict.queue().map(Queue::as_str)
-        }))
-        .bind(column(verdicts, |(_, verdict)| {
-            verdict
-                .group()
-                .map(|group| i32::try_from(group).unwrap_or(i32::MAX))
-        }))
-        .bind(column(verdicts, |(_, verdict)| verdict.is_postponed()))
-        .fetch_all(&mut *self.tx)
-        .await?
-        .into_iter()
-        .collect();
+        let is_done = |(_, verdict): &&(Lease, Verdict)| *verdict == Verdict::Done;
+        let (done, others): (Vec<_>, Vec<_>) = verdicts.iter().partition(is_done);
+        let mut settled = HashSet::new();
+        if !done.is_empty() {
+            settled.extend(self.settle_done(&done).await?);
+        }
+        if !others.is_empty() {
+            settled.extend(self.settle_others(&others).await?);
+        }
         let settled = |lease: &Lease| settled.contains(&lease.id);
         let ended = verdicts.iter().filter(|(_, verdict)| verdict.is_end());
         let ended: Vec<i64> = ended
@@ -285,18 +261,26 @@ impl Steps for PostgresSteps<'_> {
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
         let (run_at, id) = after.copied().unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
         Ok(sqlx::query_as(
-            "SELECT run_at, id, resource, resource_id,
-                    (SELECT max(e.id) FROM ptolemy_inbox AS e
-                     WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
-                       AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
-             FROM ptolemy_inbox AS r
-             WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
-               AND (run_at, id) > ($1, $2)
-             ORDER BY run_at, id LIMIT $3",
+            // What runs is read once: a resource may have very many events.
+            "WITH running AS MATERIALIZED (
+                 SELECT id, resource, resource_id FROM ptolemy_inbox
+                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
+             SELECT run_at, id, resource, resource_id, earlier,
+                    earlier IS NULL AND EXISTS (
+                        SELECT 1 FROM running AS l
+                        WHERE l.resource = r.resource AND l.resource_id = r.resource_id
+                          AND l.id > r.id)
+             FROM (
+                 SELECT run_at, id, resource, resource_id,
+                        (SELECT max(e.id) FROM ptolemy_inbox AS e
+                         WHERE e.resource = r.resource AND e.resource_id = r.resource_id
+                           AND e.id < r.id AND e.finished_at IS NULL
+                           AND e.resource_id IS NOT NULL) AS earlier
+                 FROM ptolemy_inbox AS r
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
+                   AND (run_at, id) > ($1, $2)
+                 ORDER BY run_at, id LIMIT $3) AS r
+             ORDER BY run_at, id",
         )
         .persistent(self.named)
         .bind(run_at)
@@ -305,6 +289,54 @@ impl Steps for PostgresSteps<'_> {
         .bind(queue.as_str())
         .fetch_all(&mut *self.tx)
         .await?)
+    }
+
+    async fn aside(&mut self, rows: i64) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
+        let (kind, name) = self.rotation.clone().unwrap_or_default();
+        let fronts_of = sqlx::query_as(
+            "WITH RECURSIVE front AS (
+                 (SELECT id, resource, resource_id FROM ptolemy_inbox
+                  WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                    AND (resource, resource_id) > ($1, $2)
+                  ORDER BY resource, resource_id, id LIMIT 1)
+                 UNION ALL
+                 SELECT next.* FROM front CROSS JOIN LATERAL (
+                     SELECT id, resource, resource_id FROM ptolemy_inbox
+                     WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                       AND (resource, resource_id) > (front.resource, front.resource_id)
+                     ORDER BY resource, resource_id, id LIMIT 1) AS next),
+             running AS MATERIALIZED (
+                 SELECT id, resource, resource_id FROM ptolemy_inbox
+                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
+             SELECT run_at, r.id, r.resource, r.resource_id,
+                    state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
+                        AND queue IN ('first', 'again'),
+                    EXISTS (SELECT 1 FROM running AS l
+                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id)
+             FROM (SELECT id FROM front LIMIT $3) AS front JOIN ptolemy_inbox AS r USING (id)
+             ORDER BY r.resource, r.resource_id",
+        )
+        .persistent(self.named)
+        .bind(kind)
+        .bind(name)
+        .bind(rows)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let mut aside = fronts(fronts_of, rows, &mut self.rotation);
+        let last: Vec<(OffsetDateTime, i64)> = sqlx::query_as(
+            "SELECT run_at, id FROM (
+                 SELECT run_at, id, resource_id FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
+                   AND run_at <= now()
+                 ORDER BY run_at DESC, id DESC LIMIT $1) AS last
+             WHERE resource_id IS NULL",
+        )
+        .persistent(self.named)
+        .bind(rows)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        aside.extend(last.into_iter().map(unnamed));
+        Ok(aside)
     }
 
     async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
@@ -385,6 +417,74 @@ impl Steps for PostgresSteps<'_> {
 }
 
 impl PostgresSteps<'_> {
+    /// Ends the leases of events that are done; returns the ids of those that were not lost before.
+    async fn settle_done(&mut self, done: &[&(Lease, Verdict)]) -> Result<Vec<i64>, BoxError> {
+        // By the primary key, here and below: the entries of what ran stay in the index of states
+        // until a vacuum.
+        let settle = format!(
+            "UPDATE ptolemy_inbox AS inbox SET {DONE}
+             FROM unnest($1::bigint[], $2::bigint[]) AS done (id, token)
+             WHERE inbox.id = done.id AND inbox.lease_token = done.token
+               AND inbox.state || '' = 'running'
+             RETURNING inbox.id"
+        );
+        Ok(sqlx::query_scalar(AssertSqlSafe(settle))
+            .persistent(self.named)
+            .bind(column(done, |(lease, _)| lease.id))
+            .bind(column(done, |(lease, _)| lease.token))
+            .fetch_all(&mut *self.tx)
+            .await?)
+    }
+
+    /// Same as `settle_done`, for events that are not done.
+    async fn settle_others(&mut self, others: &[&(Lease, Verdict)]) -> Result<Vec<i64>, BoxError> {
+        Ok(sqlx::query_scalar(
+            "UPDATE ptolemy_inbox AS inbox
+             SET state = settled.state,
+                 run_at = coalesce(now() + make_interval(secs => settled.delay), run_at),
+                 finished_at = CASE WHEN settled.is_end THEN clock_timestamp() END,
+                 lease_until = NULL,
+                 last_error = coalesce(settled.error, last_error),
+                 malformed = settled.malformed,
+                 attempts = CASE WHEN settled.counts THEN attempts
+                                 ELSE greatest(attempts, 1) - 1 END,
+                 written_at = now(),
+                 crash_group = CASE WHEN settled.queue IS NULL THEN inbox.crash_group
+                                    ELSE settled.crash_group END,
+                 queue = coalesce(settled.queue, inbox.queue),
+                 postponed = settled.postponed
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[], $5::bool[],
+                         $6::text[], $7::bool[], $8::bool[], $9::text[], $10::int[], $11::bool[])
+                  AS settled (id, token, state, delay, is_end, error, malformed, counts, queue,
+                              crash_group, postponed)
+             WHERE inbox.id = settled.id AND inbox.lease_token = settled.token
+               AND inbox.state || '' = 'running'
+             RETURNING inbox.id",
+        )
+        .persistent(self.named)
+        .bind(column(others, |(lease, _)| lease.id))
+        .bind(column(others, |(lease, _)| lease.token))
+        .bind(column(others, |(_, verdict)| verdict.state().as_str()))
+        .bind(column(others, |(_, verdict)| {
+            Some(verdict.delay()?.as_secs_f64())
+        }))
+        .bind(column(others, |(_, verdict)| verdict.is_end()))
+        .bind(column(others, |(_, verdict)| verdict.error()))
+        .bind(column(others, |(_, verdict)| verdict.is_malformed()))
+        .bind(column(others, |(_, verdict)| verdict.counts()))
+        .bind(column(others, |(_, verdict)| {
+            verdict.queue().map(Queue::as_str)
+        }))
+        .bind(column(others, |(_, verdict)| {
+            verdict
+                .group()
+                .map(|group| i32::try_from(group).unwrap_or(i32::MAX))
+        }))
+        .bind(column(others, |(_, verdict)| verdict.is_postponed()))
+        .fetch_all(&mut *self.tx)
+        .await?)
+    }
+
     /// Lets those go on that wait for one of these.
     async fn release(&mut self, ended: Vec<i64>) -> Result<(), BoxError> {
         if !ended.is_empty() {

@@ -2,9 +2,9 @@
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
-use time::OffsetDateTime;
 
 use super::clock::{self, Seen};
+use super::steps::settle_done;
 use super::{LATEST_TIMES, SqliteStore, Writer, seen};
 use crate::error::BoxError;
 use crate::failure::Failure;
@@ -36,7 +36,9 @@ impl SqliteStore {
         let handled = async {
             handler(&mut tx).await?;
             // No other writer has added a later time meanwhile.
-            if !settle_held(&mut tx, lease, self.clock.now(seen)).await? {
+            let now = self.clock.now(seen);
+            // Fails if the handler's transaction is no more: SQLite may have ended it by itself.
+            if !settle_done(&mut tx, "RELEASE ptolemy_inbox;", lease, now).await? {
                 return Ok(Outcome::Lost);
             }
             tx.commit().await?;
@@ -73,32 +75,4 @@ async fn begin_held<'a>(
     let held: bool = row.try_get(0)?;
     let seen = seen(row.try_get(1)?, row.try_get(2)?);
     Ok(held.then_some((tx, seen)))
-}
-
-/// Marks the event as done; `false` if its lease was lost. The same as in a turn, in one call, which
-/// fails if the handler's transaction is no more: SQLite may have ended it by itself.
-async fn settle_held(
-    tx: &mut SqliteConnection,
-    Lease { id, token }: Lease,
-    now: OffsetDateTime,
-) -> Result<bool, sqlx::Error> {
-    let now = clock::text(now);
-    let settled = sqlx::query(
-        "RELEASE ptolemy_inbox;
-         UPDATE ptolemy_inbox
-         SET state = 'done', finished_at = ?, lease_until = NULL, last_error = NULL,
-             malformed = FALSE, written_at = ?, crash_group = NULL, queue = 'again',
-             postponed = FALSE
-         WHERE id = ? AND lease_token = ? AND state = 'running'
-         RETURNING id;
-         UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ?",
-    )
-    .bind(&now)
-    .bind(&now)
-    .bind(id)
-    .bind(token)
-    .bind(id)
-    .fetch_all(tx)
-    .await?;
-    Ok(!settled.is_empty())
 }

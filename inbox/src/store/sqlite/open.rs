@@ -83,6 +83,7 @@ impl SqliteStore {
     async fn on(pool: SqlitePool, host: fn() -> OffsetDateTime) -> Self {
         Self {
             watch: Watch::start(&pool).await,
+            rotation: std::sync::Mutex::default(),
             pool,
             writer: Mutex::new(None),
             keep_writer: false,

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 
 use super::clock;
@@ -13,7 +13,7 @@ use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::retry::MAX_DELAY;
 use crate::store::attempts;
-use crate::store::choice::Due;
+use crate::store::choice::{Due, Rotation, fronts, unnamed};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
@@ -21,11 +21,17 @@ pub(super) struct SqliteSteps<'t> {
     tx: &'t mut SqliteConnection,
     /// SQLite has no clock that never goes back, so a transaction has one time.
     now: OffsetDateTime,
+    /// Where the next look aside begins.
+    pub(super) rotation: Rotation,
 }
 
 impl<'t> SqliteSteps<'t> {
-    pub(super) fn new(tx: &'t mut SqliteConnection, now: OffsetDateTime) -> Self {
-        Self { tx, now }
+    pub(super) fn new(
+        tx: &'t mut SqliteConnection,
+        now: OffsetDateTime,
+        rotation: Rotation,
+    ) -> Self {
+        Self { tx, now, rotation }
     }
 }
 
@@ -156,10 +162,10 @@ impl Steps for SqliteSteps<'_> {
                     (SELECT max(e.id) FROM ptolemy_inbox AS e
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
                        AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
+                    -- By the index of states: a resource may have very many events.
                     EXISTS (SELECT 1 FROM ptolemy_inbox AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id
-                       AND l.finished_at IS NULL AND l.resource_id IS NOT NULL
-                       AND l.state || '' = 'running')
+                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                       AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
              FROM ptolemy_inbox AS r
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = ?5 AND run_at <= ?1
                AND (run_at, id) > (?2, ?3)
@@ -172,6 +178,57 @@ impl Steps for SqliteSteps<'_> {
         .bind(queue.as_str())
         .fetch_all(&mut *self.tx)
         .await?)
+    }
+
+    async fn aside(&mut self, rows: i64) -> Result<Vec<Due<String>>, BoxError> {
+        let (kind, name) = self.rotation.clone().unwrap_or_default();
+        let now = clock::text(self.now);
+        let fronts_of = sqlx::query_as(
+            // A resource after another one in two steps: SQLite would go through all of the other one if
+            // both columns were compared as a row.
+            "WITH RECURSIVE front (id, resource, resource_id) AS (
+                 SELECT NULL, ?1, ?2
+                 UNION ALL
+                 SELECT next.id, next.resource, next.resource_id
+                 FROM front JOIN ptolemy_inbox AS next ON next.id = coalesce(
+                     (SELECT id FROM ptolemy_inbox AS n
+                      WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                        AND n.resource = front.resource AND n.resource_id > front.resource_id
+                      ORDER BY n.resource_id, id LIMIT 1),
+                     (SELECT id FROM ptolemy_inbox AS n
+                      WHERE finished_at IS NULL AND resource_id IS NOT NULL
+                        AND n.resource > front.resource
+                      ORDER BY n.resource, n.resource_id, id LIMIT 1))
+                 LIMIT ?3 + 1)
+             SELECT run_at, r.id, r.resource, r.resource_id,
+                    state || '' = 'waiting' AND waits_for IS NULL AND run_at <= ?4
+                        AND queue IN ('first', 'again'),
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
+                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                       AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
+             FROM front JOIN ptolemy_inbox AS r ON r.id = front.id
+             ORDER BY r.resource, r.resource_id",
+        )
+        .bind(kind)
+        .bind(name)
+        .bind(rows)
+        .bind(&now)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let mut aside = fronts(fronts_of, rows, &mut self.rotation);
+        let last: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT run_at, id FROM (
+                 SELECT run_at, id, resource_id FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first' AND run_at <= ?
+                 ORDER BY run_at DESC, id DESC LIMIT ?)
+             WHERE resource_id IS NULL",
+        )
+        .bind(now)
+        .bind(rows)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        aside.extend(last.into_iter().map(unnamed));
+        Ok(aside)
     }
 
     async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
@@ -202,12 +259,17 @@ impl SqliteSteps<'_> {
         Lease { id, token }: Lease,
         verdict: &Verdict,
     ) -> Result<bool, BoxError> {
+        if *verdict == Verdict::Done {
+            return settle_done(self.tx, "", Lease { id, token }, self.now)
+                .await
+                .map_err(Into::into);
+        }
         let delay = verdict.delay();
         let run_at = delay.map(|delay| clock::text(clock::after(self.now, delay)));
         let settled = sqlx::query(
             "UPDATE ptolemy_inbox
              SET state = ?1, run_at = coalesce(?2, run_at), finished_at = ?3, lease_until = NULL,
-                 last_error = CASE WHEN ?1 = 'done' THEN NULL ELSE coalesce(?4, last_error) END,
+                 last_error = coalesce(?4, last_error),
                  malformed = ?5, written_at = ?9,
                  attempts = CASE WHEN ?6 THEN attempts ELSE max(attempts, 1) - 1 END,
                  crash_group = CASE WHEN ?10 IS NULL THEN crash_group ELSE ?11 END,
@@ -319,6 +381,39 @@ impl SqliteSteps<'_> {
             source: row.try_get(6)?,
         })
     }
+}
+
+/// Marks an event as done, in a turn or at the end of its handler's transaction, after this statement; `false`
+/// if its lease was lost.
+///
+/// A call for each statement would cost more than the statements do, since SQLite runs in a thread of its
+/// own.
+pub(super) async fn settle_done(
+    tx: &mut SqliteConnection,
+    before: &'static str,
+    Lease { id, token }: Lease,
+    now: OffsetDateTime,
+) -> Result<bool, sqlx::Error> {
+    let settle = format!(
+        "{before}
+         UPDATE ptolemy_inbox
+         SET state = 'done', finished_at = ?1, lease_until = NULL, last_error = NULL,
+             malformed = FALSE, written_at = ?1, crash_group = NULL, queue = 'again',
+             postponed = FALSE
+         WHERE id = ?2 AND lease_token = ?3 AND state = 'running'
+         RETURNING id;
+         UPDATE ptolemy_inbox SET waits_for = NULL
+         WHERE waits_for = ?2
+           AND EXISTS (SELECT 1 FROM ptolemy_inbox
+                       WHERE id = ?2 AND lease_token = ?3 AND state = 'done')"
+    );
+    let settled = sqlx::query(AssertSqlSafe(settle))
+        .bind(clock::text(now))
+        .bind(id)
+        .bind(token)
+        .fetch_all(tx)
+        .await?;
+    Ok(!settled.is_empty())
 }
 
 fn running_of(row: &SqliteRow, now: OffsetDateTime) -> Result<Running, BoxError> {
