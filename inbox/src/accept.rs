@@ -35,7 +35,8 @@ impl Accept {
     }
 
     /// Sets the key that recognises repetitions, instead of
-    /// [`Delivery::dedup_key`](ptolemy_webhooks::Delivery::dedup_key): 1 to 255 bytes without a NUL.
+    /// [`Delivery::dedup_key`](ptolemy_webhooks::Delivery::dedup_key): 1 to 255 bytes without a
+    /// NUL.
     ///
     /// Two deliveries with one key are one event, whatever else they say: the second is not kept.
     pub fn key(mut self, key: impl Into<String>) -> Self {
@@ -46,7 +47,8 @@ impl Accept {
     /// Names the webhook that the delivery came through: 1 to 64 printable bytes without a `/`.
     ///
     /// The same event through two sources is two events: the key is stored as `source/key`, and
-    /// [`Attempt::dedup_key`](crate::Attempt::dedup_key) is that text. Without sources it is one event.
+    /// [`Attempt::dedup_key`](crate::Attempt::dedup_key) is that text. Without sources it is one
+    /// event.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self

@@ -50,8 +50,8 @@ impl Attempt {
         }
     }
 
-    /// Makes one for a test of a handler: the first of 20 attempts at an event that was received just
-    /// now, under the key `test` and without a source.
+    /// Makes one for a test of a handler: the first of 20 attempts at an event that was received
+    /// just now, under the key `test` and without a source.
     #[must_use]
     pub fn for_test() -> Self {
         let now = OffsetDateTime::now_utc();
@@ -113,7 +113,8 @@ impl Attempt {
         self.number
     }
 
-    /// How many attempts the worker makes; see [`Worker::max_attempts`](crate::Worker::max_attempts).
+    /// How many attempts the worker makes; see
+    /// [`Worker::max_attempts`](crate::Worker::max_attempts).
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
@@ -137,8 +138,8 @@ impl Attempt {
         self.received_at
     }
 
-    /// The key under which the delivery was accepted. It is the same in every attempt, so it serves as
-    /// an idempotency key for the services that a handler calls.
+    /// The key under which the delivery was accepted. It is the same in every attempt, so it serves
+    /// as an idempotency key for the services that a handler calls.
     #[must_use]
     pub fn dedup_key(&self) -> &str {
         &self.dedup_key

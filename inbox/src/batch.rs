@@ -74,7 +74,8 @@ impl Default for Log {
 /// commit shares the next. The task is detached, so a dropped request does not cancel others.
 pub(crate) struct Batcher {
     store: Arc<dyn Store>,
-    /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
+    /// The runtime in which the inbox was opened: it outlives those that a server has for its
+    /// threads.
     runtime: Handle,
     queue: Mutex<Queue>,
     log: Mutex<Log>,

@@ -9,8 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// The number of a dead letter, which is the `id` of its row.
 ///
-/// `Display` prints it and `FromStr` reads it back, for command lines and URLs. Ids rise in the order
-/// in which deliveries were accepted.
+/// `Display` prints it and `FromStr` reads it back, for command lines and URLs. Ids rise in the
+/// order in which deliveries were accepted.
 ///
 /// # Examples
 ///
@@ -59,8 +59,8 @@ pub struct DeadLetter {
     pub dedup_key: String,
     /// The webhook that it came through, if it was [named](crate::Accept::source).
     pub source: Option<String>,
-    /// Its event type, or the hash of one that is very long or has control characters; `None` if the
-    /// body is not an event.
+    /// Its event type, or the hash of one that is very long or has control characters; `None` if
+    /// the body is not an event.
     pub event_type: Option<String>,
     /// The event's own id, or its hash, likewise; `None` if it has none.
     pub event_id: Option<String>,

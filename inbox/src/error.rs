@@ -12,8 +12,8 @@ pub(crate) type SharedError = Arc<dyn Error + Send + Sync>;
 /// An error from an inbox operation.
 ///
 /// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
-/// `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not answered with a
-/// 2xx, so a handler that returns this error loses nothing.
+/// `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not answered with
+/// a 2xx, so a handler that returns this error loses nothing.
 ///
 /// The database's own message is in [`source`](Error::source); this one quotes none of it.
 #[derive(Clone, Debug)]

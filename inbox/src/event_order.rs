@@ -2,7 +2,8 @@ use std::fmt;
 
 use crate::error::BoxError;
 
-/// In which order the events of an inbox are handled; see [`Inbox::set_order`](crate::Inbox::set_order).
+/// In which order the events of an inbox are handled; see
+/// [`Inbox::set_order`](crate::Inbox::set_order).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventOrder {
@@ -12,12 +13,13 @@ pub enum EventOrder {
     /// The events of one resource in the order in which they were accepted, one at a time.
     ///
     /// A resource is the part of the event type before the dot, together with the `id` in the data;
-    /// events without such an id are not ordered. An event waits while an earlier one of its resource
-    /// is waiting, running, backing off or postponed, whatever [source](crate::Accept::source) each
-    /// came from. A dead event blocks nothing, and if it is replayed it may run after newer ones.
+    /// events without such an id are not ordered. An event waits while an earlier one of its
+    /// resource is waiting, running, backing off or postponed, whatever
+    /// [source](crate::Accept::source) each came from. A dead event blocks nothing, and if it is
+    /// replayed it may run after newer ones.
     ///
-    /// Ptolemy does not promise to deliver in order, and deliveries that arrive at the same time have
-    /// no order.
+    /// Ptolemy does not promise to deliver in order, and deliveries that arrive at the same time
+    /// have no order.
     ByResource,
 }
 

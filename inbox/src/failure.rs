@@ -18,9 +18,9 @@ use crate::guarded::guard;
 /// [`std::error::Error`], such as anyhow's, becomes one through `.map_err(Failure::retry)`.
 /// `Failure` itself does not implement `Error`, so that `?` works for every error type.
 ///
-/// The text of the error and of its sources is kept in the table, cut to 2,000 characters. It is not
-/// logged, since it may quote the event. An error that panics when it is read or dropped is a failure
-/// like any other, without its text.
+/// The text of the error and of its sources is kept in the table, cut to 2,000 characters. It is
+/// not logged, since it may quote the event. An error that panics when it is read or dropped is a
+/// failure like any other, without its text.
 ///
 /// # Examples
 ///
@@ -103,9 +103,9 @@ impl Failure {
 
     /// Waits for this delay, from 100 ms to a year, and does not count the attempt.
     ///
-    /// For what has to wait and has not failed: an exchange that is closed, a limit that is used up.
-    /// There is no limit to how often an event is postponed. If the inbox's order is by resource,
-    /// later events of the resource wait too.
+    /// For what has to wait and has not failed: an exchange that is closed, a limit that is used
+    /// up. There is no limit to how often an event is postponed. If the inbox's order is by
+    /// resource, later events of the resource wait too.
     #[must_use]
     pub fn postpone(delay: Duration, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(reason.into(), FailureKind::Postpone { delay })
@@ -136,7 +136,8 @@ impl Failure {
     }
 }
 
-/// Writes an error and its sources; the text is whole after each of them, also if the next one panics.
+/// Writes an error and its sources; the text is whole after each of them, also if the next one
+/// panics.
 fn write_chain(error: &(dyn Error + 'static), text: &mut String) -> fmt::Result {
     let mut next = Some(error);
     for _ in 0..MAX_SOURCES {

@@ -7,12 +7,12 @@ use serde::{Serialize, Serializer};
 use crate::guarded::guard;
 use crate::metrics;
 
-/// Whether the workers of an inbox run, in this process, and how many events died there; returned by
-/// [`Inbox::health`](crate::Inbox::health).
+/// Whether the workers of an inbox run, in this process, and how many events died there; returned
+/// by [`Inbox::health`](crate::Inbox::health).
 ///
-/// A worker that starts takes the place of one that has stopped or failed; one that ends when nothing
-/// is due, such as [`run_until_idle`](crate::Worker::run_until_idle), only of one of its kind, since it
-/// is soon gone again. It serializes as an object with these names.
+/// A worker that starts takes the place of one that has stopped or failed; one that ends when
+/// nothing is due, such as [`run_until_idle`](crate::Worker::run_until_idle), only of one of its
+/// kind, since it is soon gone again. It serializes as an object with these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -21,19 +21,19 @@ pub struct Health {
     /// Workers that have ended on the signal of
     /// [`graceful_shutdown`](crate::Worker::graceful_shutdown).
     pub workers_stopped: u32,
-    /// Workers that have ended in another way: their futures were dropped, their tasks aborted, or they
-    /// panicked; or that could not begin, since the inbox is on the other engine.
+    /// Workers that have ended in another way: their futures were dropped, their tasks aborted, or
+    /// they panicked; or that could not begin, since the inbox is on the other engine.
     pub workers_failed: u32,
-    /// Events that have died in these workers since the process began. Those that are dead now, in all
-    /// processes, are [`Stats::dead`](crate::Stats::dead).
+    /// Events that have died in these workers since the process began. Those that are dead now, in
+    /// all processes, are [`Stats::dead`](crate::Stats::dead).
     pub events_died: u64,
 }
 
 impl Health {
     /// Whether no worker has stopped or failed, but for those that others have replaced.
     ///
-    /// If it is false, deliveries are accepted, and nobody in this process may handle them. An inbox
-    /// without workers is healthy, and so is one whose workers ended because nothing was due.
+    /// If it is false, deliveries are accepted, and nobody in this process may handle them. An
+    /// inbox without workers is healthy, and so is one whose workers ended because nothing was due.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.workers_stopped == 0 && self.workers_failed == 0
@@ -56,8 +56,8 @@ impl Serialize for Health {
 pub(crate) enum Duty {
     /// Until the signal. It replaces any that has ended.
     Lasting,
-    /// Until nothing is due. It replaces only its like: when it has ended well, a lasting worker that
-    /// is gone is missed as before.
+    /// Until nothing is due. It replaces only its like: when it has ended well, a lasting worker
+    /// that is gone is missed as before.
     UntilIdle,
 }
 

@@ -44,14 +44,14 @@ const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A durable store of deliveries in a SQLite or PostgreSQL database.
 ///
-/// [`accept`](Self::accept) stores a delivery, and [`worker`](Self::worker) hands events to a handler. A
-/// clone is the same inbox. An inbox needs a Tokio runtime, and belongs to the one in which it was
-/// opened: when that ends, accepts return errors.
+/// [`accept`](Self::accept) stores a delivery, and [`worker`](Self::worker) hands events to a
+/// handler. A clone is the same inbox. An inbox needs a Tokio runtime, and belongs to the one in
+/// which it was opened: when that ends, accepts return errors.
 ///
 /// The events are in the table `ptolemy_inbox`, one row for each; its columns have plain names, for
-/// questions in SQL. `ptolemy_inbox_settings` has what all processes share, `ptolemy_inbox_catch_up` and
-/// `ptolemy_inbox_catch_up_event` have what catch-ups note, and `ptolemy_inbox_migrations` records the
-/// version of the tables.
+/// questions in SQL. `ptolemy_inbox_settings` has what all processes share,
+/// `ptolemy_inbox_catch_up` and `ptolemy_inbox_catch_up_event` have what catch-ups note, and
+/// `ptolemy_inbox_migrations` records the version of the tables.
 ///
 /// # Examples
 ///
@@ -93,23 +93,24 @@ impl Inbox {
     ///
     /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
     ///   `sqlite:///var/lib/inbox.db` has an absolute path.
-    /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
-    ///   For TLS, switch on the feature `tls`; see [the URLs of usual hosts](crate#postgresql-at-a-host).
+    /// - `postgres://user:password@host/database`: an existing database. It opens up to 10
+    ///   connections. For TLS, switch on the feature `tls`; see [the URLs of usual
+    ///   hosts](crate#postgresql-at-a-host).
     ///
-    /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
-    /// run on one machine.
+    /// Any number of processes may open one inbox, also at the same time; those of a SQLite file
+    /// must run on one machine.
     ///
-    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while it is open: what
-    /// is written to them then is lost. On Unix that is noticed, and every call returns an error until
-    /// the files are back or the inbox is opened again.
+    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while it is open:
+    /// what is written to them then is lost. On Unix that is noticed, and every call returns an
+    /// error until the files are back or the inbox is opened again.
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error and
-    /// no log line quotes a URL. Returns an error for a database that cannot be reached, a file that
-    /// cannot be opened, created or written (the error has its path and the reason), SQLite in memory,
-    /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
-    /// version of this crate.
+    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error
+    /// and no log line quotes a URL. Returns an error for a database that cannot be reached, a file
+    /// that cannot be opened, created or written (the error has its path and the reason), SQLite in
+    /// memory, a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables
+    /// of a newer version of this crate.
     ///
     /// # Examples
     ///
@@ -152,8 +153,8 @@ impl Inbox {
         }
     }
 
-    /// Opens an inbox that exists: it creates nothing, migrates nothing and changes no setting of the
-    /// database, and its workers prune nothing. For tools beside a running service.
+    /// Opens an inbox that exists: it creates nothing, migrates nothing and changes no setting of
+    /// the database, and its workers prune nothing. For tools beside a running service.
     ///
     /// The URL is the same as for [`connect`](Self::connect).
     ///
@@ -177,8 +178,8 @@ impl Inbox {
 
     /// Same as [`connect`](Self::connect), in a database that you use through this pool.
     ///
-    /// `connect` also sets `journal_size_limit` to 16 MiB, which cuts the log after a long transaction
-    /// of a reader has made it grow; set it in the pool's options if you want the same.
+    /// `connect` also sets `journal_size_limit` to 16 MiB, which cuts the log after a long
+    /// transaction of a reader has made it grow; set it in the pool's options if you want the same.
     ///
     /// # Errors
     ///
@@ -190,21 +191,24 @@ impl Inbox {
         Ok(Self::on(Engine::Sqlite(Arc::new(store))))
     }
 
-    /// Same as [`connect`](Self::connect), in a database that you use through this pool. The tables are
-    /// created in the first schema of its `search_path`, and later looked for along it. A role that may
-    /// not create tables can use existing ones.
+    /// Same as [`connect`](Self::connect), in a database that you use through this pool. The tables
+    /// are created in the first schema of its `search_path`, and later looked for along it. A role
+    /// that may not create tables can use existing ones.
     ///
     /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
     ///
-    /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
-    /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
-    /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
+    /// A connection of the pool that breaks, or that may only read after a failover, is closed,
+    /// together with all that are idle, and the inbox tries again on a new one. An idle connection
+    /// that gives no sign of life within 1 s counts as broken, whether or not the pool tests
+    /// connections itself.
     ///
-    /// Handlers in transactions pass a connection on to each other, for 10 s at most, and as long as the
-    /// pool has another one to give: hooks of the pool run before the first of them and after the last.
+    /// Handlers in transactions pass a connection on to each other, for 10 s at most, and as long
+    /// as the pool has another one to give: hooks of the pool run before the first of them and
+    /// after the last.
     ///
-    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
-    /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
+    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`,
+    /// or the pooler rejects them. A pooler in transaction mode is found out when the inbox is
+    /// opened.
     ///
     /// # Errors
     ///
@@ -246,9 +250,9 @@ impl Inbox {
 
     /// Sets for how long the rows of done events are kept; 90 days unless set, `None` for ever.
     ///
-    /// The workers of this inbox remove older rows: at their start and every hour, one worker of all
-    /// processes at a time, in small batches. A delivery that is repeated after its row is gone is new,
-    /// and is handled again: keep at least 30 days. Dead events stay.
+    /// The workers of this inbox remove older rows: at their start and every hour, one worker of
+    /// all processes at a time, in small batches. A delivery that is repeated after its row is gone
+    /// is new, and is handled again: keep at least 30 days. Dead events stay.
     #[must_use]
     pub fn with_keep_done(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.keep_done = age.into();
@@ -263,8 +267,8 @@ impl Inbox {
 
     /// Stores a delivery: it is on disk when this returns `Ok`, and then a 2xx is the right answer.
     ///
-    /// Repetitions are recognised by [`Delivery::dedup_key`]. A duplicate is as safe as a new delivery:
-    /// answer it exactly like one. The duplicate of a dead event does not revive it; see
+    /// Repetitions are recognised by [`Delivery::dedup_key`]. A duplicate is as safe as a new
+    /// delivery: answer it exactly like one. The duplicate of a dead event does not revive it; see
     /// [`DeadLetters::replay`].
     ///
     /// If the future is dropped, the delivery may or may not have been stored.
@@ -272,8 +276,8 @@ impl Inbox {
     /// # Errors
     ///
     /// Returns an error if the database does not store the delivery, or not within
-    /// [`accept_timeout`](Self::with_accept_timeout); then it must not be acknowledged. After a timeout
-    /// it may be stored all the same, and Ptolemy's repetition is a duplicate.
+    /// [`accept_timeout`](Self::with_accept_timeout); then it must not be acknowledged. After a
+    /// timeout it may be stored all the same, and Ptolemy's repetition is a duplicate.
     pub async fn accept(&self, delivery: &Delivery) -> Result<Accepted, InboxError> {
         self.accept_with(delivery, Accept::new()).await
     }
@@ -307,11 +311,11 @@ impl Inbox {
         accept.instrument(span).await
     }
 
-    /// Counts, for each assumption about deliveries, how many of those accepted through this inbox and
-    /// its clones were as assumed.
+    /// Counts, for each assumption about deliveries, how many of those accepted through this inbox
+    /// and its clones were as assumed.
     ///
-    /// The counts are in memory and begin with this process. The first deviation of each kind is logged
-    /// as a warning that says what it costs. `Display` prints a summary.
+    /// The counts are in memory and begin with this process. The first deviation of each kind is
+    /// logged as a warning that says what it costs. `Display` prints a summary.
     #[must_use]
     pub fn observations(&self) -> &Observations {
         &self.observations
@@ -339,11 +343,11 @@ impl Inbox {
         self.engine.catch_up_store()
     }
 
-    /// Says whether the workers of this inbox and its clones run, for an endpoint that an orchestrator
-    /// asks. It does not ask the database.
+    /// Says whether the workers of this inbox and its clones run, for an endpoint that an
+    /// orchestrator asks. It does not ask the database.
     ///
-    /// A worker that has ended does not keep deliveries from being accepted: nothing else in the process
-    /// may notice.
+    /// A worker that has ended does not keep deliveries from being accepted: nothing else in the
+    /// process may notice.
     ///
     /// # Examples
     ///

@@ -7,8 +7,8 @@ use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 use tracing_subscriber::filter::LevelFilter;
 
-/// With only one subscriber alive, a line that is first reached on a thread without it is switched off for
-/// all threads. This one keeps the count above one.
+/// With only one subscriber alive, a line that is first reached on a thread without it is switched
+/// off for all threads. This one keeps the count above one.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 #[derive(Clone, Default)]

@@ -89,8 +89,8 @@ impl Outcome {
             Self::Cancelled => Verdict::Returned {
                 delay: Duration::ZERO,
             },
-            // At once, since another worker may have the time. The attempt counts, or an event whose
-            // handler never ends would never die.
+            // At once, since another worker may have the time. The attempt counts, or an event
+            // whose handler never ends would never die.
             Self::CutShort => Verdict::after(
                 retry.after_in(attempts, Duration::ZERO),
                 CUT_SHORT.to_owned(),

@@ -1,5 +1,5 @@
-//! Whether the database can be reached, as the log says it: one line when it is lost, with the cause,
-//! and one when it is back.
+//! Whether the database can be reached, as the log says it: one line when it is lost, with the
+//! cause, and one when it is back.
 
 use std::fmt::Display;
 use std::time::Duration;

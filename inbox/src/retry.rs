@@ -7,8 +7,8 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 /// The longest delay or lease; anything above is clamped so that date arithmetic cannot overflow.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The shortest delay before another attempt: without one, an event that fails at once would keep the
-/// database busy.
+/// The shortest delay before another attempt: without one, an event that fails at once would keep
+/// the database busy.
 pub(crate) const MIN_DELAY: Duration = Duration::from_millis(100);
 
 /// The most attempts that can be set; the column holds more.

@@ -22,8 +22,8 @@ pub struct Stats {
     pub retrying: u64,
     /// Events whose handler has postponed them, and that are not due yet.
     pub postponed: u64,
-    /// Events that wait for an earlier event of their resource to end, in order by resource. An event
-    /// is counted as due until a worker has found that it must wait.
+    /// Events that wait for an earlier event of their resource to end, in order by resource. An
+    /// event is counted as due until a worker has found that it must wait.
     pub blocked: u64,
     /// Events that a worker has taken.
     pub running: u64,

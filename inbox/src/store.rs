@@ -86,8 +86,8 @@ pub(crate) trait Store: Send + Sync {
     /// Removes some done rows, and returns how many.
     fn prune(&self, older_than: Duration) -> Answer<'_, u64>;
 
-    /// Same as `prune`, by one worker at a time: `None` if another one prunes, or has done so within
-    /// the last hour.
+    /// Same as `prune`, by one worker at a time: `None` if another one prunes, or has done so
+    /// within the last hour.
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>>;
 
     fn order(&self) -> Answer<'_, EventOrder>;

@@ -309,7 +309,8 @@ pub(crate) struct Running {
     pub(crate) length: Duration,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) attempts: u32,
-    /// Beside how many suspects it runs, if it is one; 0 if it was taken ahead, and may not have begun.
+    /// Beside how many suspects it runs, if it is one; 0 if it was taken ahead, and may not have
+    /// begun.
     pub(crate) group: Option<u32>,
     pub(crate) started_at: OffsetDateTime,
     /// By the database's clock.

@@ -51,11 +51,11 @@ use crate::turn::{Claim, WorkerId};
 /// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
 /// succeeds.
 ///
-/// Any number of workers may run, in any number of processes. Each event is leased by one of them at
-/// a time. If a worker dies its leases expire and another takes over. A worker whose lease expired is
-/// cut short and cannot mark the event as done, but what its handler did stays done. A handler must
-/// therefore tolerate repeats; the transaction forms remove that need for writes to the inbox's own
-/// database.
+/// Any number of workers may run, in any number of processes. Each event is leased by one of them
+/// at a time. If a worker dies its leases expire and another takes over. A worker whose lease
+/// expired is cut short and cannot mark the event as done, but what its handler did stays done. A
+/// handler must therefore tolerate repeats; the transaction forms remove that need for writes to
+/// the inbox's own database.
 ///
 /// A worker runs in one of three ways, each until it is to stop or until nothing is due:
 ///
@@ -65,7 +65,8 @@ use crate::turn::{Claim, WorkerId};
 /// | in a transaction of SQLite | `run_in_sqlite_transaction` | `run_in_sqlite_transaction_until_idle` |
 /// | in a transaction of PostgreSQL | `run_in_postgres_transaction` | `run_in_postgres_transaction_until_idle` |
 ///
-/// All settings have defaults. If two workers of one inbox differ in a setting, each follows its own.
+/// All settings have defaults. If two workers of one inbox differ in a setting, each follows its
+/// own.
 ///
 /// # Examples
 ///
@@ -184,9 +185,10 @@ impl Worker {
 
     /// Sets how many events are handled at the same time, from 1 to 10,000; 1 unless set.
     ///
-    /// If handlers end sooner than the database answers, the worker takes up to 64 more events ahead,
-    /// as many as end while a few answers arrive. Their bodies are in memory, and until they begin,
-    /// for a second at most, no other worker has them. They are not attempts until they begin.
+    /// If handlers end sooner than the database answers, the worker takes up to 64 more events
+    /// ahead, as many as end while a few answers arrive. Their bodies are in memory, and until they
+    /// begin, for a second at most, no other worker has them. They are not attempts until they
+    /// begin.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.settings.concurrency = events.clamp(1, 10_000);
         self
@@ -194,11 +196,11 @@ impl Worker {
 
     /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
     ///
-    /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
-    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of a worker
-    /// that died go to another one after this time, or after half of it more if that one has just
-    /// started: it must also have seen the lease unchanged for half of its length, so that no clock that
-    /// is set can take an event from a worker that lives.
+    /// Leases are renewed every third of this time, so handlers may run longer, provided they do
+    /// not block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of
+    /// a worker that died go to another one after this time, or after half of it more if that one
+    /// has just started: it must also have seen the lease unchanged for half of its length, so that
+    /// no clock that is set can take an event from a worker that lives.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
@@ -213,11 +215,12 @@ impl Worker {
 
     /// Sets how many attempts are made before an event is dead, from 1 to a million; 20 unless set.
     ///
-    /// If a process dies, its events become suspects: they run next without other events beside them,
-    /// half as many together, and again half as many after each further crash. An attempt counts for
-    /// a suspect that ran alone when its process died, so an event that kills its process ends up dead,
-    /// and those that ran beside it, or were taken and had not begun, do not. Other events wait for suspects for a lease and a half at
-    /// most. If a worker stops, an attempt counts for those whose handlers it cuts short.
+    /// If a process dies, its events become suspects: they run next without other events beside
+    /// them, half as many together, and again half as many after each further crash. An attempt
+    /// counts for a suspect that ran alone when its process died, so an event that kills its
+    /// process ends up dead, and those that ran beside it, or were taken and had not begun, do not.
+    /// Other events wait for suspects for a lease and a half at most. If a worker stops, an attempt
+    /// counts for those whose handlers it cuts short.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self
@@ -234,9 +237,9 @@ impl Worker {
 
     /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
     ///
-    /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
-    /// that blocks its thread cannot be dropped: a warning is logged, and its place stays taken until
-    /// the process ends, which counts as a failed attempt.
+    /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A
+    /// handler that blocks its thread cannot be dropped: a warning is logged, and its place stays
+    /// taken until the process ends, which counts as a failed attempt.
     pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handler_timeout = limit.into();
         self
@@ -244,51 +247,53 @@ impl Worker {
 
     /// Also hands events whose data is malformed to the handler.
     ///
-    /// Without this, such an event never reaches the handler: it is dead at once, with the path of the
-    /// field that could not be read, and can be replayed after an upgrade. With this, the handler must
-    /// look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an `Err`: an event
-    /// that it passes over is done.
+    /// Without this, such an event never reaches the handler: it is dead at once, with the path of
+    /// the field that could not be read, and can be replayed after an upgrade. With this, the
+    /// handler must look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an
+    /// `Err`: an event that it passes over is done.
     pub fn accept_malformed(mut self) -> Self {
         self.settings.accepts_malformed = true;
         self
     }
 
-    /// Stops when this future ends, such as on a signal: from then on no event is taken, and those that
-    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout). If it panics, the worker
-    /// logs an error and stops in the same way.
+    /// Stops when this future ends, such as on a signal: from then on no event is taken, and those
+    /// that run may finish within the [`shutdown_timeout`](Self::shutdown_timeout). If it panics,
+    /// the worker logs an error and stops in the same way.
     pub fn graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(signal);
         self
     }
 
-    /// Sets how long running events may take to finish after the signal; 15 s unless set. Those that
-    /// have not finished by then are cut short and returned to the inbox; that takes 2 s more at most.
-    /// The attempt counts, so that an event whose handler never ends dies in the end: after the last
-    /// attempt the event is dead.
+    /// Sets how long running events may take to finish after the signal; 15 s unless set. Those
+    /// that have not finished by then are cut short and returned to the inbox; that takes 2 s more
+    /// at most. The attempt counts, so that an event whose handler never ends dies in the end:
+    /// after the last attempt the event is dead.
     ///
-    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. With the
-    /// defaults, the 5 s that an accept may take and then the worker's 17 s leave time to spare; if you
-    /// raise this timeout, raise that limit too. Work in `spawn_blocking` is not cut short, and the end
-    /// of a runtime waits for it: end with
-    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that may take
-    /// long.
+    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. With
+    /// the defaults, the 5 s that an accept may take and then the worker's 17 s leave time to
+    /// spare; if you raise this timeout, raise that limit too. Work in `spawn_blocking` is not cut
+    /// short, and the end of a runtime waits for it: end with
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that may
+    /// take long.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
     }
 
-    /// Hands events to the handler until the signal of [`graceful_shutdown`](Self::graceful_shutdown).
+    /// Hands events to the handler until the signal of
+    /// [`graceful_shutdown`](Self::graceful_shutdown).
     ///
-    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes longer
-    /// than [`handler_timeout`](Self::handler_timeout), the event is tried again; see [`Failure`]. Events
-    /// of an unknown type do reach the handler. A body that is not an event never does, nor do events
-    /// with malformed data unless [`accept_malformed`](Self::accept_malformed) is set: they are dead at
-    /// once, and can be replayed after an upgrade.
+    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes
+    /// longer than [`handler_timeout`](Self::handler_timeout), the event is tried again; see
+    /// [`Failure`]. Events of an unknown type do reach the handler. A body that is not an event
+    /// never does, nor do events with malformed data unless
+    /// [`accept_malformed`](Self::accept_malformed) is set: they are dead at once, and can be
+    /// replayed after an upgrade.
     ///
     /// While the database is down the worker keeps trying. If the returned future is dropped, the
-    /// handlers are cut short, and their events return when their leases expire. Deliveries are then
-    /// still accepted, so this is logged as an error, and [`Inbox::health`](crate::Inbox::health) says
-    /// so.
+    /// handlers are cut short, and their events return when their leases expire. Deliveries are
+    /// then still accepted, so this is logged as an error, and
+    /// [`Inbox::health`](crate::Inbox::health) says so.
     ///
     /// # Panics
     ///
@@ -320,8 +325,8 @@ impl Worker {
         self.work(Arc::new(start)).await;
     }
 
-    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's runs:
-    /// for tests and batch jobs.
+    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's
+    /// runs: for tests and batch jobs.
     ///
     /// An event that backs off or was postponed is not due, and neither is one that another worker
     /// has taken. While the database is down the worker keeps trying.

@@ -6,12 +6,13 @@ use super::error::{CatchUpError, CatchUpErrorKind};
 use super::job::{Job, wait};
 use crate::store::Ids;
 
-/// How many rows each look goes back: on PostgreSQL a row can become visible after rows with larger ids.
+/// How many rows each look goes back: on PostgreSQL a row can become visible after rows with larger
+/// ids.
 pub(super) const ROWS_BACK: i64 = 500;
 
 /// Marks the events that are among these rows of the inbox; returns the keys of those that were not
-/// marked before. It takes a step at a time: there is no index on the events' ids, which would make every
-/// accept slower.
+/// marked before. It takes a step at a time: there is no index on the events' ids, which would make
+/// every accept slower.
 pub(super) async fn scan(job: &Job, rows: Ids) -> Result<Vec<String>, CatchUpError> {
     let mut keys = Vec::new();
     let mut after = rows.after;

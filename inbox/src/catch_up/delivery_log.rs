@@ -23,8 +23,9 @@ const MAX_ID_BYTES: usize = 255;
 
 /// Reads the log of the webhook as far as the gap reaches back, the newest first, into the spool.
 ///
-/// Deliveries of every status are read: one that succeeded and is not in the inbox is missing all the
-/// same. With `all_failed`, the failed ones are read first, and those without a time count as in the gap.
+/// Deliveries of every status are read: one that succeeded and is not in the inbox is missing all
+/// the same. With `all_failed`, the failed ones are read first, and those without a time count as
+/// in the gap.
 pub(super) async fn read(job: &Job) -> Result<(), CatchUpError> {
     if job.settings.all_failed {
         read_pass(job, Pass::Failed).await?;

@@ -7,9 +7,9 @@ pub(super) const PAGE_ROWS: u32 = 200;
 
 /// Whether a list has gone past the start of the gap.
 ///
-/// A server might ignore the sort. So reading stops only after as many older records in a row as a page
-/// has, if all times so far were in descending order and at least two of them differ: equal times show
-/// no order.
+/// A server might ignore the sort. So reading stops only after as many older records in a row as a
+/// page has, if all times so far were in descending order and at least two of them differ: equal
+/// times show no order.
 #[derive(Debug)]
 pub(super) struct Descent {
     from: OffsetDateTime,
@@ -38,7 +38,8 @@ impl Descent {
     /// Notes the time of the next record; returns whether what follows is older than the gap.
     pub(super) fn is_past(&mut self, time: Option<OffsetDateTime>) -> bool {
         let Some(time) = time else {
-            // A delivery without an attempt has no time, and says nothing about the order of the others.
+            // A delivery without an attempt has no time, and says nothing about the order of the
+            // others.
             self.older_in_a_row = 0;
             return false;
         };

@@ -10,9 +10,9 @@ use crate::error::InboxError;
 
 /// Why a catch-up could not begin, or stopped.
 ///
-/// `Display` is one sentence that ends with the next step. An error of the API or of the inbox is in
-/// [`source`](Error::source). A run that stopped is continued by another one: nothing is lost, and what
-/// was tried stays counted.
+/// `Display` is one sentence that ends with the next step. An error of the API or of the inbox is
+/// in [`source`](Error::source). A run that stopped is continued by another one: nothing is lost,
+/// and what was tried stays counted.
 pub struct CatchUpError {
     kind: CatchUpErrorKind,
     source: Option<Source>,
@@ -27,7 +27,8 @@ enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatchUpErrorKind {
-    /// No run has completed for this webhook, or its checkpoint is in the future, and no start was given.
+    /// No run has completed for this webhook, or its checkpoint is in the future, and no start was
+    /// given.
     #[error(
         "no catch-up of this webhook has completed, so the start of the gap is not known: set `since` \
          to a time before the outage"

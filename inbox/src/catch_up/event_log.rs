@@ -27,18 +27,19 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 /// What a comparison leaves open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compared {
-    /// How many events could not be compared: without an id or a time, or with the id of another event.
+    /// How many events could not be compared: without an id or a time, or with the id of another
+    /// event.
     pub(super) not_compared: u64,
     /// Whether reading ended at the limit.
     pub(super) is_cut: bool,
 }
 
-/// Spools the events of the gap that no delivery names, and marks those that the inbox has. They are never
-/// put into the inbox: they are not signed.
+/// Spools the events of the gap that no delivery names, and marks those that the inbox has. They
+/// are never put into the inbox: they are not signed.
 ///
-/// Sorted by time, the list is read until it is older than the gap. If the API rejects or ignores the sort,
-/// the events of the gap can be anywhere in it, so it is read whole, up to a limit: page by page, and
-/// nothing but the events of the gap is kept.
+/// Sorted by time, the list is read until it is older than the gap. If the API rejects or ignores
+/// the sort, the events of the gap can be anywhere in it, so it is read whole, up to a limit: page
+/// by page, and nothing but the events of the gap is kept.
 pub(super) async fn compare(job: &Job) -> Result<Compared, CatchUpError> {
     let subscribed = Subscribed::read(job).await?;
     let mut restarts = 0;
@@ -186,8 +187,8 @@ enum Subscribed {
 }
 
 impl Subscribed {
-    /// A subscription that cannot be read counts as one to everything: an event too many is reported
-    /// rather than one too few.
+    /// A subscription that cannot be read counts as one to everything: an event too many is
+    /// reported rather than one too few.
     async fn read(job: &Job) -> Result<Self, CatchUpError> {
         let webhooks = job.client.webhooks();
         let list = webhooks.subscriptions(&job.webhook).list();

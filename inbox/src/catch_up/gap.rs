@@ -69,8 +69,8 @@ impl Gap {
         })
     }
 
-    /// The checkpoint after a run that found nothing missing: it moves only if the run has looked at
-    /// everything since the last one, or if no run can.
+    /// The checkpoint after a run that found nothing missing: it moves only if the run has looked
+    /// at everything since the last one, or if no run can.
     pub(super) fn next_checkpoint(&self) -> Option<OffsetDateTime> {
         let Some(before) = self.checkpoint else {
             return Some(self.until);

@@ -1,4 +1,5 @@
-//! What all steps of a run share: the client behind the floor of the quota, the spool, and the lease.
+//! What all steps of a run share: the client behind the floor of the quota, the spool, and the
+//! lease.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,8 +22,8 @@ use crate::inbox::in_time;
 use crate::store::Answer;
 use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE, ROWS_PER_TIDY, Tidy};
 
-/// For how long what is left of the quota counts as known. A job that finds the floor reached makes one call
-/// in this time, which is 720 a month.
+/// For how long what is left of the quota counts as known. A job that finds the floor reached makes
+/// one call in this time, which is 720 a month.
 const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 pub(super) type OnProgress = Arc<dyn Fn(CatchUpProgress) + Send + Sync>;
@@ -42,8 +43,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Whether a run may make its first call. What is left is known from calls before it if the client made
-    /// some, but a month may have begun since, so what was seen long ago does not count.
+    /// Whether a run may make its first call. What is left is known from calls before it if the
+    /// client made some, but a month may have begun since, so what was seen long ago does not
+    /// count.
     ///
     /// # Errors
     ///
@@ -55,8 +57,8 @@ impl Settings {
         }
     }
 
-    /// How many calls may be made before the floor of the quota is reached, if each is attempted as often
-    /// as the client may: an attempt that fails may use up quota too.
+    /// How many calls may be made before the floor of the quota is reached, if each is attempted as
+    /// often as the client may: an attempt that fails may use up quota too.
     ///
     /// # Errors
     ///
@@ -170,9 +172,9 @@ pub(super) async fn wait<T>(answer: Answer<'_, T>) -> Result<T, CatchUpError> {
     in_time(answer).await.map_err(CatchUpError::inbox)
 }
 
-/// The webhook is this run's alone. A task renews the lease while the run waits for a person or for the
-/// API; every change to the spool checks it. It is released on drop, and a process that dies leaves it for
-/// a minute.
+/// The webhook is this run's alone. A task renews the lease while the run waits for a person or for
+/// the API; every change to the spool checks it. It is released on drop, and a process that dies
+/// leaves it for a minute.
 pub(super) struct Lease {
     pub(super) store: Arc<dyn CatchUpStore>,
     pub(super) claim: Claim,

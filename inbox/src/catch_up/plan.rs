@@ -25,8 +25,8 @@ const MAX_ROUNDS: u32 = 3;
 
 /// The plan of a catch-up, which can be run: see [`CatchUp::plan`](crate::CatchUp::plan).
 ///
-/// While it exists, no other catch-up of the webhook can begin: [release](Self::release) it if it is not to
-/// be run.
+/// While it exists, no other catch-up of the webhook can begin: [release](Self::release) it if it
+/// is not to be run.
 #[derive(Debug)]
 #[must_use = "a plan does nothing until it is run"]
 pub struct CatchUpPlan {
@@ -64,7 +64,8 @@ impl CatchUpPlan {
         self.redeliveries
     }
 
-    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no type.
+    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no
+    /// type.
     #[must_use]
     pub fn by_type(&self) -> &BTreeMap<String, u64> {
         &self.by_type
@@ -76,29 +77,30 @@ impl CatchUpPlan {
         self.already_here
     }
 
-    /// Returns how many events are not in the inbox and are not redelivered: they have no tries left (see
-    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing)), or no delivery whose id can be sent.
+    /// Returns how many events are not in the inbox and are not redelivered: they have no tries
+    /// left (see [`CatchUp::retry_missing`](crate::CatchUp::retry_missing)), or no delivery whose
+    /// id can be sent.
     #[must_use]
     pub fn no_tries_left(&self) -> u64 {
         self.no_tries_left
     }
 
-    /// Returns how many calls the run will make at least: the redeliveries, and the log once more. The
-    /// event log comes on top, one call for 200 events.
+    /// Returns how many calls the run will make at least: the redeliveries, and the log once more.
+    /// The event log comes on top, one call for 200 events.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Returns how many calls are left in the month's quota, if the API says so. `None` if its answers have
-    /// no `X-RateLimit-Remaining`: then the run cannot keep the floor.
+    /// Returns how many calls are left in the month's quota, if the API says so. `None` if its
+    /// answers have no `X-RateLimit-Remaining`: then the run cannot keep the floor.
     #[must_use]
     pub fn quota_left(&self) -> Option<u64> {
         self.job.client.remaining()
     }
 
-    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60 in
-    /// either direction: above 300 s, receivers reject every delivery.
+    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60
+    /// in either direction: above 300 s, receivers reject every delivery.
     #[must_use]
     pub fn clock_warning(&self) -> Option<i64> {
         self.clock_warning
@@ -106,8 +108,8 @@ impl CatchUpPlan {
 
     /// Ends the plan without running it, so that another catch-up of the webhook can begin at once.
     ///
-    /// A plan that is dropped instead is released in the background, if the runtime lives on; otherwise
-    /// another one can begin when its lease ends, within a minute.
+    /// A plan that is dropped instead is released in the background, if the runtime lives on;
+    /// otherwise another one can begin when its lease ends, within a minute.
     ///
     /// # Errors
     ///
@@ -118,14 +120,15 @@ impl CatchUpPlan {
 
     /// Redelivers, the oldest first, and proves what is missing at the end.
     ///
-    /// The future can be dropped and the process killed at any point: plan and run again to continue. An
-    /// event that has arrived is not redelivered again.
+    /// The future can be dropped and the process killed at any point: plan and run again to
+    /// continue. An event that has arrived is not redelivered again.
     ///
     /// # Errors
     ///
-    /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota is
-    /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
-    /// another run has taken over. Events that have arrived stay, and the checkpoint does not move.
+    /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota
+    /// is reached, if five redeliveries in a row do not arrive, if the database does not answer, or
+    /// if another run has taken over. Events that have arrived stay, and the checkpoint does not
+    /// move.
     pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
         let report = self.run_all().await;
         // The report counts: what it lists may be noted as reported. The lease ends by itself.

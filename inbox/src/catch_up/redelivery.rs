@@ -1,15 +1,16 @@
 //! Asks for redeliveries, and waits until the inbox has them.
 //!
-//! A few are under way at a time, the oldest first. Each has two parts: the call, and the wait until a
-//! row of the inbox has the event's id. A call is counted as a try before it is made, on disk, so that a
-//! run that dies cannot try for ever; a call that certainly was not carried out is given back. After an
-//! outcome that is not known the event is waited for like after an accepted call. An event that does not
-//! arrive in time is tried again after all others, by this run or the next, up to its three tries; if
-//! several in a row do not arrive, the cause is not theirs, and the run stops.
+//! A few are under way at a time, the oldest first. Each has two parts: the call, and the wait
+//! until a row of the inbox has the event's id. A call is counted as a try before it is made, on
+//! disk, so that a run that dies cannot try for ever; a call that certainly was not carried out is
+//! given back. After an outcome that is not known the event is waited for like after an accepted
+//! call. An event that does not arrive in time is tried again after all others, by this run or the
+//! next, up to its three tries; if several in a row do not arrive, the cause is not theirs, and the
+//! run stops.
 //!
-//! New rows of the inbox are looked through as they come. On PostgreSQL a row can become visible after
-//! rows with larger ids, so each look goes a little further back, and before an event counts as lost all
-//! rows since its call began are looked through.
+//! New rows of the inbox are looked through as they come. On PostgreSQL a row can become visible
+//! after rows with larger ids, so each look goes a little further back, and before an event counts
+//! as lost all rows since its call began are looked through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,8 +42,8 @@ const MAX_IN_A_ROW: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
-/// Redelivers what is open. When it returns, each entry is in the inbox, or has no tries left, or was
-/// rejected by the API.
+/// Redelivers what is open. When it returns, each entry is in the inbox, or has no tries left, or
+/// was rejected by the API.
 pub(super) async fn run(job: &Job) -> Result<(), CatchUpError> {
     // What came since the plan is not redelivered.
     let scanned = scan_new(job).await?;
@@ -91,7 +92,8 @@ struct Awaited {
 struct UnderWay<'a> {
     job: &'a Job,
     calls: JoinSet<(Taken, Result<(), ApiError>)>,
-    /// The keys of the entries whose calls are under way, and the rows that were there before the calls.
+    /// The keys of the entries whose calls are under way, and the rows that were there before the
+    /// calls.
     calling: BTreeMap<String, i64>,
     /// Those of them that have arrived: a delivery can be quicker than the answer to the call.
     early: BTreeSet<String>,
@@ -119,8 +121,8 @@ impl UnderWay<'_> {
         }
         let limit = match self.job.calls_left() {
             Ok(left) if left > FEW_CALLS => free,
-            // The answers to calls of the same time come in any order, so the quota is known to a call only
-            // if there is one at a time.
+            // The answers to calls of the same time come in any order, so the quota is known to a
+            // call only if there is one at a time.
             Ok(_) if self.calls.is_empty() => 1,
             Ok(_) => return Ok(()),
             Err(error) => {
@@ -200,8 +202,8 @@ impl UnderWay<'_> {
         if !is_of_one {
             self.stop = Some(CatchUpError::api(error));
         } else if error.kind() != ApiErrorKind::NotFound {
-            // The log may keep entries of deliveries for longer than the deliveries: not a sign that all
-            // fail.
+            // The log may keep entries of deliveries for longer than the deliveries: not a sign
+            // that all fail.
             self.failed(1, Some(error));
         }
         Ok(())

@@ -19,43 +19,45 @@ pub struct CatchUpReport {
     pub missing_events: u64,
     /// The oldest 1,000 of them.
     pub missing: Vec<MissingEvent>,
-    /// How many events of the gap are not in the inbox and have no delivery, or only one without a time:
-    /// redelivery cannot reach them. An event is counted by one completed run. Events of types that the webhook does not subscribe
-    /// to are not counted.
+    /// How many events of the gap are not in the inbox and have no delivery, or only one without a
+    /// time: redelivery cannot reach them. An event is counted by one completed run. Events of
+    /// types that the webhook does not subscribe to are not counted.
     pub unreachable_events: u64,
     /// The oldest 1,000 of them.
     pub unreachable: Vec<UnreachableEvent>,
-    /// How many events of the gap are not in the inbox and have types that the webhook does not subscribe
-    /// to.
+    /// How many events of the gap are not in the inbox and have types that the webhook does not
+    /// subscribe to.
     pub unsubscribed_events: u64,
-    /// How many redeliveries have no event id in the log, so that nothing shows whether they arrived.
+    /// How many redeliveries have no event id in the log, so that nothing shows whether they
+    /// arrived.
     pub unconfirmed: u64,
-    /// How many events of the logs could not be compared: without an id or a time, or with an id that
-    /// another event has, as one with another type or another time of its creation, or one that the inbox
-    /// had received before this one was created.
+    /// How many events of the logs could not be compared: without an id or a time, or with an id
+    /// that another event has, as one with another type or another time of its creation, or one
+    /// that the inbox had received before this one was created.
     pub not_compared: u64,
-    /// Whether the event log was not read to its end, since it is not sorted by time and has more events
-    /// outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows: then events
-    /// that have no delivery may not be listed. It does not hold the checkpoint back.
+    /// Whether the event log was not read to its end, since it is not sorted by time and has more
+    /// events outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows:
+    /// then events that have no delivery may not be listed. It does not hold the checkpoint back.
     pub event_log_cut: bool,
-    /// The checkpoint of before, if the run moved it over a time that it could not look at, since rows of
-    /// that time were pruned: what was delivered from then until the start of the gap was not looked at.
+    /// The checkpoint of before, if the run moved it over a time that it could not look at, since
+    /// rows of that time were pruned: what was delivered from then until the start of the gap was
+    /// not looked at.
     pub skipped_from: Option<OffsetDateTime>,
     /// The checkpoint, up to which nothing has to be looked at again; `None` if there is none.
     pub checkpoint: Option<OffsetDateTime>,
-    /// By how many seconds the host's clock is ahead of the API's, if that is more than 60 in either
-    /// direction.
+    /// By how many seconds the host's clock is ahead of the API's, if that is more than 60 in
+    /// either direction.
     pub clock_warning: Option<i64>,
     /// How many calls were made, without attempts that the client repeated.
     pub calls: u64,
 }
 
 impl CatchUpReport {
-    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped, and the event log was
-    /// read as far as the gap reaches.
+    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped, and the event
+    /// log was read as far as the gap reaches.
     ///
-    /// The checkpoint can move without it: unreachable events, and events whose three tries are used up
-    /// or whose delivery the API no longer has, are reported and do not hold it back.
+    /// The checkpoint can move without it: unreachable events, and events whose three tries are
+    /// used up or whose delivery the API no longer has, are reported and do not hold it back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let unknown = [self.unreachable_events, self.unconfirmed, self.not_compared];
@@ -94,8 +96,8 @@ pub enum MissingReason {
         /// The status of the answer.
         status: Option<u16>,
     },
-    /// No redelivery was asked for: the log has no id of its delivery that can be sent, or it came while
-    /// the run ended.
+    /// No redelivery was asked for: the log has no id of its delivery that can be sent, or it came
+    /// while the run ended.
     NotTried,
 }
 

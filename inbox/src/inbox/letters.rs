@@ -50,8 +50,8 @@ impl Inbox {
 }
 
 impl DeadLetters {
-    /// Lists up to `limit` dead letters in the order of acceptance. Start with `None`, then pass the
-    /// id of the last one.
+    /// Lists up to `limit` dead letters in the order of acceptance. Start with `None`, then pass
+    /// the id of the last one.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl DeadLetters {
     }
 
     /// Returns the body of a dead letter, byte for byte as it was signed;
-    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it. `None` if no
-    /// dead letter has this id.
+    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it. `None` if
+    /// no dead letter has this id.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ impl DeadLetters {
     /// Its attempts are set to 0: the next one is the first, and all that the worker allows follow.
     /// `last_error` stays until the event has succeeded or failed again.
     ///
-    /// It may run after newer events of its resource, even if the order is by resource: a dead event
-    /// blocks nothing.
+    /// It may run after newer events of its resource, even if the order is by resource: a dead
+    /// event blocks nothing.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl DeadLetters {
         Ok(!replayed.is_empty())
     }
 
-    /// Same as [`replay`](Self::replay), for all that are dead now; returns how many. It works in small
-    /// batches, so an error leaves some replayed.
+    /// Same as [`replay`](Self::replay), for all that are dead now; returns how many. It works in
+    /// small batches, so an error leaves some replayed.
     ///
     /// # Errors
     ///

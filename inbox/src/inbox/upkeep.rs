@@ -10,9 +10,10 @@ use crate::stats::Stats;
 impl Inbox {
     /// Sets in which order events are handled; [`EventOrder::AsDue`] until it is set.
     ///
-    /// It is a setting of the inbox and stored in it: every worker of every process obeys it from its
-    /// next turn on, for the rows that are waiting already too. Call it once, at the start or from a
-    /// tool. If two processes set different orders, the last one counts, and both log a warning.
+    /// It is a setting of the inbox and stored in it: every worker of every process obeys it from
+    /// its next turn on, for the rows that are waiting already too. Call it once, at the start or
+    /// from a tool. If two processes set different orders, the last one counts, and both log a
+    /// warning.
     ///
     /// # Errors
     ///
@@ -59,17 +60,19 @@ impl Inbox {
         in_time(self.engine.store().order()).await
     }
 
-    /// Removes the rows of events that were done longer ago than this, in small batches; returns how
-    /// many. Dead events stay.
+    /// Removes the rows of events that were done longer ago than this, in small batches; returns
+    /// how many. Dead events stay.
     ///
-    /// Workers do this by themselves: see [`with_keep_done`](Self::with_keep_done). A delivery that is
-    /// repeated after its row is gone is new, and is handled again. How long Ptolemy repeats is not
-    /// documented, and a person can have a delivery sent again at any time: keep at least 30 days.
+    /// Workers do this by themselves: see [`with_keep_done`](Self::with_keep_done). A delivery that
+    /// is repeated after its row is gone is new, and is handled again. How long Ptolemy repeats is
+    /// not documented, and a person can have a delivery sent again at any time: keep at least 30
+    /// days.
     ///
-    /// Ages are counted by the earlier one of two clocks, so that a clock that is wrong removes nothing
-    /// too soon. On PostgreSQL they are the server's and this host's. On SQLite a host's clock that
-    /// jumps ahead, or that is 30 days ahead of all times in the inbox at the start, is not believed for
-    /// a day: until then an inbox that was idle for so long counts from its last event.
+    /// Ages are counted by the earlier one of two clocks, so that a clock that is wrong removes
+    /// nothing too soon. On PostgreSQL they are the server's and this host's. On SQLite a host's
+    /// clock that jumps ahead, or that is 30 days ahead of all times in the inbox at the start, is
+    /// not believed for a day: until then an inbox that was idle for so long counts from its last
+    /// event.
     ///
     /// # Errors
     ///
@@ -94,8 +97,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not answer; then the metrics keep their values, and the
-    /// timestamp shows how old they are.
+    /// Returns an error if the database does not answer; then the metrics keep their values, and
+    /// the timestamp shows how old they are.
     ///
     /// # Examples
     ///

@@ -28,7 +28,8 @@ const OTHER: &str = "other";
 pub(super) fn class_of(error: &(dyn Error + 'static)) -> &'static str {
     match error.downcast_ref() {
         Some(SqlxError::Database(error)) => match error.code() {
-            // The codes of PostgreSQL have five characters, and those of SQLite are shorter numbers.
+            // The codes of PostgreSQL have five characters, and those of SQLite are shorter
+            // numbers.
             Some(code) if code.len() == 5 => of_postgres(&code),
             Some(code) => code.parse().map_or(OTHER, of_sqlite),
             None => OTHER,

@@ -1,4 +1,5 @@
-//! Records metrics, with the feature `metrics`, through the recorder that the program has installed.
+//! Records metrics, with the feature `metrics`, through the recorder that the program has
+//! installed.
 //!
 //! All labels are texts of this crate. An event type is one of those that Ptolemy documents, or
 //! `other`: a sender cannot add a series.

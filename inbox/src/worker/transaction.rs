@@ -23,17 +23,17 @@ const SLOW_TRANSACTION: Duration = Duration::from_secs(3);
 
 impl Worker {
     /// Same as [`run`](Self::run), with a transaction of the inbox's SQLite database: the handler's
-    /// writes through it and the fact that the event is done are committed together, once, or not at
-    /// all.
+    /// writes through it and the fact that the event is done are committed together, once, or not
+    /// at all.
     ///
-    /// SQLite has one write lock for the whole file, and the transaction has it from its beginning to
-    /// its end. So these handlers run one at a time, whatever [`concurrency`](Self::concurrency) says,
-    /// and meanwhile no delivery is accepted and no other process writes: keep them short, and wait for
-    /// networks before, elsewhere. A warning is logged if one takes more than 3 s; at 5 s, accepts
-    /// begin to fail. An accept within the handler waits for the handler, and fails.
+    /// SQLite has one write lock for the whole file, and the transaction has it from its beginning
+    /// to its end. So these handlers run one at a time, whatever [`concurrency`](Self::concurrency)
+    /// says, and meanwhile no delivery is accepted and no other process writes: keep them short,
+    /// and wait for networks before, elsewhere. A warning is logged if one takes more than 3 s; at
+    /// 5 s, accepts begin to fail. An accept within the handler waits for the handler, and fails.
     ///
-    /// The handler must not end the transaction. If the transaction ends anyway, for example through a
-    /// statement whose error the handler ignores, the attempt fails.
+    /// The handler must not end the transaction. If the transaction ends anyway, for example
+    /// through a statement whose error the handler ignores, the attempt fails.
     ///
     /// # Errors
     ///
@@ -125,18 +125,18 @@ impl Worker {
         self.run_in_sqlite_transaction(handler).await
     }
 
-    /// Same as [`run`](Self::run), with a transaction of the inbox's PostgreSQL database: the handler's
-    /// writes through it and the fact that the event is done are committed together, once, or not at
-    /// all.
+    /// Same as [`run`](Self::run), with a transaction of the inbox's PostgreSQL database: the
+    /// handler's writes through it and the fact that the event is done are committed together,
+    /// once, or not at all.
     ///
-    /// Each running handler has a connection of the pool to itself, and two connections are kept for
-    /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
-    /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
-    /// transaction's level is READ COMMITTED. Behind a pooler in transaction mode, make statements with
-    /// `.persistent(false)`.
+    /// Each running handler has a connection of the pool to itself, and two connections are kept
+    /// for accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same
+    /// time. A warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
+    /// transaction's level is READ COMMITTED. Behind a pooler in transaction mode, make statements
+    /// with `.persistent(false)`.
     ///
-    /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
-    /// attempt fails.
+    /// The handler must not end the transaction. If it does, or ignores the error of a statement,
+    /// the attempt fails.
     ///
     /// # Errors
     ///
@@ -212,8 +212,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Same as [`run_in_postgres_transaction`](Self::run_in_postgres_transaction), but also ends when
-    /// nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
+    /// Same as [`run_in_postgres_transaction`](Self::run_in_postgres_transaction), but also ends
+    /// when nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
     ///
     /// # Errors
     ///
