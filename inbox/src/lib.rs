@@ -2,9 +2,9 @@
 //! PostgreSQL: it stores each delivery before you acknowledge it, and hands it to your handler
 //! until that succeeds.
 //!
-//! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. So a receiver has to
-//! store first, answer, and work later; to recognise duplicates; to survive a crash at any instant;
-//! and to retry its own failures.
+//! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. A receiver must therefore
+//! store a delivery first, answer, and do the work later. It must also recognise duplicates,
+//! survive a crash at any point, and retry its own failures.
 //!
 #![cfg_attr(not(all(doctest, not(feature = "axum"))), doc = "```no_run")]
 #![cfg_attr(all(doctest, not(feature = "axum")), doc = "```text")]
@@ -58,8 +58,8 @@
 //! # Three types to know
 //!
 //! - [`Inbox`] is the store: [`accept`](Inbox::accept) puts deliveries in, and
-//!   [`dead_letters`](Inbox::dead_letters) lists, replays and discards the events that failed for
-//!   good.
+//!   [`dead_letters`](Inbox::dead_letters) lists, replays and discards the events that failed
+//!   permanently.
 //! - [`Worker`] hands events to a handler: concurrency, leases, retries, time limits, shutdown.
 //! - [`Failure`] is a handler's error: retry, retry in ten minutes, never retry, or wait without
 //!   counting an attempt.
@@ -79,13 +79,14 @@
 //!    process ends up dead, and no event that ran beside it does.
 //! 4. **Exactly once in your own database**, if that is the inbox's: see
 //!    `Worker::run_in_sqlite_transaction` and `Worker::run_in_postgres_transaction`.
-//! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the
+//! 5. **Retries and dead letters.** Exponential backoff with jitter. After the last attempt the
 //!    event becomes a dead letter, with its error, and stays there until you replay or discard it.
-//!    An event that this version cannot read becomes one at once, and never `done`.
+//!    An event that this version cannot read becomes a dead letter at once; it is never `done`.
 //! 6. **Order where it matters**, by resource, for all workers: see [`Inbox::set_order`].
 //! 7. **Bounded size.** Workers remove rows that were done 90 days ago: see
-//!    [`Inbox::with_keep_done`]. [`Inbox::stats`] counts what is not done.
-//! 8. **Clean stop.** Running events finish or go back: see [`Worker::graceful_shutdown`].
+//!    [`Inbox::with_keep_done`]. [`Inbox::stats`] counts the events that are not done.
+//! 8. **Clean stop.** Running events finish or return to the inbox: see
+//!    [`Worker::graceful_shutdown`].
 //! 9. **Readable.** The events are in one table, `ptolemy_inbox`, whose columns say what they
 //!    contain.
 //!
@@ -125,16 +126,16 @@
 //! | Heroku, DigitalOcean, Azure, Render | the URL that the host shows, with `?sslmode=require` |
 //! | Google Cloud SQL | `postgres:///db?host=/cloudsql/project:region:instance&user=user&password=…` |
 //!
-//! `sslmode=require` encrypts and does not check who answers; `verify-full` checks the certificate,
-//! against the roots of Mozilla or those in `sslrootcert`. A user or a password with one of `/?#@`
-//! in it has to be percent-encoded.
+//! `sslmode=require` encrypts but does not authenticate the server; `verify-full` checks the
+//! certificate, against the roots of Mozilla or those in `sslrootcert`. A user name or a password
+//! that contains one of `/?#@` must be percent-encoded.
 //!
-//! PgBouncer works as it is installed. Behind PgBouncer or another pooler in transaction mode,
-//! which is found out when the inbox is opened, the inbox's statements have no names; each takes
-//! one more round trip. `statement-cache-capacity=0` in the URL asks for that in any case: set it
-//! if a pooler may be put in front of the server while the inbox is open. Statements of your
-//! handlers in transactions have names unless they are made with `.persistent(false)`: use it, or
-//! the pooler's session mode.
+//! PgBouncer works with its default settings. The inbox detects a pooler in transaction mode when
+//! it is opened; its own statements are then not prepared by name, and each takes one more round
+//! trip. `statement-cache-capacity=0` in the URL forces this: set it if a pooler may be put in
+//! front of the server while the inbox is open. Statements of your handlers in transactions are
+//! prepared by name unless they are made with `.persistent(false)`: use that, or the pooler's
+//! session mode.
 //!
 //! # Questions in SQL
 //!
@@ -187,7 +188,7 @@
     )
 )]
 #![cfg_attr(ptolemy_webhooks_docs, feature(doc_cfg))]
-// Without an engine there is an API, and nothing that can use it.
+// Without an engine the API exists, but nothing can use it.
 #![cfg_attr(
     not(any(feature = "postgres", feature = "sqlite")),
     allow(dead_code, unreachable_code, unused_variables)
