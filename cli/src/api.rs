@@ -1,4 +1,4 @@
-//! The management API, as the environment and the options of a command say.
+//! The management API, configured by the environment and the options of a command.
 
 use std::env;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::stop::Stop;
 
 const TOKEN_FILE_VARIABLE: &str = "PTOLEMY_API_TOKEN_FILE";
 
-/// Where and as whom the API is called.
+/// The workspace and the token with which the API is called.
 #[derive(Args, Debug)]
 pub(crate) struct Api {
     /// The id or the slug of the workspace. Without this option it is read from PTOLEMY_WORKSPACE.

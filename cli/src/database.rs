@@ -15,7 +15,7 @@ use crate::stop::{Stop, chain};
 const VARIABLE: &str = "DATABASE_URL";
 const FILE_VARIABLE: &str = "DATABASE_URL_FILE";
 
-/// More than a URL, and an end for `/dev/zero`.
+/// Longer than any URL; stops reading at `/dev/zero`.
 const MAX_URL_BYTES: u64 = 64 * 1024;
 
 /// Where the inbox is.
@@ -84,7 +84,7 @@ fn from_file(path: &Path) -> Result<String, Stop> {
     }
 }
 
-/// Why an inbox was not opened, with the next step of an operator.
+/// Says why an inbox was not opened, with the next step.
 pub(crate) fn not_opened(error: &ConnectError) -> Stop {
     let text = match error.kind() {
         ConnectErrorKind::NoInbox => {
@@ -108,17 +108,18 @@ pub(crate) fn not_opened(error: &ConnectError) -> Stop {
     }
 }
 
-/// Why a question to the inbox was not answered.
+/// Says why a query of the inbox failed.
 pub(crate) fn not_read(error: InboxError) -> Stop {
     Stop::failed(chain(&error))
 }
 
-/// Why a change failed. It may have happened, unless the database itself answered that it did not.
+/// Says why a change failed. It may have happened, unless the database itself answered that it did
+/// not.
 pub(crate) fn not_changed(error: InboxError) -> Stop {
     let cause = std::error::Error::source(&error);
     let answered = match cause.and_then(|cause| cause.downcast_ref::<sqlx::Error>()) {
         Some(cause) => matches!(cause, sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut),
-        // A wrong argument: nothing was asked.
+        // A wrong argument: no query was made.
         None => !matches!(
             error.kind(),
             InboxErrorKind::TimedOut { .. } | InboxErrorKind::Unavailable

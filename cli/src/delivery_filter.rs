@@ -1,8 +1,8 @@
-//! Which deliveries of the log are wanted, checked on both sides.
+//! Selects deliveries of the log, on the server and again here.
 //!
-//! Ptolemy documents a filter of `webhook_id` and `status`, and not the fields of a delivery. So
-//! the server is asked to filter, its answer is checked, and a delivery that lacks a field is
-//! neither taken for a match nor left out in silence.
+//! Ptolemy documents a filter by `webhook_id` and `status`, but not the fields of a delivery. So
+//! the server is asked to filter, its answer is checked, and a delivery that lacks a field neither
+//! counts as a match nor is silently left out.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,8 +23,8 @@ pub(crate) struct DeliveryFilter {
     pub(crate) since: Option<OffsetDateTime>,
     /// How many deliveries could not be checked against which option.
     unclear: BTreeMap<&'static str, u64>,
-    /// Those that were let through: a delivery that fails while pages are read moves the ones
-    /// before it to the next page, which then has some of them again.
+    /// The ids that were returned: a delivery that fails while pages are read shifts earlier ones
+    /// to the next page, which then repeats some of them.
     seen: HashSet<DeliveryId>,
     order: Order,
 }
@@ -54,7 +54,7 @@ impl DeliveryFilter {
         }
     }
 
-    /// The deliveries that the server lets through, the latest first.
+    /// The deliveries that the server returns, latest first.
     pub(crate) fn pages(&self, client: &Client) -> Pages<WebhookDelivery> {
         let mut filter = Filter::new();
         if let Some(webhook) = &self.webhook {
@@ -68,7 +68,7 @@ impl DeliveryFilter {
             .filter(filter.sort_descending("delivered_at"))
     }
 
-    /// Checks a delivery that the server let through.
+    /// Checks a delivery that the server returned.
     pub(crate) fn check(&mut self, delivery: &WebhookDelivery) -> Verdict {
         if self.seen.contains(&delivery.id) {
             return Verdict::Unwanted;
@@ -132,8 +132,8 @@ impl DeliveryFilter {
         !self.unclear.is_empty()
     }
 
-    /// Says on standard error how many deliveries could not be checked, and what was done with
-    /// them.
+    /// Prints on standard error how many deliveries could not be checked, and how they were
+    /// treated.
     pub(crate) fn report_unclear(&self, done: &str) {
         for (option, count) in &self.unclear {
             let field = match *option {

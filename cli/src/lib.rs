@@ -78,8 +78,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     if leaves_lease {
         runtime.block_on(end_of_tasks());
     }
-    // A thread that waits for an answer at the terminal is not waited for; one that writes a file
-    // is.
+    // A thread that reads from the terminal is not waited for; one that writes a file is.
     runtime.shutdown_timeout(LAST_WRITE);
     ended
 }

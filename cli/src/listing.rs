@@ -6,17 +6,17 @@ use crate::notice::{self, Progress};
 use crate::output::{Output, Record};
 use crate::stop::Stop;
 
-/// What becomes of one record of a list.
+/// How to treat one record of a list.
 pub(crate) enum Step<R> {
     Print(R),
     Skip,
-    /// Neither this record nor a later one is wanted.
+    /// Skip this record and all later ones.
     End,
 }
 
 /// Prints the records of a list, at most `limit`, and notes on standard error if there are more.
 ///
-/// If a page cannot be read, the records before it are printed all the same.
+/// If a page cannot be read, the records before it are still printed.
 pub(crate) async fn print<T: 'static, R: Record>(
     output: &Output,
     mut pages: Pages<T>,

@@ -1,4 +1,4 @@
-//! HMAC-SHA256 of any bytes under any key, for senders that make a mistake.
+//! HMAC-SHA256 of any bytes under any key, to imitate senders with mistakes.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -12,7 +12,7 @@ pub(crate) fn hex_tag(key: &[u8], parts: &[&[u8]]) -> String {
 /// Returns the tag of the parts, one after the other.
 pub(crate) fn tag(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        // Cannot happen: HMAC takes keys of any length.
+        // Cannot happen: HMAC accepts keys of any length.
         return [0; 32];
     };
     for part in parts {

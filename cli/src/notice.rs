@@ -1,4 +1,4 @@
-//! Words on standard error: errors, warnings, notes and progress.
+//! Messages on standard error: errors, warnings, notes and progress.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -19,9 +19,9 @@ pub(crate) fn warning(message: &str) {
     say("warning", message);
 }
 
-/// Prints what a person wants to know beside the data.
+/// Prints information for people, beside the data.
 pub(crate) fn note(message: &str) {
-    // Nothing can be said if standard error is closed.
+    // Nothing can be printed if standard error is closed.
     let _ = writeln!(io::stderr(), "{message}");
 }
 
@@ -38,7 +38,7 @@ impl IfInterrupted {
         Self(Some(message.into()))
     }
 
-    /// The work has ended, well or not.
+    /// Records that the work has ended, successfully or not.
     pub(crate) fn ended(mut self) {
         self.0 = None;
     }
@@ -56,7 +56,7 @@ impl Drop for IfInterrupted {
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Work of so many steps; `None` if that is not known.
+    /// Work with this many steps; `None` if the number is not known.
     pub(crate) fn new(doing: &'static str, steps: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(steps, ProgressDrawTarget::hidden());
         let template = match steps {
@@ -70,7 +70,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// Work whose steps are not seen.
+    /// Work without visible steps.
     pub(crate) fn of(doing: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{msg}, {elapsed} so far") {

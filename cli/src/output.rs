@@ -41,7 +41,7 @@ impl Output {
         written.map_err(|error| Stop::from_output(&error))
     }
 
-    /// Prints bytes as they are, for data that is not text of ours.
+    /// Prints bytes unchanged, for data that this tool did not make.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Stop> {
         let mut out = io::stdout().lock();
         let written = out.write_all(bytes).and_then(|()| out.flush());
@@ -97,7 +97,7 @@ impl Output {
     }
 }
 
-/// Records of a list: JSON is printed at once, a table when all are known.
+/// Records of a list: JSON is printed immediately, a table at the end.
 pub(crate) struct Records<R> {
     output: Output,
     rows: Vec<R>,

@@ -8,8 +8,8 @@ use std::process;
 
 use crate::stop::Stop;
 
-/// Writes a file of which only the owner may read anything: a temporary file with the mode 0600, a
-/// sync, a rename over what was there, and a sync of the folder.
+/// Writes a file that only its owner may read, at any time: a temporary file with the mode 0600, a
+/// sync, a rename over the existing file, and a sync of the folder.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", process::id()));
@@ -30,7 +30,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path)
 }
 
-/// Writes a new file of which only the owner may read anything. Returns an error of the kind
+/// Writes a new file that only its owner may read, at any time. Returns an error of the kind
 /// `AlreadyExists` if something has its name.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create(path)?;
@@ -63,7 +63,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates a folder that only its owner may enter. Returns an error if it is there.
+/// Creates a folder that only its owner may enter. Returns an error if it exists.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     let mut folder = DirBuilder::new();
     #[cfg(unix)]
@@ -104,7 +104,7 @@ impl Drop for TokenFile {
     }
 }
 
-/// Creates a folder of a new name in the temporary folder, which its owner alone may enter.
+/// Creates a folder with a new name in the temporary folder, which only its owner may enter.
 pub(crate) fn temporary_folder(name: &str) -> Result<PathBuf, Stop> {
     let parent = env::temp_dir();
     for number in 0..100 {

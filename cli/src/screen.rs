@@ -77,7 +77,7 @@ fn has_password_before_host(rest: &str, is_web: bool) -> bool {
         Some(_) if host.ends_with(']') => host,
         Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => match is_web {
             true => host,
-            // The name of a database has no `@`, its parameters can have one.
+            // The name of a database cannot contain an `@`, but its parameters can.
             false => up_to(&['?', '#']),
         },
         Some(_) => rest,

@@ -16,10 +16,10 @@ use crate::stop::{Stop, chain};
 /// The name of the variable that holds the secret; `…_FILE` holds the path of a file instead.
 const VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET";
 
-/// The same for the secret before the last rotation.
+/// The same for the previous secret.
 const PREVIOUS_VARIABLE: &str = "PTOLEMY_WEBHOOK_SECRET_PREVIOUS";
 
-/// More than a secret, and an end for `/dev/zero`.
+/// Longer than any secret; stops reading at `/dev/zero`.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Where the secret is.

@@ -26,10 +26,10 @@ pub(crate) fn warn_before_reading(path: &Path) {
     }
 }
 
-/// What makes a file one that its owner alone can use.
+/// How to restrict a file to its owner.
 pub(crate) const FIX: &str = "run `chmod 600` on it";
 
-/// Says that others than its owner may read or write the file; `None` if they may not.
+/// Returns a message if others than its owner may read or write the file.
 #[cfg(unix)]
 pub(crate) fn open_to_others(path: &Path) -> io::Result<Option<String>> {
     use std::os::unix::fs::PermissionsExt as _;

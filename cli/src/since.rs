@@ -54,7 +54,7 @@ pub(crate) fn point(text: &str) -> Result<OffsetDateTime, String> {
 /// of servers have more digits, or fewer, which say nothing.
 pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
     let Some(utc) = time.checked_to_offset(time::UtcOffset::UTC) else {
-        // A time of year 9999 whose UTC is in year 10000, which RFC 3339 does not have.
+        // A time of the year 9999 whose UTC is in the year 10000, which RFC 3339 cannot express.
         return time.to_string();
     };
     format!(

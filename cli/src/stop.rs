@@ -28,7 +28,7 @@ pub(crate) enum Stop {
     Error { code: Code, message: String },
     /// After clap's own message, or its help.
     Clap(clap::Error),
-    /// Everything was said; only the exit code is left.
+    /// Everything was printed; only the exit code is left.
     Said(Code),
     /// Nobody reads the output any more.
     ClosedPipe,
@@ -40,7 +40,7 @@ impl Stop {
         Self::Error { code, message }
     }
 
-    /// Exit code 1: the command failed, or its answer is no.
+    /// Exit code 1: the command failed, or its answer is negative.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Code::Failed, message)
     }
@@ -50,7 +50,7 @@ impl Stop {
         Self::new(Code::Usage, message)
     }
 
-    /// Exit code 3: it may have happened, or not.
+    /// Exit code 3: the operation may or may not have happened.
     pub(crate) fn unknown(message: impl Into<String>) -> Self {
         Self::new(Code::OutcomeUnknown, message)
     }
@@ -94,7 +94,7 @@ impl Stop {
         }
     }
 
-    /// Adds a clause behind the message, such as the next step.
+    /// Appends a clause to the message, such as the next step.
     pub(crate) fn with_more(self, more: &str) -> Self {
         match self {
             Self::Error { code, message } => Self::new(code, format!("{message}{more}")),
@@ -102,7 +102,7 @@ impl Stop {
         }
     }
 
-    /// The message, for what is shown elsewhere and stops nothing.
+    /// Returns the message, to show it elsewhere without stopping.
     pub(crate) fn text(self) -> String {
         match self {
             Self::Error { message, .. } => message,
@@ -154,7 +154,8 @@ impl From<RegistrationError> for Stop {
 }
 
 pub(crate) fn api_code(error: &ApiError) -> Code {
-    // Every call of a Viewer is a read: whether it was carried out does not matter.
+    // Calls for which the role Viewer suffices are reads, so it does not matter whether they were
+    // carried out.
     let is_write = error.role() > Role::Viewer;
     match (error.outcome(), error.kind()) {
         (Outcome::Unknown, _) if is_write => Code::OutcomeUnknown,

@@ -1,4 +1,4 @@
-//! Text that others wrote, as it may be shown on a terminal.
+//! Makes text from others safe to show on a terminal.
 
 use std::borrow::Cow;
 
@@ -63,8 +63,8 @@ pub(crate) fn compact(json: &str) -> String {
         .collect()
 }
 
-/// A text of several words on one line: what breaks, hides or turns a line is escaped, spaces stay.
-/// What looks like a secret or a token is left out.
+/// A text of several words on one line: characters that break, hide or reverse a line are escaped,
+/// spaces stay. Text that looks like a secret or a token is left out.
 pub(crate) fn words(text: &str) -> String {
     let text = without_secrets(text);
     let words = text.split(' ').map(|word| LogText::new(word).to_string());

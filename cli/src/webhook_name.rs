@@ -10,8 +10,8 @@ use crate::text;
 /// How many webhooks an error lists.
 const MAX_LISTED: usize = 50;
 
-/// Reads the name of a webhook. One without a visible character is what a variable that is not set
-/// leaves, and would be the label of webhooks that have an empty one.
+/// Reads the name of a webhook. A name without a visible character usually comes from an unset
+/// variable, and would match webhooks with an empty label.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it is empty: expected an id, a label or a URL".to_owned()),

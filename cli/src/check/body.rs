@@ -30,7 +30,7 @@ fn pretty(forge: &Forge, label: &str) -> String {
 }
 
 /// An event with one more field in `extras`, an object that is documented as free-form. Its JSON is
-/// taken as it is.
+/// inserted unchanged.
 fn with_extra(forge: &Forge, label: &str, name: &str, json: &str) -> String {
     let body = forge.body(label);
     body.replacen(

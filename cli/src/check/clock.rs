@@ -1,6 +1,6 @@
 //! Probes of `t`: a signature is valid for 300 s in both directions.
 //!
-//! Each one is signed with the text of `t` that it sends, so the time is all that is wrong with it.
+//! Each one is signed with the text of `t` that it sends, so only the time is wrong.
 
 use super::forge::Forge;
 use super::probe::{Basis, Expected, Plan, Probe};
@@ -20,8 +20,8 @@ fn at(forge: &Forge, label: &str, t: &str) -> Plan {
     forge.signed_at(t, forge.body(label)).into()
 }
 
-/// A `t` so many seconds away from the receiver's clock. The event is another one for each clock
-/// that the receiver may have.
+/// A request whose `t` is this many seconds away from the receiver's clock. The event differs for
+/// each clock that the receiver may have.
 fn off(forge: &Forge, label: &str, seconds: i64) -> Plan {
     let label = format!("{label}-{}", forge.skew());
     at(forge, &label, &forge.receivers_time(seconds).to_string())

@@ -1,4 +1,4 @@
-//! Requests: signed as Ptolemy signs them, and then changed as a probe wants.
+//! Requests: signed as Ptolemy signs them, and then modified for a probe.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use super::marked::Marks;
 
-/// The event type of the probes, unless another one is asked for.
+/// The event type of the probes, unless another one is set.
 const EVENT_TYPE: &str = "instrument.created";
 
-/// How many bodies are tried until a signature begins with a zero: all of them fail once in a
-/// million runs.
+/// The maximum number of bodies to try for a signature that begins with a zero: all of them fail
+/// once in a million runs.
 const MAX_TRIES: usize = 3_600;
 
 /// A request, before it is sent.
@@ -90,7 +90,7 @@ pub(crate) struct Forge {
     secret: Zeroizing<Vec<u8>>,
     marks: Marks,
     event_type: String,
-    /// By how many seconds the clock is ahead that the probes at the edge of the window go by.
+    /// By how many seconds the clock for the probes at the edge of the window is ahead.
     skew: i64,
 }
 
@@ -115,7 +115,7 @@ impl Forge {
         self.event("").pointer("/data/extras").is_some()
     }
 
-    /// Without a secret, to count requests.
+    /// Returns one without a secret, to count requests.
     pub(crate) fn for_counting() -> Self {
         Self::new(Zeroizing::new(b"whsec_0".to_vec()))
     }
@@ -124,7 +124,7 @@ impl Forge {
         &self.secret
     }
 
-    /// Whether a text contains the secret. A short rest behind the prefix may be there by chance.
+    /// Whether a text contains the secret. A short remainder after the prefix may occur by chance.
     pub(crate) fn is_shown(&self, text: &[u8]) -> bool {
         let rest = self.secret_without_prefix();
         let part = if rest.len() < 8 { self.secret() } else { rest };
@@ -136,7 +136,7 @@ impl Forge {
         self.secret.strip_prefix(b"whsec_").unwrap_or(self.secret())
     }
 
-    /// Sets by how many seconds the clock is ahead that the probes at the edge of the window go by.
+    /// Sets by how many seconds the clock for the probes at the edge of the window is ahead.
     pub(crate) fn set_skew(&mut self, seconds: i64) {
         self.skew = seconds;
     }
@@ -170,7 +170,7 @@ impl Forge {
         self.event(label).to_string()
     }
 
-    /// The same of another type.
+    /// The same with another type.
     pub(crate) fn event_of(&self, event_type: &str, label: &str) -> Value {
         self.marks.event(event_type, label)
     }
@@ -244,8 +244,8 @@ impl Forge {
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes a key of any length, so the error never comes; a signature of zeros would be a
-    // wrong one.
+    // HMAC accepts a key of any length, so the error cannot occur; a signature of zeros would be
+    // wrong.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
     };

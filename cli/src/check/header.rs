@@ -17,7 +17,7 @@ fn delivery(forge: &Forge, label: &str, header: impl FnOnce(&str, &str) -> Strin
     forge.with_header(label, header).into()
 }
 
-/// A header that the documentation shows nothing about and that should be accepted.
+/// A header that should be accepted although the documentation does not mention it.
 const fn assumed(
     id: &'static str,
     title: &'static str,

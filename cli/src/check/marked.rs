@@ -1,4 +1,5 @@
-//! Events that nobody takes for real ones: every id, name and code in them is made up and marked.
+//! Events that cannot be confused with real ones: every id, name and code in them is made up and
+//! marked.
 //!
 //! The samples look like real data, and an application may find a record by any of its ids, by its
 //! identifier, by its code or by its ISIN.
@@ -9,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::marked_id::{hash, marked_id};
 
-/// How each id begins, so that it is recognised in a receiver's store.
+/// The prefix of each id, by which it is recognised in a receiver's store.
 const ID_PREFIX: &str = "c4ec4c4e";
 
 /// The mark in identifiers and names.
@@ -17,7 +18,7 @@ const MARK: &str = "ptolemy-webhooks-check";
 
 /// Makes events.
 pub(super) struct Marks {
-    /// Differs from run to run, so that the second run of a check repeats no id.
+    /// Differs from run to run, so that no id is repeated by a second run.
     run: String,
 }
 

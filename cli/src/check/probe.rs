@@ -12,7 +12,7 @@ use super::verdict::Verdict;
 pub(crate) enum Weight {
     /// A request that Ptolemy did not send is accepted.
     Security,
-    /// A delivery of Ptolemy's is lost or sent again and again.
+    /// A delivery of Ptolemy is lost or sent repeatedly.
     Correctness,
     /// Worth knowing; never sets the exit code.
     Advice,
@@ -28,7 +28,7 @@ impl Weight {
     }
 }
 
-/// What an expectation rests on.
+/// The basis of an expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Basis {
@@ -66,7 +66,7 @@ impl Basis {
     }
 }
 
-/// What should come.
+/// The expected answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// 2xx within 10 s.
@@ -79,7 +79,7 @@ pub(crate) enum Expected {
     NoFault,
     /// 4xx or a closed connection.
     RejectedOrClosed,
-    /// Nothing is sent: the answers to the other probes are looked at.
+    /// Nothing is sent: the answers to the other probes are examined.
     OfAnswers(&'static str),
 }
 
@@ -131,7 +131,7 @@ impl Plan {
     }
 }
 
-/// Requirements of a probe beyond events of the type that was asked for.
+/// Requirements of a probe beyond events of the chosen type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
@@ -162,17 +162,17 @@ pub(crate) struct Probe {
     pub(crate) expected: Expected,
     /// Whether a correct receiver may accept a request and store its event.
     pub(crate) stores: bool,
-    /// Whether the request is validly signed and such that it can break what comes after the
-    /// signature.
+    /// Whether the request is validly signed but can break the processing after the signature
+    /// check.
     pub(crate) is_hostile: bool,
     pub(crate) needs: Needs,
-    /// What to change if something else comes.
+    /// What to change if the answer differs.
     pub(crate) fix: &'static str,
     pub(crate) action: Action,
 }
 
 impl Probe {
-    /// A request that Ptolemy did not send, by what it documents.
+    /// A request that Ptolemy did not send, according to its documentation.
     pub(super) const fn forged(
         id: &'static str,
         title: &'static str,
@@ -193,7 +193,7 @@ impl Probe {
         }
     }
 
-    /// A delivery that must be accepted, by what Ptolemy documents.
+    /// A delivery that must be accepted, according to Ptolemy's documentation.
     pub(super) const fn delivery(
         id: &'static str,
         title: &'static str,
@@ -208,7 +208,7 @@ impl Probe {
         }
     }
 
-    /// Something to look for in the answers to all probes.
+    /// A check of the answers to all probes.
     pub(super) const fn observed(
         id: &'static str,
         title: &'static str,
@@ -250,7 +250,7 @@ impl Probe {
         }
     }
 
-    /// Sends it only if that is asked for.
+    /// Sends it only with `--hostile`.
     pub(super) const fn hostile(self) -> Self {
         let is_hostile = true;
         Self { is_hostile, ..self }
@@ -269,7 +269,8 @@ impl Probe {
         Self { action, ..self }
     }
 
-    /// Expects something else. Only a probe whose request a receiver may accept is said to store.
+    /// Sets another expected answer. Only a probe whose request a receiver may accept counts as
+    /// storing.
     pub(super) const fn expect(self, expected: Expected, stores: bool) -> Self {
         Self {
             expected,
@@ -278,7 +279,7 @@ impl Probe {
         }
     }
 
-    /// Whether a request counts that Ptolemy did not send.
+    /// Whether an accepted request of this probe counts as a forgery.
     pub(crate) fn is_forgery(&self) -> bool {
         self.weight == Weight::Security && self.expected == Expected::Rejected
     }

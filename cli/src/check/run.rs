@@ -11,14 +11,14 @@ use super::verdict::{Outcome, Verdict};
 use super::weigh;
 use super::wire::{Answer, Came, Wire};
 
-/// After so many requests without an answer nothing more is sent: each one takes 12 s.
+/// After this many requests without an answer the check stops: each one takes 12 s.
 const MAX_SILENT: u32 = 3;
 
-/// Clocks that differ by so many seconds count as equal: a `Date` is cut to seconds, and answers
-/// travel. The probes at the edge of the window are 5 s away from it.
+/// Clocks that differ by this many seconds count as equal: a `Date` is truncated to seconds, and
+/// answers take time. The probes at the edge of the window are 5 s away from it.
 const SMALL_SKEW: i64 = 2;
 
-/// How long a connection may take after an answer until the HTTP client uses it again.
+/// How long it may take after an answer until the HTTP client reuses the connection.
 const UNTIL_IDLE: Duration = Duration::from_millis(50);
 
 /// Why no connection could be made.
@@ -39,9 +39,9 @@ enum Good {
     /// It was not sent.
     NotSent,
     Accepted,
-    /// A forgery that is accepted can still be found; all else has no meaning.
+    /// Accepted forgeries can still be found; all other results are meaningless.
     Rejected,
-    /// Nothing has a meaning.
+    /// All results are meaningless.
     Hopeless,
 }
 
@@ -90,7 +90,7 @@ impl Conformance {
             self.look_at_clock().await?;
         }
         let here = self.verdict(probe, plan).await?;
-        // A Date can be the one of a proxy, so it is not known whose clock the receiver goes by.
+        // A `Date` may come from a proxy, so it is not known which clock the receiver uses.
         let Some(skew) = self.seen.skew.filter(|skew| skew.abs() > SMALL_SKEW) else {
             return Ok(here);
         };
@@ -129,7 +129,7 @@ impl Conformance {
         probe: &Probe,
         plan: fn(&Forge) -> Plan,
     ) -> Result<(Order, Vec<Answer>), Unreachable> {
-        // Made when its turn has come: signatures at the edge of the window are valid for 5 s.
+        // Made just before it is sent: signatures at the edge of the window are valid for 5 s.
         self.wire.turn().await;
         let plan = plan(&self.forge);
         let answers = self.send(&plan).await;
@@ -180,8 +180,7 @@ impl Conformance {
     fn in_the_light_of_good(&mut self, probe: &Probe, verdict: Verdict) -> Verdict {
         if probe.id == super::GOOD_DELIVERY {
             self.good = match (verdict.outcome, verdict.status) {
-                // An answer that came late is wrong, and shows nevertheless that the delivery was
-                // accepted.
+                // A late answer is wrong, but it still shows that the delivery was accepted.
                 (Outcome::Pass, _) | (_, Some(200..300)) => Good::Accepted,
                 (_, Some(404 | 405 | 410 | 300..400) | None) => Good::Hopeless,
                 (_, Some(_)) => Good::Rejected,
@@ -211,7 +210,7 @@ impl Seen {
             self.silent += 1;
         }
         let Some(status) = answer.status() else {
-            // A receiver that ends closes the connection first, and then no other can be made.
+            // A receiver that exits closes the connection first, and then no other can be made.
             self.first_silent.get_or_insert(probe.id);
             return;
         };
@@ -228,7 +227,7 @@ impl Seen {
         if probe.is_forgery() && answer.is_rejected() && !matches!(status, 405 | 415) {
             self.rejected_with.insert(status);
         }
-        // The clock that is the least off: a `Date` is cut to seconds, and an answer can be late.
+        // The most accurate clock: a `Date` is truncated to seconds, and an answer can be late.
         if let Some(skew) = answer.skew
             && self.skew.is_none_or(|least| skew.abs() < least.abs())
         {

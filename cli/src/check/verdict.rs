@@ -15,7 +15,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// As the table shows it.
+    /// Returns the word in the table.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -26,11 +26,11 @@ impl Outcome {
     }
 }
 
-/// A result and what it was made from.
+/// A result and its basis.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
-    /// What came, or why nothing was sent.
+    /// The actual answer, or why nothing was sent.
     pub(crate) actual: String,
     pub(crate) status: Option<u16>,
     pub(crate) took: Option<Duration>,

@@ -1,4 +1,4 @@
-//! From answers to a verdict.
+//! Turns answers into a verdict.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(crate) fn verdict(probe: &Probe, answers: &[Answer]) -> Verdict {
     }
 }
 
-/// The verdict on a probe at the edge of the window whose requests were made on two clocks, of
-/// which it is not known which one the receiver goes by: the probe fails only if it fails on both.
+/// The verdict on a probe at the edge of the window whose requests were made for two clocks, since
+/// it is not known which one the receiver uses: the probe fails only if it fails on both.
 pub(crate) fn on_two_clocks(skew: i64, here: Verdict, there: Verdict) -> Verdict {
     let is_pass = |verdict: &Verdict| verdict.outcome == Outcome::Pass;
     if is_pass(&here) == is_pass(&there) {
@@ -54,7 +54,8 @@ fn outcome(probe: &Probe, answer: &Answer) -> Outcome {
     if is_right {
         Outcome::Pass
     } else if probe.is_forgery() && !answer.is_accepted() {
-        // It was not accepted, which is what matters; how it was rejected can be better.
+        // The request was not accepted, which is what matters; only the way it was rejected is
+        // wrong.
         Outcome::Advice
     } else {
         match probe.weight {

@@ -1,4 +1,4 @@
-//! Sends requests to the one URL, at the rate.
+//! Sends requests to one URL, at the set rate.
 
 use std::error::Error;
 use std::iter::successors;
@@ -24,7 +24,7 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a probe waits: longer than Ptolemy does, so that a late answer is seen as one.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// How long the first request waits: an application that sleeps is started by it.
+/// How long the first request waits, since it may have to wake a sleeping application.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of an answer is searched for secrets.
@@ -89,7 +89,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(url: Url, per_second: u32) -> Result<Self, Stop> {
-        // Nothing but the URL is ever requested: no redirect, no proxy, no second attempt.
+        // Only this URL is requested: no redirects, no proxy, no second attempt.
         let builder = || {
             Client::builder()
                 .redirect(Policy::none())
@@ -122,7 +122,7 @@ impl Wire {
         })
     }
 
-    /// The receiver has answered, so it runs.
+    /// Records that the receiver has answered, so it is running.
     pub(crate) fn is_awake(&mut self) {
         self.patience = PATIENCE;
     }
@@ -190,7 +190,7 @@ impl Wire {
         })
     }
 
-    /// Looks at an answer. Nothing of it is kept but what the verdicts need.
+    /// Examines an answer, and keeps only the facts that the verdicts need.
     async fn read(
         &self,
         forge: &Forge,
@@ -206,7 +206,7 @@ impl Wire {
             seen.extend_from_slice(value.as_bytes());
             seen.push(b'\n');
         }
-        // A body that does not end is cut, by length and by time.
+        // An endless body is cut off, by length and by time.
         let rest = self.patience.saturating_sub(took);
         let _ = timeout(rest, read_body(response, &mut seen)).await;
         let tag = forge.tag(&request.t, &request.body);
@@ -253,7 +253,7 @@ async fn read_body(mut response: Response, into: &mut Vec<u8>) {
     }
 }
 
-/// The innermost cause of an error: the outer ones say only that a request failed.
+/// Returns the innermost cause of an error: the outer ones only say that a request failed.
 fn cause(error: &(dyn Error + 'static)) -> String {
     let innermost = successors(Some(error), |&error| error.source()).last();
     text::words(&innermost.unwrap_or(error).to_string())

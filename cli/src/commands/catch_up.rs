@@ -1,4 +1,4 @@
-//! `catch-up`: what an inbox missed during an outage, by redelivery.
+//! `catch-up`: has the deliveries redelivered that an inbox missed during an outage.
 
 mod failure;
 mod plan;
@@ -112,7 +112,7 @@ pub(crate) struct CatchUp {
     every: Option<Duration>,
 }
 
-/// What all runs of a command share, and what changes from run to run.
+/// State that all runs of a command share or update.
 struct Runs<'a> {
     options: &'a CatchUp,
     client: Client,
@@ -125,7 +125,7 @@ struct Runs<'a> {
 
 impl CatchUp {
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
-        // What is wrong here is not better at the next run: it ends the command, also with --every.
+        // An error here would recur at the next run, so it ends the command, also with --every.
         let client = self.api.client()?;
         let inbox = self.database.open().await?;
         let webhook = match &self.webhook {
@@ -180,7 +180,7 @@ impl Runs<'_> {
 
     async fn repeat(mut self, every: Duration, output: &Output) -> Result<(), Stop> {
         let mut ticks = tokio::time::interval(every);
-        // After a long run, the next ones do not follow at once.
+        // After a long run, missed runs are not made up.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -202,14 +202,14 @@ impl Runs<'_> {
         }
     }
 
-    /// One of several runs, with one line of words.
+    /// Makes one of several runs, and reports it in one line.
     async fn run_again(&mut self, output: &Output) -> Result<(), Stop> {
         let plan = self.plan().await?;
         plan::warn(&plan);
         let outcome = Outcome::new(&plan);
         let report = self.finish(plan).await?;
         notice::note(&format!("{}: {}", now(), result::line(&report)));
-        // A checkpoint before the start is of a gap that was left out on purpose.
+        // A checkpoint before the start belongs to a gap that was left out on purpose.
         if report.checkpoint > self.since {
             self.since = None;
         }

@@ -137,7 +137,7 @@ impl Record for DeliveryRow {
         vec![
             time_or_unknown(self.delivered_at.as_deref()),
             or_unknown(self.status.as_deref()),
-            // No answer is a known state of a delivery, and looks the same as an unknown one.
+            // "No answer" is a known state of a delivery, but looks the same as an unknown one.
             answer.unwrap_or_else(|| "-".to_owned()),
             or_unknown(attempts.as_deref()),
             or_unknown(self.event_type.as_deref()),

@@ -1,4 +1,4 @@
-//! `events`: what happened in the workspace, as the API keeps it.
+//! `events`: the events of the workspace, from the API.
 
 use clap::{Args, Subcommand};
 use ptolemy_webhooks_client::{Client, EventRecord, Filter};

@@ -1,4 +1,4 @@
-//! `inbox`: looking after an inbox, beside the service that uses it.
+//! `inbox`: manages an inbox, beside the service that uses it.
 
 mod dead;
 mod letters;
@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::since;
 use crate::stop::Stop;
 
-/// How long rows of done events should stay, as the inbox's documentation says.
+/// How long rows of done events should be kept, according to the inbox's documentation.
 const SAFE_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(Args, Debug)]
@@ -49,11 +49,11 @@ Examples:
     Stats,
     /// Print the stats again and again, one line each, until Ctrl-C
     Watch(Watch),
-    /// List and show dead letters: events that failed for good
+    /// List and show dead letters: events that failed permanently
     Dead(Dead),
-    /// Let dead letters wait for a worker again
+    /// Return dead letters to the queue
     Replay(Replay),
-    /// Give dead letters up: they count as done, and `prune` removes them
+    /// Discard dead letters: they count as done, and `prune` removes them
     Discard(Discard),
     /// Remove the rows of events that are done
     Prune(Prune),

@@ -22,14 +22,14 @@ pub(super) fn check(path: &Path) -> Result<(), Stop> {
     secret_mode::check_before_writing(&previous_path(path))
 }
 
-/// The file beside the secret that has the one before it.
+/// Returns the path beside the secret where the previous one is kept.
 pub(super) fn previous_path(path: &Path) -> PathBuf {
     let mut previous = OsString::from(path);
     previous.push(".previous");
     previous.into()
 }
 
-/// A path as it is shown.
+/// A path in printable form.
 pub(super) fn shown(path: &Path) -> String {
     text::words(&path.display().to_string())
 }
@@ -54,10 +54,10 @@ pub(super) fn print(path: &Path, output: &Output) -> Result<(), Stop> {
     output.bytes(&text)
 }
 
-/// An error that is not one of the options: `again` is the command that repairs what was begun.
+/// Returns an error that the options did not cause; `again` is the command that completes the
+/// operation.
 ///
-/// A secret that was issued and could not be stored is printed if that was asked for, and is lost
-/// otherwise.
+/// A secret that was issued but could not be stored is printed if requested, and is lost otherwise.
 pub(super) fn failed(
     error: RegistrationError,
     path: &Path,
@@ -74,7 +74,7 @@ pub(super) fn failed(
             false => stop,
         };
     }
-    // Display speaks of the library's error; its causes name the file.
+    // `Display` shows the library's error; its causes name the file.
     let cause = std::error::Error::source(&error).map(chain);
     let webhook = match error.webhook_id() {
         Some(webhook) => format!("the new secret of webhook {webhook}"),

@@ -85,7 +85,8 @@ impl Redeliver {
         } else {
             self.named(&client).await?
         };
-        // Deliveries that could not be checked are not sent: not all is done that was asked for.
+        // Deliveries that could not be checked are not sent, so the command was not carried out
+        // completely.
         let is_all = filter.as_ref().is_none_or(|filter| !filter.is_unclear());
         let ended = self.send(&client, output, deliveries).await;
         match ended {
@@ -106,7 +107,7 @@ impl Redeliver {
         }
         let floor = self.quota_floor.unwrap_or(QUOTA_FLOOR);
         let plan = Plan::new(deliveries, client.remaining(), floor);
-        // One delivery by its id is what was asked for: there is nothing to be planned.
+        // A single delivery was named by its id, so no plan is needed.
         let is_single = !self.failed && plan.deliveries.len() == 1;
         if !is_single || self.dry_run || self.quota_floor.is_some() {
             notice::note(&plan.to_string());
@@ -130,8 +131,8 @@ impl Redeliver {
         Ok(DeliveryFilter::new(true, webhook, self.since))
     }
 
-    /// The deliveries that were named, each once. For several, or for a floor that was asked for, a
-    /// read shows the quota before the first.
+    /// The deliveries that were named, each once. For several deliveries, or with a floor, a read
+    /// shows the quota before the first call.
     async fn named(&self, client: &Client) -> Result<Vec<Planned>, Stop> {
         let mut deliveries: Vec<Planned> = Vec::new();
         for id in &self.ids {
@@ -164,7 +165,7 @@ impl Redeliver {
                 Verdict::Unwanted if filter.is_past() => break,
                 Verdict::Unwanted => {}
             }
-            // The latest of a list that is not sorted can stand at its end.
+            // The latest of an unsorted list can be at its end.
             let is_enough = self.limit.is_some_and(|limit| deliveries.len() >= limit);
             if is_enough && filter.is_descending() {
                 break;
@@ -174,7 +175,7 @@ impl Redeliver {
                 return Err(Stop::usage(format!(
                     "more than {count} match: pass {}; nothing was sent",
                     match self.limit {
-                        // The list is not sorted, or the limit is larger still.
+                        // The list is not sorted, or the limit is not reached.
                         Some(_) => "--since, or --webhook",
                         None => "--limit, --since or --webhook",
                     }
@@ -186,8 +187,8 @@ impl Redeliver {
         Ok(self.oldest_first(deliveries))
     }
 
-    /// Sorts what the server should have sent the latest first, and keeps the latest up to the
-    /// limit. What has no time stays in the order of the server, before all others.
+    /// Sorts the deliveries, which the server should have sent latest first, and keeps the latest
+    /// up to the limit. Deliveries without a time stay in the server's order, before all others.
     fn oldest_first(&self, mut deliveries: Vec<Planned>) -> Vec<Planned> {
         deliveries.reverse();
         deliveries.sort_by_key(|planned| planned.delivered_at);

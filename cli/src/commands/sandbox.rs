@@ -32,7 +32,7 @@ use crate::since;
 use crate::stop::Stop;
 use crate::text;
 
-/// How often the log is looked at, and the clock moved.
+/// How often the log is read and the clock is moved.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Args, Debug)]
@@ -172,11 +172,11 @@ impl Sandbox {
         };
         let url = self.forward.as_deref();
         let url = url.map(|url| target(url, self.any_host)).transpose()?;
-        // Before there is a file: SIGTERM must not leave one.
+        // Before any file exists: SIGTERM must not leave one.
         let mut terminate = Terminate::listen()?;
         let mut files = Files::new(self.folder.as_deref(), self.ready_file.clone())?;
         let sandbox = Arc::new(self.start().await?);
-        // After the port is bound: until then it could be the note of a sandbox that runs there.
+        // After the port is bound: until then the file could belong to a running sandbox.
         files.remove_old_ready()?;
         let token_file = files.write("token", sandbox.token())?;
         let forward_to = url.clone();
@@ -272,7 +272,7 @@ fn print_ready(ready: &Ready<'_>, output: &Output) -> Result<(), Stop> {
     for (name, value) in variables {
         if let Some(value) = value {
             output.line(&format!("export {name}={}", quoted(value)))?;
-            // A program that finds both would not know which one is meant.
+            // With both, it would be ambiguous which one to use.
             let plain = name.strip_suffix("_FILE");
             if let Some(plain) = plain.filter(|plain| env::var_os(plain).is_some()) {
                 output.line(&format!("unset {plain}"))?;

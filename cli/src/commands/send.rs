@@ -130,7 +130,7 @@ impl Send {
             } else if let Some(line) = answer.line() {
                 output.line(&line)?;
             }
-            // The ones after it would very likely end in the same way.
+            // The remaining ones would very likely end in the same way.
             match answer.outcome {
                 Outcome::NotConnected => {
                     return Err(Stop::failed(format!("{}: {}", self.url, answer.text)));

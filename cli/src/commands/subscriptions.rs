@@ -163,7 +163,7 @@ async fn take_away(
 struct Changes<'a> {
     webhook: &'a WebhookId,
     types: &'a [String],
-    /// What became of the types, in their order.
+    /// The results for the types, in their order.
     outcomes: Vec<&'static str>,
     /// Whether the type after those was sent, and no answer came yet.
     is_calling: bool,
@@ -242,7 +242,7 @@ fn listed<'a>(types: impl Iterator<Item = &'a String>) -> Option<String> {
 }
 
 /// Removes subscriptions by their ids. If the API lists a subscription without an id, all are
-/// replaced by those that stay, which is the only documented call that does not need one.
+/// replaced by the remaining ones, which is the only documented call that does not need an id.
 async fn remove(
     client: &Client,
     webhook: &WebhookId,
@@ -285,7 +285,7 @@ fn is_of(subscription: &Subscription, event_type: &str) -> bool {
     present.is_some_and(|present| *present == event_type)
 }
 
-/// The list of event types is open, so one that is not listed may be right, or a slip.
+/// The list of event types is open, so an unlisted one may be valid or a typo.
 pub(crate) fn warn_of_unlisted_types(types: &[String]) {
     for event_type in types {
         let listed = [EventType::DOCUMENTED, EventType::ASSUMED];

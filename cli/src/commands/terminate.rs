@@ -1,4 +1,4 @@
-//! The signals that end a command which runs until it is ended.
+//! The signals that end a command which runs until it is stopped.
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind};
@@ -57,8 +57,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether `nohup` started the command, whose purpose is that a hangup does not end it. Only Linux
-/// says so.
+/// Whether `nohup` started the command, which must then ignore a hangup. Only Linux shows this.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -31,8 +31,8 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
     Ok((listener, bound))
 }
 
-/// Serves requests for ever. Answers are sent as they are: no header is added, and names keep the
-/// spelling that their extensions have.
+/// Serves requests forever. Answers are sent unchanged: no header is added, and names keep the
+/// spelling in their extensions.
 pub(crate) async fn serve<S, F, B>(listener: TcpListener, service: S) -> Infallible
 where
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -54,7 +54,7 @@ where
                     drop(permit);
                 });
             }
-            // Out of file descriptors, most likely: other connections have to end first.
+            // Probably out of file descriptors: other connections must end first.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -78,6 +78,6 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    // A client that broke the connection off is its own affair.
+    // A broken client connection needs no handling.
     let _ = connection.await;
 }

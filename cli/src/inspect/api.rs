@@ -1,4 +1,4 @@
-//! The page and its API as one service: JSON, for the page alone.
+//! The page and its API as one service: JSON, for the page only.
 
 use std::sync::Arc;
 

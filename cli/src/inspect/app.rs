@@ -81,7 +81,7 @@ impl App {
         seq
     }
 
-    /// Notes how the request to the receiver ended, and logs it.
+    /// Records how the request to the receiver ended, and logs it.
     pub(crate) fn receiver_ended(&self, seq: u64, receiver: Receiver) {
         if let Some(entry) = self.ring.change(seq, |entry| entry.receiver = receiver) {
             self.log_entry(&entry);

@@ -118,8 +118,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether a body can stand in a quoted word: it is short, visible, and `@` does not make curl read
-/// a file.
+/// Whether a body can be a quoted word: it is short and printable, and curl does not read a file
+/// because of an `@`.
 fn is_plain(text: &str) -> bool {
     let is_visible = |c: char| !c.is_control() && !is_reordering(c);
     text.len() <= MAX_QUOTED_BYTES && !text.starts_with('@') && text.chars().all(is_visible)

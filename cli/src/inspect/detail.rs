@@ -1,4 +1,4 @@
-//! One request with all that is known of it.
+//! The details of one request.
 
 use std::sync::Arc;
 

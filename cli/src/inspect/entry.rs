@@ -69,7 +69,7 @@ pub(crate) struct Checked {
     pub(crate) malformed: Option<(String, String)>,
 }
 
-/// What became of the request at the receiver.
+/// The state of the request at the receiver.
 #[derive(Clone, Debug)]
 pub(crate) enum Receiver {
     Pending,
@@ -85,7 +85,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The beginning of the body.
     pub(crate) body: Bytes,
-    /// Whether the body went on.
+    /// Whether the body was longer.
     pub(crate) is_cut: bool,
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct FromSandbox {
     pub(crate) fault: Option<&'static str>,
 }
 
-/// A request in the ring. A clone shares all that is long.
+/// A request in the ring. Clones share all long parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) seq: u64,

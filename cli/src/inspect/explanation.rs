@@ -53,7 +53,7 @@ pub(crate) fn explain(checker: &Checker, entry: &Entry) -> Why {
     }
 }
 
-/// Whether the body did not arrive, so that there is nothing to be searched.
+/// Whether the body did not arrive, so that there is nothing to search.
 fn is_incomplete(entry: &Entry) -> bool {
     matches!(entry.receiver, Receiver::NotSent { .. })
 }

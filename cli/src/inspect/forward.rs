@@ -115,7 +115,7 @@ pub(crate) async fn check(app: &Arc<App>, request: &Arc<Request>, at: OffsetDate
     }
 }
 
-/// Sends a kept request to the receiver, and notes how that ends.
+/// Sends a kept request to the receiver, and records the result.
 pub(crate) async fn exchange(
     app: &Arc<App>,
     seq: u64,
@@ -151,8 +151,8 @@ pub(crate) async fn exchange(
     }
 }
 
-/// A request that was sent to the receiver. Dropped before its end, it notes that the sender went
-/// away, which drops the answer to it.
+/// A request that was sent to the receiver. If it is dropped before its end, the sender went away,
+/// which is recorded.
 struct Sending {
     app: Arc<App>,
     seq: u64,
@@ -205,7 +205,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Unread> {
     Ok(Bytes::from(frames.concat().into_boxed_slice()))
 }
 
-/// A request whose body is on its way. Dropped before its end, it is kept as one that broke off.
+/// A request whose body is arriving. If it is dropped before its end, it is kept as an aborted
+/// request.
 struct Arriving {
     app: Arc<App>,
     at: OffsetDateTime,
@@ -220,7 +221,7 @@ impl Arriving {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             text,
         });
-        // The rest of the body would be taken for the next request.
+        // The rest of the body would be read as the next request.
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(CONNECTION, close);
         answer

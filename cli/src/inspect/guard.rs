@@ -1,12 +1,12 @@
 //! The checks that a request to the page must pass before it is answered.
 //!
-//! 1. `Host` names this server: a loopback name or the bound address, with the port. Another name
-//!    is one that an attacker's DNS points here (421).
-//! 2. The API wants the token of the run, which the printed URL has in its fragment (403).
-//! 3. A change wants a JSON body, which a form of another page cannot send (403).
+//! 1. `Host` names this server: a loopback name or the bound address, with the port. Any other name
+//!    may be one that an attacker's DNS points here (421).
+//! 2. The API requires the token of the run, which is in the fragment of the printed URL (403).
+//! 3. A change requires a JSON body, which a form of another page cannot send (403).
 //! 4. A change comes from the page itself: `Origin` and `Sec-Fetch-Site` say so (403).
 //!
-//! Every answer, also a rejection, has the same security headers, and none has a header of CORS.
+//! Every answer, including rejections, has the same security headers, and no CORS headers.
 
 use std::fmt;
 use std::net::SocketAddr;

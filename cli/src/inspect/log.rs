@@ -13,10 +13,10 @@ use crate::text;
 /// never waits.
 const MAX_WAITING: usize = 10_000;
 
-/// Where entries go that are to be printed.
+/// The queue of entries to be printed.
 pub(crate) struct Log(Option<mpsc::Sender<Entry>>);
 
-/// What prints them.
+/// The printer of these entries.
 pub(crate) struct Printer {
     waiting: mpsc::Receiver<Entry>,
     output: Output,
@@ -36,7 +36,7 @@ impl Log {
         (Self(Some(sender)), Printer { waiting, output })
     }
 
-    /// For a command that logs in another way.
+    /// Returns a log that does nothing, for a command that logs in another way.
     pub(crate) fn none() -> Self {
         Self(None)
     }
@@ -50,8 +50,8 @@ impl Log {
 }
 
 impl Printer {
-    /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe takes
-    /// nothing, so it needs its own thread.
+    /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe accepts no
+    /// output, so it needs its own thread.
     pub(crate) fn run(mut self) -> Result<(), Stop> {
         while let Some(entry) = self.waiting.blocking_recv() {
             let line = entry.line();

@@ -1,4 +1,4 @@
-//! Sending a request again: to the configured receiver, and nowhere else.
+//! Sends a request again, only to the configured receiver.
 
 use std::sync::Arc;
 

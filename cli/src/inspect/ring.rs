@@ -2,7 +2,7 @@
 //!
 //! Adding an entry and changing one takes a lock for some microseconds and never waits for a
 //! reader. Readers are woken by a counter of changes and ask for what changed after the number that
-//! they know: a reader that is slow finds the state of that moment, not a queue.
+//! they know: a slow reader finds the current state, not a queue.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,7 +99,7 @@ impl Ring {
         self.lock().entry_mut(seq).cloned()
     }
 
-    /// Returns the entries that were changed after the change of this number, at most so many.
+    /// Returns the entries that were changed after the change of this number, at most this many.
     pub(crate) fn after(&self, change: u64, limit: usize) -> Changes {
         let state = self.lock();
         // The number of another run: everything is new.
@@ -226,7 +226,7 @@ mod tests {
         ring.change(second, |entry| entry.answer = Some(Arc::new(answer)));
         assert_eq!(seqs(&ring.after(0, 10)), [2]);
         assert_eq!(ring.lock().bytes, 700);
-        // One that is too large for the whole ring leaves at once.
+        // An entry that is too large for the whole ring is removed at once.
         ring.add(new(None, 1_001));
         assert!(ring.after(0, 10).entries.is_empty());
         assert_eq!(ring.lock().bytes, 0);

@@ -1,4 +1,4 @@
-//! The receiver: requests go to its URL alone, as they came.
+//! The receiver: requests are sent to its URL only, unchanged.
 
 use std::error::Error;
 use std::io;
@@ -20,8 +20,8 @@ use reqwest::Url;
 use crate::inspect::entry::Request;
 use crate::stop::{Stop, chain};
 
-/// How long a connection may be unused before it is closed: less than servers wait, which could
-/// close it while a request is on its way.
+/// How long a connection may be idle before it is closed: less than servers allow, which could
+/// otherwise close it while a request is on its way.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
 /// Headers that are about one connection only (RFC 9110, section 7.6.1).

@@ -1,4 +1,4 @@
-//! What may have happened to a body between the signature and the receiver, undone.
+//! Undoes changes that may have happened to a body between the signature and the receiver.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use crate::why::json;
 use crate::why::search::Effort;
 use crate::why::text_codes::{base64, form_values, percent, utf16, windows_1252};
 
-/// The longest body that is written again as JSON.
+/// The longest body that is serialised again as JSON.
 pub(crate) const MAX_REWRITTEN_BYTES: usize = 256 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -15,7 +15,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const AS_IT_ARRIVED: &str =
     "verify the bytes as they arrived, before anything reads, trims or decodes them";
 
-/// For what either end may have done.
+/// For changes that either end may have made.
 const SIGNED_OR_ARRIVED: &str = "if your script signed it, sign exactly the bytes that it sends (`printf %s` instead of `echo`, \
      `curl --data-binary` instead of `-d`); otherwise verify the bytes as they arrived, before anything \
      reads, trims or decodes them";

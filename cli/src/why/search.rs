@@ -30,7 +30,7 @@ impl Effort {
         }
     }
 
-    /// For a server: a fraction of a second and a few MiB of copies, whatever the body is.
+    /// For a server: a fraction of a second and a few MiB of copies, regardless of the body.
     pub(crate) fn bounded() -> Self {
         Self {
             max_hashed_bytes: 64 * 1024 * 1024,

@@ -33,7 +33,7 @@ fn code(error: &CatchUpError) -> Code {
     }
 }
 
-/// `None` if the error's own text says it already.
+/// Returns `None` if the error's text already has it.
 fn next_step(kind: CatchUpErrorKind, webhook: &WebhookId) -> Option<String> {
     Some(match kind {
         CatchUpErrorKind::NoCheckpoint => {

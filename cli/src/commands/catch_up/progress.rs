@@ -1,4 +1,4 @@
-//! How far a run is: one line that changes on a terminal, lines in a log.
+//! The progress of a run: one changing line on a terminal, or lines in a log.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Without a terminal there are lines, if they are wanted.
+    /// Without a terminal it prints lines, if they are wanted.
     pub(super) fn new(wants_lines: bool) -> Self {
         Self {
             now: Mutex::default(),

@@ -59,7 +59,7 @@ impl Result {
         )
     }
 
-    /// What to change, and on what the expectation rests.
+    /// What to change, and the basis of the expectation.
     fn remedy(&self) -> String {
         format!("  {} {}", self.fix, self.basis.sentence())
     }
@@ -75,7 +75,7 @@ fn fix(probe: &Probe, verdict: &Verdict) -> &'static str {
     }
 }
 
-/// The remedy for a forgery that was not accepted and not rejected with a 4xx either.
+/// The remedy for a forgery that was neither accepted nor rejected with a 4xx.
 const NOT_ACCEPTED: &str = "The forgery was not accepted. Answer it with 401 nevertheless: a bad request is not a fault \
                             of the server.";
 

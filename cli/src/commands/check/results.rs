@@ -1,4 +1,4 @@
-//! The results while probes run, and what is printed of them.
+//! The results while probes run, and their output.
 
 use crate::check::Outcome;
 use crate::commands::check::report::{self, Result as Row};
@@ -40,7 +40,7 @@ impl Results {
         self.rows.iter().any(|row| row.outcome() == Outcome::Fail)
     }
 
-    /// Prints the table and what is to be done.
+    /// Prints the table and the next steps.
     pub(super) fn finish(mut self) -> Result<(), Stop> {
         self.print()
     }

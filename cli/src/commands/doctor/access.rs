@@ -1,4 +1,4 @@
-//! Whether the API lets the token in, and how far.
+//! Checks whether the API accepts the token, and for what.
 
 use std::env;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use crate::api::Api;
 use crate::commands::doctor::finding::Report;
 use crate::stop::{Stop, chain};
 
-/// How long a call may take with its repetitions.
+/// How long a call may take with its retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Below this many calls a warning is given, as `redeliver` keeps so many.
+/// Below this many calls a warning is printed, since `redeliver` keeps this many.
 const QUOTA_FLOOR: u64 = 1_000;
 
 const VARIABLES: &str = "set PTOLEMY_WORKSPACE or pass --workspace, and set PTOLEMY_API_TOKEN or PTOLEMY_API_TOKEN_FILE";
 
-/// The API, which let the token in.
+/// The API, which has accepted the token.
 pub(super) struct Access {
     pub(super) client: Client,
     /// All webhooks of the workspace.

@@ -1,4 +1,4 @@
-//! Whether events look as this project assumes.
+//! Checks whether events have the assumed shape.
 
 use ptolemy_webhooks::{Observation, Observations, Secret, Signer, Verifier};
 use ptolemy_webhooks_client::{ApiError, Client, EventRecord};
@@ -9,8 +9,7 @@ use crate::stop::{Stop, chain};
 /// How many events are read, in one call.
 const PAGE: u32 = 50;
 
-/// Observes the events of one page. The log of deliveries has no bodies, so they stand in for
-/// those.
+/// Observes the events of one page. The delivery log has no bodies, so events are used instead.
 pub(super) async fn check(client: &Client, report: &mut Report) -> Result<(), Stop> {
     let events = match page(client).await {
         Ok(events) => events,

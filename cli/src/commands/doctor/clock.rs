@@ -1,4 +1,4 @@
-//! The host's clock, beside that of the API.
+//! Compares the host's clock with that of the API.
 
 use std::env;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc2822;
 use crate::commands::doctor::finding::Report;
 use crate::stop::Stop;
 
-/// Documented: a signature that is older or newer by more is rejected.
+/// Documented: a signature that is further in the past or the future is rejected.
 const TOLERANCE: u64 = 300;
 
 /// The difference that a right clock can show, since `Date` has whole seconds and an answer takes

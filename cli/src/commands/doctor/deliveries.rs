@@ -64,7 +64,8 @@ async fn page(pages: Pages<WebhookDelivery>) -> Result<Vec<WebhookDelivery>, Api
     Ok(entries)
 }
 
-/// Checks what the API has let through as `redeliver` does, which sends failures alone.
+/// Checks the entries that the API returned, as `redeliver` does, which only sends failed
+/// deliveries.
 fn check_entries(
     entries: Vec<WebhookDelivery>,
     filter: &mut DeliveryFilter,

@@ -87,12 +87,12 @@ impl Report {
         self.add(check, Level::Unknown, text, Some(fix))
     }
 
-    /// Notes that the API does not let the token in, which has its own exit code.
+    /// Records that the API rejects the token, which has its own exit code.
     pub(super) fn reject(&mut self) {
         self.is_rejected = true;
     }
 
-    /// Notes that the configuration cannot work, which has its own exit code.
+    /// Records that the configuration is invalid, which has its own exit code.
     pub(super) fn misconfigured(&mut self) {
         self.is_misconfigured = true;
     }

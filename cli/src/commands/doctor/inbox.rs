@@ -10,7 +10,7 @@ use crate::database::{from_env, not_opened};
 use crate::delivery_filter::plural;
 use crate::stop::{Stop, chain};
 
-/// From when on events that are due mean that no worker keeps up.
+/// The age from which due events show that no worker keeps up.
 const LATE: Duration = Duration::from_secs(300);
 
 pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {

@@ -1,4 +1,4 @@
-//! The secret at hand: whether it is the right one, as far as that can be known.
+//! Checks whether the configured secret is the right one, as far as that can be determined.
 //!
 //! The API shows a secret once, so it cannot be asked. There are two hints: the note that the
 //! client's registration keeps beside a secret file, which names the webhook; and a delivery that
@@ -31,7 +31,7 @@ const OTHER: &str = "pass the file of this webhook's secret; if it is lost, `pto
 /// The webhooks that were checked, and all of the workspace.
 type Webhooks<'a> = (&'a [Webhook], &'a [Webhook]);
 
-/// Where a secret is that can be read. Its text is not kept: nothing here depends on it.
+/// The place of a readable secret. Its text is not kept, since nothing here depends on it.
 pub(super) struct AtHand(Place);
 
 /// The note that the client's registration keeps beside a secret file.
@@ -169,8 +169,7 @@ fn check_note(note: &Note, (checked, all): Webhooks<'_>, report: &mut Report) ->
     }
 }
 
-/// Compares the time of the file with the last deliveries, which suggests something if there is one
-/// webhook.
+/// Compares the time of the file with the last deliveries, which is a hint if there is one webhook.
 fn check_log(path: &Path, checked: &[Webhook], log: &Log, report: &mut Report) -> Result<(), Stop> {
     let changed = fs::metadata(path).and_then(|it| it.modified());
     let ([webhook], Ok(changed)) = (checked, changed) else {

@@ -1,4 +1,4 @@
-//! The webhooks: whether they get events at all.
+//! Checks whether the webhooks receive events at all.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::delivery_filter::plural;
 use crate::stop::{Stop, chain};
 use crate::webhook_name::choose;
 
-/// Of how many webhooks the subscriptions are read: each one costs a call.
+/// For how many webhooks the subscriptions are read: each one costs a call.
 const MAX_SUBSCRIPTION_CALLS: usize = 25;
 
 /// Checks the webhook that is named, or all, and returns those that were checked; `None` if no

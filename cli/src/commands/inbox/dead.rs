@@ -96,7 +96,7 @@ impl Record for Line {
     }
 }
 
-/// A dead letter with all that is known of it.
+/// A dead letter with all its fields.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Whole(DeadLetter);

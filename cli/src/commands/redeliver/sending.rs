@@ -36,7 +36,7 @@ pub(super) async fn send(client: &Client, output: &Output, plan: Plan) -> Result
             ..SentRow::new(&planned.id, sent)
         };
         if rows.push(row).is_err() {
-            // Ending in silence would look as if all had been sent.
+            // Without a message it would look as if all had been sent.
             end = Some(End::new(
                 Code::Failed,
                 "stopped, because standard output was closed",
@@ -85,7 +85,7 @@ fn end_after(error: &ApiError, tally: &Tally) -> Option<End> {
     })
 }
 
-/// What became of a delivery.
+/// The result for a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Sent {
@@ -106,8 +106,7 @@ impl Sent {
     }
 }
 
-/// A delivery and what became of it. The status is that of the answer of the API, if it is an
-/// error.
+/// A delivery and its result. The status is that of the answer of the API, if it is an error.
 #[derive(Serialize)]
 pub(super) struct SentRow {
     delivery_id: String,

@@ -26,7 +26,7 @@ impl End {
     }
 }
 
-/// Counts what became of deliveries. Dropped before [`finish`](Self::finish), which is what Ctrl-C
+/// Counts the results of deliveries. Dropped before [`finish`](Self::finish), which is what Ctrl-C
 /// does, it prints the counts so far.
 #[derive(Debug)]
 pub(super) struct Tally {

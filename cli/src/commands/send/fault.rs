@@ -12,8 +12,8 @@ const MAX_LARGE_BYTES: usize = 1 << 30;
 /// A pause is shorter than the time that an answer may take.
 const MAX_PAUSE: Duration = Duration::from_secs(9);
 
-/// By how much a signature is off that is stale or from the future, in seconds: twice the
-/// tolerance, as in the sandbox.
+/// How far a stale or future signature is from now, in seconds: twice the tolerance, as in the
+/// sandbox.
 const TOO_FAR: i64 = 600;
 
 /// The names, with the form of the value, and what each does. `sandbox` has the same names for the
@@ -159,7 +159,7 @@ impl Fault {
     }
 }
 
-/// Returns a fault that would be ignored, and the one because of which.
+/// Returns a fault that would be ignored, and the one that causes this.
 fn ignored(faults: &[Fault]) -> Option<(Fault, Fault)> {
     let is_about_signature = |fault: &Fault| {
         matches!(
@@ -176,7 +176,7 @@ fn ignored(faults: &[Fault]) -> Option<(Fault, Fault)> {
     {
         return Some((fault, Fault::NoHeader));
     }
-    // Without a right signature, none can stand before it; and `tampered` changes the last byte.
+    // Without a valid signature, no other can precede it; and `tampered` changes the last byte.
     let pairs = [
         (Fault::BothSecrets, Fault::WrongSecret),
         (Fault::Tampered, Fault::BreakOff),
