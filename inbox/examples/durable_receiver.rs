@@ -8,9 +8,8 @@
 //! | `PTOLEMY_LISTEN` | address and port; `127.0.0.1:3000` unless set |
 //! | `RUST_LOG` | a filter for the log; `info` unless set |
 //!
-//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] only: the
-//! other paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25
-//! s.
+//! A proxy in front of it must limit connections and slow senders, and only pass on [`PATH`]: the
+//! other paths are for Prometheus and the orchestrator. On SIGTERM the process ends within 25 s.
 
 use std::error::Error;
 use std::future::IntoFuture as _;

@@ -11,7 +11,7 @@ use crate::metrics;
 /// returned by [`Inbox::health`](crate::Inbox::health).
 ///
 /// A worker that starts replaces one that has stopped or failed. A worker that ends when nothing is
-/// due, such as [`run_until_idle`](crate::Worker::run_until_idle), replaces only one of its own
+/// due, such as [`run_until_idle`](crate::Worker::run_until_idle), replaces only one of the same
 /// kind, since it ends soon. `Health` serializes as an object with these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

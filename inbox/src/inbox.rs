@@ -287,7 +287,7 @@ impl Inbox {
         self.accept_with(delivery, Accept::new()).await
     }
 
-    /// Same as [`accept`](Self::accept), with a key of your own or the name of a source.
+    /// Same as [`accept`](Self::accept), with a custom key or the name of a source.
     ///
     /// # Errors
     ///

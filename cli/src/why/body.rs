@@ -299,7 +299,8 @@ fn rewritten<'a>(body: &[u8], bodies: &mut Bodies<'a>) {
     }
 }
 
-/// JSON on several lines that was sent on one: a simpler cause than that it was written again.
+/// JSON on several lines that was sent on one line, which is a simpler cause than a
+/// re-serialisation.
 fn without_line_ends(body: &[u8], way: &[u8], bodies: &mut Bodies<'_>) {
     let is_kept = |byte: &u8| *byte != b'\n';
     if !way.contains(&b'\n') || !way.iter().copied().filter(is_kept).eq(body.iter().copied()) {

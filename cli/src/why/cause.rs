@@ -10,7 +10,7 @@ use crate::why::search::{Found, Searched};
 use crate::why::verdict::Verdict;
 use crate::why::{Case, suspicions, verdict};
 
-/// Finds the cause of a rejection, or lists what may be one.
+/// Finds the cause of a rejection, or lists possible causes.
 pub(crate) fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, report: &mut Report) {
     let searched = case.search();
     let is_clock = verdict::is_clock(rejection.reason()) && !looks_like_milliseconds(rejection);
@@ -33,8 +33,8 @@ pub(crate) fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, rep
     }
     if !changes.is_empty() {
         report.prove(&changes);
-        // Now is not when a receiver got the request; and without a valid signature, the clock may
-        // not be the only reason.
+        // The receiver did not get the request just now; and without a valid signature, the clock
+        // may not be the only reason.
         report.proven = (case.clock.is_given || !is_clock) && searched.found.is_some();
     }
     let searched = case.saved.missing_from.is_none().then_some(&searched);
@@ -50,7 +50,7 @@ pub(crate) fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, rep
     }
 }
 
-/// Returns what makes the signature valid, if that is more than the form of the header.
+/// Returns the change that makes the signature valid, if it is more than the form of the header.
 fn signature_is_off(rejection: &Rejection, found: &Found, is_only_cause: bool) -> Vec<Change> {
     const SECONDS: &str =
         "sign and send `t` in seconds, as Ptolemy documents it; the sender is probably test code";
@@ -64,7 +64,7 @@ fn signature_is_off(rejection: &Rejection, found: &Found, is_only_cause: bool) -
             SignedT::None => {
                 changes.push(Change::new("the sender put milliseconds into `t`", SECONDS))
             }
-            // The change of the form says it.
+            // The change of the form includes it.
             SignedT::InSeconds => {}
         }
     }
@@ -130,7 +130,7 @@ fn clock_is_off(case: &Case, searched: &Searched) -> Change {
     if case.age_s().is_some_and(|age_s| age_s < 0) {
         let fix = "compare the clocks of the receiver and of the sender with one that you trust, and run NTP: \
                    the receiver's is behind, or the sender's is ahead";
-        // A request that is saved cannot be from after now.
+        // A saved request cannot be from the future.
         return Change::new(signature, fix);
     }
     if case.clock.is_given {

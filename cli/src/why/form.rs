@@ -1,4 +1,4 @@
-//! What senders sign that do not follow the documentation.
+//! Forms that senders sign which do not follow the documentation.
 
 use crate::why::body::Change;
 

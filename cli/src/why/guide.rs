@@ -41,7 +41,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     };
     let mut parts = parts.peekable();
     while let Some(part) = parts.next() {
-        // The shortest that fits; at the end, all that is left.
+        // The shortest match; at the end, the whole rest.
         let found = match parts.peek() {
             None => rest.strip_suffix(part).map(str::len),
             Some(_) => rest.find(part),

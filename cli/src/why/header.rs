@@ -18,7 +18,7 @@ pub(crate) struct Reading {
     pub(crate) t: Vec<u8>,
     /// The tags, or the beginnings of tags that were cut.
     pub(crate) tags: Vec<Vec<u8>>,
-    /// What happened to the header; `None` if it is as documented.
+    /// The change to the header; `None` if it is as documented.
     pub(crate) change: Option<Change>,
 }
 

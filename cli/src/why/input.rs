@@ -13,7 +13,7 @@ use crate::why::text_codes::utf16;
 /// The longest file that is read: 16 MiB, far more than a delivery.
 const MAX_INPUT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A request, or what was saved of it.
+/// A request, or the saved part of it.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     /// The values of all signature headers.
@@ -173,8 +173,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Returns the name and the value of a header line, also of one that `curl -v` printed. The value
-/// of the signature header alone, which has a `=` before any colon, is not one.
+/// Returns the name and the value of a header line, also of one that `curl -v` printed. A bare
+/// value of the signature header, which has a `=` before any colon, is not one.
 fn header_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line
         .strip_prefix(b"> ")
@@ -196,7 +196,7 @@ fn header_values(head: &[u8], name: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Returns the values in a header file, whose lines are headers or values alone.
+/// Returns the values in a header file, whose lines are headers or bare values.
 fn signatures(text: &[u8]) -> Vec<Vec<u8>> {
     let named = header_values(text, SIGNATURE_HEADER);
     if !named.is_empty() {

@@ -1,4 +1,4 @@
-//! JSON written again in the ways that common programs write it.
+//! JSON serialised again in the ways of common programs.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Deeper values are not written again: reading them takes a stack frame for each level.
+/// Deeper values are not serialised again: reading them takes a stack frame for each level.
 const MAX_DEPTH: usize = 64;
 
 /// A JSON value whose members are in the order in which they were sent, and whose numbers are the
@@ -83,7 +83,7 @@ const ESCAPES: [(Escapes, &str); 5] = [
 
 const ORDERS: [(bool, &str); 2] = [(false, ""), (true, ", keys sorted")];
 
-/// Returns the value written in each way, with words for the way; nothing if the body is not JSON.
+/// Returns the value in each form, with a description of the form; nothing if the body is not JSON.
 pub(crate) fn written_again(body: &[u8]) -> Vec<(String, Vec<u8>)> {
     let raw: Option<&RawValue> = serde_json::from_slice(body).ok();
     let Some(value) = raw.and_then(|raw| parse(raw, 0)) else {
@@ -117,8 +117,8 @@ pub(crate) struct Leaf {
     pub(crate) value: Option<String>,
 }
 
-/// Returns the leaves in the order in which they were sent, at most so many; `None` if the body is
-/// not JSON, or too deep to be read.
+/// Returns the leaves in the order in which they were sent, up to a limit; `None` if the body is
+/// not JSON, or nested too deeply.
 pub(crate) fn leaves(body: &[u8], limit: usize) -> Option<Vec<Leaf>> {
     let raw: &RawValue = serde_json::from_slice(body).ok()?;
     let mut leaves = Vec::new();
@@ -301,7 +301,7 @@ impl Writer {
 
     fn escape(&mut self, character: char) {
         for unit in character.encode_utf16(&mut [0; 2]) {
-            // A `String` takes every write.
+            // Writing to a `String` never fails.
             let _ = write!(self.text, "\\u{unit:04x}");
         }
     }

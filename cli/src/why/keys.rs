@@ -1,4 +1,4 @@
-//! The secrets that are tried, and what accidents make of them.
+//! The secrets that are tried, and their damaged forms.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(crate) struct Key {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     /// Where the secret is from.
     pub(crate) name: String,
-    /// What is wrong with it: at most that it is another secret, and one change.
+    /// The differences from the accepted secret: at most that it is another secret, and one change.
     pub(crate) changes: Vec<Change>,
 }
 
@@ -96,7 +96,7 @@ fn keys(secret: &GivenSecret, name: &str, before: &[Change]) -> Vec<Key> {
     keys
 }
 
-/// Returns what the right secret may be if the one at hand is damaged.
+/// Returns possible forms of the right secret if the given one is damaged.
 fn cleaned(secret: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
     let is_mark = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`') || byte.is_ascii_whitespace();
     let without_escape = [&b"\\r\\n"[..], b"\\n", b"\\r"]
@@ -172,7 +172,7 @@ fn embedded(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Returns the right secret if the one at hand is a code of it, such as a value of a Kubernetes
+/// Returns the right secret if the given one is an encoding of it, such as a value of a Kubernetes
 /// secret.
 fn encoded(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, &'static str)> {
     let text = secret.trim_ascii();
@@ -189,7 +189,7 @@ fn encoded(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, &'static str)> {
     })
 }
 
-/// Returns the keys that a sender may make of the right secret by mistake.
+/// Returns the keys that a sender may derive from the right secret by mistake.
 fn misused(secret: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
     let with = |end: &[u8]| [secret, end].concat();
     let around = |mark: &[u8]| [mark, secret, mark].concat();

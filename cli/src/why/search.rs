@@ -10,7 +10,7 @@ use crate::why::keys::Key;
 /// The most changes that are tried together.
 const MAX_CHANGES: usize = 2;
 
-/// How much work a search may be.
+/// How much work a search may do.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     /// How many bytes are hashed before the search ends.
@@ -63,7 +63,7 @@ pub(crate) struct Searched {
     pub(crate) is_cut_short: bool,
 }
 
-/// What makes the signature valid.
+/// The changes that make the signature valid.
 pub(crate) struct Found {
     /// Empty if it is valid as it is.
     pub(crate) changes: Vec<Change>,
@@ -119,7 +119,7 @@ impl Search<'_> {
         searched
     }
 
-    /// All combinations of the rest that have at most so many changes.
+    /// All combinations of the rest with at most this many changes.
     fn outer(&self, count: usize) -> impl Iterator<Item = (&Reading, &Key, &Form)> {
         let readings = self.readings.iter();
         let keys = readings.flat_map(|reading| self.keys.iter().map(move |key| (reading, key)));

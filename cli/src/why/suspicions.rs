@@ -1,4 +1,4 @@
-//! What may be wrong and cannot be proven.
+//! Possible faults that cannot be proven.
 
 use ptolemy_webhooks::{DecodeErrorKind, Event, Reason, Rejection, Secret};
 
@@ -47,7 +47,7 @@ pub(crate) fn of_valid(case: &Case, report: &mut Report) {
     extra_bytes(case, report);
 }
 
-/// Adds what may be wrong with a rejected request, and what the guide of the library lists.
+/// Adds possible faults of a rejected request, and the causes that the guide of the library lists.
 pub(crate) fn of_rejection(
     case: &Case,
     rejection: &Rejection,
@@ -117,8 +117,7 @@ pub(crate) fn of_time_zone(age_s: i64, report: &mut Report) {
     ));
 }
 
-/// Adds what the clock would have said when the file was saved, which is often soon after the
-/// request.
+/// Adds the verdict on the time when the file was saved, which is often soon after the request.
 pub(crate) fn of_file_time(case: &Case, report: &mut Report) {
     let times = case.saved.saved_at.zip(case.signed_at);
     if let Some((saved_at, signed_at)) = times.filter(|_| !case.clock.is_given) {
@@ -172,7 +171,7 @@ fn fault_of(secret: &GivenSecret) -> Option<String> {
     }
 }
 
-/// Adds what the body looks like.
+/// Adds a description of the body.
 fn look_of_body(case: &Case, report: &mut Report) {
     let body = case.saved.body.as_slice();
     let compressed = [

@@ -1,4 +1,4 @@
-//! Text codes that accidents leave: Base64, percent signs, forms, UTF-16, Windows-1252, hex.
+//! Encodings that accidents leave: Base64, percent signs, forms, UTF-16, Windows-1252, hex.
 
 /// Decodes Base64 of either alphabet, with or without padding; `None` if it is not Base64.
 pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
@@ -56,8 +56,8 @@ pub(crate) fn percent(text: &[u8]) -> Option<Vec<u8>> {
     is_encoded.then_some(bytes)
 }
 
-/// Returns what a form may hold: all of it, all but the `=` at its end, and the value of its first
-/// field.
+/// Returns the possible contents of a form: all of it, all except the `=` at its end, and the value
+/// of its first field.
 pub(crate) fn form_values(text: &[u8]) -> Vec<Vec<u8>> {
     let whole = text.strip_suffix(b"=").unwrap_or(text);
     let first = text.split(|byte| *byte == b'&').next().unwrap_or_default();

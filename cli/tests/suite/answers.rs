@@ -1,4 +1,5 @@
-//! A server in place of the API whose answers a test chooses, for what the stand-in does not do.
+//! A server in place of the API whose answers a test chooses, for behaviour that the stand-in
+//! lacks.
 
 use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -24,11 +24,11 @@ const REDELIVER: (&str, &str) = ("POST", "/webhook-deliveries/{id}/redeliver");
 /// Everything until now; without the limit to 2 minutes ago.
 const ALL: &str = "--since 1h --until 0s --arrival-timeout 60s";
 
-/// What the receiver does.
+/// The behaviour of the receiver.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Mode {
-    /// Stores what arrives, except the event `poison`.
+    /// Stores all deliveries, except the event `poison`.
     Up,
     /// Answers 503 and stores nothing.
     Down,
@@ -215,7 +215,7 @@ async fn a_dry_run_ends_after_the_plan_and_does_not_block_the_next_run() {
         (&json!(2), &json!(1))
     );
     assert_eq!(plan["by_type"], json!({"instrument.updated": 2}));
-    // Without a terminal there is no question.
+    // Without a terminal it does not ask.
     let ended = scene.run(ALL, 2);
     says(&ended, &["send 2 deliveries again?", "--yes"]);
     let ended = scene.run(&format!("{ALL} --dry-run --quota-floor 9999999"), 1);
@@ -497,7 +497,7 @@ async fn configuration_errors_name_the_option_that_helps() {
     let ended = scene.account.run("catch-up --since 1h").with_code(2);
     says(&ended, &["no inbox is named: set DATABASE_URL"]);
 
-    // What was pruned could be handled again.
+    // Pruned events could be handled again.
     let inbox = Inbox::open_existing(&scene.url).await.unwrap();
     let handler = |_, _| async { Ok::<(), Failure>(()) };
     inbox.worker().run_until_idle(handler).await;

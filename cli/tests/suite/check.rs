@@ -1,4 +1,4 @@
-//! `check` finds each flaw of a receiver, and nothing in a right one.
+//! `check` finds each flaw of a receiver, and none in a correct one.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use crate::program::{Ended, Folder, Program};
 /// Which probes fail.
 enum Fails {
     These(&'static [&'static str]),
-    /// All that expect a forgery to be rejected.
+    /// All probes that expect a forgery to be rejected.
     ForgeriesBut(&'static [&'static str]),
 }
 use Fails::{ForgeriesBut, These};
@@ -23,7 +23,7 @@ use Fails::{ForgeriesBut, These};
 /// Each flaw and the probes that fail because of it: these and no others.
 const FLAWS: &[(Flaw, Fails)] = &[
     (Flaw::None, These(&[])),
-    // Early, because it takes 13 s. All that comes after the late answer is checked.
+    // Early, because it takes 13 s. All probes after the late answer are still checked.
     (
         Flaw::StartsCold,
         These(&["good-delivery", "answer-in-time"]),
@@ -767,6 +767,6 @@ fn requests_come_at_the_rate() {
     program.run().with_code(0);
     let arrivals = receiver.log.arrivals.lock().unwrap();
     assert_eq!(arrivals.len(), 8);
-    // 7 pauses of 50 ms, less what the first request was late.
+    // 7 pauses of 50 ms, minus the delay of the first request.
     assert!(arrivals[7] - arrivals[0] >= Duration::from_millis(200));
 }

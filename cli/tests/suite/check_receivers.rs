@@ -1,4 +1,4 @@
-//! The receivers of the core's examples pass `check` whole.
+//! The receivers of the core's examples pass all of `check`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use crate::program::Folder;
 
 const SECRET: &str = "whsec_a3f9b2c1d4e5f6a7b8c9d0e1";
 
-/// An example as a process, killed in the end.
+/// An example as a process, which is killed at the end.
 struct Receiver {
     child: Child,
     url: String,

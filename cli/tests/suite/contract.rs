@@ -1,4 +1,4 @@
-//! What holds for all commands: secrets, exit codes, streams.
+//! Rules for all commands: secrets, exit codes, streams.
 
 use crate::management::Account;
 use crate::program::Folder;

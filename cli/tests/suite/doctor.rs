@@ -27,7 +27,7 @@ struct SetUp {
     sandbox: Sandbox,
 }
 
-/// What `doctor --json` found.
+/// The findings of `doctor --json`.
 struct Found {
     code: i32,
     findings: Vec<Value>,
@@ -51,7 +51,7 @@ impl Found {
         let found = self.findings.iter().find(is_it);
         let found =
             found.unwrap_or_else(|| panic!("{check} {result} {part}: {:#?}", self.findings));
-        // All but what is right has a fix.
+        // Every finding except `ok` has a fix.
         assert_eq!(found["fix"].is_null(), result == "ok", "{found}");
     }
 
@@ -101,7 +101,7 @@ impl SetUp {
         }
     }
 
-    /// A stand-in with one webhook that is right.
+    /// A stand-in with one correct webhook.
     fn healthy() -> (Self, WebhookId) {
         let set_up = Self::new();
         let id = set_up.register(URL, "production");
@@ -178,7 +178,7 @@ fn a_set_up_that_is_right_has_no_complaint() {
     found.says("right_secret", "ok", "production");
     found.says("assumptions", "unknown", "no event yet");
     found.says("inbox", "unknown", "DATABASE_URL");
-    // Only calls that read were made.
+    // Only read calls were made.
     let calls = set_up.sandbox.calls();
     let made = calls
         .iter()

@@ -28,7 +28,7 @@ fn folder() -> PathBuf {
     FOLDER.get_or_init(find).clone()
 }
 
-/// Whether the three are there, and newer than what they are made of.
+/// Whether all three exist and are newer than their sources.
 fn is_current(folder: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

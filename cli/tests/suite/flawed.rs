@@ -1,6 +1,6 @@
 //! A receiver with one flaw: everything else is right, by the rules of this project.
 //!
-//! It is written for these tests from the documentation, with sockets and threads alone, so that it
+//! It is written for these tests from the documentation, with sockets and threads only, so that it
 //! shares no mistake with the library and can also be wrong about HTTP.
 
 use std::collections::{HashMap, HashSet};
@@ -88,7 +88,7 @@ pub(crate) enum Flaw {
     ShowsSignatureInBase64,
     LooksUpIdFirst,
     IgnoresTAndDateIsOff,
-    // From here on: against advice alone.
+    // From here on: only against advice.
     AcceptsAnyMethod,
     ReadsNumbersLikePython,
     TakesFirstHeader,
@@ -101,7 +101,7 @@ pub(crate) enum Flaw {
     ClosesOnForgery,
     RejectsWith403,
     IsMinutesOff,
-    // From here on: right, and fussy.
+    // From here on: correct but strict.
     IsSecondsAhead,
     DateIsOff,
     HasStrictTables,
@@ -199,7 +199,7 @@ fn serve(flaw: Flaw, log: &Log, stream: TcpStream) -> Option<()> {
             respond(flaw, log, &head, &body)
         };
         is_trusted |= flaw == Flaw::TrustsConnection && status.0 == 204;
-        // As if the rest of a rejected body were taken for the next request.
+        // As if the rest of a rejected body were read as the next request.
         is_poisoned = flaw == Flaw::PoisonsConnection && status.0 == 401;
         if status.0 == 204 || status.0 == 202 {
             log.accepted.fetch_add(1, Ordering::SeqCst);
@@ -314,7 +314,7 @@ fn fits(log: &Log, event: &Value) -> bool {
         })
 }
 
-/// What an application does with a body whose signature is right.
+/// Handles a body whose signature is valid, as an application does.
 fn handle(flaw: Flaw, log: &Log, body: &[u8]) -> u16 {
     if flaw == Flaw::ReadsAsciiAlone && !body.is_ascii() {
         return 500;
@@ -564,7 +564,7 @@ fn keys(flaw: Flaw) -> Vec<String> {
     vec![SECRET.to_owned(), second]
 }
 
-/// The bytes that are signed, as the flaw takes them.
+/// The bytes that are signed, according to the flaw.
 fn bodies(flaw: Flaw, body: &[u8]) -> Vec<Vec<u8>> {
     let text = || String::from_utf8_lossy(body).into_owned();
     let one = match flaw {

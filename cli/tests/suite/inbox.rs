@@ -63,7 +63,7 @@ impl Store {
         }
     }
 
-    /// Lets every event that waits die of an error.
+    /// Makes every waiting event die of an error.
     fn die_of(&self, error: &'static str) {
         let worker = self.inbox.worker();
         let handler = move |_, _| async move { Err::<(), _>(Failure::permanent(error)) };

@@ -1,4 +1,4 @@
-//! `inspect` as a proxy: byte for byte in both directions, and what it says if that is not
+//! `inspect` as a proxy: byte for byte in both directions, and its messages if that is not
 //! possible.
 
 use std::io::{Read as _, Write as _};

@@ -178,7 +178,7 @@ fn another_page_can_change_nothing() {
         format!("{token}{json}Sec-Fetch-Site: cross-site\r\n"),
         format!("{token}{json}Sec-Fetch-Site: same-site\r\n"),
         format!("{token}{json}Sec-Fetch-Site: cross-site\r\nOrigin: http://evil.com\r\n"),
-        // What a form can send.
+        // Requests that a form can send.
         format!("{token}Content-Type: application/x-www-form-urlencoded\r\n"),
         format!("{token}Content-Type: multipart/form-data; boundary=a\r\n"),
         format!("{token}Content-Type: text/plain\r\n"),

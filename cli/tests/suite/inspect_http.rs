@@ -17,7 +17,7 @@ pub(crate) const SECRET: &str = "whsec_test_secret";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A request or an answer as it came.
+/// A request or an answer as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) head: Vec<u8>,
@@ -129,14 +129,14 @@ pub(crate) fn post(path: &str, lines: &[String], body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// The signature header of a body, signed so many seconds before now.
+/// The signature header of a body, signed this many seconds ago.
 pub(crate) fn signature(body: &[u8], seconds_ago: i64) -> String {
     let signer = Signer::new(&Secret::new(SECRET).unwrap());
     let at = OffsetDateTime::now_utc() - time::Duration::seconds(seconds_ago);
     format!("Ptolemy-Signature: {}", signer.sign_at(body, at))
 }
 
-/// A receiver that keeps what came, on threads that end with the process.
+/// A receiver that keeps the received bytes, on threads that end with the process.
 pub(crate) struct ByteReceiver {
     pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Message>>>,

@@ -71,8 +71,8 @@ fn the_last_500_entries_are_kept_while_a_page_stalls() {
     let folder = Folder::new();
     let receiver = ByteReceiver::accepting();
     let inspected = Inspected::start(&folder, &receiver.url(), "");
-    // Nobody reads standard output either: its pipe fills, and lines of the log are left out.
-    // Reads nothing: what it is sent fills the buffers of both sides, and the stream stops.
+    // Nobody reads standard output either: its pipe fills, and lines of the log are left out. This
+    // page reads nothing, so the stream fills the buffers of both sides and stops.
     let mut stalled = TcpStream::connect(inspected.page).unwrap();
     let request = format!(
         "GET /api/stream HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",

@@ -58,7 +58,7 @@ impl<'a> Page<'a> {
         self.get("/api/sandbox").json()
     }
 
-    /// Waits until the first delivery is as wanted.
+    /// Waits until the first delivery passes the check.
     fn delivery(&self, passes: impl Fn(&Value) -> bool) -> Value {
         until("the delivery", || {
             let delivery = self.shown()["deliveries"][0].clone();

@@ -72,7 +72,7 @@ impl Account {
             .collect()
     }
 
-    /// How many calls were made whose method and path are these; `{}` stands for one segment.
+    /// Returns how many calls were made with this method and path; `{}` stands for one segment.
     pub(crate) fn calls(&self, method: &str, template: &str) -> usize {
         let fits = |path: &str| {
             let (path, template) = (path.split('/'), template.split('/'));
@@ -86,7 +86,7 @@ impl Account {
         calls.filter(|call| fits(call.path())).count()
     }
 
-    /// Waits until something is so, for 60 s at most.
+    /// Waits until a condition is true, for at most 60 s.
     pub(crate) fn until(&self, is_so: impl Fn() -> bool) {
         let begin = Instant::now();
         while !is_so() {

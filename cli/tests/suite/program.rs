@@ -1,4 +1,4 @@
-//! Runs the binary in a folder of its own, and looks for secrets in everything that it leaves.
+//! Runs the binary in a separate folder, and looks for secrets in all of its output and files.
 
 use std::ffi::OsString;
 use std::fs;
@@ -152,15 +152,15 @@ impl<'a> Program<'a> {
         command
     }
 
-    /// Starts the program, for what does not end by itself. Dropping it kills it, and scans what it
-    /// left.
+    /// Starts a program that does not end by itself. Dropping it kills the program and scans its
+    /// files.
     pub(crate) fn start(self) -> Running<'a> {
         let mut child = self.command().spawn().unwrap();
         child.stdin.take().unwrap().write_all(&self.input).unwrap();
         Running(child, self.folder)
     }
 
-    /// Runs the program to its end, scans what it left, and returns what it printed.
+    /// Runs the program to its end, scans its files, and returns its output.
     pub(crate) fn run(self) -> Ended {
         let mut child = self.command().spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
@@ -206,7 +206,7 @@ impl<'a> Program<'a> {
     }
 }
 
-/// What a program printed, and its exit code.
+/// The output of a program, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -228,7 +228,7 @@ impl Ended {
 pub(crate) struct Running<'a>(pub(crate) Child, &'a Folder);
 
 impl Running<'_> {
-    /// Takes standard output. What is read from it is scanned for secrets.
+    /// Takes standard output. Everything that is read from it is scanned for secrets.
     pub(crate) fn stdout(&mut self) -> Scanned {
         Scanned {
             pipe: self.0.stdout.take().unwrap(),
@@ -276,7 +276,7 @@ impl Drop for Running<'_> {
         if thread::panicking() {
             return;
         }
-        // What the test has not taken.
+        // The output that the test has not taken.
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         if let Some(mut pipe) = self.0.stdout.take() {
             pipe.read_to_end(&mut stdout).unwrap();

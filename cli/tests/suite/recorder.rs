@@ -1,5 +1,5 @@
-//! A receiver in the test's own process: keeps each request as it came, and answers as the library
-//! does.
+//! A receiver in the test's own process: keeps each request as it arrived, and answers as the
+//! library does.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use ptolemy_webhooks::{Rejection, Secret, Verifier, only_header};
 
 pub(crate) const SECRET: &str = "whsec_test_secret";
 
-/// What the receiver does when a request is complete.
+/// The behaviour of the receiver when a request is complete.
 #[derive(Clone)]
 pub(crate) enum Behaviour {
     /// Verifies it: 202, or the status and the text of the rejection.
@@ -24,7 +24,7 @@ pub(crate) enum Behaviour {
     Silence,
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) head: String,
@@ -71,7 +71,7 @@ impl Recorder {
         format!("{}/webhooks/ptolemy", self.origin())
     }
 
-    /// All requests so far. A request stands here before its answer is sent.
+    /// All requests so far. A request is added before its answer is sent.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
@@ -91,7 +91,7 @@ fn serve(mut stream: TcpStream, behaviour: &Behaviour, record: &Mutex<Vec<Receiv
             Behaviour::Answer(bytes) => (*bytes).to_owned(),
             Behaviour::HangUp => return,
             Behaviour::Silence => {
-                // Until the other side gives up.
+                // Until the other side closes it.
                 let _ = stream.read(&mut [0]);
                 return;
             }

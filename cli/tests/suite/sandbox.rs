@@ -117,7 +117,7 @@ fn each_known_event_is_delivered_and_the_command_ends() {
         "{}",
         ended.stderr
     );
-    // Its folder is gone.
+    // Its folder was removed.
     assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
 }
 
@@ -350,7 +350,7 @@ fn files_of_others_are_neither_overwritten_nor_removed() {
         assert!(ended.stderr.contains(&part), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-        // What it had written before is gone.
+        // Its earlier files were removed.
         assert_eq!(fs::read_dir(folder.path("files")).unwrap().count(), 1);
         fs::remove_file(&file).unwrap();
     }

@@ -1,4 +1,4 @@
-//! `send`: what it sends, what it prints, and how it ends.
+//! `send`: its requests, its output and its exit codes.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The walk in the README: its commands are run as they stand there, and print what stands there.
+//! The walk in the README: its commands are run as written, and print the output shown.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,9 +18,9 @@ const README: &str = include_str!("../../README.md");
 /// Ten times what a step takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What is typed and printed in one terminal.
+/// A command typed in a terminal, and its output.
 struct Block {
-    /// The name of a terminal of its own, in which the last command runs on.
+    /// The name of another terminal, in which the last command keeps running.
     terminal: Option<String>,
     steps: Vec<Step>,
 }
@@ -98,7 +98,7 @@ impl Shell {
             }
         });
         let mut shell = Self { child, printed };
-        // What is printed in a terminal is one stream.
+        // A terminal shows both streams as one.
         shell.types("exec 2>&1");
         shell
     }
@@ -138,7 +138,7 @@ impl Drop for Shell {
     }
 }
 
-/// What differs from run to run, and from place to place.
+/// The values that differ from run to run, and from machine to machine.
 struct Place {
     folder: Folder,
     ports: [(&'static str, String); 2],
@@ -174,7 +174,7 @@ impl Place {
         command
     }
 
-    /// A line without what differs: the folder, ports, ids, times and counts.
+    /// A line without the values that differ: the folder, ports, ids, times and counts.
     fn plain(&self, line: &str) -> String {
         let folder = self.folder.path("");
         let folder = folder.to_str().unwrap().trim_end_matches('/');
@@ -202,14 +202,14 @@ impl Place {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The lines without what differs; how often one is repeated differs too.
+    /// The lines without the values that differ, and without repetitions, whose number differs too.
     fn all_plain(&self, lines: &[String]) -> Vec<String> {
         let mut plain: Vec<String> = lines.iter().map(|line| self.plain(line)).collect();
         plain.dedup();
         plain
     }
 
-    /// Waits until the lines were printed, in this order, whatever was printed between them.
+    /// Waits until the lines were printed in this order, possibly with others in between.
     fn wait_for(&self, shell: &Shell, expected: &[String]) {
         let begin = Instant::now();
         loop {

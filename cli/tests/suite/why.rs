@@ -17,7 +17,7 @@ const OTHER_SECRET: &str = "whsec_0000111122223333";
 pub(crate) const T: i64 = 1_776_243_600;
 pub(crate) const AT: &str = "2026-04-15T09:00:00Z";
 
-/// With what re-serialisation, encodings and line ends change.
+/// A body with characters that re-serialisation, encodings and line ends change.
 pub(crate) const BODY: &str = "{\"id\":\"evt_1\", \"event_type\":\"market.created\",\r\n \"data\":{\"name\":\"Zürich </> \u{20ac}\",\"identifier\":\"x\"}}";
 
 /// The same as `BODY`, compact.
@@ -32,8 +32,8 @@ pub(crate) fn sign(secret: impl Into<Vec<u8>>, body: impl AsRef<[u8]>) -> String
     Signer::new(&secret).sign_at(body.as_ref(), time(T))
 }
 
-/// The tag of any bytes: a body that begins with what stands between `t` and the real one is
-/// signed.
+/// The tag of any bytes, made by signing a body that begins with the bytes between `t` and the real
+/// body.
 pub(crate) fn tag(secret: &str, signed: &[u8]) -> String {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
@@ -627,7 +627,7 @@ fn each_reason_is_explained() {
         assert_eq!(report["proven"], false, "{header}");
         seen.push(code);
     }
-    // The rest is seen in a whole request, in a valid delivery, or by no request at all.
+    // The others appear only in a whole request, in a valid delivery, or in no request at all.
     seen.extend([Reason::BodyIncomplete, Reason::BodyTooLarge]);
     seen.extend([
         Reason::NotAnEvent,

@@ -1,5 +1,5 @@
-//! `why`: accidents with other tools, such as `curl -d`, `.env` files and editors, and what is not
-//! proven.
+//! `why`: accidents with other tools, such as `curl -d`, `.env` files and editors, and causes that
+//! are not proven.
 
 use std::fs;
 
@@ -320,7 +320,7 @@ fn a_request_that_an_editor_saved_did_not_break_off() {
         );
         assert_eq!(report["signed_with"], "the secret");
     }
-    // A body of another length is not what the head announces.
+    // A body of another length does not match the head.
     let report = report(&case, saved(90, "{}\n", "{}"));
     assert_eq!(report["proven"], false);
     let text = report["cause"].as_str().unwrap();

@@ -164,7 +164,7 @@ fn entry(delivery: &WebhookDelivery, state: State) -> Entry {
     }
 }
 
-/// What the log shows about the times of the deliveries.
+/// The times of the deliveries, as far as the log shows them.
 #[derive(Debug, Default)]
 struct Times {
     /// Whether any delivery has a time.

@@ -80,7 +80,7 @@ where
     if let Err(failure) = handler(&mut tx).await {
         return Outcome::failed(failure);
     }
-    // Unlike SQLite's, this end of the transaction may have to wait for a network.
+    // Unlike on SQLite, the end of this transaction may wait for the network.
     match timeout(TURN_TIMEOUT, finish(tx, lease)).await {
         Ok(finished) => finished.unwrap_or_else(Outcome::failed),
         Err(elapsed) => Outcome::failed(elapsed.into()),

@@ -30,8 +30,8 @@ impl Default for Horizon {
 }
 
 impl Horizon {
-    /// Looks for such transactions. If the server does not let this role look, none are found, and
-    /// the caller's transaction continues.
+    /// Looks for such transactions. If the server does not let this role look, it finds nothing,
+    /// and the caller's transaction continues.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut look = connection.begin().await?;
         match self.look(&mut look).await {

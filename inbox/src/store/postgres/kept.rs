@@ -77,7 +77,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives back connections that wait for too long, until none are left.
+/// Gives back connections that wait for too long, until all are gone.
 async fn give_back(state: Weak<Mutex<State>>) {
     loop {
         sleep(KEPT_FOR).await;
