@@ -32,7 +32,7 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
 /// Reads a span that is not zero.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     match span(text)? {
-        Duration::ZERO => Err("has to be at least 1s".to_owned()),
+        Duration::ZERO => Err("must be at least 1s".to_owned()),
         span => Ok(span),
     }
 }

@@ -154,9 +154,7 @@ pub enum ConnectErrorKind {
         hint: &'static str,
     },
     /// The database's settings would lose acknowledged deliveries in a crash.
-    #[error(
-        "the inbox would not survive a crash: `{setting}` is `{value}`, and has to be {wanted}"
-    )]
+    #[error("the inbox would not survive a crash: `{setting}` is `{value}`, and must be {wanted}")]
     #[non_exhaustive]
     NotDurable {
         /// The name of the setting.
@@ -197,7 +195,7 @@ pub enum ConnectErrorKind {
     #[error("the inbox's tables could not be created or migrated")]
     Migration,
     /// The database cannot store all characters of events and errors: its encoding is not UTF-8.
-    #[error("the inbox's database has the encoding {encoding}, and has to have UTF8")]
+    #[error("the inbox's database has the encoding {encoding}, and must have UTF8")]
     #[non_exhaustive]
     Encoding {
         /// The encoding of the database.

@@ -147,7 +147,7 @@
 //!
 //! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is
 //! `waiting` with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker
-//! of the event was gone before it ended. Do not modify the table directly.
+//! of the event died before it ended. Do not modify the table directly.
 //!
 //! A [catch-up](_after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for each
 //! webhook, with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in

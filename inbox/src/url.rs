@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::error::{ConnectError, ConnectErrorKind};
 
 #[cfg(feature = "postgres")]
-const NOT_ENCODED: &str = "a `/`, `?`, `#` or `@` in a user, a password or a parameter has to be \
+const NOT_ENCODED: &str = "a `/`, `?`, `#` or `@` in a user, a password or a parameter must be \
                            written as `%2F`, `%3F`, `%23` or `%40`";
 
 /// The longest parameter name that is shown.
@@ -19,7 +19,7 @@ const MAX_NAME: usize = 40;
 #[cfg(feature = "postgres")]
 pub(crate) fn check_postgres(url: &str) -> Result<(), ConnectError> {
     let Some((_, rest)) = url.split_once("://") else {
-        return Err(malformed("it has to begin with `postgres://`"));
+        return Err(malformed("it must begin with `postgres://`"));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // The user and the password end at the first of these, even if it was meant as a part of them.
@@ -40,16 +40,16 @@ pub(crate) fn check_postgres(url: &str) -> Result<(), ConnectError> {
                 ];
                 let known = known.iter().any(|mode| value.eq_ignore_ascii_case(mode));
                 (!known).then_some(
-                    "`sslmode` has to be `disable`, `allow`, `prefer`, `require`, `verify-ca` or \
+                    "`sslmode` must be `disable`, `allow`, `prefer`, `require`, `verify-ca` or \
                      `verify-full`",
                 )
             }
-            "port" => (value.parse::<u16>().is_err()).then_some("`port` has to be a number"),
+            "port" => (value.parse::<u16>().is_err()).then_some("`port` must be a number"),
             "hostaddr" => {
-                (value.parse::<IpAddr>().is_err()).then_some("`hostaddr` has to be an IP address")
+                (value.parse::<IpAddr>().is_err()).then_some("`hostaddr` must be an IP address")
             }
             "statement-cache-capacity" => (value.parse::<usize>().is_err())
-                .then_some("`statement-cache-capacity` has to be a number"),
+                .then_some("`statement-cache-capacity` must be a number"),
             "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "ssl-cert" | "sslkey"
             | "ssl-key" | "host" | "dbname" | "user" | "password" | "application_name"
             | "options" => None,
@@ -84,7 +84,7 @@ fn postgres_hint(name: &str) -> &'static str {
         "ssl" | "sslaccept" | "tls" => "remove it: `sslmode=require` or `verify-full` asks for TLS",
         "connect_timeout" => "remove it: connecting is given up after 5 s",
         "target_session_attrs" | "load_balance_hosts" => {
-            "remove it: a DNS name or a proxy has to lead to the server that may write"
+            "remove it: a DNS name or a proxy must lead to the server that may write"
         }
         _ => "remove it",
     }
@@ -97,15 +97,15 @@ pub(crate) fn check_sqlite(url: &str) -> Result<(), ConnectError> {
         let (values, problem): (&[_], _) = match name {
             "mode" => (
                 &["ro", "rw", "rwc", "memory"],
-                "`mode` has to be `ro`, `rw`, `rwc` or `memory`",
+                "`mode` must be `ro`, `rw`, `rwc` or `memory`",
             ),
             "cache" => (
                 &["private", "shared"],
-                "`cache` has to be `private` or `shared`",
+                "`cache` must be `private` or `shared`",
             ),
             "immutable" => (
                 &["true", "false", "1", "0"],
-                "`immutable` has to be `true` or `false`",
+                "`immutable` must be `true` or `false`",
             ),
             "vfs" => continue,
             name => return Err(unknown(name, sqlite_hint(name))),
@@ -123,7 +123,7 @@ fn sqlite_hint(name: &str) -> &'static str {
         "journal_mode" | "journal" | "synchronous" | "sync" | "busy_timeout" | "timeout" => {
             "remove it: the inbox sets it itself"
         }
-        _ => "remove it; a `?` in the name of a file has to be written as `%3F`",
+        _ => "remove it; a `?` in the name of a file must be written as `%3F`",
     }
 }
 
@@ -233,7 +233,7 @@ mod tests {
             "statement-cache-capacity=sesame",
         ] {
             let text = text(check_postgres(&format!("postgres://h/d?{parameter}")));
-            assert!(text.contains("has to be"), "{text}");
+            assert!(text.contains("must be"), "{text}");
             assert!(!text.contains("sesame"), "{text}");
         }
         assert_ne!(text(check_postgres("postgres:h/d")), "ok");

@@ -14,7 +14,7 @@ use crate::text;
 pub(super) fn check(path: &Path) -> Result<(), Stop> {
     if path.as_os_str() == "-" {
         return Err(Stop::usage(
-            "--secret-file: `-` is not a file, and the secret has to be kept: pass a path, and \
+            "--secret-file: `-` is not a file, and the secret must be kept: pass a path, and \
              --print-secret to have the secret on standard output too",
         ));
     }

@@ -164,7 +164,7 @@ impl Sandbox {
         let plan = Plan {
             samples: samples_of(&self.emit)?,
             every: match self.every {
-                Some(Duration::ZERO) => return Err(Stop::usage("--every has to be at least 1s")),
+                Some(Duration::ZERO) => return Err(Stop::usage("--every must be at least 1s")),
                 every => every,
             },
             count: self.count,

@@ -166,7 +166,7 @@ async fn fault(State(app): Shared, request: Request<Body>) -> Response<Body> {
     };
     let times = asked.times.unwrap_or(1);
     if !(1..=MAX_TIMES).contains(&times) {
-        return error(StatusCode::BAD_REQUEST, "times has to be from 1 to 1000");
+        return error(StatusCode::BAD_REQUEST, "times must be from 1 to 1000");
     }
     match plan_fault(&sandbox, &asked.name, asked.argument.as_deref(), times) {
         Ok(()) => api::empty(StatusCode::NO_CONTENT),

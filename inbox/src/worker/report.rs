@@ -107,7 +107,7 @@ impl Report {
                     id,
                     event_type,
                     group,
-                    "the worker of an event was gone before it ended; it runs next in a group of so many at most"
+                    "the worker of an event was gone before it ended; it runs next in a group of at most this many"
                 ),
                 Verdict::Dead { .. } => {
                     tracing::error!(

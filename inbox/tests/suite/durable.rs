@@ -300,7 +300,7 @@ async fn sqlite_in_memory_is_refused() {
         let error = Inbox::connect(url).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the inbox would not survive a crash: `journal_mode` is `memory`, and has to be `wal`",
+            "the inbox would not survive a crash: `journal_mode` is `memory`, and must be `wal`",
             "{url}"
         );
     }
@@ -533,7 +533,7 @@ async fn a_database_that_cannot_hold_every_character_is_refused() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the inbox's database has the encoding LATIN1, and has to have UTF8"
+        "the inbox's database has the encoding LATIN1, and must have UTF8"
     );
 }
 
