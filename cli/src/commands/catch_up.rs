@@ -75,18 +75,18 @@ pub(crate) struct CatchUp {
     /// age. Events whose rows were pruned are then handled again
     #[arg(long)]
     all_failed: bool,
-    /// Stop before a call that could leave fewer than N in the month's quota, all its attempts
-    /// counted. Over quota, Ptolemy abandons deliveries; 0 keeps none
+    /// Stop before a call that could, with all its attempts, leave fewer than N calls of the
+    /// month's quota. Over quota, Ptolemy abandons deliveries; 0 keeps none
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
-    /// If the event log is not sorted by time, read no more than N of its events outside of the
-    /// gap; 200 events are one call
+    /// If the event log is not sorted by time, read no more than N of its events outside the gap;
+    /// 200 events are one call
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     event_log_limit: u64,
     /// Count only events as arrived that the inbox has from this source, if the receiver names one
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Forget how often events were tried, for events that the receiver could not take then
+    /// Reset how often events were tried, for events that the receiver could not accept then
     #[arg(long)]
     retry_missing: bool,
     /// How long a delivery may take until the inbox has it: a number and s, m, h or d
@@ -98,10 +98,9 @@ pub(crate) struct CatchUp {
     /// Do not ask; needed without a terminal
     #[arg(long)]
     yes: bool,
-    /// Run again and again with this time between the starts, such as 15m, until Ctrl-C; needs
-    /// --yes. A run that fails is reported, and the next one comes. --since counts until the
-    /// checkpoint has passed it, --retry-missing for the first plan. Each run makes at least 4
-    /// calls
+    /// Run repeatedly with this time between the starts, such as 15m, until Ctrl-C; needs --yes. A
+    /// failed run is reported, and the next one follows. --since counts until the checkpoint has
+    /// passed it, --retry-missing for the first plan. Each run makes at least 4 calls
     #[arg(
         long,
         value_name = "SPAN",

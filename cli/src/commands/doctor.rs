@@ -39,7 +39,7 @@ Examples:
 pub(crate) struct Doctor {
     #[command(flatten)]
     api: Api,
-    /// Check this webhook alone. NAME is its id, its label or its URL; only one webhook may have it
+    /// Check only this webhook. NAME is its id, its label or its URL; only one webhook may have it
     #[arg(long, value_name = "NAME", value_parser = webhook_name::parse)]
     webhook: Option<String>,
     #[command(flatten)]

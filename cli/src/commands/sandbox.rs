@@ -79,8 +79,8 @@ pub(crate) struct Sandbox {
     /// Stop emitting after this many rounds; the API still answers
     #[arg(long, value_name = "N", requires = "every", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End when all that is to be emitted was delivered, or has failed for good. Retries are then
-    /// made at once. Exit code 1 if a delivery failed
+    /// End when every emitted event was delivered or has failed permanently. Retries are then made
+    /// at once. Exit code 1 if a delivery failed
     #[arg(long, requires_all = ["emit", "forward"])]
     until_delivered: bool,
     /// Let deliveries go wrong; can be given several times. See below for the names

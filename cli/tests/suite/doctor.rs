@@ -605,7 +605,7 @@ fn the_inbox_is_looked_at_if_it_is_named() {
     );
     let dead = found();
     assert_eq!((dead.code, &*dead.results("inbox")), (0, &["warning"][..]));
-    dead.says("inbox", "warning", "1 event failed for good");
+    dead.says("inbox", "warning", "1 event failed permanently");
     execute("UPDATE ptolemy_inbox SET state = 'waiting', finished_at = NULL");
     let late = found();
     assert_eq!(late.code, 1);

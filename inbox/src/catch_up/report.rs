@@ -36,7 +36,7 @@ pub struct CatchUpReport {
     /// the inbox received before this one was created.
     pub not_compared: u64,
     /// Whether the event log was not read to its end, since it is not sorted by time and has more
-    /// events outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows:
+    /// events outside the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows:
     /// then events that have no delivery may not be listed. It does not hold the checkpoint back.
     pub event_log_cut: bool,
     /// The previous checkpoint, if the run moved it past a span that it could not check, since rows

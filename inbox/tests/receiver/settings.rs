@@ -31,7 +31,7 @@ of these processes may share a database.
 
 On SIGTERM and Ctrl-C it stops accepting and gives open requests 5 s. Then events that are being
 handled may finish within --shutdown-timeout; the others go back into the inbox, and wait there. With
-the default it exits within 25 s; Kubernetes and systemd have to give it that long, and more with a
+the default it exits within 25 s; Kubernetes and systemd must give it that long, and more with a
 longer timeout.
 
 It exits with 0; or with 1 if it failed; or with 2 if its configuration cannot work.
@@ -81,7 +81,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = SHUTDOWN_TIMEOUT)]
     shutdown_timeout: u32,
 
-    /// Let each event take so many milliseconds more; it stands for work
+    /// Make each event take this many milliseconds longer, to simulate work
     #[arg(long, value_name = "N", default_value_t = 0)]
     work_ms: u32,
 }

@@ -34,9 +34,9 @@ pub(super) struct Selection {
     #[arg(long)]
     no_stored: bool,
 
-    /// Also send signed requests that Ptolemy does not send and that can break what comes after the
-    /// signature, such as a queue: bodies that are not JSON, nested deeply, compressed or without a
-    /// field
+    /// Also send signed requests that Ptolemy does not send and that can break the processing after
+    /// the signature check, such as a queue: bodies that are not JSON, nested deeply, compressed or
+    /// without a field
     #[arg(long)]
     hostile: bool,
 }

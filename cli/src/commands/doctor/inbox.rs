@@ -46,7 +46,7 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     }
     if stats.dead > 0 {
         let text = format!(
-            "{} failed for good, {} malformed",
+            "{} failed permanently, {} malformed",
             plural(stats.dead, "event", "events"),
             stats.malformed
         );

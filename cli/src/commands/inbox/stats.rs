@@ -89,7 +89,7 @@ impl Watch {
 
     pub(super) async fn run(self, inbox: &Inbox, output: &Output) -> Result<(), Stop> {
         let mut ticks = tokio::time::interval(self.every);
-        // A database that was slow for a while is not asked several times at once.
+        // A database that was slow for a while is not queried several times at once.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let widths = Row::COLUMNS.iter().map(|head| head.len().max(7));
         let widths: Vec<usize> = widths.collect();

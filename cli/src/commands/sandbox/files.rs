@@ -153,7 +153,7 @@ const NOT_OURS: &str = "it is not the note of an earlier run: remove it, or choo
 #[derive(Deserialize)]
 struct Note {
     kind: String,
-    /// Of no use here: another program's file is unlikely to have both.
+    /// Unused: another program's file is unlikely to have both.
     #[serde(rename = "token_file")]
     _token_file: String,
 }
