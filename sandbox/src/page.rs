@@ -68,7 +68,7 @@ pub struct AttemptAnswer {
     pub is_cut: bool,
 }
 
-/// What a program has hooked in.
+/// The hooks that a program has set.
 #[derive(Default)]
 pub(crate) struct Hooks {
     page: Mutex<Option<Page>>,

@@ -27,10 +27,10 @@ use crate::secret::{PreviousSecretSource, SecretSource};
 use crate::since;
 use crate::stop::Stop;
 
-/// Show every delivery on a local page: why it was rejected, what the receiver answered, and again.
+/// Show every delivery on a local page, with the reason of a rejection and the receiver's answer.
 ///
 /// Listens in front of a receiver, passes each request on byte for byte, and answers what the receiver
-/// answered. The page is on a port of its own and needs the token in its printed URL. It keeps the last
+/// answered. The page is on another port and needs the token in its printed URL. It keeps the last
 /// 500 requests, at most 64 MiB, in memory; the secret and the values of Authorization and cookies stay
 /// out of it. With DATABASE_URL, or DATABASE_URL_FILE, it shows the inbox too.
 #[derive(Args, Debug)]
@@ -99,7 +99,7 @@ impl Inspect {
         let _file = announce(output, sender, page, &page_url, &forward)?;
         let forwarder = Arc::new(Forwarder::new(Arc::clone(&app)));
         let page_server = PageServer::new(app);
-        // Tasks of their own, which end with the set.
+        // The tasks end with the set.
         let mut serving = JoinSet::new();
         serving.spawn(accept::serve(senders, move |request| {
             let forwarder = Arc::clone(&forwarder);

@@ -112,6 +112,10 @@ pub(crate) async fn parse<T: DeserializeOwned>(
 }
 
 /// Returns an entry, or the answer that it is not kept.
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, made once for a request"
+)]
 pub(crate) fn entry(app: &App, seq: &str) -> Result<Entry, Response<Body>> {
     let seq = seq.parse::<u64>().ok();
     let entry = seq.and_then(|seq| app.ring.get(seq));

@@ -1,4 +1,4 @@
-//! What the sender's port and the page share.
+//! The state that the sender's port and the page share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +95,7 @@ impl App {
     }
 
     fn log_entry(&self, entry: &Entry) {
-        // The sandbox has a log of its own.
+        // The sandbox prints its attempts itself.
         if entry.source != Source::Sandbox {
             self.log.push(entry);
         }

@@ -1,4 +1,4 @@
-//! What a receiver with the library says to a request.
+//! The verdict of a receiver with the library on a request.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,7 +15,7 @@ use crate::why::Secrets;
 /// How far `t` may lie from the time of a request, in seconds, as Ptolemy documents it.
 pub(crate) const TOLERANCE_S: u64 = 300;
 
-/// What is shown if there is no secret.
+/// The text that stands for a verdict without a secret.
 pub(crate) const NOT_CHECKED: &str = "no secret given: signature not checked";
 
 /// The secrets, or none.

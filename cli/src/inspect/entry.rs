@@ -26,7 +26,7 @@ pub(crate) enum Source {
     SignedAnew,
 }
 
-/// What a receiver with the library says to it.
+/// The verdict of a receiver with the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -54,7 +54,7 @@ impl Request {
     }
 }
 
-/// What the check of a request found.
+/// The result of the check of a request.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) verdict: Verdict,
@@ -95,7 +95,7 @@ impl Answer {
     }
 }
 
-/// What is known of a request when it is added to the ring.
+/// A request when it is added to the ring.
 #[derive(Debug)]
 pub(crate) struct NewEntry {
     pub(crate) at: OffsetDateTime,
@@ -108,7 +108,7 @@ pub(crate) struct NewEntry {
     pub(crate) sandbox: Option<Arc<FromSandbox>>,
 }
 
-/// What the sandbox knows of an attempt.
+/// Facts about an attempt that only the sandbox knows.
 #[derive(Debug)]
 pub(crate) struct FromSandbox {
     pub(crate) delivery_id: String,
@@ -122,7 +122,7 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// Greater than the number of every earlier change of any entry.
     pub(crate) change: u64,
-    /// The how manieth kept request with this event id it is.
+    /// Counts the kept requests with this event id, from 1.
     pub(crate) attempt: u64,
     pub(crate) at: OffsetDateTime,
     pub(crate) source: Source,

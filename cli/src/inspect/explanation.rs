@@ -8,7 +8,7 @@ use crate::inspect::entry::{Entry, Receiver, Verdict};
 use crate::since;
 use crate::why::{Case, Clock, Effort, Report, Saved, causes, heading};
 
-/// What the page shows of a verdict.
+/// A verdict as the page shows it.
 #[derive(Default, Serialize)]
 pub(crate) struct Why {
     verdict: &'static str,

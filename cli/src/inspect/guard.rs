@@ -1,4 +1,4 @@
-//! What a request to the page must pass before it is answered.
+//! The checks that a request to the page must pass before it is answered.
 //!
 //! 1. `Host` names this server: a loopback name or the bound address, with the port. Another name is one
 //!    that an attacker's DNS points here (421).
@@ -49,8 +49,7 @@ impl Token {
         Zeroizing::new(format!("http://{address}/#token={}", *self.0))
     }
 
-    /// Whether the header `Authorization` is `Bearer` and the token. Takes the same time whatever the
-    /// sent text is.
+    /// Whether the header `Authorization` is `Bearer` and the token. The comparison takes constant time.
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {

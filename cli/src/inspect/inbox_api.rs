@@ -80,6 +80,10 @@ struct Chosen {
     keys: Vec<String>,
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, made once for a request"
+)]
 fn opened(app: &App) -> Result<&Inbox, Response<Body>> {
     match &app.inbox {
         InboxState::Open(inbox) => Ok(inbox),

@@ -35,7 +35,7 @@ impl Log {
         (Self(Some(sender)), Printer { waiting, output })
     }
 
-    /// For a command that has a log of its own.
+    /// For a command that logs in another way.
     pub(crate) fn none() -> Self {
         Self(None)
     }
@@ -50,7 +50,7 @@ impl Log {
 
 impl Printer {
     /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe takes nothing, so it
-    /// needs a thread of its own.
+    /// needs its own thread.
     pub(crate) fn run(mut self) -> Result<(), Stop> {
         while let Some(entry) = self.waiting.blocking_recv() {
             let line = entry.line();

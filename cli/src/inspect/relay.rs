@@ -22,7 +22,7 @@ pub(crate) struct Relay {
     end: Option<End>,
 }
 
-/// What is kept, and where it goes.
+/// The kept beginning, and the entry to which it is added.
 struct End {
     app: Arc<App>,
     seq: u64,

@@ -69,7 +69,7 @@ async fn again(app: &Arc<App>, entry: &Entry, signing: Signing) -> Result<u64, &
             };
             signed(
                 &original.headers,
-                &signature.ok_or("there is no secret to sign with")?,
+                &signature.ok_or("no secret to sign with was given")?,
             )
         }
     };

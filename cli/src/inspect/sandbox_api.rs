@@ -71,6 +71,10 @@ struct Redeliver {
     delivery_id: String,
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, made once for a request"
+)]
 fn sandbox(app: &App) -> Result<Arc<Sandbox>, Response<Body>> {
     let sandbox = app.sandbox.get().and_then(|handle| handle.sandbox());
     sandbox.ok_or_else(|| error(StatusCode::NOT_FOUND, "this command runs no sandbox"))

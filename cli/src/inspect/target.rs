@@ -24,7 +24,7 @@ use crate::stop::{Stop, chain};
 /// while a request is on its way.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// What a connection of its own is meant by, in each message (RFC 9110, section 7.6.1).
+/// Headers that are about one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
@@ -42,7 +42,7 @@ pub(crate) struct Target {
     timeout: Duration,
 }
 
-/// Why there is no answer, and the status that says so.
+/// The reason why the receiver did not answer, and the status for the sender.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
