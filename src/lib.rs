@@ -37,12 +37,12 @@
 //! server, pass the request to [`Intake`], or call [`Verifier::receive`] with the value of the
 //! signature header ([`only_header`]) and a body that is in memory.
 //!
-//! The [`guide`] begins with [a typed event in five minutes](guide::first_event), without an account,
-//! followed by [tests of your handlers](guide::test_handlers), [rotation](guide::rotate),
-//! [exactly-once work](guide::exactly_once) and [deployment](guide::deploy). If something fails, see
-//! [My deliveries are rejected](guide::rejected) and [It does not
-//! compile](guide::does_not_compile). The [README](https://docs.rs/crate/ptolemy-webhooks/latest) has
-//! a program that stores each delivery before it is acknowledged.
+//! The [`guide`] begins with [a typed event in five minutes](guide::first_event), without an
+//! account, followed by [tests of your handlers](guide::test_handlers), [rotation](guide::rotate),
+//! [exactly-once work](guide::exactly_once) and [deployment](guide::deploy). If something fails,
+//! see [My deliveries are rejected](guide::rejected) and [It does not
+//! compile](guide::does_not_compile). The [README](https://docs.rs/crate/ptolemy-webhooks/latest)
+//! has a program that stores each delivery before it is acknowledged.
 //!
 //! # When a request passes
 //!
@@ -94,9 +94,9 @@
 //! # What Ptolemy documents, and what is assumed
 //!
 //! No real Ptolemy delivery has been seen yet. Documented (read 2026-11): the header and its
-//! signature, the 300 s, that an event has an `event_type`, the list of event types (the public page
-//! is cut off after `membership`), the fields of some resources, numbers as strings, the 10 seconds
-//! and the retries.
+//! signature, the 300 s, that an event has an `event_type`, the list of event types (the public
+//! page is cut off after `membership`), the fields of some resources, numbers as strings, the 10
+//! seconds and the retries.
 //!
 //! Assumed, because the public documentation does not show a whole delivery: that its JSON carries
 //! the event type at its top level, under the name `event_type`; the rest of the JSON around the
@@ -107,16 +107,17 @@
 //! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data
 //! makes the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`],
 //! [`Event::data`]), and the event reaches the handler, with one exception: if its type is neither
-//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops retrying
-//! the event. A handler that extracts [`Delivery`] receives it.
+//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops
+//! retrying the event. A handler that extracts [`Delivery`] receives it.
 //!
 //! # What is not here
 //!
 //! Storage, queueing and retries of your own work are in the companion crate
-//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox), a client for Ptolemy's API is
-//! [`ptolemy-webhooks-client`](https://docs.rs/ptolemy-webhooks-client), and a stand-in for Ptolemy to
-//! test against is [`ptolemy-webhooks-sandbox`](https://docs.rs/ptolemy-webhooks-sandbox). An HTTP
-//! server, TLS and the signatures of other providers are not here. [`Signer`] is for tests and tools.
+//! [`ptolemy-webhooks-inbox`](https://docs.rs/ptolemy-webhooks-inbox), a client for Ptolemy's API
+//! is [`ptolemy-webhooks-client`](https://docs.rs/ptolemy-webhooks-client), and a stand-in for
+//! Ptolemy to test against is
+//! [`ptolemy-webhooks-sandbox`](https://docs.rs/ptolemy-webhooks-sandbox). An HTTP server, TLS and
+//! the signatures of other providers are not here. [`Signer`] is for tests and tools.
 //!
 //! # Features
 //!

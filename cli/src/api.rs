@@ -14,8 +14,8 @@ const TOKEN_FILE_VARIABLE: &str = "PTOLEMY_API_TOKEN_FILE";
 /// Where and as whom the API is called.
 #[derive(Args, Debug)]
 pub(crate) struct Api {
-    /// The id or the slug of the workspace. Without this option it is read from PTOLEMY_WORKSPACE. The
-    /// token is read from PTOLEMY_API_TOKEN or from the file named by PTOLEMY_API_TOKEN_FILE
+    /// The id or the slug of the workspace. Without this option it is read from PTOLEMY_WORKSPACE.
+    /// The token is read from PTOLEMY_API_TOKEN or from the file named by PTOLEMY_API_TOKEN_FILE
     #[arg(long, global = true, value_name = "WORKSPACE")]
     workspace: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! The conformance test of a receiver: probes, the requests that they send, and the verdicts.
 //!
-//! A probe is data: its requests, the expected answer, its weight and its basis. Each group of probes has
-//! a file, and a new probe is a few lines in one of them.
+//! A probe is data: its requests, the expected answer, its weight and its basis. Each group of
+//! probes has a file, and a new probe is a few lines in one of them.
 
 mod body;
 mod clock;
@@ -32,8 +32,8 @@ pub(crate) const GOOD_DELIVERY: &str = "good-delivery";
 const CLOCK: &str = "clock";
 
 /// All probes in the order in which they run. The first delivery is good, because most others mean
-/// something only if that one is accepted. The burst is the last one that sends, so the work that it leaves
-/// in a receiver's queue disturbs no other.
+/// something only if that one is accepted. The burst is the last one that sends, so the work that
+/// it leaves in a receiver's queue disturbs no other.
 pub(crate) fn probes() -> Vec<&'static Probe> {
     let groups = [
         event::GOOD,

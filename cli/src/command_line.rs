@@ -20,8 +20,8 @@ use crate::commands::subscriptions::{ListSubscriptions, Subscribe, Unsubscribe};
 use crate::commands::webhooks::Webhooks;
 use crate::commands::why::Why;
 
-/// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain rejections,
-/// have deliveries sent again, and look after an inbox.
+/// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain
+/// rejections, have deliveries sent again, and look after an inbox.
 #[derive(Debug, Parser)]
 #[command(
     name = "ptolemy-webhooks",

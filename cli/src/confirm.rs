@@ -4,8 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::stop::Stop;
 
-/// Asks a question that is answered by `y` or `yes`. Without a terminal there is no question: the error
-/// names `--yes`.
+/// Asks a question that is answered by `y` or `yes`. Without a terminal there is no question: the
+/// error names `--yes`.
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(

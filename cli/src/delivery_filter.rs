@@ -1,8 +1,8 @@
 //! Which deliveries of the log are wanted, checked on both sides.
 //!
-//! Ptolemy documents a filter of `webhook_id` and `status`, and not the fields of a delivery. So the
-//! server is asked to filter, its answer is checked, and a delivery that lacks a field is neither taken for
-//! a match nor left out in silence.
+//! Ptolemy documents a filter of `webhook_id` and `status`, and not the fields of a delivery. So
+//! the server is asked to filter, its answer is checked, and a delivery that lacks a field is
+//! neither taken for a match nor left out in silence.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,8 +23,8 @@ pub(crate) struct DeliveryFilter {
     pub(crate) since: Option<OffsetDateTime>,
     /// How many deliveries could not be checked against which option.
     unclear: BTreeMap<&'static str, u64>,
-    /// Those that were let through: a delivery that fails while pages are read moves the ones before it
-    /// to the next page, which then has some of them again.
+    /// Those that were let through: a delivery that fails while pages are read moves the ones
+    /// before it to the next page, which then has some of them again.
     seen: HashSet<DeliveryId>,
     order: Order,
 }
@@ -121,8 +121,8 @@ impl DeliveryFilter {
         self.order.is_past()
     }
 
-    /// Whether the deliveries so far came the latest first. It is true after a whole page at the earliest,
-    /// which one call reads anyway.
+    /// Whether the deliveries so far came the latest first. It is true after a whole page at the
+    /// earliest, which one call reads anyway.
     pub(crate) fn is_descending(&self) -> bool {
         self.order.is_descending()
     }
@@ -132,7 +132,8 @@ impl DeliveryFilter {
         !self.unclear.is_empty()
     }
 
-    /// Says on standard error how many deliveries could not be checked, and what was done with them.
+    /// Says on standard error how many deliveries could not be checked, and what was done with
+    /// them.
     pub(crate) fn report_unclear(&self, done: &str) {
         for (option, count) in &self.unclear {
             let field = match *option {
@@ -154,8 +155,8 @@ pub(crate) fn plural(count: u64, one: &str, several: &str) -> String {
     format!("{count} {noun}")
 }
 
-/// The order in which the server sends deliveries. It is asked for the latest first, and a list that
-/// is not in this order is read to its end.
+/// The order in which the server sends deliveries. It is asked for the latest first, and a list
+/// that is not in this order is read to its end.
 #[derive(Default)]
 struct Order {
     last: Option<OffsetDateTime>,

@@ -1,9 +1,9 @@
-//! The local page that shows every delivery: the requests that are kept, the proxy in front of a receiver,
-//! and the page's API.
+//! The local page that shows every delivery: the requests that are kept, the proxy in front of a
+//! receiver, and the page's API.
 //!
-//! A request passes the sender's port in [`forward`], is checked by [`checker`], kept by [`ring`], and sent
-//! on by [`target`]. The page reads the ring through [`api`], behind [`guard`]; nothing on the way of a
-//! request waits for a page.
+//! A request passes the sender's port in [`forward`], is checked by [`checker`], kept by [`ring`],
+//! and sent on by [`target`]. The page reads the ring through [`api`], behind [`guard`]; nothing on
+//! the way of a request waits for a page.
 
 pub(crate) mod accept;
 pub(crate) mod api;

@@ -1,7 +1,7 @@
 //! The command line tool `ptolemy-webhooks`, as a library for its own binary and examples.
 //!
-//! The tool is documented in its README and by `ptolemy-webhooks --help`. This library has one function,
-//! which runs a command line.
+//! The tool is documented in its README and by `ptolemy-webhooks --help`. This library has one
+//! function, which runs a command line.
 
 #![forbid(unsafe_code)]
 
@@ -78,13 +78,14 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     if leaves_lease {
         runtime.block_on(end_of_tasks());
     }
-    // A thread that waits for an answer at the terminal is not waited for; one that writes a file is.
+    // A thread that waits for an answer at the terminal is not waited for; one that writes a file
+    // is.
     runtime.shutdown_timeout(LAST_WRITE);
     ended
 }
 
-/// Waits until the tasks of a command that was dropped have ended. One of them releases the lease of a
-/// catch-up, which would keep the next one waiting for a minute.
+/// Waits until the tasks of a command that was dropped have ended. One of them releases the lease
+/// of a catch-up, which would keep the next one waiting for a minute.
 async fn end_of_tasks() {
     let metrics = tokio::runtime::Handle::current().metrics();
     let all_ended = async {

@@ -1,10 +1,10 @@
-//! Ids for events that the tool makes up: UUIDs, as the documentation says, whose first eight digits show
-//! which command made them.
+//! Ids for events that the tool makes up: UUIDs, as the documentation says, whose first eight
+//! digits show which command made them.
 
 use sha2::{Digest as _, Sha256};
 
-/// Returns a UUID of version 8, which is free for any use, that begins with these eight hex digits. The
-/// rest is a hash of the parts, so equal parts have equal ids.
+/// Returns a UUID of version 8, which is free for any use, that begins with these eight hex digits.
+/// The rest is a hash of the parts, so equal parts have equal ids.
 pub(crate) fn marked_id(prefix: &str, parts: &[&str]) -> String {
     let hex = hash(parts);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

@@ -125,8 +125,8 @@ pub(crate) async fn waiting<F: Future>(call: F) -> F::Output {
     Progress::of("waiting for the API").during(call).await
 }
 
-/// Same as [`waiting`], for a call that changes something. `change` says on Ctrl-C what may have been
-/// carried out, such as "the deletion of webhook W".
+/// Same as [`waiting`], for a call that changes something. `change` says on Ctrl-C what may have
+/// been carried out, such as "the deletion of webhook W".
 pub(crate) async fn changing<F: Future>(change: &str, call: F) -> F::Output {
     let interrupted = IfInterrupted::new(format!("{change} may have been carried out"));
     let output = waiting(call).await;

@@ -8,8 +8,8 @@ use std::process;
 
 use crate::stop::Stop;
 
-/// Writes a file of which only the owner may read anything: a temporary file with the mode 0600, a sync,
-/// a rename over what was there, and a sync of the folder.
+/// Writes a file of which only the owner may read anything: a temporary file with the mode 0600, a
+/// sync, a rename over what was there, and a sync of the folder.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", process::id()));
@@ -71,7 +71,8 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     folder.create(path)
 }
 
-/// A file with a URL that has a token, in a new temporary folder. Both are removed when this is dropped.
+/// A file with a URL that has a token, in a new temporary folder. Both are removed when this is
+/// dropped.
 pub(crate) struct TokenFile {
     path: PathBuf,
     shown: String,

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use crate::stop::Stop;
 
-/// Returns an error if an argument holds a secret, a token or a URL with a password. The error does not
-/// quote it.
+/// Returns an error if an argument holds a secret, a token or a URL with a password. The error does
+/// not quote it.
 pub(crate) fn reject_secrets(arguments: &[OsString]) -> Result<(), Stop> {
     for (number, argument) in arguments.iter().enumerate().skip(1) {
         let text = argument.to_string_lossy();
@@ -61,9 +61,9 @@ fn has_password(text: &str) -> bool {
 
 /// Whether what follows `scheme://` begins with `user:password@`.
 ///
-/// A password that is not encoded can have `/`, `?` and `#`, so that the `@` stands behind what looks
-/// like the host and its port. The path of a web address can have an `@` too, so there it only counts
-/// if no port is in front of it.
+/// A password that is not encoded can have `/`, `?` and `#`, so that the `@` stands behind what
+/// looks like the host and its port. The path of a web address can have an `@` too, so there it
+/// only counts if no port is in front of it.
 fn has_password_before_host(rest: &str, is_web: bool) -> bool {
     let up_to = |ends: &[char]| {
         let end = rest.find(ends).unwrap_or(rest.len());

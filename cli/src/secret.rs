@@ -25,8 +25,8 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// Where the secret is.
 #[derive(Args, Debug)]
 pub(crate) struct SecretSource {
-    /// The file that holds the secret; `-` is standard input. Without this option the secret is read
-    /// from PTOLEMY_WEBHOOK_SECRET or from the file named by PTOLEMY_WEBHOOK_SECRET_FILE
+    /// The file that holds the secret; `-` is standard input. Without this option the secret is
+    /// read from PTOLEMY_WEBHOOK_SECRET or from the file named by PTOLEMY_WEBHOOK_SECRET_FILE
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 }
@@ -35,8 +35,8 @@ pub(crate) struct SecretSource {
 #[derive(Args, Debug)]
 pub(crate) struct PreviousSecretSource {
     /// The file that holds the previous secret. Without this option it is read from
-    /// PTOLEMY_WEBHOOK_SECRET_PREVIOUS or from the file named by PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE,
-    /// if one of them is set
+    /// PTOLEMY_WEBHOOK_SECRET_PREVIOUS or from the file named by
+    /// PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE, if one of them is set
     #[arg(long, value_name = "PATH")]
     pub(crate) previous_secret_file: Option<PathBuf>,
 }
@@ -57,8 +57,8 @@ impl SecretSource {
         Place::find(self.secret_file.as_deref(), VARIABLE)
     }
 
-    /// Reads the bytes of a secret that was checked, for what `Signer` does not sign. They are wiped on
-    /// drop.
+    /// Reads the bytes of a secret that was checked, for what `Signer` does not sign. They are
+    /// wiped on drop.
     pub(crate) fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, Stop> {
         let given = self.read_as_it_is()?;
         given.checked()?;
@@ -152,8 +152,8 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Returns where the secret is in the environment, as the variable or the file that `…_FILE` names;
-    /// `None` if nothing is set.
+    /// Returns where the secret is in the environment, as the variable or the file that `…_FILE`
+    /// names; `None` if nothing is set.
     fn from_env(variable: &'static str) -> Result<Option<Self>, Stop> {
         let file_variable = format!("{variable}_FILE");
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());

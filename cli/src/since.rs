@@ -50,8 +50,8 @@ pub(crate) fn point(text: &str) -> Result<OffsetDateTime, String> {
         .ok_or_else(|| "before the calendar begins".to_owned())
 }
 
-/// A time as RFC 3339 in UTC with three digits of milliseconds, which sort as text, for JSON. Times of
-/// servers have more digits, or fewer, which say nothing.
+/// A time as RFC 3339 in UTC with three digits of milliseconds, which sort as text, for JSON. Times
+/// of servers have more digits, or fewer, which say nothing.
 pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
     let Some(utc) = time.checked_to_offset(time::UtcOffset::UTC) else {
         // A time of year 9999 whose UTC is in year 10000, which RFC 3339 does not have.

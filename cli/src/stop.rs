@@ -126,7 +126,8 @@ impl Stop {
     pub(crate) fn report(self) -> ExitCode {
         match &self {
             Self::Error { message, .. } => crate::notice::error(message),
-            // Help goes to standard output, errors to standard error. A closed pipe is not an error.
+            // Help goes to standard output, errors to standard error. A closed pipe is not an
+            // error.
             Self::Clap(error) => drop(error.print()),
             Self::Said(_) | Self::ClosedPipe => {}
         }
@@ -163,7 +164,8 @@ pub(crate) fn api_code(error: &ApiError) -> Code {
     }
 }
 
-/// An error and its causes on one line, escaped. A cause that the error before it quotes is left out.
+/// An error and its causes on one line, escaped. A cause that the error before it quotes is left
+/// out.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
     for error in successors(Some(error), |&error| error.source()) {

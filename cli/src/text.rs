@@ -31,8 +31,8 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// A URL without the password that it may have. Text that is not a URL is left out whole if it could
-/// have one.
+/// A URL without the password that it may have. Text that is not a URL is left out whole if it
+/// could have one.
 pub(crate) fn url(text: &str) -> String {
     match reqwest::Url::parse(text) {
         Ok(mut url) if url.password().is_some() => match url.set_password(None) {
@@ -46,8 +46,8 @@ pub(crate) fn url(text: &str) -> String {
     }
 }
 
-/// JSON without the white space between its tokens, so that it stands on one line. Numbers keep every
-/// digit, which decoding would not keep.
+/// JSON without the white space between its tokens, so that it stands on one line. Numbers keep
+/// every digit, which decoding would not keep.
 pub(crate) fn compact(json: &str) -> String {
     let (mut is_text, mut is_escaped) = (false, false);
     json.chars()
@@ -84,7 +84,8 @@ pub(crate) fn message(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// One object of JSON on one line, without a character that changes a terminal, a secret or a token.
+/// One object of JSON on one line, without a character that changes a terminal, a secret or a
+/// token.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
     let text = without_secrets(&text);

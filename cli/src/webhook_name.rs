@@ -10,8 +10,8 @@ use crate::text;
 /// How many webhooks an error lists.
 const MAX_LISTED: usize = 50;
 
-/// Reads the name of a webhook. One without a visible character is what a variable that is not set leaves,
-/// and would be the label of webhooks that have an empty one.
+/// Reads the name of a webhook. One without a visible character is what a variable that is not set
+/// leaves, and would be the label of webhooks that have an empty one.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it is empty: expected an id, a label or a URL".to_owned()),
@@ -61,8 +61,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether the webhook has the name as its id, which decides, also if another webhook has it as its
-    /// label.
+    /// Whether the webhook has the name as its id, which decides, also if another webhook has it as
+    /// its label.
     fn has_id(&mut self, webhook: &Webhook) -> bool {
         self.count += 1;
         if webhook.id == *self.name {

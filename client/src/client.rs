@@ -85,7 +85,8 @@ impl Client {
         Some(self.0.remaining.load(Ordering::Relaxed)).filter(|&calls| calls != NOT_SEEN)
     }
 
-    /// Returns how long ago the answer of [`remaining`](Self::remaining) came; `None` before the first one.
+    /// Returns how long ago the answer of [`remaining`](Self::remaining) came; `None` before the
+    /// first one.
     #[must_use]
     pub fn remaining_age(&self) -> Option<Duration> {
         let seen = Duration::from_millis(self.0.remaining_at.load(Ordering::Relaxed));
@@ -94,7 +95,8 @@ impl Client {
     }
 
     /// Returns how often a call is attempted at most, as set with
-    /// [`Builder::attempts`](crate::Builder::attempts). Each attempt may use up a call of the month's quota.
+    /// [`Builder::attempts`](crate::Builder::attempts). Each attempt may use up a call of the
+    /// month's quota.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.0.settings.attempts.max(1)

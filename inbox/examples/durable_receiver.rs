@@ -1,4 +1,5 @@
-//! A receiver that loses nothing, to copy and change: axum, the inbox, a worker, metrics and probes.
+//! A receiver that loses nothing, to copy and change: axum, the inbox, a worker, metrics and
+//! probes.
 //!
 //! | variable | meaning |
 //! | --- | --- |
@@ -7,8 +8,9 @@
 //! | `PTOLEMY_LISTEN` | address and port; `127.0.0.1:3000` unless set |
 //! | `RUST_LOG` | a filter for the log; `info` unless set |
 //!
-//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the other
-//! paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25 s.
+//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the
+//! other paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25
+//! s.
 
 use std::error::Error;
 use std::future::IntoFuture as _;
@@ -34,8 +36,8 @@ const PATH: &str = "/webhooks/ptolemy";
 /// Ptolemy waits for an answer for as long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long open requests may take after the signal; as long as an accept may take. The worker takes
-/// 17 s at most meanwhile, so the process ends within the 25 s.
+/// How long open requests may take after the signal; as long as an accept may take. The worker
+/// takes 17 s at most meanwhile, so the process ends within the 25 s.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, FromRef)]
@@ -70,8 +72,9 @@ async fn healthz(State(inbox): State<Inbox>) -> StatusCode {
     }
 }
 
-/// Whether a delivery would be accepted. It does not look at the backlog, or a slow handler would take
-/// all replicas out of the load balancer; alert on `ptolemy_inbox_oldest_due_age_seconds` instead.
+/// Whether a delivery would be accepted. It does not look at the backlog, or a slow handler would
+/// take all replicas out of the load balancer; alert on `ptolemy_inbox_oldest_due_age_seconds`
+/// instead.
 async fn readyz(State(inbox): State<Inbox>) -> Result<StatusCode, InboxError> {
     inbox.ready().await?;
     Ok(StatusCode::OK)

@@ -3,10 +3,10 @@ use ptolemy_webhooks::{Delivery, LogText};
 use crate::arrival::{Arrival, Labels};
 use crate::error::{InboxError, InboxErrorKind};
 
-/// The length up to which a text is a key, in bytes.
+/// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
 
-/// The length up to which a text is a source, in bytes.
+/// The longest source, in bytes.
 const MAX_SOURCE_BYTES: usize = 64;
 
 /// Options of an [accept](crate::Inbox::accept_with).
@@ -29,15 +29,18 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Sets nothing yet: the same as [`accept`](crate::Inbox::accept).
+    /// Returns options with nothing set, with which `accept_with` is the same as
+    /// [`accept`](crate::Inbox::accept).
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the key that recognises repetitions, instead of
-    /// [`Delivery::dedup_key`](ptolemy_webhooks::Delivery::dedup_key): 1 to 255 bytes without a NUL.
+    /// Sets the key by which duplicates are recognised, instead of
+    /// [`Delivery::dedup_key`](ptolemy_webhooks::Delivery::dedup_key): 1 to 255 bytes without a
+    /// NUL.
     ///
-    /// Two deliveries with one key are one event, whatever else they say: the second is not kept.
+    /// Two deliveries with the same key are the same event, even if their bodies differ: the second
+    /// one is not stored.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -45,14 +48,15 @@ impl Accept {
 
     /// Names the webhook that the delivery came through: 1 to 64 printable bytes without a `/`.
     ///
-    /// The same event through two sources is two events: the key is stored as `source/key`, and
-    /// [`Attempt::dedup_key`](crate::Attempt::dedup_key) is that text. Without sources it is one event.
+    /// An event that arrives through two sources is two events: the key is stored as `source/key`,
+    /// and [`Attempt::dedup_key`](crate::Attempt::dedup_key) returns that text. Without sources it
+    /// is one event.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What is stored of a delivery; its body is read once.
+    /// Returns the row to store for a delivery; its body is read once.
     pub(crate) fn arrival(self, delivery: &Delivery) -> Result<Arrival, InboxError> {
         if self.key.as_deref().is_some_and(|key| !is_key(key)) {
             return Err(InboxError::new(InboxErrorKind::InvalidKey));
@@ -75,7 +79,7 @@ impl Accept {
     }
 }
 
-/// PostgreSQL stores no NUL.
+/// PostgreSQL cannot store a NUL.
 fn is_key(text: &str) -> bool {
     (1..=MAX_KEY_BYTES).contains(&text.len()) && !text.contains('\0')
 }

@@ -4,16 +4,17 @@ use serde::{Serialize, Serializer};
 
 use crate::error::BoxError;
 
-/// What [`accept`](crate::Inbox::accept) did with a delivery, which is now safe in the inbox.
+/// The result of [`accept`](crate::Inbox::accept): whether the delivery was new. In both cases it
+/// is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Accepted {
-    /// It was not there before, and waits for a worker.
+    /// It was not in the inbox, and now waits for a worker.
     New,
-    /// It was there before; nothing was added, and nothing changed.
+    /// It was already in the inbox; nothing was changed.
     #[non_exhaustive]
     Duplicate {
-        /// The state of the first one.
+        /// The state of the event that was already there.
         state: EventState,
     },
 }
@@ -22,13 +23,13 @@ pub enum Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventState {
-    /// It waits for a worker: for its first attempt, or for the next one.
+    /// It waits for its first attempt or for a retry.
     Waiting,
     /// A worker has taken it.
     Running,
     /// It was handled, or discarded.
     Done,
-    /// It failed for good. It stays until it is replayed or discarded.
+    /// It failed permanently. It stays until it is replayed or discarded.
     Dead,
 }
 

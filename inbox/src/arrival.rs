@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ptolemy_webhooks::LogText;
 use sha2::{Digest, Sha256};
 
-/// The length up to which a text is a label, in bytes.
+/// The longest label, in bytes.
 const MAX_LABEL_BYTES: usize = 255;
 
 /// A delivery on its way into the table.
@@ -18,12 +18,12 @@ pub(crate) struct Arrival {
     pub(crate) body: Bytes,
 }
 
-/// What is stored beside a body so that people and indexes find it.
+/// The columns beside the body, by which people and indexes find an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels {
     pub(crate) event_type: Option<String>,
     pub(crate) event_id: Option<String>,
-    /// The resource's kind and its id: both or none.
+    /// The kind and the id of the resource: both or neither.
     pub(crate) resource: Option<(String, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! Which order this process asked for, so that its workers can say that another one holds.
+//! The order that this process asked for, so that its workers can report that another one applies.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

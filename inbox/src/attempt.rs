@@ -4,8 +4,8 @@ use crate::turn::Claim;
 
 /// Information about the current attempt at an event.
 ///
-/// A worker makes it and passes it to the handler. To call a handler from a test, begin with
-/// [`for_test`](Self::for_test) and set what the handler looks at.
+/// A worker passes it to the handler. To call a handler from a test, start with
+/// [`for_test`](Self::for_test) and set the values that the handler uses.
 ///
 /// # Examples
 ///
@@ -50,8 +50,8 @@ impl Attempt {
         }
     }
 
-    /// Makes one for a test of a handler: the first of 20 attempts at an event that was received just
-    /// now, under the key `test` and without a source.
+    /// Returns an attempt for the test of a handler: the first of 20, at an event that was received
+    /// just now, with the key `test` and without a source.
     #[must_use]
     pub fn for_test() -> Self {
         let now = OffsetDateTime::now_utc();
@@ -79,7 +79,7 @@ impl Attempt {
         self
     }
 
-    /// Sets when it began.
+    /// Sets when the attempt began.
     #[must_use]
     pub fn with_started_at(mut self, time: OffsetDateTime) -> Self {
         self.started_at = time;
@@ -107,44 +107,46 @@ impl Attempt {
         self
     }
 
-    /// Its number, counted from 1. An attempt counts when it begins, even if the process then dies.
+    /// Returns the number of the attempt, counted from 1. An attempt is counted when it begins,
+    /// even if the process then dies.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// How many attempts the worker makes; see [`Worker::max_attempts`](crate::Worker::max_attempts).
+    /// Returns how many attempts the worker makes; see
+    /// [`Worker::max_attempts`](crate::Worker::max_attempts).
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
     }
 
-    /// Whether the event is dead if this attempt fails.
+    /// Returns whether the event is dead if this attempt fails.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.number >= self.max_attempts
     }
 
-    /// When it began, by the database's clock.
+    /// Returns when the attempt began, by the database's clock.
     #[must_use]
     pub fn started_at(&self) -> OffsetDateTime {
         self.started_at
     }
 
-    /// When the delivery was accepted, by the database's clock.
+    /// Returns when the delivery was accepted, by the database's clock.
     #[must_use]
     pub fn received_at(&self) -> OffsetDateTime {
         self.received_at
     }
 
-    /// The key under which the delivery was accepted. It is the same in every attempt, so it serves as
-    /// an idempotency key for the services that a handler calls.
+    /// Returns the key under which the delivery was accepted. It is the same in every attempt, so
+    /// it serves as an idempotency key for the services that a handler calls.
     #[must_use]
     pub fn dedup_key(&self) -> &str {
         &self.dedup_key
     }
 
-    /// The webhook that the delivery came through, if it was
+    /// Returns the webhook that the delivery came through, if it was
     /// [named](crate::Accept::source).
     #[must_use]
     pub fn source(&self) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! Accepts that come at the same time share a commit.
+//! Accepts that arrive at the same time share a commit.
 
 #[cfg(test)]
 mod sharing;
@@ -26,7 +26,7 @@ const ROWS_PER_COMMIT: usize = 256;
 /// How many bytes of bodies share a commit, unless one body alone is longer.
 const BYTES_PER_COMMIT: usize = 4 * 1024 * 1024;
 
-/// How many deliveries of a batch are tried alone in vain before the others are not tried at all.
+/// How many deliveries of a batch may fail on their own before the rest is not tried.
 const MAX_REJECTED_ALONE: u32 = 32;
 
 type Answer = Result<Accepted, InboxError>;
@@ -45,7 +45,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Adds a delivery; `true` if a task has to be started.
+    /// Adds a delivery; returns `true` if a task must be started.
     fn add(&mut self, pending: Pending) -> bool {
         self.pending.push_back(pending);
         !std::mem::replace(&mut self.busy, true)
@@ -55,7 +55,7 @@ impl Queue {
 /// The state of the log about batches.
 struct Log {
     reach: Reach,
-    /// Whether the last batch was one delivery that failed by itself, as far as is known.
+    /// Whether the last batch was a single delivery that failed, apparently through its own fault.
     failed_alone: bool,
 }
 
@@ -70,15 +70,17 @@ impl Default for Log {
 
 /// Group commit.
 ///
-/// The first caller spawns a task that inserts until the queue is empty; what arrives during one
-/// commit shares the next. The task is detached, so a dropped request does not cancel others.
+/// The first caller spawns a task that inserts until the queue is empty; deliveries that arrive
+/// during one commit share the next. The task is detached, so a dropped request does not cancel
+/// others.
 pub(crate) struct Batcher {
     store: Arc<dyn Store>,
-    /// The runtime in which the inbox was opened: it outlives those that a server has for its threads.
+    /// The runtime in which the inbox was opened: it outlives those that a server has for its
+    /// threads.
     runtime: Handle,
     queue: Mutex<Queue>,
     log: Mutex<Log>,
-    /// Tells the workers of this process that something is new.
+    /// Notifies the workers of this process of a new event.
     arrived: Arc<Notify>,
 }
 
@@ -93,7 +95,7 @@ impl Batcher {
         }
     }
 
-    /// Stores a delivery within the time, together with those that come meanwhile.
+    /// Stores a delivery within the time limit, together with those that arrive meanwhile.
     pub(crate) async fn accept(
         self: &Arc<Self>,
         arrival: Arrival,
@@ -115,13 +117,14 @@ impl Batcher {
         }
         match timeout(limit, answered).await {
             Ok(Ok(answer)) => answer,
-            // The task is gone with its runtime.
+            // The task ended with its runtime.
             Ok(Err(gone)) => Err(InboxError::unavailable(gone)),
             Err(_) => Err(self.timed_out(limit)),
         }
     }
 
-    /// Takes what shares the next commit; `None` ends the task, and the next caller starts one.
+    /// Takes the deliveries that share the next commit; `None` ends the task, and the next caller
+    /// starts another.
     fn next(&self) -> Option<Vec<Pending>> {
         let mut queue = self.queue();
         let mut batch = Vec::new();
@@ -129,7 +132,7 @@ impl Batcher {
         while batch.len() < ROWS_PER_COMMIT
             && let Some(pending) = queue.pending.pop_front()
         {
-            // Its caller was dropped, or its time is over: the sender has its error.
+            // Its caller was dropped or timed out, so the sender has an error already.
             if pending.answer.is_closed() {
                 continue;
             }
@@ -159,18 +162,19 @@ impl Batcher {
             if matches!(inserted, Ok(Accepted::New)) {
                 self.arrived.notify_one();
             }
-            // A caller that was dropped, or whose time is over, needs no answer.
+            // A caller that was dropped or timed out needs no answer.
             let _ = answer.send(inserted);
         }
     }
 
-    /// Inserts deliveries together; and if the database answers with an error, which may be that of
-    /// one of them, each half by itself, down to single ones. An error of the connection is that of
-    /// all, and so is one that several have alone before any is inserted.
+    /// Inserts deliveries together. If the database returns an error that a single delivery may
+    /// have caused, inserts each half separately, down to single deliveries. An error of the
+    /// connection applies to all of them, and so does one that several deliveries get on their own
+    /// before any is inserted.
     async fn insert_by_halves(&self, arrivals: &[Arrival], limit: Duration) -> Vec<Answer> {
         let deadline = Instant::now() + limit;
         let mut inserted = Vec::with_capacity(arrivals.len());
-        // What is left, the next one last.
+        // The remaining deliveries; the next one is at the end.
         let mut parts = vec![arrivals];
         let mut rejected_alone = 0;
         let mut is_of_all = None;
@@ -211,8 +215,8 @@ impl Batcher {
         InboxError::timed_out(limit).because_of(self.store.trouble())
     }
 
-    /// Logs what an operator must know of a batch. One delivery that the database rejects may be at
-    /// fault itself; two in a row are an outage.
+    /// Logs what an operator must know about a batch. A single rejected delivery may itself be at
+    /// fault; two in a row are an outage.
     fn log(&self, inserted: &[Answer]) {
         let may_be_of_one = matches!(inserted, [Err(error)] if self.may_be_of_one(error));
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -254,7 +258,7 @@ struct Work {
 impl Work {
     async fn run(mut self) {
         loop {
-            // Callers that are about to accept, such as those answered just now, share this commit.
+            // Callers that accept next, such as those answered just now, share this commit.
             yield_now().await;
             let Some(batch) = self.batcher.next() else {
                 break;
@@ -266,8 +270,8 @@ impl Work {
 }
 
 impl Drop for Work {
-    /// Cut short, with its runtime or by a panic: the waiting accepts fail, and the next one starts
-    /// another task.
+    /// If the task ends early, with its runtime or by a panic, the waiting accepts fail, and the
+    /// next one starts another task.
     fn drop(&mut self) {
         if !self.ended {
             let left = std::mem::take(&mut *self.batcher.queue());
@@ -324,7 +328,7 @@ mod tests {
         }
         let (new, inserts) = insert(keys(|number| number % 25 == 3)).await;
         assert!(new == 245 && inserts < 130, "{new} {inserts}");
-        // Those that are rejected come first.
+        // Rejected deliveries come first.
         assert_eq!(insert(keys(|number| number < 31)).await.0, 225);
     }
 

@@ -36,25 +36,25 @@ pub use self::progress::{CatchUpPhase, CatchUpProgress};
 pub use self::report::{CatchUpReport, MissingEvent, MissingReason, UnreachableEvent};
 use crate::inbox::Inbox;
 
-/// How many calls of the month's quota are left to others.
+/// How many calls of the month's quota are reserved for others.
 const QUOTA_FLOOR: u64 = 1_000;
 
-/// How many events outside of the gap are read if the event log is not sorted: 500 calls.
+/// How many events outside the gap are read if the event log is not sorted: 500 calls.
 const EVENT_LOG_LIMIT: u64 = 100_000;
 
-/// How long a redelivery may take to arrive: an attempt may take 10 s.
+/// How long a redelivery may take to arrive; one attempt of Ptolemy may take 10 s.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A catch-up of one webhook: made by [`Inbox::catch_up`].
+/// A catch-up of one webhook; [`Inbox::catch_up`] returns it.
 ///
-/// It asks Ptolemy to redeliver what the inbox does not have. The redeliveries are signed and go through
-/// the receiver like any other delivery, so the receiver has to run, with the webhook's secret and this
-/// inbox. See [After an outage](crate::_after_an_outage).
+/// It asks Ptolemy to redeliver what the inbox does not have. The redeliveries are signed and go
+/// through the receiver like any other delivery, so the receiver must be running, with the
+/// webhook's secret and this inbox. See [After an outage](crate::_after_an_outage).
 ///
-/// Its calls are documented by Ptolemy: it filters the delivery log by `webhook_id`, sorted by
-/// `delivered_at`, and has deliveries sent again. That the entries of the log have an `event_id`, and that
-/// it is the id in the deliveries, is assumed; if it is wrong, the run stops or reports, and loses
-/// nothing.
+/// Ptolemy documents its calls: it filters the delivery log by `webhook_id`, sorted by
+/// `delivered_at`, and has deliveries sent again. It is assumed that the entries of the log have an
+/// `event_id`, and that this is the id in the deliveries; if that is wrong, the run stops or
+/// reports it, and loses nothing.
 ///
 /// # Examples
 ///
@@ -85,7 +85,8 @@ pub struct CatchUp {
 }
 
 impl Inbox {
-    /// Sets up a catch-up: the redelivery of what the inbox missed while the receiver was down.
+    /// Returns a catch-up with default settings: the redelivery of events that the inbox missed
+    /// while the receiver was down.
     pub fn catch_up(&self, client: &Client, webhook: impl Into<WebhookId>) -> CatchUp {
         CatchUp {
             inbox: self.clone(),
@@ -107,71 +108,75 @@ impl Inbox {
 }
 
 impl CatchUp {
-    /// Sets the start of the gap; unless set, 15 minutes before the checkpoint of the last run that ended
-    /// well.
+    /// Sets the start of the gap; unless set, it is 15 minutes before the checkpoint of the last
+    /// successful run.
     ///
-    /// If it is after the checkpoint, the run leaves a hole, and the checkpoint stays; unless no gap can begin
-    /// at the checkpoint any more, since rows of that time may have been pruned.
+    /// If it is after the checkpoint, the run leaves a hole and the checkpoint does not move,
+    /// unless no gap can begin at the checkpoint any more because rows of that time may have been
+    /// pruned.
     pub fn since(mut self, time: OffsetDateTime) -> Self {
         self.settings.since = Some(time);
         self
     }
 
-    /// Sets the end of the gap; 2 minutes ago unless set, since the log may lag. A time in the future
-    /// counts as now.
+    /// Sets the end of the gap; 2 minutes ago unless set, since the log may lag. A time in the
+    /// future counts as now.
     pub fn until(mut self, time: OffsetDateTime) -> Self {
         self.settings.until = Some(time);
         self
     }
 
-    /// Sets how many calls are left in the month's quota; 1,000 unless set. The run stops before a call
-    /// that could leave fewer, if the client has to attempt it [as often as it
-    /// may](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons deliveries. With 0
-    /// there is no floor.
+    /// Sets how many calls of the month's quota to leave unused; 1,000 unless set. The run stops
+    /// before a call that could leave fewer, assuming that the client makes [all its
+    /// attempts](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons
+    /// deliveries. With 0 there is no floor.
     ///
-    /// A run that begins within an hour after its client saw that the floor is reached makes no call; later,
-    /// it makes one to find out.
+    /// A run that begins within an hour after its client saw the floor reached makes no call; a
+    /// later run makes one call to check.
     ///
-    /// Ptolemy documents that each answer says how many are left. If none does, the floor cannot be kept:
-    /// [`CatchUpPlan::quota_left`] is `None` then, and a line at the level WARN says so.
+    /// Ptolemy documents that each response says how many calls are left. If no response does, the
+    /// floor cannot be kept: [`CatchUpPlan::quota_left`] is `None` then, and a line at the level
+    /// WARN says so.
     pub fn quota_floor(mut self, calls: u64) -> Self {
         self.settings.quota_floor = calls;
         self
     }
 
-    /// Redelivers all failed deliveries that the inbox does not have and that have no time, instead of
-    /// stopping when the log shows no times.
+    /// Also redelivers failed deliveries that have no time and are not in the inbox, instead of
+    /// stopping if the log shows no times.
     ///
-    /// A delivery without a time can be older than the gap, so an event whose row was pruned is handled
-    /// again. Deliveries with a time still have to be in the gap. The checkpoint does not move.
+    /// A delivery without a time can be older than the gap, so an event whose row was pruned is
+    /// handled again. Deliveries with a time must still be in the gap. The checkpoint does not
+    /// move.
     pub fn all_failed(mut self) -> Self {
         self.settings.all_failed = true;
         self
     }
 
-    /// Sets how many events outside of the gap are read if the event log is not sorted by time, the newest
-    /// first; 100,000 unless set, which are 500 calls. That events can be sorted by `created_at` is assumed.
+    /// Sets how many events outside the gap are read if the event log is not sorted by time, newest
+    /// first; 100,000 unless set, which takes 500 calls. That events can be sorted by `created_at`
+    /// is assumed.
     ///
     /// If there are more, reading ends, and the report says so in
-    /// [`event_log_cut`](CatchUpReport::event_log_cut): it may then lack events that have no delivery. What
-    /// redelivery can bring is not affected.
+    /// [`event_log_cut`](CatchUpReport::event_log_cut): it may then lack events that have no
+    /// delivery. Redelivery itself is not affected.
     pub fn event_log_limit(mut self, events: u64) -> Self {
         self.settings.event_log_limit = events;
         self
     }
 
-    /// Forgets how often events were tried. Without it, an event is redelivered three times at most, by
-    /// all runs together, and one without an event id once.
+    /// Resets how often events were tried. Otherwise, an event is redelivered at most three times
+    /// by all runs together, and only once if it has no event id.
     ///
-    /// For events that were tried while the receiver could not take them. They are redelivered also if they
-    /// are older than the gap, but not if they are older than what was pruned.
+    /// Use it for events that were tried while the receiver could not accept them. They are
+    /// redelivered even if they are older than the gap, but not if rows of their time were pruned.
     pub fn retry_missing(mut self) -> Self {
         self.settings.retry_missing = true;
         self
     }
 
-    /// Counts only events as arrived that came through this source, if the receiver of the webhook
-    /// [names one](crate::Accept::source).
+    /// Counts an event as arrived only if it came through this source, if the receiver of the
+    /// webhook [names one](crate::Accept::source).
     pub fn source(mut self, name: impl Into<String>) -> Self {
         self.settings.source = Some(name.into());
         self
@@ -183,8 +188,8 @@ impl CatchUp {
         self
     }
 
-    /// Calls this after each page of a log, and when redeliveries have arrived. The same is logged at the
-    /// level INFO, for each page and for each hundred arrivals.
+    /// Sets a function that is called after each page of a log, and when redeliveries have arrived.
+    /// The same progress is logged at the level INFO, for each page and for each hundred arrivals.
     pub fn on_progress(
         mut self,
         callback: impl Fn(CatchUpProgress) + Send + Sync + 'static,
@@ -193,14 +198,14 @@ impl CatchUp {
         self
     }
 
-    /// Reads the delivery log and compares it with the inbox. It changes nothing at Ptolemy, and nothing
-    /// in `ptolemy_inbox`.
+    /// Reads the delivery log and compares it with the inbox. It changes nothing at Ptolemy, and
+    /// nothing in `ptolemy_inbox`.
     ///
     /// # Errors
     ///
-    /// Returns an error if the start of the gap is not known or too early, if another run is under way, if
-    /// the host's clock is wrong by more than 300 s, if the webhook is inactive, if the log shows no
-    /// times, if the floor of the quota is reached, and if the API or the database fails.
+    /// Returns an error if the start of the gap is unknown or too early, if another run is under
+    /// way, if the host's clock is wrong by more than 300 s, if the webhook is inactive, if the log
+    /// shows no times, if the floor of the quota is reached, and if the API or the database fails.
     pub async fn plan(self) -> Result<CatchUpPlan, CatchUpError> {
         plan::plan(&self.inbox, self.client, self.webhook, self.settings).await
     }

@@ -9,8 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// The number of a dead letter, which is the `id` of its row.
 ///
-/// `Display` prints it and `FromStr` reads it back, for command lines and URLs. Ids rise in the order
-/// in which deliveries were accepted.
+/// `Display` prints it and `FromStr` reads it back, for command lines and URLs. Ids rise in the
+/// order in which deliveries were accepted.
 ///
 /// # Examples
 ///
@@ -39,30 +39,30 @@ impl FromStr for DeadLetterId {
     }
 }
 
-/// As a number.
+/// Serializes as a number.
 impl Serialize for DeadLetterId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(self.0)
     }
 }
 
-/// An event that failed for good, and stays until it is replayed or discarded; see
+/// An event that failed permanently, and stays until it is replayed or discarded; see
 /// [`DeadLetters`](crate::DeadLetters).
 ///
-/// It serializes as an object with these names; times are then texts as in RFC 3339.
+/// It serializes as an object with these names; times are strings in RFC 3339 format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The number of its row.
     pub id: DeadLetterId,
-    /// The key under which repetitions are recognised.
+    /// The key by which duplicates are recognised.
     pub dedup_key: String,
     /// The webhook that it came through, if it was [named](crate::Accept::source).
     pub source: Option<String>,
-    /// Its event type, or the hash of one that is very long or has control characters; `None` if the
-    /// body is not an event.
+    /// Its event type, or the hash of one that is very long or has control characters; `None` if
+    /// the body is not an event.
     pub event_type: Option<String>,
-    /// The event's own id, or its hash, likewise; `None` if it has none.
+    /// The id of the event, or its hash under the same conditions; `None` if it has no id.
     pub event_id: Option<String>,
     /// When it was accepted.
     pub received_at: OffsetDateTime,
@@ -70,9 +70,10 @@ pub struct DeadLetter {
     pub died_at: OffsetDateTime,
     /// How many attempts were counted.
     pub attempts: u32,
-    /// Whether no handler has seen it: the body is not an event, or its data is malformed.
+    /// Whether it never reached a handler: the body is not an event, or its data is malformed.
     pub malformed: bool,
-    /// Why the last attempt failed, cut to 2,000 characters. A handler's error may quote the event.
+    /// Why the last attempt failed, truncated to 2,000 characters. A handler's error may quote the
+    /// event.
     pub last_error: String,
 }
 

@@ -8,7 +8,7 @@ use crate::store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
 
-/// The store of an inbox, on one of the engines.
+/// The store of an inbox.
 #[derive(Clone)]
 pub(crate) enum Engine {
     #[cfg(feature = "sqlite")]

@@ -11,15 +11,15 @@ pub(crate) type SharedError = Arc<dyn Error + Send + Sync>;
 
 /// An error from an inbox operation.
 ///
-/// With the features `axum` and `actix-web` it is a response: [`status`](Self::status), the text of
-/// `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not answered with a
-/// 2xx, so a handler that returns this error loses nothing.
+/// With the features `axum` and `actix-web` it converts into a response: [`status`](Self::status),
+/// the text of `Display`, and `Retry-After: 5` on a 503. Ptolemy retries deliveries that are not
+/// answered with a 2xx, so a handler that returns this error loses nothing.
 ///
-/// The database's own message is in [`source`](Error::source); this one quotes none of it.
+/// The database's own message is in [`source`](Error::source); `Display` does not quote it.
 #[derive(Clone, Debug)]
 pub struct InboxError {
     kind: InboxErrorKind,
-    /// Shared by the accepts that shared a commit.
+    /// Shared by all accepts of one commit.
     source: Option<SharedError>,
 }
 
@@ -48,7 +48,7 @@ impl InboxError {
         self.kind
     }
 
-    /// The status code of the response: 503 if the database failed, and 500 otherwise.
+    /// Returns the status code of the response: 503 if the database failed, and 500 otherwise.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.kind {
@@ -57,7 +57,7 @@ impl InboxError {
         }
     }
 
-    /// How many seconds the sender should wait, if waiting may help.
+    /// Returns how many seconds the sender should wait, if a retry may help.
     #[cfg(any(feature = "actix-web", feature = "axum"))]
     pub(crate) fn retry_after(&self) -> Option<&'static str> {
         (self.status() == 503).then_some("5")
@@ -78,12 +78,12 @@ impl InboxError {
         Self::new(InboxErrorKind::TimedOut { limit })
     }
 
-    /// Adds what kept the database from answering, if that is known.
+    /// Adds the reason why the database did not answer, if it is known.
     pub(crate) fn because_of(self, source: Option<SharedError>) -> Self {
         Self { source, ..self }
     }
 
-    /// The error and its source in one text, for the log.
+    /// Returns the error and its source as one line for the log.
     pub(crate) fn with_source(&self) -> String {
         match &self.source {
             Some(source) => format!("{self}: {source}"),
@@ -127,7 +127,7 @@ pub struct ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
-    /// The URL names no engine that the inbox knows.
+    /// The URL does not name an engine that the inbox supports.
     #[error("the URL of the inbox begins with neither `sqlite:` nor `postgres:`")]
     UnknownEngine,
     /// The URL names an engine whose feature is off.
@@ -141,10 +141,10 @@ pub enum ConnectErrorKind {
     #[error("the URL of the inbox is malformed: {reason}")]
     #[non_exhaustive]
     MalformedUrl {
-        /// What is wrong, and how to write it; it quotes nothing of the URL.
+        /// What is wrong and how to correct it; it does not quote the URL.
         reason: &'static str,
     },
-    /// The URL has a parameter that is not known.
+    /// The URL has an unknown parameter.
     #[error("the URL of the inbox has the unknown parameter `{name}`: {hint}")]
     #[non_exhaustive]
     UnknownParameter {
@@ -163,7 +163,7 @@ pub enum ConnectErrorKind {
         setting: &'static str,
         /// Its value.
         value: String,
-        /// The value that it must have.
+        /// The required value.
         wanted: &'static str,
     },
     /// A newer version of this crate has changed the tables.
@@ -175,7 +175,7 @@ pub enum ConnectErrorKind {
     NewerSchema {
         /// The version of the tables.
         found: i64,
-        /// The newest version that is known.
+        /// The newest version that this crate supports.
         known: i64,
     },
     /// The tables are of an older version, and only `connect` migrates them.
@@ -187,16 +187,16 @@ pub enum ConnectErrorKind {
     OlderSchema {
         /// The version of the tables.
         found: i64,
-        /// The version that is needed.
+        /// The version that this crate needs.
         known: i64,
     },
     /// The database has no inbox, and only `connect` creates one.
     #[error("the database has no inbox: open it with `Inbox::connect` to create one")]
     NoInbox,
-    /// The tables could not be created or migrated, or are not what their record says.
+    /// The tables could not be created or migrated, or do not match their recorded version.
     #[error("the inbox's tables could not be created or migrated")]
     Migration,
-    /// Texts of events and errors have characters that the database cannot hold.
+    /// The database cannot store all characters of events and errors: its encoding is not UTF-8.
     #[error("the inbox's database has the encoding {encoding}, and has to have UTF8")]
     #[non_exhaustive]
     Encoding {
@@ -243,7 +243,8 @@ impl fmt::Display for ConnectError {
     }
 }
 
-/// Prints the text of `Display`, and the source: a `main` that returns the error shows it this way.
+/// Prints the text of `Display` and the source, which is what a `main` that returns the error
+/// shows.
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)?;
@@ -260,7 +261,7 @@ impl Error for ConnectError {
     }
 }
 
-/// The inbox is not on the engine whose transaction the worker was to run in.
+/// The error of a worker in transactions of one engine when the inbox is on the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the inbox is on {engine}, so its handlers cannot run in a transaction of {wanted}")]
 pub struct WrongEngine {
@@ -274,7 +275,7 @@ impl WrongEngine {
         Self { engine, wanted }
     }
 
-    /// The engine of the inbox: `SQLite` or `PostgreSQL`.
+    /// Returns the engine of the inbox: `SQLite` or `PostgreSQL`.
     #[must_use]
     pub fn engine(&self) -> &'static str {
         self.engine

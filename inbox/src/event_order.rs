@@ -2,22 +2,24 @@ use std::fmt;
 
 use crate::error::BoxError;
 
-/// In which order the events of an inbox are handled; see [`Inbox::set_order`](crate::Inbox::set_order).
+/// The order in which the events of an inbox are handled; see
+/// [`Inbox::set_order`](crate::Inbox::set_order).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventOrder {
-    /// Each event as soon as it is due, whatever else is waiting or running.
+    /// Each event as soon as it is due, regardless of what else is waiting or running.
     #[default]
     AsDue,
     /// The events of one resource in the order in which they were accepted, one at a time.
     ///
     /// A resource is the part of the event type before the dot, together with the `id` in the data;
-    /// events without such an id are not ordered. An event waits while an earlier one of its resource
-    /// is waiting, running, backing off or postponed, whatever [source](crate::Accept::source) each
-    /// came from. A dead event blocks nothing, and if it is replayed it may run after newer ones.
+    /// events without such an id are not ordered. An event waits while an earlier one of its
+    /// resource is waiting, running, backing off or postponed, regardless of the
+    /// [source](crate::Accept::source) of each. A dead event does not block later ones, and if it
+    /// is replayed it may run after newer ones.
     ///
-    /// Ptolemy does not promise to deliver in order, and deliveries that arrive at the same time have
-    /// no order.
+    /// Ptolemy does not promise to deliver in order, and the order of deliveries that arrive at the
+    /// same time is arbitrary.
     ByResource,
 }
 

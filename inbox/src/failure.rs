@@ -14,13 +14,13 @@ use crate::guarded::guard;
 /// | [`permanent`](Self::permanent) | is dead at once | counts |
 /// | [`postpone`](Self::postpone) | waits for a delay, as often as the handler asks for it | does not count |
 ///
-/// Any error becomes a `Failure` through `?`. An error that does not implement
-/// [`std::error::Error`], such as anyhow's, becomes one through `.map_err(Failure::retry)`.
-/// `Failure` itself does not implement `Error`, so that `?` works for every error type.
+/// `?` converts any error into a `Failure`. An error that does not implement [`std::error::Error`],
+/// such as anyhow's, becomes one through `.map_err(Failure::retry)`. `Failure` itself does not
+/// implement `Error`, so that `?` works for every error type.
 ///
-/// The text of the error and of its sources is kept in the table, cut to 2,000 characters. It is not
-/// logged, since it may quote the event. An error that panics when it is read or dropped is a failure
-/// like any other, without its text.
+/// The text of the error and of its sources is kept in the table, truncated to 2,000 characters. It
+/// is not logged, since it may quote the event. An error that panics when it is formatted or
+/// dropped is a failure like any other, but without its text.
 ///
 /// # Examples
 ///
@@ -60,7 +60,7 @@ pub enum FailureKind {
     /// It is tried again after this delay, unless this was the last attempt.
     #[non_exhaustive]
     RetryIn {
-        /// How long it waits at least.
+        /// The minimum delay.
         delay: Duration,
     },
     /// It is dead at once.
@@ -68,34 +68,34 @@ pub enum FailureKind {
     /// It waits, and the attempt does not count.
     #[non_exhaustive]
     Postpone {
-        /// How long it waits at least.
+        /// The minimum delay.
         delay: Duration,
     },
 }
 
-/// How much of an error is kept, in characters.
+/// The longest error text that is kept, in characters.
 const MAX_ERROR_CHARS: usize = 2_000;
 
 /// How many errors of a chain of sources are read: one may be its own source.
 const MAX_SOURCES: usize = 32;
 
-/// Stands for the text of an error that has none.
+/// Replaces the text of an error that has none.
 const NO_TEXT: &str = "an error whose Display or source failed";
 
 impl Failure {
-    /// Tries again after the worker's backoff; the same as `?`.
+    /// Retries after the worker's backoff; the same as `?`.
     #[must_use]
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(error.into(), FailureKind::Retry)
     }
 
-    /// Tries again after this delay, from 100 ms to a year, unless this was the last attempt.
+    /// Retries after this delay, from 100 ms to a year, unless this was the last attempt.
     #[must_use]
     pub fn retry_in(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(error.into(), FailureKind::RetryIn { delay })
     }
 
-    /// Does not try again: the event is dead at once.
+    /// Does not retry: the event is dead at once.
     #[must_use]
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(error.into(), FailureKind::Permanent)
@@ -103,15 +103,15 @@ impl Failure {
 
     /// Waits for this delay, from 100 ms to a year, and does not count the attempt.
     ///
-    /// For what has to wait and has not failed: an exchange that is closed, a limit that is used up.
-    /// There is no limit to how often an event is postponed. If the inbox's order is by resource,
-    /// later events of the resource wait too.
+    /// Use it for work that must wait but has not failed, for example while an exchange is closed
+    /// or a rate limit is exhausted. There is no limit on how often an event can be postponed. If
+    /// the inbox's order is by resource, later events of the resource wait too.
     #[must_use]
     pub fn postpone(delay: Duration, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::with(reason.into(), FailureKind::Postpone { delay })
     }
 
-    /// What happens to the event next.
+    /// Returns what happens to the event next.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         self.kind
@@ -121,9 +121,10 @@ impl Failure {
         Self { error, kind }
     }
 
-    /// What happens to the event next, and what is kept of the error and its sources.
+    /// Returns what happens to the event next, and the text of the error and its sources that is
+    /// kept.
     ///
-    /// The error is the user's code: a panic of it, when it is read or dropped, ends here.
+    /// The error is the user's code: if it panics when it is read or dropped, the panic ends here.
     pub(crate) fn into_parts(self) -> (FailureKind, String) {
         let Self { error, kind } = self;
         let mut text = String::new();
@@ -136,7 +137,8 @@ impl Failure {
     }
 }
 
-/// Writes an error and its sources; the text is whole after each of them, also if the next one panics.
+/// Writes an error and its sources; the text is complete after each of them, even if the next one
+/// panics.
 fn write_chain(error: &(dyn Error + 'static), text: &mut String) -> fmt::Result {
     let mut next = Some(error);
     for _ in 0..MAX_SOURCES {
@@ -160,7 +162,7 @@ fn write_chain(error: &(dyn Error + 'static), text: &mut String) -> fmt::Result 
     Ok(())
 }
 
-/// As much of a text as is kept; what writes it is stopped there.
+/// The part of a text that is kept; its writer is stopped there.
 #[derive(Default)]
 struct Cut {
     text: String,
@@ -169,7 +171,7 @@ struct Cut {
 
 impl fmt::Write for Cut {
     fn write_str(&mut self, more: &str) -> fmt::Result {
-        // The most that a character has is 4 bytes.
+        // A character has at most 4 bytes.
         let room = 4 * MAX_ERROR_CHARS - self.text.len();
         let cut = more.floor_char_boundary(room);
         self.text.extend(more.get(..cut));
@@ -182,7 +184,8 @@ impl fmt::Write for Cut {
     }
 }
 
-/// What a column can hold of a text: PostgreSQL takes no NUL.
+/// Returns the text without the characters that a column cannot hold: PostgreSQL cannot store a
+/// NUL.
 pub(crate) fn kept(text: &str) -> String {
     text.chars()
         .filter(|&c| c != '\0')

@@ -1,5 +1,5 @@
 //! Runs code that is not this crate's, such as a handler or the `Display` of its error, so that a
-//! panic of it ends there.
+//! panic in it ends there.
 
 use std::any::Any;
 use std::mem::forget;
@@ -7,14 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Calls it; the text of the panic if it panics.
+/// Calls it; returns the text of the panic if it panics.
 ///
-/// Nothing that it leaves half-changed may be looked at afterwards.
+/// State that it may leave half-changed must not be used afterwards.
 pub(crate) fn guard<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(text_of)
 }
 
-/// The text of a panic, and `-` if it has none.
+/// Returns the text of a panic, or `-` if it has none.
 pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload
         .downcast_ref::<&str>()
@@ -28,7 +28,7 @@ pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
     text
 }
 
-/// A future whose panics end here, also those of its `Drop`.
+/// A future whose panics end here, including those of its `Drop`.
 pub(crate) struct Guarded<F> {
     /// `None` once it has ended.
     future: Option<Pin<Box<F>>>,

@@ -7,32 +7,33 @@ use serde::{Serialize, Serializer};
 use crate::guarded::guard;
 use crate::metrics;
 
-/// Whether the workers of an inbox run, in this process, and how many events died there; returned by
-/// [`Inbox::health`](crate::Inbox::health).
+/// Whether the workers of an inbox are running in this process, and how many events died in them;
+/// returned by [`Inbox::health`](crate::Inbox::health).
 ///
-/// A worker that starts takes the place of one that has stopped or failed; one that ends when nothing
-/// is due, such as [`run_until_idle`](crate::Worker::run_until_idle), only of one of its kind, since it
-/// is soon gone again. It serializes as an object with these names.
+/// A worker that starts replaces one that has stopped or failed. A worker that ends when nothing is
+/// due, such as [`run_until_idle`](crate::Worker::run_until_idle), replaces only one of its own
+/// kind, since it ends soon. `Health` serializes as an object with these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Workers that run.
+    /// Running workers.
     pub workers_running: u32,
     /// Workers that have ended on the signal of
     /// [`graceful_shutdown`](crate::Worker::graceful_shutdown).
     pub workers_stopped: u32,
-    /// Workers that have ended in another way: their futures were dropped, their tasks aborted, or they
-    /// panicked; or that could not begin, since the inbox is on the other engine.
+    /// Workers that have ended in another way (their future was dropped, their task was aborted, or
+    /// they panicked), or that could not start because the inbox is on the other engine.
     pub workers_failed: u32,
-    /// Events that have died in these workers since the process began. Those that are dead now, in all
-    /// processes, are [`Stats::dead`](crate::Stats::dead).
+    /// Events that have become dead letters in these workers since the process started.
+    /// [`Stats::dead`](crate::Stats::dead) is the number of events that are dead now, in all
+    /// processes.
     pub events_died: u64,
 }
 
 impl Health {
-    /// Whether no worker has stopped or failed, but for those that others have replaced.
+    /// Returns whether no worker has stopped or failed, except those that others have replaced.
     ///
-    /// If it is false, deliveries are accepted, and nobody in this process may handle them. An inbox
+    /// If it is false, deliveries are accepted, but this process may not handle them. An inbox
     /// without workers is healthy, and so is one whose workers ended because nothing was due.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
@@ -51,17 +52,17 @@ impl Serialize for Health {
     }
 }
 
-/// How long a worker is to work, and so which others it replaces.
+/// How long a worker runs, and therefore which others it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duty {
-    /// Until the signal. It replaces any that has ended.
+    /// Until the shutdown signal. It replaces any worker that has ended.
     Lasting,
-    /// Until nothing is due. It replaces only its like: when it has ended well, a lasting worker that
-    /// is gone is missed as before.
+    /// Until nothing is due. It replaces only its own kind: after it has ended well, a lasting
+    /// worker that ended is missed as before.
     UntilIdle,
 }
 
-/// Workers that have ended, and that no other has replaced.
+/// Workers that have ended and were not replaced.
 #[derive(Default)]
 struct Missed {
     stopped: u32,
@@ -98,7 +99,7 @@ impl Counts {
     }
 }
 
-/// The health of an inbox, which its clones and workers share.
+/// The health of an inbox, shared by its clones and workers.
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Counts>>);
 
@@ -121,14 +122,15 @@ impl Record {
         self.change(|counts| counts.events_died += 1);
     }
 
-    /// A worker could not begin.
+    /// Records that a worker could not start.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn fail(&self, duty: Duty) {
         self.change(|counts| counts.missed(duty).failed += 1);
     }
 }
 
-/// A worker while it runs: if this is dropped before the worker has ended by itself, it has failed.
+/// A running worker: if this is dropped before the worker has ended by itself, the worker has
+/// failed.
 pub(crate) struct OnDuty {
     record: Record,
     duty: Duty,
@@ -151,13 +153,13 @@ impl OnDuty {
         }
     }
 
-    /// It has ended on the signal to stop.
+    /// Records that it has ended on the signal to stop.
     pub(crate) fn stop(mut self) {
         self.end(|missed| missed.stopped += 1);
         tracing::info!("the worker has stopped");
     }
 
-    /// It has ended because nothing was due.
+    /// Records that it has ended because nothing was due.
     pub(crate) fn rest(mut self) {
         self.end(|_| {});
     }
@@ -248,7 +250,7 @@ mod tests {
         assert_eq!(told(), (1, 1, 0, false));
         let second = begin(Duty::Lasting);
         assert_eq!(told(), (2, 0, 0, true));
-        // A job that fails is missed until the next one begins, or until a worker that lasts.
+        // A failed job is missed until the next job or a lasting worker starts.
         drop(begin(Duty::UntilIdle));
         assert_eq!(told(), (2, 0, 1, false));
         begin(Duty::UntilIdle).rest();

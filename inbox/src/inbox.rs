@@ -33,25 +33,25 @@ use crate::store::sqlite::SqliteStore;
 use crate::url;
 use crate::worker::Worker;
 
-/// How long an accept may take: half of what Ptolemy waits for an answer.
+/// How long an accept may take: half of the time that Ptolemy waits for a response.
 pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long any other call of the database may take.
+/// How long any other database call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For how long the rows of done events are kept.
+/// How long the rows of done events are kept.
 const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A durable store of deliveries in a SQLite or PostgreSQL database.
 ///
-/// [`accept`](Self::accept) stores a delivery, and [`worker`](Self::worker) hands events to a handler. A
-/// clone is the same inbox. An inbox needs a Tokio runtime, and belongs to the one in which it was
-/// opened: when that ends, accepts return errors.
+/// [`accept`](Self::accept) stores a delivery, and [`worker`](Self::worker) hands events to a
+/// handler. A clone refers to the same inbox. An inbox needs a Tokio runtime, and is tied to the
+/// one in which it was opened: when that runtime ends, accepts return errors.
 ///
-/// The events are in the table `ptolemy_inbox`, one row for each; its columns have plain names, for
-/// questions in SQL. `ptolemy_inbox_settings` has what all processes share, `ptolemy_inbox_catch_up` and
-/// `ptolemy_inbox_catch_up_event` have what catch-ups note, and `ptolemy_inbox_migrations` records the
-/// version of the tables.
+/// The events are in the table `ptolemy_inbox`, one row each; its columns have plain names, so that
+/// you can query it in SQL. `ptolemy_inbox_settings` contains the settings that all processes
+/// share, `ptolemy_inbox_catch_up` and `ptolemy_inbox_catch_up_event` contain the records of
+/// catch-ups, and `ptolemy_inbox_migrations` records the version of the tables.
 ///
 /// # Examples
 ///
@@ -93,23 +93,24 @@ impl Inbox {
     ///
     /// - `sqlite://inbox.db`: a file, which is created if it is missing, on Unix with the mode 0600.
     ///   `sqlite:///var/lib/inbox.db` has an absolute path.
-    /// - `postgres://user:password@host/database`: an existing database. It opens up to 10 connections.
-    ///   For TLS, switch on the feature `tls`; see [the URLs of usual hosts](crate#postgresql-at-a-host).
+    /// - `postgres://user:password@host/database`: an existing database. It opens up to 10
+    ///   connections. For TLS, switch on the feature `tls`; see [the URLs of usual
+    ///   hosts](crate#postgresql-at-a-host).
     ///
-    /// Any number of processes may open one inbox, also at the same time; those of a SQLite file must
-    /// run on one machine.
+    /// Any number of processes may open one inbox, also at the same time; those of a SQLite file
+    /// must run on one machine.
     ///
-    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while it is open: what
-    /// is written to them then is lost. On Unix that is noticed, and every call returns an error until
-    /// the files are back or the inbox is opened again.
+    /// A SQLite file, its `-wal` and its `-shm` must not be removed or replaced while the inbox is
+    /// open: later writes to them would be lost. On Unix the inbox detects this, and every call
+    /// returns an error until the files are back or the inbox is opened again.
     ///
     /// # Errors
     ///
-    /// Returns an error for a URL of another kind, or with a parameter that is not known; no error and
-    /// no log line quotes a URL. Returns an error for a database that cannot be reached, a file that
-    /// cannot be opened, created or written (the error has its path and the reason), SQLite in memory,
-    /// a PostgreSQL server with `fsync` off or a database that is not in UTF-8, and tables of a newer
-    /// version of this crate.
+    /// Returns an error for any other kind of URL, or one with an unknown parameter; no error and
+    /// no log line quotes a URL. Also returns an error for a database that cannot be reached, a
+    /// file that cannot be opened, created or written (the error has its path and the reason),
+    /// SQLite in memory, a PostgreSQL server with `fsync` off or a database that is not in UTF-8,
+    /// and tables of a newer version of this crate.
     ///
     /// # Examples
     ///
@@ -152,14 +153,14 @@ impl Inbox {
         }
     }
 
-    /// Opens an inbox that exists: it creates nothing, migrates nothing and changes no setting of the
-    /// database, and its workers prune nothing. For tools beside a running service.
+    /// Opens an existing inbox. It creates nothing, migrates nothing and changes no setting of the
+    /// database, and its workers prune nothing. Use it in tools that run beside a service.
     ///
     /// The URL is the same as for [`connect`](Self::connect).
     ///
     /// # Errors
     ///
-    /// Same as `connect`; and returns an error if the database has no inbox, or tables of an older
+    /// Same as `connect`. Also returns an error if the database has no inbox, or tables of an older
     /// version.
     pub async fn open_existing(url: &str) -> Result<Self, ConnectError> {
         let inbox: Self = match Scheme::of(url)? {
@@ -177,34 +178,40 @@ impl Inbox {
 
     /// Same as [`connect`](Self::connect), in a database that you use through this pool.
     ///
-    /// `connect` also sets `journal_size_limit` to 16 MiB, which cuts the log after a long transaction
-    /// of a reader has made it grow; set it in the pool's options if you want the same.
+    /// `connect` also sets `journal_size_limit` to 16 MiB, which truncates the write-ahead log
+    /// after a long read transaction has made it grow; set it in the pool's options if you want the
+    /// same.
     ///
     /// # Errors
     ///
-    /// Same as `connect`; and returns an error for a pool whose connections would lose acknowledged
-    /// deliveries in a crash: `journal_mode` must be WAL, and `synchronous` FULL or EXTRA.
+    /// Same as `connect`. Also returns an error for a pool whose connections would lose
+    /// acknowledged deliveries in a crash: `journal_mode` must be WAL, and `synchronous` FULL or
+    /// EXTRA.
     #[cfg(feature = "sqlite")]
     pub async fn from_sqlite_pool(pool: SqlitePool) -> Result<Self, ConnectError> {
         let store = SqliteStore::open(pool).await?;
         Ok(Self::on(Engine::Sqlite(Arc::new(store))))
     }
 
-    /// Same as [`connect`](Self::connect), in a database that you use through this pool. The tables are
-    /// created in the first schema of its `search_path`, and later looked for along it. A role that may
-    /// not create tables can use existing ones.
+    /// Same as [`connect`](Self::connect), in a database that you use through this pool. The tables
+    /// are created in the first schema of its `search_path`, and later looked for along it. A role
+    /// without permission to create tables can use existing ones.
     ///
-    /// Give the pool at least 3 connections: handlers in transactions leave two of them to accepts.
+    /// Give the pool at least 3 connections: two of them are reserved for accepts, and handlers in
+    /// transactions use the rest.
     ///
-    /// A connection of the pool that breaks, or that may only read after a failover, is closed, together
-    /// with all that are idle, and the inbox tries again on a new one. An idle connection that gives no
-    /// sign of life within 1 s counts as broken, whether or not the pool tests connections itself.
+    /// If a connection of the pool breaks, or is read-only after a failover, the inbox closes it
+    /// together with all idle connections and retries on a new one. An idle connection that does
+    /// not respond to a ping within 1 s counts as broken, whether or not the pool tests connections
+    /// itself.
     ///
-    /// Handlers in transactions pass a connection on to each other, for 10 s at most, and as long as the
-    /// pool has another one to give: hooks of the pool run before the first of them and after the last.
+    /// Handlers in transactions reuse a connection one after another, for at most 10 s and only
+    /// while the pool has another one available. The pool's hooks run before the first of these
+    /// handlers and after the last.
     ///
-    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`, or the
-    /// pooler rejects them. A pooler in transaction mode is found out when the inbox is opened.
+    /// Behind a pooler such as PgBouncer the pool's options must have `extra_float_digits(None)`,
+    /// or the pooler rejects them. A pooler in transaction mode is detected when the inbox is
+    /// opened.
     ///
     /// # Errors
     ///
@@ -230,50 +237,52 @@ impl Inbox {
         }
     }
 
-    /// Sets how long [`accept`](Self::accept) may take, all waits included; 5 s unless set. Ptolemy
-    /// times out after 10 s.
+    /// Sets how long [`accept`](Self::accept) may take, including all waits; 5 s unless set.
+    /// Ptolemy times out after 10 s.
     #[must_use]
     pub fn with_accept_timeout(mut self, limit: Duration) -> Self {
         self.accept_timeout = limit;
         self
     }
 
-    /// How long [`accept`](Self::accept) may take.
+    /// Returns how long [`accept`](Self::accept) may take.
     #[must_use]
     pub fn accept_timeout(&self) -> Duration {
         self.accept_timeout
     }
 
-    /// Sets for how long the rows of done events are kept; 90 days unless set, `None` for ever.
+    /// Sets how long the rows of done events are kept; 90 days unless set, `None` to keep them
+    /// forever.
     ///
-    /// The workers of this inbox remove older rows: at their start and every hour, one worker of all
-    /// processes at a time, in small batches. A delivery that is repeated after its row is gone is new,
-    /// and is handled again: keep at least 30 days. Dead events stay.
+    /// The workers of this inbox remove older rows: when they start and every hour, in small
+    /// batches, one worker at a time across all processes. A delivery that is repeated after its
+    /// row was removed counts as new and is handled again, so keep at least 30 days. Dead events
+    /// are never removed.
     #[must_use]
     pub fn with_keep_done(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.keep_done = age.into();
         self
     }
 
-    /// For how long the rows of done events are kept; `None` for ever.
+    /// Returns how long the rows of done events are kept; `None` if forever.
     #[must_use]
     pub fn keep_done(&self) -> Option<Duration> {
         self.keep_done
     }
 
-    /// Stores a delivery: it is on disk when this returns `Ok`, and then a 2xx is the right answer.
+    /// Stores a delivery. When this returns `Ok` the delivery is on disk, so respond with a 2xx.
     ///
-    /// Repetitions are recognised by [`Delivery::dedup_key`]. A duplicate is as safe as a new delivery:
-    /// answer it exactly like one. The duplicate of a dead event does not revive it; see
+    /// Repetitions are recognised by [`Delivery::dedup_key`]. A duplicate is as safe as a new
+    /// delivery: answer it exactly like one. The duplicate of a dead event does not revive it; see
     /// [`DeadLetters::replay`].
     ///
     /// If the future is dropped, the delivery may or may not have been stored.
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not store the delivery, or not within
-    /// [`accept_timeout`](Self::with_accept_timeout); then it must not be acknowledged. After a timeout
-    /// it may be stored all the same, and Ptolemy's repetition is a duplicate.
+    /// Returns an error if the database does not store the delivery within
+    /// [`accept_timeout`](Self::with_accept_timeout); do not acknowledge the delivery then. After a
+    /// timeout it may have been stored nevertheless; Ptolemy's retry is then a duplicate.
     pub async fn accept(&self, delivery: &Delivery) -> Result<Accepted, InboxError> {
         self.accept_with(delivery, Accept::new()).await
     }
@@ -282,7 +291,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// Same as `accept`; and returns an error for a key or a source that cannot be stored.
+    /// Same as `accept`. Also returns an error for a key or a source that cannot be stored.
     pub async fn accept_with(
         &self,
         delivery: &Delivery,
@@ -307,11 +316,11 @@ impl Inbox {
         accept.instrument(span).await
     }
 
-    /// Counts, for each assumption about deliveries, how many of those accepted through this inbox and
-    /// its clones were as assumed.
+    /// Returns, for each assumption about deliveries, how many of the deliveries accepted through
+    /// this inbox and its clones met it.
     ///
-    /// The counts are in memory and begin with this process. The first deviation of each kind is logged
-    /// as a warning that says what it costs. `Display` prints a summary.
+    /// The counts are in memory and start at zero with each process. The first deviation of each
+    /// kind is logged as a warning that says what it costs. `Display` prints a summary.
     #[must_use]
     pub fn observations(&self) -> &Observations {
         &self.observations
@@ -323,7 +332,7 @@ impl Inbox {
         }
     }
 
-    /// Sets up a worker, which hands events to a handler; see [`Worker`].
+    /// Returns a worker with default settings, which hands events to a handler; see [`Worker`].
     pub fn worker(&self) -> Worker {
         Worker::new(
             self.engine.clone(),
@@ -339,11 +348,11 @@ impl Inbox {
         self.engine.catch_up_store()
     }
 
-    /// Says whether the workers of this inbox and its clones run, for an endpoint that an orchestrator
-    /// asks. It does not ask the database.
+    /// Returns whether the workers of this inbox and its clones are running, for a health endpoint.
+    /// It does not query the database.
     ///
-    /// A worker that has ended does not keep deliveries from being accepted: nothing else in the process
-    /// may notice.
+    /// Deliveries are accepted even after a worker has ended, so nothing else in the process may
+    /// show it.
     ///
     /// # Examples
     ///
@@ -383,7 +392,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The engine that a URL names, if the URL is one that the engine's driver takes.
+/// The engine that a URL names, if the engine's driver accepts the URL.
 enum Scheme {
     #[cfg(feature = "sqlite")]
     Sqlite,

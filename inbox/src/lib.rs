@@ -1,10 +1,10 @@
 //! A durable inbox for [Ptolemy](https://www.ptolemy.cloud/docs)'s webhooks, on SQLite or
-//! PostgreSQL: it stores each delivery before you acknowledge it, and hands it to your handler until
-//! that succeeds.
+//! PostgreSQL: it stores each delivery before you acknowledge it, and hands it to your handler
+//! until that succeeds.
 //!
-//! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. So a receiver has to store
-//! first, answer, and work later; to recognise duplicates; to survive a crash at any instant; and to
-//! retry its own failures.
+//! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. A receiver must therefore
+//! store a delivery first, answer, and do the work later. It must also recognise duplicates,
+//! survive a crash at any point, and retry its own failures.
 //!
 #![cfg_attr(not(all(doctest, not(feature = "axum"))), doc = "```no_run")]
 #![cfg_attr(all(doctest, not(feature = "axum")), doc = "```text")]
@@ -58,39 +58,45 @@
 //! # Three types to know
 //!
 //! - [`Inbox`] is the store: [`accept`](Inbox::accept) puts deliveries in, and
-//!   [`dead_letters`](Inbox::dead_letters) lists, replays and discards the events that failed for good.
+//!   [`dead_letters`](Inbox::dead_letters) lists, replays and discards the events that failed
+//!   permanently.
 //! - [`Worker`] hands events to a handler: concurrency, leases, retries, time limits, shutdown.
-//! - [`Failure`] is a handler's error: retry, retry in ten minutes, never retry, or wait without counting
-//!   an attempt.
+//! - [`Failure`] is a handler's error: retry, retry in ten minutes, never retry, or wait without
+//!   counting an attempt.
 //!
 //! # What it promises
 //!
-//! 1. **Durable before 2xx.** `accept` returns after a commit with a full sync. If the database is down,
-//!    full or too slow, `accept` fails within 5 s; respond with 503 (the default) and Ptolemy retries.
-//! 2. **Once.** Deliveries with the same [`dedup_key`](ptolemy_webhooks::Delivery::dedup_key) are one row,
-//!    even if they arrive at the same time at several processes. A duplicate is not an error. The same
-//!    event through two webhooks is two events if they are named: see [`Accept::source`].
-//! 3. **At least once, and no stale worker.** A worker leases an event and renews the lease. After an
-//!    error, a panic, a time limit, a dropped future or a killed process the event is retried, and a
-//!    worker whose lease expired cannot mark the event as done. An event that kills its process ends up
-//!    dead, and no event that ran beside it does.
+//! 1. **Durable before 2xx.** `accept` returns after a commit with a full sync. If the database is
+//!    down, full or too slow, `accept` fails within 5 s; respond with 503 (the default) and Ptolemy
+//!    retries.
+//! 2. **Once.** Deliveries with the same [`dedup_key`](ptolemy_webhooks::Delivery::dedup_key) are
+//!    one row, even if they arrive at the same time at several processes. A duplicate is not an
+//!    error. The same event through two webhooks is two events if they are named: see
+//!    [`Accept::source`].
+//! 3. **At least once, and no stale worker.** A worker leases an event and renews the lease. After
+//!    an error, a panic, a time limit, a dropped future or a killed process the event is retried,
+//!    and a worker whose lease expired cannot mark the event as done. An event that kills its
+//!    process ends up dead, and no event that ran beside it does.
 //! 4. **Exactly once in your own database**, if that is the inbox's: see
 //!    `Worker::run_in_sqlite_transaction` and `Worker::run_in_postgres_transaction`.
-//! 5. **Retries and dead letters.** Exponential backoff with jitter; after the last attempt the event
-//!    becomes a dead letter, with its error, and stays there until you replay or discard it. An event
-//!    that this version cannot read becomes one at once, and never `done`.
+//! 5. **Retries and dead letters.** Exponential backoff with jitter. After the last attempt the
+//!    event becomes a dead letter, with its error, and stays there until you replay or discard it.
+//!    An event that this version cannot read becomes a dead letter at once; it is never `done`.
 //! 6. **Order where it matters**, by resource, for all workers: see [`Inbox::set_order`].
-//! 7. **Bounded size.** Workers remove rows that were done 90 days ago: see [`Inbox::with_keep_done`].
-//!    [`Inbox::stats`] counts what is not done.
-//! 8. **Clean stop.** Running events finish or go back: see [`Worker::graceful_shutdown`].
-//! 9. **Readable.** The events are in one table, `ptolemy_inbox`, whose columns say what they contain.
+//! 7. **Bounded size.** Workers remove rows that were done 90 days ago: see
+//!    [`Inbox::with_keep_done`]. [`Inbox::stats`] counts the events that are not done.
+//! 8. **Clean stop.** Running events finish or return to the inbox: see
+//!    [`Worker::graceful_shutdown`].
+//! 9. **Readable.** The events are in one table, `ptolemy_inbox`, whose columns say what they
+//!    contain.
 //!
 //! # How to write a handler
 //!
-//! Without a transaction, a handler may run twice for one event: the process can die between its work
-//! and the mark. Make the work idempotent ([`Attempt::dedup_key`] serves as an idempotency key), or do
-//! it in the inbox's own transaction. Do not block the thread: use `tokio::task::spawn_blocking`. Events
-//! may come late and out of order: compare their times, or fetch the resource.
+//! Without a transaction, a handler may run twice for one event: the process can die between its
+//! work and the mark. Make the work idempotent ([`Attempt::dedup_key`] serves as an idempotency
+//! key), or do it in the inbox's own transaction. Do not block the thread: use
+//! `tokio::task::spawn_blocking`. Events may come late and out of order: compare their times, or
+//! fetch the resource.
 //!
 //! A handler never sees malformed data of a documented event type, unless the worker is set to
 //! [accept it](Worker::accept_malformed). It does see events of unknown types.
@@ -100,15 +106,15 @@
 //!
 //! # Which engine
 //!
-//! **SQLite** (feature `sqlite`, on by default) needs nothing installed: a file on a local disk, not on a
-//! network file system, and any number of processes on one machine. It has one write lock for the whole
-//! file: accepts, workers and handlers in transactions take turns, so a handler that stays in its
-//! transaction for 5 s makes accepts fail. The program cannot contain another SQLite library beside
-//! sqlx's, such as rusqlite's.
+//! **SQLite** (feature `sqlite`, on by default) needs nothing installed: a file on a local disk,
+//! not on a network file system, and any number of processes on one machine. It has one write lock
+//! for the whole file: accepts, workers and handlers in transactions take turns, so a handler that
+//! stays in its transaction for 5 s makes accepts fail. The program cannot contain another SQLite
+//! library beside sqlx's, such as rusqlite's.
 //!
 //! **PostgreSQL** (feature `postgres`) serves receivers and workers on many machines. A server that
-//! replicates synchronously does so for the inbox too. Each handler in a transaction has a connection of
-//! the pool to itself; two are kept for accepts and for the workers' own turns.
+//! replicates synchronously does so for the inbox too. Each handler in a transaction has a
+//! connection of the pool to itself; two are kept for accepts and for the workers' own turns.
 //!
 //! # PostgreSQL at a host
 //!
@@ -120,15 +126,16 @@
 //! | Heroku, DigitalOcean, Azure, Render | the URL that the host shows, with `?sslmode=require` |
 //! | Google Cloud SQL | `postgres:///db?host=/cloudsql/project:region:instance&user=user&password=…` |
 //!
-//! `sslmode=require` encrypts and does not check who answers; `verify-full` checks the certificate, against
-//! the roots of Mozilla or those in `sslrootcert`. A user or a password with one of `/?#@` in it has to be
-//! percent-encoded.
+//! `sslmode=require` encrypts but does not authenticate the server; `verify-full` checks the
+//! certificate, against the roots of Mozilla or those in `sslrootcert`. A user name or a password
+//! that contains one of `/?#@` must be percent-encoded.
 //!
-//! PgBouncer works as it is installed. Behind PgBouncer or another pooler in transaction mode, which is
-//! found out when the inbox is opened, the inbox's statements have no names; each takes one more round trip.
-//! `statement-cache-capacity=0` in the URL asks for that in any case: set it if a pooler may be put in front
-//! of the server while the inbox is open. Statements of your handlers in transactions have names unless they
-//! are made with `.persistent(false)`: use it, or the pooler's session mode.
+//! PgBouncer works with its default settings. The inbox detects a pooler in transaction mode when
+//! it is opened; its own statements are then not prepared by name, and each takes one more round
+//! trip. `statement-cache-capacity=0` in the URL forces this: set it if a pooler may be put in
+//! front of the server while the inbox is open. Statements of your handlers in transactions are
+//! prepared by name unless they are made with `.persistent(false)`: use that, or the pooler's
+//! session mode.
 //!
 //! # Questions in SQL
 //!
@@ -138,34 +145,36 @@
 //! SELECT * FROM ptolemy_inbox WHERE resource = 'instrument' AND resource_id = '…' ORDER BY id;
 //! ```
 //!
-//! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is `waiting`
-//! with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker of the event was
-//! gone before it ended. Do not modify the table directly.
+//! `state` is `waiting`, `running`, `done` or `dead`; a row that backs off or is postponed is
+//! `waiting` with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker
+//! of the event was gone before it ended. Do not modify the table directly.
 //!
-//! A [catch-up](_after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for each webhook,
-//! with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in Ptolemy's logs.
+//! A [catch-up](_after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for each
+//! webhook, with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in
+//! Ptolemy's logs.
 //!
 //! [What can go wrong](_what_can_go_wrong) lists what an operator sees in the log, and what to do.
 //!
 //! # What is not here
 //!
-//! An exporter of metrics (choose one for the `metrics` facade); schedules other than retries; an inbox in memory;
-//! MySQL. It is not a job queue for other work: it stores deliveries and nothing else. Existing job-queue
-//! crates were evaluated; those that share no transaction with the handler, or that trade the sync of a
-//! commit for speed, cannot keep the promises above.
+//! An exporter of metrics (choose one for the `metrics` facade); schedules other than retries; an
+//! inbox in memory; MySQL. It is not a job queue for other work: it stores deliveries and nothing
+//! else. Existing job-queue crates were evaluated; those that share no transaction with the
+//! handler, or that trade the sync of a commit for speed, cannot keep the promises above.
 //!
 //! # Features
 //!
-//! - `sqlite` (default), `postgres`: the engines. `default-features = false` leaves SQLite's C library
-//!   out.
+//! - `sqlite` (default), `postgres`: the engines. `default-features = false` leaves SQLite's C
+//!   library out.
 //! - `tls`: TLS to PostgreSQL, through rustls, with the roots of Mozilla.
-//! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database failed. Each
-//!   switches on the feature of the same name of `ptolemy-webhooks`.
+//! - `axum`, `actix-web`: [`InboxError`] as a response, 503 with `Retry-After` if the database
+//!   failed. Each switches on the feature of the same name of `ptolemy-webhooks`.
 //! - `catch-up`: `Inbox::catch_up`, which has Ptolemy redeliver what an outage missed. It brings
 //!   `ptolemy-webhooks-client`, with HTTP and TLS.
-//! - `metrics`: counters, gauges and histograms on the `metrics` facade; it switches on the feature of the
-//!   same name of `ptolemy-webhooks`. Without it the library contains no code for metrics. See [Metrics, logs
-//!   and alerts](https://docs.rs/ptolemy-webhooks/latest/ptolemy_webhooks/guide/observability/index.html).
+//! - `metrics`: counters, gauges and histograms on the `metrics` facade; it switches on the feature
+//!   of the same name of `ptolemy-webhooks`. Without it the library contains no code for metrics.
+//!   See [Metrics, logs and
+//!   alerts](https://docs.rs/ptolemy-webhooks/latest/ptolemy_webhooks/guide/observability/index.html).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -179,7 +188,7 @@
     )
 )]
 #![cfg_attr(ptolemy_webhooks_docs, feature(doc_cfg))]
-// Without an engine there is an API, and nothing that can use it.
+// Without an engine the API exists, but nothing can use it.
 #![cfg_attr(
     not(any(feature = "postgres", feature = "sqlite")),
     allow(dead_code, unreachable_code, unused_variables)

@@ -1,4 +1,4 @@
-//! What a test logs in its thread.
+//! The lines that a test logs in its thread.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -7,15 +7,15 @@ use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 use tracing_subscriber::filter::LevelFilter;
 
-/// With only one subscriber alive, a line that is first reached on a thread without it is switched off for
-/// all threads. This one keeps the count above one.
+/// With only one live subscriber, a log line that is first reached on a thread without it is
+/// disabled for all threads. This second one prevents that.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 #[derive(Clone, Default)]
 pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
 
 impl Logged {
-    /// Takes what is logged from this level on until the guard is dropped, as level, message and
+    /// Captures the lines of this level and above until the guard is dropped, as level, message and
     /// fields.
     pub(crate) fn take(level: LevelFilter) -> (Self, DefaultGuard) {
         LazyLock::force(&SECOND);

@@ -1,7 +1,8 @@
 //! The metrics of an inbox and of its workers; nothing without the feature `metrics`.
 //!
 //! Both variants have the same functions, so that their callers do not depend on the feature. The
-//! core's `docs/observability.md` lists what is recorded, and a test compares the list with the code.
+//! core's `docs/observability.md` lists what is recorded, and a test compares the list with the
+//! code.
 
 #[cfg(feature = "metrics")]
 mod class;

@@ -1,4 +1,4 @@
-//! How an attempt ended, and what follows from it.
+//! How an attempt ended, and what happens to the event next.
 
 use std::error::Error;
 use std::time::Duration;
@@ -17,9 +17,9 @@ const CUT_SHORT: &str = "the worker stopped before the handler had ended";
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The handler succeeded; the table does not say so yet.
+    /// The handler succeeded; the table does not record it yet.
     Done,
-    /// What the handler wrote and "done" are committed.
+    /// The handler's writes and "done" are committed.
     Committed,
     /// Another worker has the event; nothing was committed.
     Lost,
@@ -33,9 +33,9 @@ pub(crate) enum Outcome {
     Malformed(Malformed),
     /// The handler panicked; this is the text that is kept.
     Panicked(String),
-    /// The task was cut short before the handler was called.
+    /// The task was aborted before the handler was called.
     Cancelled,
-    /// The handler was cut short.
+    /// The handler was aborted.
     CutShort,
 }
 
@@ -46,7 +46,7 @@ impl Outcome {
         Self::Failed(kind, text)
     }
 
-    /// Same as `failed`: it may be an error of a hook of the user's pool.
+    /// Same as `failed`: the error may come from a hook of the user's pool.
     pub(crate) fn not_begun(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let (_, text) = Failure::retry(error).into_parts();
         Self::NotBegun(text)
@@ -89,8 +89,8 @@ impl Outcome {
             Self::Cancelled => Verdict::Returned {
                 delay: Duration::ZERO,
             },
-            // At once, since another worker may have the time. The attempt counts, or an event whose
-            // handler never ends would never die.
+            // At once, since another worker may be free. The attempt counts, or an event whose
+            // handler never ends would be retried forever.
             Self::CutShort => Verdict::after(
                 retry.after_in(attempts, Duration::ZERO),
                 CUT_SHORT.to_owned(),

@@ -1,4 +1,4 @@
-//! Whether the database can be reached, as the log says it: one line when it is lost, with the cause,
+//! Logs whether the database can be reached: one line when the connection is lost, with the cause,
 //! and one when it is back.
 
 use std::fmt::Display;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the lines say.
+/// The messages.
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) lost: &'static str,
@@ -37,7 +37,7 @@ impl Reach {
         }
     }
 
-    /// Notes that something failed.
+    /// Records a failure.
     pub(crate) fn lost(&mut self, cause: &dyn Display) {
         if self.lost_at.is_some() {
             tracing::debug!(%cause, "{}", self.lines.lost);
@@ -47,12 +47,12 @@ impl Reach {
         tracing::warn!(%cause, "{}", self.lines.lost);
     }
 
-    /// Whether the last that was noted failed.
+    /// Whether the last record is a failure.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost_at.is_some()
     }
 
-    /// Notes that something succeeded.
+    /// Records a success.
     pub(crate) fn back(&mut self) {
         if let Some(lost_at) = self.lost_at.take() {
             // Fractions of a millisecond are noise.

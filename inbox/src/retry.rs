@@ -7,11 +7,11 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 /// The longest delay or lease; anything above is clamped so that date arithmetic cannot overflow.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The shortest delay before another attempt: without one, an event that fails at once would keep the
-/// database busy.
+/// The shortest delay before another attempt: without one, an event that fails at once would keep
+/// the database busy.
 pub(crate) const MIN_DELAY: Duration = Duration::from_millis(100);
 
-/// The most attempts that can be set; the column holds more.
+/// The maximum of attempts that can be set; the column holds larger numbers.
 pub(crate) const MAX_ATTEMPTS: u32 = 1_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Retry {
 }
 
 impl Default for Retry {
-    /// Tries for 9 to 18 hours: an outage overnight.
+    /// Retries for 9 to 18 hours, which covers an outage overnight.
     fn default() -> Self {
         Self {
             attempts: 20,
@@ -33,12 +33,12 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The delay after so many attempts; `None` after the last.
+    /// Returns the delay after this many attempts; `None` after the last.
     pub(crate) fn after(&self, attempts: u32) -> Option<Duration> {
         if attempts >= self.attempts {
             return None;
         }
-        // The jitter adds up to as much again, and no delay is shorter than the first.
+        // Jitter adds up to 100%, and no delay is shorter than the first.
         let longest = self.longest.min(MAX_DELAY);
         let mut delays = ExponentialBuilder::new()
             .with_min_delay(self.first)
@@ -46,7 +46,7 @@ impl Retry {
             .without_max_times()
             .with_jitter()
             .build();
-        // After so many doublings any delay is the longest one.
+        // After this many doublings any delay has reached the maximum.
         let doublings = attempts.saturating_sub(1).min(64);
         let delay = delays.nth(usize::try_from(doublings).ok()?)?;
         Some(delay.min(longest))
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_jitter_spreads() {
         let retry = Retry::default();
-        // Also where the delays have stopped to grow.
+        // Also after the delays have stopped growing.
         for attempts in [5, 19] {
             let delays = (0..20).map(|_| retry.after(attempts));
             let delays: std::collections::HashSet<_> = delays.collect();

@@ -7,32 +7,32 @@ use crate::error::BoxError;
 
 /// Counts of the events that are not done.
 ///
-/// Done events are not counted, so that the count stays cheap beside millions of them.
+/// Done events are not counted, so that this stays cheap with millions of them.
 ///
 /// Alert on [`oldest_due`](Self::oldest_due): it grows if no worker runs, or if the workers are too
 /// slow, and for no other reason. Watch [`dead`](Self::dead) too.
 ///
-/// It serializes as an object with these names; `oldest_due` is then a number of seconds.
+/// It serializes as an object with these names; `oldest_due` becomes a number of seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Events that could run now, and wait for a worker.
+    /// Events that could run now and wait for a worker.
     pub due: u64,
-    /// Events whose last attempt failed, and whose next one is not due yet.
+    /// Events whose last attempt failed and whose retry is not due yet.
     pub retrying: u64,
-    /// Events whose handler has postponed them, and that are not due yet.
+    /// Events that their handler has postponed and that are not due yet.
     pub postponed: u64,
-    /// Events that wait for an earlier event of their resource to end, in order by resource. An event
-    /// is counted as due until a worker has found that it must wait.
+    /// Events that wait for an earlier event of their resource to end, in order by resource. An
+    /// event is counted as due until a worker has found that it must wait.
     pub blocked: u64,
     /// Events that a worker has taken.
     pub running: u64,
-    /// Events that failed for good.
+    /// Events that failed permanently.
     pub dead: u64,
-    /// How many of the dead events no handler has seen: the body is not an event, or its data is
-    /// malformed. Replay them after an upgrade.
+    /// How many of the dead events never reached a handler: the body is not an event, or its data
+    /// is malformed. Replay them after an upgrade.
     pub malformed: u64,
-    /// For how long the first of the due events has been due; `None` if none is.
+    /// How long the first of the due events has been due; `None` if no event is due.
     pub oldest_due: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ pub struct Stats {
 pub(crate) type Counts = (i64, i64, i64, i64, i64, i64, i64);
 
 impl Stats {
-    /// How many events wait, for whatever reason.
+    /// Returns how many events wait, for any reason.
     pub fn waiting(&self) -> u64 {
         self.due + self.retrying + self.postponed + self.blocked
     }
@@ -59,7 +59,7 @@ impl Stats {
             running: u64::try_from(running)?,
             dead: u64::try_from(dead)?,
             malformed: u64::try_from(malformed)?,
-            // A clock that was set back makes no negative age.
+            // A clock that was set back must not cause a negative age.
             oldest_due: oldest_due.map(|age| age.try_into().unwrap_or_default()),
         })
     }

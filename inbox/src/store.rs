@@ -1,6 +1,6 @@
-//! What the inbox asks of a database. Each engine answers in a folder of its own, with the same
-//! file names: `open`, `insert`, `steps` (of a turn), `handle` (a handler's transaction), `letters`
-//! (dead ones) and `upkeep` (counts, pruning, settings).
+//! The interface between the inbox and a database. Each engine implements it in its own folder,
+//! with the same file names: `open`, `insert`, `steps` (of a turn), `handle` (a handler's
+//! transaction), `letters` (dead ones) and `upkeep` (counts, pruning, settings).
 
 #[cfg(feature = "catch-up")]
 pub(crate) mod catch_up;
@@ -38,33 +38,33 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, BoxError>>;
 
-/// How many rows one call changes when it could change very many.
+/// The maximum number of rows that one call changes.
 pub(crate) const ROWS_PER_CALL: i64 = 500;
 
 /// How often the inbox is pruned.
 pub(crate) const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// How long the database may take for a turn, or to begin or end the transaction of a handler.
+/// How long a turn may take, or the begin or end of a handler's transaction.
 pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A row that was there when it kept another out, and was pruned before its state was read.
+/// A row that caused a conflict, and was pruned before its state was read.
 pub(crate) const PRUNED_MEANWHILE: &str = "a duplicate was pruned at this moment";
 
 pub(crate) trait Store: Send + Sync {
-    /// Adds what is not there, in one transaction that is on disk when this returns; one answer for
-    /// each, in the same order.
+    /// Adds the deliveries that are not there yet, in one transaction that is on disk when this
+    /// returns. Returns one answer for each, in the same order.
     fn insert<'a>(&'a self, arrivals: &'a [Arrival]) -> Answer<'a, Vec<Accepted>>;
 
-    /// Whether an error of `insert` may be that of one arrival, so that the others may be added
-    /// without it: the database has answered.
+    /// Returns whether an error of `insert` may be caused by a single arrival, so that the others
+    /// can be added without it: the database did answer.
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool;
 
-    /// What keeps the database from answering at the moment, if the store knows.
+    /// Returns why the database does not answer at the moment, if the store knows.
     fn trouble(&self) -> Option<SharedError> {
         None
     }
 
-    /// Writes what an accept would, takes it back, and commits as an accept does.
+    /// Writes a row as an accept does, removes it, and commits as an accept does.
     fn ready(&self) -> Answer<'_, ()>;
 
     /// Settles, renews and takes, in one transaction.
@@ -72,22 +72,22 @@ pub(crate) trait Store: Send + Sync {
 
     fn stats(&self) -> Answer<'_, Stats>;
 
-    /// The dead letters among these, the smallest id first.
+    /// Returns the dead letters among these, in ascending order of their ids.
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>>;
 
     fn dead_body(&self, id: i64) -> Answer<'_, Option<Bytes>>;
 
-    /// Makes the first few dead letters among these wait again; returns their ids.
+    /// Returns the first few dead letters among these to the queue; returns their ids.
     fn replay(&self, ids: Ids) -> Answer<'_, Vec<i64>>;
 
-    /// Same as `replay`, but they count as done.
+    /// Same as `replay`, but marks them as done.
     fn discard(&self, ids: Ids) -> Answer<'_, Vec<i64>>;
 
     /// Removes some done rows, and returns how many.
     fn prune(&self, older_than: Duration) -> Answer<'_, u64>;
 
-    /// Same as `prune`, by one worker at a time: `None` if another one prunes, or has done so within
-    /// the last hour.
+    /// Same as `prune`, by one worker at a time: `None` if another one prunes, or has done so
+    /// within the last hour.
     fn prune_as_one(&self, older_than: Duration, turn: Pruning) -> Answer<'_, Option<u64>>;
 
     fn order(&self) -> Answer<'_, EventOrder>;
@@ -96,16 +96,16 @@ pub(crate) trait Store: Send + Sync {
     fn set_order(&self, order: EventOrder) -> Answer<'_, Option<EventOrder>>;
 }
 
-/// Where a worker is that prunes, batch by batch.
+/// How far a worker is that prunes in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pruning {
     Begins,
-    /// The batch before was this worker's, and there may be more.
+    /// This worker pruned the previous batch, and there may be more.
     GoesOn,
 }
 
 impl Pruning {
-    /// How long no other worker begins after a batch: for an hour after the last one, and for a
+    /// Returns how long no other worker begins after a batch: an hour after the last one, and a
     /// minute otherwise, in case this worker dies.
     #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
     pub(crate) fn pause_after(pruned: u64) -> Duration {
@@ -116,7 +116,7 @@ impl Pruning {
         }
     }
 
-    /// Whether there may be more after a batch.
+    /// Returns whether there may be more after a batch.
     pub(crate) fn may_go_on(pruned: u64) -> bool {
         i64::try_from(pruned).is_ok_and(|pruned| pruned >= ROWS_PER_CALL)
     }
@@ -143,13 +143,12 @@ impl Ids {
     }
 }
 
-/// An attempt count as it is stored: no number there may stop a worker, or a list.
+/// Converts a stored attempt count: no stored number may stop a worker or a list.
 pub(crate) fn attempts(stored: i64) -> u32 {
     u32::try_from(stored.max(0)).unwrap_or(u32::MAX)
 }
 
-/// Puts the answers for what was added together with those for what was there; `None` if one is
-/// neither.
+/// Combines the answers for new rows with those for existing rows; `None` if an arrival is neither.
 pub(crate) fn answers(
     arrivals: &[Arrival],
     added: &HashSet<String>,

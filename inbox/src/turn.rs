@@ -29,7 +29,7 @@ impl WorkerId {
     pub(crate) fn new() -> Self {
         static PROCESS: OnceLock<u32> = OnceLock::new();
         static WORKERS: AtomicU32 = AtomicU32::new(0);
-        // A hasher has random keys, and is all of a random number that std offers.
+        // The random keys of a hasher are the only random numbers in std.
         let process = *PROCESS.get_or_init(|| {
             let hash = RandomState::new().hash_one(std::process::id());
             u32::try_from(hash >> 33).unwrap_or_default()
@@ -42,7 +42,7 @@ impl WorkerId {
         Self(i64::from(process) << 32 | i64::from(worker))
     }
 
-    /// As the table has it.
+    /// Returns the number in the table.
     pub(crate) fn number(self) -> i64 {
         self.0
     }
@@ -59,11 +59,11 @@ impl WorkerId {
 /// Which events a waiting one competes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
-    /// Those that no worker has taken yet.
+    /// Events that no worker has taken yet.
     First,
-    /// Those that wait for another attempt.
+    /// Events that wait for another attempt.
     Again,
-    /// Those whose worker was gone before they ended; one of them may be the reason.
+    /// Events whose worker died before they ended; one of them may be the reason.
     Suspect,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Claim {
     pub(crate) body: Bytes,
 }
 
-/// An event that has died, as it is logged.
+/// An event that has died, with the fields that are logged.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Died {
     pub(crate) id: i64,
@@ -106,7 +106,7 @@ pub(crate) struct Died {
     pub(crate) attempts: u32,
 }
 
-/// What becomes of an event that a worker had taken.
+/// The result of an attempt, as it is written to the table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Done,
@@ -117,7 +117,7 @@ pub(crate) enum Verdict {
     },
     Dead {
         error: String,
-        /// No handler saw it: this version cannot read it, and a later one may.
+        /// It never reached a handler: this version cannot read it, but a later one may.
         malformed: bool,
     },
     /// It waits, and the attempt does not count.
@@ -125,14 +125,14 @@ pub(crate) enum Verdict {
         delay: Duration,
         reason: String,
     },
-    /// It waits as if it had not been taken, at least for this long.
+    /// It waits as if it had not been taken, for at least this long.
     Returned {
         delay: Duration,
     },
-    /// Its worker was gone before it ended.
+    /// Its worker died before it ended.
     Crashed {
         delay: Duration,
-        /// Beside how many suspects at most it runs next, itself included.
+        /// The maximum size of the group of suspects in which it runs next, itself included.
         group: u32,
         /// It ran alone: the attempt counts.
         alone: bool,
@@ -143,7 +143,7 @@ pub(crate) const LEASE_EXPIRED: &str =
     "the lease expired: the worker was killed, or could not reach the database";
 
 impl Verdict {
-    /// After a failure: another attempt, or the end if there is no delay.
+    /// Returns the verdict after a failure: another attempt, or dead without a delay.
     pub(crate) fn after(delay: Option<Duration>, error: String) -> Self {
         match delay {
             Some(delay) => Self::Again { delay, error },
@@ -189,7 +189,7 @@ impl Verdict {
         }
     }
 
-    /// Where it waits from now on; `None` if it stays where it was.
+    /// Returns the queue in which it waits next; `None` if its queue does not change.
     pub(crate) fn queue(&self) -> Option<Queue> {
         match self {
             Self::Returned { .. } => None,
@@ -200,7 +200,7 @@ impl Verdict {
         }
     }
 
-    /// Beside how many suspects it may run, if it is one.
+    /// Returns the size of its group if it is a suspect.
     pub(crate) fn group(&self) -> Option<u32> {
         match self {
             Self::Crashed { group, .. } => Some(*group),
@@ -222,8 +222,8 @@ impl Verdict {
         )
     }
 
-    /// What is kept as the last error; without one, an event that is done has none, and an event
-    /// that waits keeps the one that it has.
+    /// Returns the text to keep as the last error. If it is `None`, a done event has no last error,
+    /// and a waiting one keeps its earlier one.
     pub(crate) fn error(&self) -> Option<&str> {
         match self {
             Self::Again { error, .. } | Self::Dead { error, .. } => Some(error),
@@ -234,7 +234,7 @@ impl Verdict {
     }
 }
 
-/// What a worker asks for in one transaction.
+/// The requests of a worker for one transaction.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) worker: WorkerId,
@@ -242,26 +242,26 @@ pub(crate) struct Turn<'a> {
     pub(crate) renew: &'a [Lease],
     pub(crate) take: Take,
     pub(crate) upkeep: Option<Upkeep<'a>>,
-    /// For how long events are taken and leases renewed.
+    /// The length of the leases that are taken and renewed.
     pub(crate) lease: Duration,
-    /// For events whose worker is gone.
+    /// Applies to events whose worker died.
     pub(crate) retry: &'a Retry,
 }
 
-/// What to take.
+/// Which events to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
     Nothing,
-    /// So many of the events that are due. If there are more, each of the queues has half of them,
-    /// and this one the odd one.
+    /// This many of the events that are due. If there are more, half of them come from each queue,
+    /// and the odd one from this queue.
     Due {
         rows: usize,
-        /// How many of them begin at once; the others are taken ahead.
+        /// How many of them begin at once; the rest is taken ahead.
         begin: usize,
         prefer: Queue,
     },
-    /// A group of suspects: as many as the crashes they have seen allow, or this many if that is
-    /// more, but not more than the rows.
+    /// A group of suspects: as many as their crashes allow, or this many if that is more, but at
+    /// most `rows`.
     Suspects {
         rows: usize,
         cleared: usize,
@@ -281,16 +281,16 @@ impl Take {
     }
 }
 
-/// What is done every now and then: the worker looks for leases of workers that are gone, for
-/// times that a clock ahead of the present one has written, and for suspects.
+/// Periodic work: the worker looks for leases of dead workers, for times that were written while
+/// the clock was ahead, and for suspects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upkeep<'a> {
-    /// The leases that the worker's tasks have; any other one in its name was taken in a turn whose
+    /// The leases that the worker's tasks hold; any other one in its name was taken in a turn whose
     /// answer was lost.
     pub(crate) held: &'a [Lease],
-    /// The leases that this worker has seen unchanged for so long that their workers must be gone.
+    /// The leases that this worker has seen unchanged for so long that their workers must be dead.
     pub(crate) silent: &'a [Stamped],
-    /// Whether to mend times too.
+    /// Whether to correct times too.
     pub(crate) mends: bool,
 }
 
@@ -301,33 +301,33 @@ pub(crate) struct Stamped {
     pub(crate) renewed_at: OffsetDateTime,
 }
 
-/// An event that runs, in whichever process.
+/// A running event, in any process.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) stamped: Stamped,
-    /// For how long it was leased.
+    /// The length of its lease.
     pub(crate) length: Duration,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) attempts: u32,
-    /// Beside how many suspects it runs, if it is one; 0 if it was taken ahead, and may not have begun.
+    /// The size of its group if it is a suspect; 0 if it was taken ahead and may not have begun.
     pub(crate) group: Option<u32>,
     pub(crate) started_at: OffsetDateTime,
-    /// By the database's clock.
+    /// According to the database's clock.
     pub(crate) is_expired: bool,
     pub(crate) key: String,
     pub(crate) event_type: Option<String>,
 }
 
-/// What a turn found.
+/// The result of a turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turned {
-    /// Those of `settle` and `renew` that another worker has taken over.
+    /// The leases of `settle` and `renew` that another worker has taken over.
     pub(crate) lost: Vec<Lease>,
     pub(crate) claims: Vec<Claim>,
-    /// The inbox's order, if events were to be taken.
+    /// The inbox's order, if the turn was to take events.
     pub(crate) order: Option<EventOrder>,
     pub(crate) next: Look,
-    /// What runs, and what became of events whose workers are gone, if the turn had upkeep.
+    /// The running events, and the verdicts on events whose workers died, if the turn had upkeep.
     pub(crate) running: Vec<Running>,
     pub(crate) crashed: Vec<(Running, Verdict)>,
     /// Whether suspects are due, if the turn had upkeep.

@@ -1,7 +1,7 @@
-//! The URL of a database, checked before the driver sees it: the driver logs what it does not know,
-//! and after a `?` or a `#` in a password that is the rest of the password.
+//! Checks the URL of a database before the driver sees it: the driver logs parameters that it does
+//! not know, and if a password contains a `?` or a `#`, these are the rest of the password.
 //!
-//! No error quotes anything of a URL but the plain name of a parameter.
+//! Errors quote nothing of a URL except the plain name of a parameter.
 
 #[cfg(feature = "postgres")]
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::error::{ConnectError, ConnectErrorKind};
 const NOT_ENCODED: &str = "a `/`, `?`, `#` or `@` in a user, a password or a parameter has to be \
                            written as `%2F`, `%3F`, `%23` or `%40`";
 
-/// How long the name of a parameter may be to be shown.
+/// The longest parameter name that is shown.
 const MAX_NAME: usize = 40;
 
 /// Checks the URL of a PostgreSQL database.
@@ -22,7 +22,7 @@ pub(crate) fn check_postgres(url: &str) -> Result<(), ConnectError> {
         return Err(malformed("it has to begin with `postgres://`"));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    // A user and a password end with the first of these, whatever was meant by them.
+    // The user and the password end at the first of these, even if it was meant as a part of them.
     let after_host = rest.get(end..).unwrap_or_default();
     if after_host.contains(['@', '#']) {
         return Err(malformed(NOT_ENCODED));
@@ -63,7 +63,7 @@ pub(crate) fn check_postgres(url: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// What to do about a parameter that usual hosts and other drivers add.
+/// Returns what to do about a parameter that common hosts and other drivers add.
 #[cfg(feature = "postgres")]
 fn postgres_hint(name: &str) -> &'static str {
     match name {
@@ -127,14 +127,14 @@ fn sqlite_hint(name: &str) -> &'static str {
     }
 }
 
-/// The value of a parameter.
+/// Returns the value of a parameter.
 #[cfg(feature = "postgres")]
 pub(crate) fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
     let mut parameters = parameters(url);
     parameters.find_map(|(other, value)| (other == name).then_some(value))
 }
 
-/// The parameters after the first `?`.
+/// Returns the parameters after the first `?`.
 fn parameters(url: &str) -> impl Iterator<Item = (&str, &str)> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let parameters = query.split('&').filter(|one| !one.is_empty());

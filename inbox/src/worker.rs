@@ -48,16 +48,16 @@ use crate::retry::{MAX_ATTEMPTS, MAX_DELAY, MIN_DELAY, Retry};
 use crate::store::BoxFuture;
 use crate::turn::{Claim, WorkerId};
 
-/// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, again until it
-/// succeeds.
+/// Takes events out of an [`Inbox`](crate::Inbox) and hands each to a handler, with retries until
+/// it succeeds.
 ///
-/// Any number of workers may run, in any number of processes. Each event is leased by one of them at
-/// a time. If a worker dies its leases expire and another takes over. A worker whose lease expired is
-/// cut short and cannot mark the event as done, but what its handler did stays done. A handler must
-/// therefore tolerate repeats; the transaction forms remove that need for writes to the inbox's own
-/// database.
+/// Any number of workers may run, in any number of processes. Each event is leased by one of them
+/// at a time. If a worker dies, its leases expire and another worker takes over. A handler whose
+/// lease expired is aborted and cannot mark the event as done, but its side effects remain. A
+/// handler must therefore tolerate repeats; the transaction forms remove that need for writes to
+/// the inbox's own database.
 ///
-/// A worker runs in one of three ways, each until it is to stop or until nothing is due:
+/// A worker runs in one of three ways, either until the shutdown signal or until no event is due:
 ///
 /// | handler | until [`graceful_shutdown`](Self::graceful_shutdown) | until idle |
 /// | --- | --- | --- |
@@ -65,7 +65,7 @@ use crate::turn::{Claim, WorkerId};
 /// | in a transaction of SQLite | `run_in_sqlite_transaction` | `run_in_sqlite_transaction_until_idle` |
 /// | in a transaction of PostgreSQL | `run_in_postgres_transaction` | `run_in_postgres_transaction_until_idle` |
 ///
-/// All settings have defaults. If two workers of one inbox differ in a setting, each follows its own.
+/// All settings have defaults. Two workers of one inbox may have different settings.
 ///
 /// # Examples
 ///
@@ -129,9 +129,9 @@ struct Settings {
 /// When a worker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
-    /// On the signal.
+    /// On the shutdown signal.
     Stopped,
-    /// On the signal, or when nothing is due and nothing runs.
+    /// On the shutdown signal, or when nothing is due and nothing runs.
     Idle,
 }
 
@@ -160,7 +160,7 @@ impl Default for Settings {
     }
 }
 
-/// Starts the handler of an event, and notes when it has.
+/// Starts the handler of an event, and records when it has.
 type Start = dyn Fn(Event, Claim, Begun) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl Worker {
@@ -182,30 +182,31 @@ impl Worker {
         }
     }
 
-    /// Sets how many events are handled at the same time, from 1 to 10,000; 1 unless set.
+    /// Sets how many events are handled concurrently, from 1 to 10,000; 1 unless set.
     ///
-    /// If handlers end sooner than the database answers, the worker takes up to 64 more events ahead,
-    /// as many as end while a few answers arrive. Their bodies are in memory, and until they begin,
-    /// for a second at most, no other worker has them. They are not attempts until they begin.
+    /// If handlers are faster than the database, the worker also takes up to 64 events ahead: about
+    /// as many as finish during a few round trips. Their bodies are in memory, and they are
+    /// unavailable to other workers until they begin, for at most a second. An attempt is counted
+    /// only when it begins.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.settings.concurrency = events.clamp(1, 10_000);
         self
     }
 
-    /// Sets for how long an event is leased; 30 s unless set, a second at least and a year at most.
+    /// Sets how long an event is leased; 30 s unless set, at least a second and at most a year.
     ///
-    /// Leases are renewed every third of this time, so handlers may run longer, provided they do not
-    /// block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of a worker
-    /// that died go to another one after this time, or after half of it more if that one has just
-    /// started: it must also have seen the lease unchanged for half of its length, so that no clock that
-    /// is set can take an event from a worker that lives.
+    /// Leases are renewed every third of this time, so handlers may run longer, provided they do
+    /// not block the thread: blocking work belongs in `tokio::task::spawn_blocking`. The events of
+    /// a worker that died go to another worker after this time, or after one and a half times as
+    /// long if that worker has just started: it must also have seen the lease unchanged for half of
+    /// its length, so that a clock change cannot take an event from a live worker.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
     }
 
-    /// Sets how often to look for events that other processes accepted, and for those that are due
-    /// again; 1 s unless set. Events that this process accepts are seen at once.
+    /// Sets how often to look for events that other processes accepted and for retries that are
+    /// due; 1 s unless set. Events that this process accepts are noticed at once.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll = interval.clamp(Duration::from_millis(1), MAX_DELAY);
         self
@@ -213,19 +214,20 @@ impl Worker {
 
     /// Sets how many attempts are made before an event is dead, from 1 to a million; 20 unless set.
     ///
-    /// If a process dies, its events become suspects: they run next without other events beside them,
-    /// half as many together, and again half as many after each further crash. An attempt counts for
-    /// a suspect that ran alone when its process died, so an event that kills its process ends up dead,
-    /// and those that ran beside it, or were taken and had not begun, do not. Other events wait for suspects for a lease and a half at
-    /// most. If a worker stops, an attempt counts for those whose handlers it cuts short.
+    /// If a process dies, its events become suspects. They run next without other events beside
+    /// them, in groups of half the size, which is halved again after each further crash. An attempt
+    /// is counted only for a suspect that ran alone when its process died. So an event that kills
+    /// its process ends up dead, but events that ran beside it, or had not begun, do not. Other
+    /// events wait for suspects for at most one and a half leases. If a worker stops, an attempt is
+    /// counted for each event whose handler it aborts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self
     }
 
-    /// Sets the delay before the second attempt, which doubles with each attempt, and the longest
-    /// delay; 1 s and 1 h unless set, both from 100 ms to a year. Jitter adds up to as much again,
-    /// within the longest.
+    /// Sets the delay before the second attempt, which doubles with each further attempt, and the
+    /// maximum delay; 1 s and 1 h unless set, both from 100 ms to a year. Jitter adds up to 100% to
+    /// each delay, within the maximum.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.retry.first = first.clamp(MIN_DELAY, MAX_DELAY);
         self.settings.retry.longest = longest.clamp(MIN_DELAY, MAX_DELAY);
@@ -234,9 +236,9 @@ impl Worker {
 
     /// Sets how long a handler may take; 15 min unless set, `None` for no limit.
     ///
-    /// A handler that exceeds it is dropped at its next `await`, and the attempt has failed. A handler
-    /// that blocks its thread cannot be dropped: a warning is logged, and its place stays taken until
-    /// the process ends, which counts as a failed attempt.
+    /// A handler that exceeds it is dropped at its next `await`, and the attempt fails. A handler
+    /// that blocks its thread cannot be dropped: a warning is logged, and its slot stays occupied
+    /// until the process ends, which counts as a failed attempt.
     pub fn handler_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handler_timeout = limit.into();
         self
@@ -244,55 +246,57 @@ impl Worker {
 
     /// Also hands events whose data is malformed to the handler.
     ///
-    /// Without this, such an event never reaches the handler: it is dead at once, with the path of the
-    /// field that could not be read, and can be replayed after an upgrade. With this, the handler must
-    /// look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an `Err`: an event
-    /// that it passes over is done.
+    /// Without this setting, such an event never reaches the handler: it is dead at once, with the
+    /// path of the field that could not be read, and can be replayed after an upgrade. With it, the
+    /// handler must look at [`Event::payload`](ptolemy_webhooks::Event::payload), which is then an
+    /// `Err`: if the handler ignores it and returns `Ok`, the event is done.
     pub fn accept_malformed(mut self) -> Self {
         self.settings.accepts_malformed = true;
         self
     }
 
-    /// Stops when this future ends, such as on a signal: from then on no event is taken, and those that
-    /// run may finish within the [`shutdown_timeout`](Self::shutdown_timeout). If it panics, the worker
-    /// logs an error and stops in the same way.
+    /// Stops the worker when this future completes, for example on a signal: from then on no event
+    /// is taken, and running events may finish within the
+    /// [`shutdown_timeout`](Self::shutdown_timeout). If it panics, the worker logs an error and
+    /// stops in the same way.
     pub fn graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(signal);
         self
     }
 
-    /// Sets how long running events may take to finish after the signal; 15 s unless set. Those that
-    /// have not finished by then are cut short and returned to the inbox; that takes 2 s more at most.
-    /// The attempt counts, so that an event whose handler never ends dies in the end: after the last
-    /// attempt the event is dead.
+    /// Sets how long running events may take to finish after the signal; 15 s unless set. Handlers
+    /// that have not finished by then are aborted and their events return to the inbox, which takes
+    /// at most 2 s more. The attempt counts, so an event whose handler never ends is dead after its
+    /// last attempt.
     ///
-    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. With the
-    /// defaults, the 5 s that an accept may take and then the worker's 17 s leave time to spare; if you
-    /// raise this timeout, raise that limit too. Work in `spawn_blocking` is not cut short, and the end
-    /// of a runtime waits for it: end with
-    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that may take
-    /// long.
+    /// Orchestrators give a process a limited time: Kubernetes kills it 30 s after SIGTERM. The
+    /// defaults, 5 s for an accept and then 17 s for the worker, fit into that; if you raise this
+    /// timeout, raise the orchestrator's limit too. Work in `spawn_blocking` is not aborted, and a
+    /// runtime waits for it when it is dropped: use
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) if that work
+    /// may take long.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(MAX_DELAY);
         self
     }
 
-    /// Hands events to the handler until the signal of [`graceful_shutdown`](Self::graceful_shutdown).
+    /// Hands events to the handler until the signal of
+    /// [`graceful_shutdown`](Self::graceful_shutdown).
     ///
-    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes longer
-    /// than [`handler_timeout`](Self::handler_timeout), the event is tried again; see [`Failure`]. Events
-    /// of an unknown type do reach the handler. A body that is not an event never does, nor do events
-    /// with malformed data unless [`accept_malformed`](Self::accept_malformed) is set: they are dead at
-    /// once, and can be replayed after an upgrade.
+    /// An event is done when the handler returns `Ok`. If it returns an error, panics or takes
+    /// longer than [`handler_timeout`](Self::handler_timeout), the event is retried; see
+    /// [`Failure`]. Events of an unknown type reach the handler. Bodies that are not events never
+    /// do, nor do events with malformed data unless [`accept_malformed`](Self::accept_malformed) is
+    /// set: they are dead at once, and can be replayed after an upgrade.
     ///
-    /// While the database is down the worker keeps trying. If the returned future is dropped, the
-    /// handlers are cut short, and their events return when their leases expire. Deliveries are then
-    /// still accepted, so this is logged as an error, and [`Inbox::health`](crate::Inbox::health) says
-    /// so.
+    /// While the database is down, the worker keeps retrying. If the returned future is dropped,
+    /// the handlers are aborted, and their events are retried when their leases expire. Deliveries
+    /// are still accepted then, so this is logged as an error and reported by
+    /// [`Inbox::health`](crate::Inbox::health).
     ///
     /// # Panics
     ///
-    /// If it is polled outside a Tokio runtime.
+    /// Panics if it is polled outside a Tokio runtime.
     pub async fn run<F, Fut, E>(self, handler: F)
     where
         F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
@@ -320,15 +324,15 @@ impl Worker {
         self.work(Arc::new(start)).await;
     }
 
-    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's runs:
-    /// for tests and batch jobs.
+    /// Same as [`run`](Self::run), but also ends when no event is due and none of this worker's
+    /// events is running: for tests and batch jobs.
     ///
-    /// An event that backs off or was postponed is not due, and neither is one that another worker
-    /// has taken. While the database is down the worker keeps trying.
+    /// Events that are backing off or postponed are not due, and neither are those that another
+    /// worker has taken. While the database is down, the worker keeps retrying.
     ///
     /// # Panics
     ///
-    /// If it is polled outside a Tokio runtime.
+    /// Panics if it is polled outside a Tokio runtime.
     ///
     /// # Examples
     ///
@@ -364,7 +368,7 @@ impl Worker {
         self.run(handler).await;
     }
 
-    /// As if it were in another process.
+    /// Makes the worker act as if it were in another process.
     #[cfg(test)]
     pub(crate) fn of_process(mut self, process: u32) -> Self {
         self.settings.worker = WorkerId::of(process, 0);
@@ -393,7 +397,7 @@ impl Worker {
             },
             Until::Idle => rounds.run(&self.arrived).await,
         };
-        // A batch job may be over before a pruning beside it has come to anything.
+        // A batch job may end before a pruning beside it has removed anything.
         if let (Until::Idle, Some(keep_done)) = (ended, keep_done) {
             tokio::select! {
                 biased;
@@ -413,7 +417,7 @@ impl Worker {
     }
 }
 
-/// The result of a handler, or a failure if it takes longer than it may.
+/// Returns the result of a handler, or a failure if it exceeds its time limit.
 async fn in_time(
     limit: Option<Duration>,
     handled: impl Future<Output = Result<(), Failure>> + Send,

@@ -1,8 +1,8 @@
-//! Receivers that are killed or stopped in the middle of their work, as processes: what was acknowledged
-//! is handled, and in transactions once.
+//! Receivers that are killed or stopped in the middle of their work, as processes: what was
+//! acknowledged is handled, and in transactions once.
 //!
-//! `tests/kill ROUNDS` runs all of it; on its own this runs the receiver that was built last. The seed
-//! that is printed repeats the moments of the kills, and not what the processes make of them.
+//! `tests/kill ROUNDS` runs all of it; on its own this runs the receiver that was built last. The
+//! seed that is printed repeats the moments of the kills, and not what the processes make of them.
 #![cfg(unix)]
 
 // Shared with the suite, which needs more of it.

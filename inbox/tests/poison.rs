@@ -1,8 +1,9 @@
 //! Events that end their process, for real: a program that aborts, runs out of memory or is killed
 //! by a signal is started again until all events have ended, and no other event is dead.
 //!
-//! `PTOLEMY_INBOX_POISON=all` tries each way with 1 to 4 of 100 events, 64 at a time, on both engines;
-//! without it one event aborts among 20 on SQLite. The program is this one, started with a URL.
+//! `PTOLEMY_INBOX_POISON=all` tries each way with 1 to 4 of 100 events, 64 at a time, on both
+//! engines; without it one event aborts among 20 on SQLite. The program is this one, started with a
+//! URL.
 #![cfg(unix)]
 
 use std::env;
@@ -135,8 +136,8 @@ where
         count("state = 'dead' AND event_id LIKE 'poison%'"),
         i64::from(poisons)
     );
-    // Each end but those of an event that ran alone halves a group; groups that end well let the next
-    // one be larger again.
+    // Each end but those of an event that ran alone halves a group; groups that end well let the
+    // next one be larger again.
     let halvings = f64::from(concurrency).log2().ceil() as u32 + 1;
     assert!(ends <= poisons * (2 * halvings + MAX_ATTEMPTS), "{ends}");
 }

@@ -75,8 +75,8 @@ impl Sandbox {
         self.shared.lock().clock.now()
     }
 
-    /// Sends a delivery again, as the call of the API does, in the background. Returns `false` if no
-    /// delivery has the id.
+    /// Sends a delivery again, as the call of the API does, in the background. Returns `false` if
+    /// no delivery has the id.
     #[doc(hidden)]
     pub async fn redeliver(&self, delivery_id: &str) -> bool {
         {

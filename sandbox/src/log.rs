@@ -164,7 +164,8 @@ impl LoggedDelivery {
         self.status
     }
 
-    /// Returns when the next attempt of the schedule is due, on the virtual clock; `None` if none is.
+    /// Returns when the next attempt of the schedule is due, on the virtual clock; `None` if none
+    /// is.
     #[must_use]
     pub fn next_attempt_at(&self) -> Option<OffsetDateTime> {
         self.next_at

@@ -1,5 +1,5 @@
-//! Hooks for a program that serves a page on the sandbox's port and shows its attempts: the command line
-//! tool of this project.
+//! Hooks for a program that serves a page on the sandbox's port and shows its attempts: the command
+//! line tool of this project.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Records metrics, with the feature `metrics`, through the recorder that the program has installed.
+//! Records metrics, with the feature `metrics`, through the recorder that the program has
+//! installed.
 
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,8 @@ fn is_of_extractors(reason: Reason) -> bool {
 /// help texts nor units, and a counter is missing until it counts for the first time. It sets the
 /// counters whose labels are known in advance to zero.
 ///
-/// [Metrics, logs and alerts](crate::guide::observability) lists the metrics. With the companion crate
-/// `ptolemy-webhooks-inbox`, call the function of the same name there, which calls this one.
+/// [Metrics, logs and alerts](crate::guide::observability) lists the metrics. With the companion
+/// crate `ptolemy-webhooks-inbox`, call the function of the same name there, which calls this one.
 ///
 /// # Examples
 ///

@@ -240,7 +240,8 @@ fn code(document: &str, openings: &[&str]) -> Vec<String> {
 }
 
 /// The programs that a document shows, in its order. Those that the core's tests cannot compile are
-/// `rs` instead of `rust`, so that rustdoc passes over them; another package compiles and runs them.
+/// `rs` instead of `rust`, so that rustdoc passes over them; another package compiles and runs
+/// them.
 const PROGRAMS: [(&str, &[&str]); 3] = [
     (
         "README.md",

@@ -29,8 +29,8 @@ fn pretty(forge: &Forge, label: &str) -> String {
     serde_json::to_string_pretty(&forge.event(label)).unwrap_or_default()
 }
 
-/// An event with one more field in `extras`, an object that is documented as free-form. Its JSON is taken
-/// as it is.
+/// An event with one more field in `extras`, an object that is documented as free-form. Its JSON is
+/// taken as it is.
 fn with_extra(forge: &Forge, label: &str, name: &str, json: &str) -> String {
     let body = forge.body(label);
     body.replacen(

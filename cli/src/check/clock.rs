@@ -20,8 +20,8 @@ fn at(forge: &Forge, label: &str, t: &str) -> Plan {
     forge.signed_at(t, forge.body(label)).into()
 }
 
-/// A `t` so many seconds away from the receiver's clock. The event is another one for each clock that the
-/// receiver may have.
+/// A `t` so many seconds away from the receiver's clock. The event is another one for each clock
+/// that the receiver may have.
 fn off(forge: &Forge, label: &str, seconds: i64) -> Plan {
     let label = format!("{label}-{}", forge.skew());
     at(forge, &label, &forge.receivers_time(seconds).to_string())

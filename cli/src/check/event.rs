@@ -12,7 +12,8 @@ const REPEATED: &str =
 const TOLERANT: &str = "Accept the delivery and set aside what the receiver cannot use: only documented fields are \
                         guaranteed.";
 
-/// One event type of each documented resource. None of them asks an application to remove something.
+/// One event type of each documented resource. None of them asks an application to remove
+/// something.
 const ONE_OF_EACH: &[&str] = &[
     "instrument.updated",
     "market.created",

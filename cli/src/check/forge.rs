@@ -13,7 +13,8 @@ use super::marked::Marks;
 /// The event type of the probes, unless another one is asked for.
 const EVENT_TYPE: &str = "instrument.created";
 
-/// How many bodies are tried until a signature begins with a zero: all of them fail once in a million runs.
+/// How many bodies are tried until a signature begins with a zero: all of them fail once in a
+/// million runs.
 const MAX_TRIES: usize = 3_600;
 
 /// A request, before it is sent.
@@ -159,8 +160,8 @@ impl Forge {
         self.marks.id(label)
     }
 
-    /// An event that an application can recognise by its ids and, if its type has them, by identifier and
-    /// name.
+    /// An event that an application can recognise by its ids and, if its type has them, by
+    /// identifier and name.
     pub(crate) fn event(&self, label: &str) -> Value {
         self.event_of(&self.event_type, label)
     }
@@ -190,8 +191,8 @@ impl Forge {
         hex::encode(mac(&self.secret, &[body]))
     }
 
-    /// A request whose signature begins with a byte of zeros, by white space after its body, and the digits
-    /// of the signature after this byte.
+    /// A request whose signature begins with a byte of zeros, by white space after its body, and
+    /// the digits of the signature after this byte.
     pub(crate) fn with_zero_first(&self, label: &str) -> (Request, String) {
         let (t, mut body) = (self.now().to_string(), self.body(label));
         for _ in 0..MAX_TRIES {
@@ -243,7 +244,8 @@ impl Forge {
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes a key of any length, so the error never comes; a signature of zeros would be a wrong one.
+    // HMAC takes a key of any length, so the error never comes; a signature of zeros would be a
+    // wrong one.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
     };

@@ -145,7 +145,8 @@ pub(crate) enum Needs {
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
     Send(fn(&Forge) -> Plan),
-    /// The same at the edge of the time window, where a second decides: sent on both clocks if they differ.
+    /// The same at the edge of the time window, where a second decides: sent on both clocks if they
+    /// differ.
     SendAtEdge(fn(&Forge) -> Plan),
     Observe(fn(&Seen) -> Verdict),
 }
@@ -161,7 +162,8 @@ pub(crate) struct Probe {
     pub(crate) expected: Expected,
     /// Whether a correct receiver may accept a request and store its event.
     pub(crate) stores: bool,
-    /// Whether the request is validly signed and such that it can break what comes after the signature.
+    /// Whether the request is validly signed and such that it can break what comes after the
+    /// signature.
     pub(crate) is_hostile: bool,
     pub(crate) needs: Needs,
     /// What to change if something else comes.

@@ -14,8 +14,8 @@ use super::wire::{Answer, Came, Wire};
 /// After so many requests without an answer nothing more is sent: each one takes 12 s.
 const MAX_SILENT: u32 = 3;
 
-/// Clocks that differ by so many seconds count as equal: a `Date` is cut to seconds, and answers travel. The
-/// probes at the edge of the window are 5 s away from it.
+/// Clocks that differ by so many seconds count as equal: a `Date` is cut to seconds, and answers
+/// travel. The probes at the edge of the window are 5 s away from it.
 const SMALL_SKEW: i64 = 2;
 
 /// How long a connection may take after an answer until the HTTP client uses it again.
@@ -180,7 +180,8 @@ impl Conformance {
     fn in_the_light_of_good(&mut self, probe: &Probe, verdict: Verdict) -> Verdict {
         if probe.id == super::GOOD_DELIVERY {
             self.good = match (verdict.outcome, verdict.status) {
-                // An answer that came late is wrong, and shows nevertheless that the delivery was accepted.
+                // An answer that came late is wrong, and shows nevertheless that the delivery was
+                // accepted.
                 (Outcome::Pass, _) | (_, Some(200..300)) => Good::Accepted,
                 (_, Some(404 | 405 | 410 | 300..400) | None) => Good::Hopeless,
                 (_, Some(_)) => Good::Rejected,

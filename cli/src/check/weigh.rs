@@ -27,8 +27,8 @@ pub(crate) fn verdict(probe: &Probe, answers: &[Answer]) -> Verdict {
     }
 }
 
-/// The verdict on a probe at the edge of the window whose requests were made on two clocks, of which it is
-/// not known which one the receiver goes by: the probe fails only if it fails on both.
+/// The verdict on a probe at the edge of the window whose requests were made on two clocks, of
+/// which it is not known which one the receiver goes by: the probe fails only if it fails on both.
 pub(crate) fn on_two_clocks(skew: i64, here: Verdict, there: Verdict) -> Verdict {
     let is_pass = |verdict: &Verdict| verdict.outcome == Outcome::Pass;
     if is_pass(&here) == is_pass(&there) {

@@ -34,17 +34,18 @@ const INTERRUPTED_SINCE: &str = "interrupted: nothing is lost, and the same comm
 
 /// Have the deliveries that an inbox missed sent again, and list what is still missing
 ///
-/// For receivers that use ptolemy-webhooks-inbox. After an outage, start the receiver first: the deliveries
-/// go to it. This command reads the delivery log from --since or the last checkpoint to 2 minutes ago,
-/// prints a plan, asks, and has the deliveries whose events the inbox does not have sent again, the oldest
-/// first and each event three times at most. At the end it compares the inbox with the event log, and lists
-/// the events that are missing. It can be interrupted at any time: the same command continues.
+/// For receivers that use ptolemy-webhooks-inbox. After an outage, start the receiver first: the
+/// deliveries go to it. This command reads the delivery log from --since or the last checkpoint to
+/// 2 minutes ago, prints a plan, asks, and has the deliveries whose events the inbox does not have
+/// sent again, the oldest first and each event three times at most. At the end it compares the
+/// inbox with the event log, and lists the events that are missing. It can be interrupted at any
+/// time: the same command continues.
 ///
-/// Ptolemy documents the delivery log, its order and redelivery. The fields of its entries, and that a
-/// redelivery needs the role Admin, are assumed.
+/// Ptolemy documents the delivery log, its order and redelivery. The fields of its entries, and
+/// that a redelivery needs the role Admin, are assumed.
 ///
-/// Exit code 0 if nothing is missing; 1 if an event is missing, unreachable or unconfirmed, or the run
-/// failed; 2 if the start of the gap is not known or cannot be used.
+/// Exit code 0 if nothing is missing; 1 if an event is missing, unreachable or unconfirmed, or the
+/// run failed; 2 if the start of the gap is not known or cannot be used.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The first run needs --since. A run that ends well sets a checkpoint, from which the next one continues.
@@ -58,28 +59,28 @@ pub(crate) struct CatchUp {
     api: Api,
     #[command(flatten)]
     database: Database,
-    /// The webhook of the receiver: its id, label or URL. Without this option, the only webhook of the
-    /// workspace
+    /// The webhook of the receiver: its id, label or URL. Without this option, the only webhook of
+    /// the workspace
     #[arg(long, value_name = "NAME")]
     webhook: Option<String>,
-    /// The start of the gap, before the outage: a span before now, such as 30m, 2h or 7d, or a time, such
-    /// as 2026-04-15T09:30:00Z. Without this option, 15 minutes before the checkpoint. With a start after
-    /// the checkpoint, the checkpoint stays
+    /// The start of the gap, before the outage: a span before now, such as 30m, 2h or 7d, or a
+    /// time, such as 2026-04-15T09:30:00Z. Without this option, 15 minutes before the checkpoint.
+    /// With a start after the checkpoint, the checkpoint stays
     #[arg(long, value_name = "SPAN|TIME", value_parser = since::point)]
     since: Option<OffsetDateTime>,
     /// The end of the gap; 2 minutes ago without this option, since the log may lag
     #[arg(long, value_name = "SPAN|TIME", value_parser = since::point)]
     until: Option<OffsetDateTime>,
-    /// If the delivery log shows no times, send every failed delivery without one again, of any age. Events
-    /// whose rows were pruned are then handled again
+    /// If the delivery log shows no times, send every failed delivery without one again, of any
+    /// age. Events whose rows were pruned are then handled again
     #[arg(long)]
     all_failed: bool,
-    /// Stop before a call that could leave fewer than N in the month's quota, all its attempts counted. Over
-    /// quota, Ptolemy abandons deliveries; 0 keeps none
+    /// Stop before a call that could leave fewer than N in the month's quota, all its attempts
+    /// counted. Over quota, Ptolemy abandons deliveries; 0 keeps none
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
-    /// If the event log is not sorted by time, read no more than N of its events outside of the gap; 200
-    /// events are one call
+    /// If the event log is not sorted by time, read no more than N of its events outside of the
+    /// gap; 200 events are one call
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     event_log_limit: u64,
     /// Count only events as arrived that the inbox has from this source, if the receiver names one
@@ -97,9 +98,10 @@ pub(crate) struct CatchUp {
     /// Do not ask; needed without a terminal
     #[arg(long)]
     yes: bool,
-    /// Run again and again with this time between the starts, such as 15m, until Ctrl-C; needs --yes. A run
-    /// that fails is reported, and the next one comes. --since counts until the checkpoint has passed it,
-    /// --retry-missing for the first plan. Each run makes at least 4 calls
+    /// Run again and again with this time between the starts, such as 15m, until Ctrl-C; needs
+    /// --yes. A run that fails is reported, and the next one comes. --since counts until the
+    /// checkpoint has passed it, --retry-missing for the first plan. Each run makes at least 4
+    /// calls
     #[arg(
         long,
         value_name = "SPAN",

@@ -65,7 +65,8 @@ impl Check {
 
     /// A check that leaves probes out must not look like one that passed.
     fn check_budget(&self, probes: &[&'static Probe], forge: &Forge) -> Result<(), Stop> {
-        // At the edge of the window a request more may be sent first, to learn the receiver's clock.
+        // At the edge of the window a request more may be sent first, to learn the receiver's
+        // clock.
         let needed = probes
             .iter()
             .map(|probe| probe.cost(forge))

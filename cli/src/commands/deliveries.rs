@@ -17,11 +17,11 @@ use crate::webhook_name::{self, resolve};
 
 /// List deliveries from the delivery log, the latest first
 ///
-/// Ptolemy documents that deliveries are filtered by webhook and status and sorted by time, but not which
-/// fields a delivery has. `?` stands for a field that the API did not send, and `-` for no answer of the
-/// receiver, or none that the API shows. A delivery that lacks the field for an option is listed, with a
-/// warning. Deliveries that Ptolemy abandoned because the workspace was over
-/// its quota are not among the failed ones.
+/// Ptolemy documents that deliveries are filtered by webhook and status and sorted by time, but not
+/// which fields a delivery has. `?` stands for a field that the API did not send, and `-` for no
+/// answer of the receiver, or none that the API shows. A delivery that lacks the field for an
+/// option is listed, with a warning. Deliveries that Ptolemy abandoned because the workspace was
+/// over its quota are not among the failed ones.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -64,8 +64,8 @@ Examples:
 Examples:
   ptolemy-webhooks inbox prune --older-than 90d --yes")]
 struct Prune {
-    /// How long ago an event must have been done: a number and s, m, h or d. A delivery that is repeated
-    /// after its row is gone is handled again, so keep at least 30d
+    /// How long ago an event must have been done: a number and s, m, h or d. A delivery that is
+    /// repeated after its row is gone is handled again, so keep at least 30d
     #[arg(long, value_name = "SPAN", value_parser = since::span)]
     older_than: Duration,
     /// Prune without asking; needed without a terminal

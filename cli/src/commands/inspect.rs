@@ -29,10 +29,10 @@ use crate::stop::Stop;
 
 /// Show every delivery on a local page, with the reason of a rejection and the receiver's answer.
 ///
-/// Listens in front of a receiver, passes each request on byte for byte, and answers what the receiver
-/// answered. The page is on another port and needs the token in its printed URL. It keeps the last
-/// 500 requests, at most 64 MiB, in memory; the secret and the values of Authorization and cookies stay
-/// out of it. With DATABASE_URL, or DATABASE_URL_FILE, it shows the inbox too.
+/// Listens in front of a receiver, passes each request on byte for byte, and answers what the
+/// receiver answered. The page is on another port and needs the token in its printed URL. It keeps
+/// the last 500 requests, at most 64 MiB, in memory; the secret and the values of Authorization and
+/// cookies stay out of it. With DATABASE_URL, or DATABASE_URL_FILE, it shows the inbox too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Let the sender, or the tunnel that it reaches, post to port 4040. Requests go to the URL of --forward \
@@ -160,8 +160,8 @@ async fn inbox() -> InboxState {
     }
 }
 
-/// Prints the two addresses. The URL with the token goes to standard error, or into a file that is removed
-/// when it is dropped.
+/// Prints the two addresses. The URL with the token goes to standard error, or into a file that is
+/// removed when it is dropped.
 fn announce(
     output: &Output,
     sender: SocketAddr,

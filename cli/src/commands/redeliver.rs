@@ -22,19 +22,19 @@ use crate::webhook_name::{self, resolve};
 /// The calls of the month's quota that are kept if no floor is given.
 const QUOTA_FLOOR: u64 = 1_000;
 
-/// More failed deliveries than this are not read, because all of them are in memory before the first one
-/// is sent.
+/// More failed deliveries than this are not read, because all of them are in memory before the
+/// first one is sent.
 const MAX_DELIVERIES: usize = 100_000;
 
 /// Have deliveries sent again
 ///
-/// Several deliveries are sent the oldest first, after a plan with the number of calls and a question. It
-/// stops after 5 deliveries in a row that fail, and keeps a part of the month's quota. The API answers 202,
-/// which means accepted, not delivered: `deliveries` shows what became of it. That the role Admin is needed
-/// is assumed.
+/// Several deliveries are sent the oldest first, after a plan with the number of calls and a
+/// question. It stops after 5 deliveries in a row that fail, and keeps a part of the month's quota.
+/// The API answers 202, which means accepted, not delivered: `deliveries` shows what became of it.
+/// That the role Admin is needed is assumed.
 ///
-/// Ptolemy does not document the fields of a delivery. With --failed, a delivery that lacks the field for an
-/// option is not sent again; name it by its id.
+/// Ptolemy does not document the fields of a delivery. With --failed, a delivery that lacks the
+/// field for an option is not sent again; name it by its id.
 ///
 /// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was not sent.
 #[derive(Args, Debug)]
@@ -68,9 +68,9 @@ pub(crate) struct Redeliver {
     /// Send without asking; needed for several deliveries without a terminal
     #[arg(long)]
     yes: bool,
-    /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the number that
-    /// is left, not the size of the quota, so the floor is a number too [default: 1000, without a check
-    /// before the first call if one delivery is named]
+    /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the
+    /// number that is left, not the size of the quota, so the floor is a number too [default: 1000,
+    /// without a check before the first call if one delivery is named]
     #[arg(long, value_name = "N")]
     quota_floor: Option<u64>,
 }
@@ -130,8 +130,8 @@ impl Redeliver {
         Ok(DeliveryFilter::new(true, webhook, self.since))
     }
 
-    /// The deliveries that were named, each once. For several, or for a floor that was asked for, a read
-    /// shows the quota before the first.
+    /// The deliveries that were named, each once. For several, or for a floor that was asked for, a
+    /// read shows the quota before the first.
     async fn named(&self, client: &Client) -> Result<Vec<Planned>, Stop> {
         let mut deliveries: Vec<Planned> = Vec::new();
         for id in &self.ids {
@@ -146,8 +146,8 @@ impl Redeliver {
         Ok(deliveries)
     }
 
-    /// All failed deliveries, the oldest first. They are read before the first is sent: one that is sent
-    /// again leaves the list, and if the cursor counts records, the next page would skip some.
+    /// All failed deliveries, the oldest first. They are read before the first is sent: one that is
+    /// sent again leaves the list, and if the cursor counts records, the next page would skip some.
     async fn read_failed(
         &self,
         client: &Client,
@@ -186,8 +186,8 @@ impl Redeliver {
         Ok(self.oldest_first(deliveries))
     }
 
-    /// Sorts what the server should have sent the latest first, and keeps the latest up to the limit. What
-    /// has no time stays in the order of the server, before all others.
+    /// Sorts what the server should have sent the latest first, and keeps the latest up to the
+    /// limit. What has no time stays in the order of the server, before all others.
     fn oldest_first(&self, mut deliveries: Vec<Planned>) -> Vec<Planned> {
         deliveries.reverse();
         deliveries.sort_by_key(|planned| planned.delivered_at);

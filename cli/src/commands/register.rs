@@ -19,12 +19,13 @@ use crate::stop::Stop;
 
 /// Register an endpoint, or make sure that it is registered
 ///
-/// It creates the webhook unless one with this URL exists, stores its secret, and then subscribes it.
-/// The second run changes nothing; after a lost answer or a killed process, run it again. The role Admin
-/// is needed, which a robot's token cannot have.
+/// It creates the webhook unless one with this URL exists, stores its secret, and then subscribes
+/// it. The second run changes nothing; after a lost answer or a killed process, run it again. The
+/// role Admin is needed, which a robot's token cannot have.
 ///
-/// Beside the file of the secret it keeps PATH.previous, the secret before this one (empty if there is
-/// none), and PATH.state, notes for the next run. Keep the three together, one file for each webhook.
+/// Beside the file of the secret it keeps PATH.previous, the secret before this one (empty if there
+/// is none), and PATH.state, notes for the next run. Keep the three together, one file for each
+/// webhook.
 #[derive(Args, Debug)]
 #[command(
     group(ArgGroup::new("types").required(true).args(["all_events", "events"])),
@@ -49,15 +50,15 @@ pub(crate) struct Register {
     /// Subscribe to these event types and no others, separated by commas
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     events: Vec<String>,
-    /// The file for the secret. A new file has mode 0600. A secret in it is only replaced if a rotation
-    /// was begun or is allowed, and is kept in PATH.previous then
+    /// The file for the secret. A new file has mode 0600. A secret in it is only replaced if a
+    /// rotation was begun or is allowed, and is kept in PATH.previous then
     #[arg(long, value_name = "PATH")]
     secret_file: PathBuf,
     /// Print the secret in the file, alone on standard output
     #[arg(long)]
     print_secret: bool,
-    /// Have a new secret issued if the webhook exists and its secret is not in the file. Receivers that
-    /// have the old one may reject deliveries from then on
+    /// Have a new secret issued if the webhook exists and its secret is not in the file. Receivers
+    /// that have the old one may reject deliveries from then on
     #[arg(long)]
     rotate_lost_secret: bool,
 }
@@ -103,7 +104,8 @@ impl Register {
         output.record(&Registered::new(&registration, &self.secret_file))
     }
 
-    /// Turns the error into that of the tool, whose options have other names than the library's methods.
+    /// Turns the error into that of the tool, whose options have other names than the library's
+    /// methods.
     fn failed(&self, error: RegistrationError, output: &Output) -> Stop {
         let webhook = error.webhook_id().map(ToString::to_string);
         if let (RegistrationErrorKind::SecretLost, Some(webhook)) = (error.kind(), webhook) {

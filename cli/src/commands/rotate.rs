@@ -16,9 +16,10 @@ use crate::webhook_name::resolve;
 
 /// Have a new secret issued for a webhook, and store it
 ///
-/// The new secret replaces the one in the file, which is kept in PATH.previous. Whether Ptolemy signs with
-/// the old secret for a while is not documented, so a receiver has to accept both. After a lost answer or a
-/// killed process, run it again. The role Admin is needed, which a robot's token cannot have.
+/// The new secret replaces the one in the file, which is kept in PATH.previous. Whether Ptolemy
+/// signs with the old secret for a while is not documented, so a receiver has to accept both. After
+/// a lost answer or a killed process, run it again. The role Admin is needed, which a robot's token
+/// cannot have.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -63,8 +63,8 @@ pub(crate) struct Sandbox {
     /// The port on 127.0.0.1. By default the system chooses a free one
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// Register this receiver for all event types, and deliver to it. Only http, and only localhost and
-    /// loopback addresses unless --any-host is set
+    /// Register this receiver for all event types, and deliver to it. Only http, and only localhost
+    /// and loopback addresses unless --any-host is set
     #[arg(long, value_name = "URL")]
     forward: Option<String>,
     /// Deliver to any host that a webhook names, such as a receiver in a container
@@ -79,8 +79,8 @@ pub(crate) struct Sandbox {
     /// Stop emitting after this many rounds; the API still answers
     #[arg(long, value_name = "N", requires = "every", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End when all that is to be emitted was delivered, or has failed for good. Retries are then made
-    /// at once. Exit code 1 if a delivery failed
+    /// End when all that is to be emitted was delivered, or has failed for good. Retries are then
+    /// made at once. Exit code 1 if a delivery failed
     #[arg(long, requires_all = ["emit", "forward"])]
     until_delivered: bool,
     /// Let deliveries go wrong; can be given several times. See below for the names
@@ -89,8 +89,8 @@ pub(crate) struct Sandbox {
     /// How many attempts a delivery has, the first one included. Ptolemy documents no number
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
-    /// The time before the first retry; each later one is four times as long. Ptolemy documents that
-    /// retries back off exponentially, and no numbers
+    /// The time before the first retry; each later one is four times as long. Ptolemy documents
+    /// that retries back off exponentially, and no numbers
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = since::span)]
     first_retry: Duration,
     /// The seed of ids, secrets, tokens and faults. By default it is random, and printed
@@ -102,12 +102,13 @@ pub(crate) struct Sandbox {
     /// The slug of the workspace. By default it is random
     #[arg(long, value_name = "SLUG", value_parser = slug)]
     workspace: Option<String>,
-    /// The folder for the files `token`, `secret` and `page_url`, which must not exist yet; it is created if
-    /// it is missing. By default a new folder in the temporary folder, which is removed at the end
+    /// The folder for the files `token`, `secret` and `page_url`, which must not exist yet; it is
+    /// created if it is missing. By default a new folder in the temporary folder, which is removed
+    /// at the end
     #[arg(long, value_name = "PATH")]
     folder: Option<PathBuf>,
-    /// Write what --json prints first into this file when everything is ready. The file of an earlier
-    /// run is removed at the start, and the new one at the end
+    /// Write what --json prints first into this file when everything is ready. The file of an
+    /// earlier run is removed at the start, and the new one at the end
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
     /// Serve no page

@@ -27,9 +27,9 @@ use crate::stop::{Code, Stop};
 
 /// Sign an event as Ptolemy does, or wrongly, and post it to a receiver.
 ///
-/// Prints the status and the text of each answer. The exit code is 0 if all answers are 2xx, 1 if one is
-/// not or the receiver cannot be reached, and 3 if a request was sent, in whole or in part, and no answer
-/// came within 10 s: the receiver may have handled it. Nothing is sent again.
+/// Prints the status and the text of each answer. The exit code is 0 if all answers are 2xx, 1 if
+/// one is not or the receiver cannot be reached, and 3 if a request was sent, in whole or in part,
+/// and no answer came within 10 s: the receiver may have handled it. Nothing is sent again.
 #[derive(Args, Debug)]
 #[command(after_help = after_help())]
 pub(crate) struct Send {
@@ -49,18 +49,18 @@ pub(crate) struct Send {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "id"])]
     file: Option<PathBuf>,
 
-    /// How many requests to post, one after the other. Stops at the first that cannot be sent or is not
-    /// answered, unless it was broken off on purpose
+    /// How many requests to post, one after the other. Stops at the first that cannot be sent or is
+    /// not answered, unless it was broken off on purpose
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 
-    /// How many requests to post in a second, at most; without it, each follows the answer to the one
-    /// before
+    /// How many requests to post in a second, at most; without it, each follows the answer to the
+    /// one before
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<Duration>,
 
-    /// Print the request instead of sending it: the head and the body, byte for byte. With --count, one
-    /// after the other. Cannot be used with --json
+    /// Print the request instead of sending it: the head and the body, byte for byte. With --count,
+    /// one after the other. Cannot be used with --json
     #[arg(long, conflicts_with = "rate")]
     print: bool,
 

@@ -157,9 +157,9 @@ async fn take_away(
     Ok(())
 }
 
-/// The changes of a run, one event type after the other. They are printed when all are done: a reader
-/// that closes its pipe does not stop them halfway. Dropped before [`finish`](Self::finish), which is what
-/// Ctrl-C does, it says what was done.
+/// The changes of a run, one event type after the other. They are printed when all are done: a
+/// reader that closes its pipe does not stop them halfway. Dropped before [`finish`](Self::finish),
+/// which is what Ctrl-C does, it says what was done.
 struct Changes<'a> {
     webhook: &'a WebhookId,
     types: &'a [String],
@@ -241,8 +241,8 @@ fn listed<'a>(types: impl Iterator<Item = &'a String>) -> Option<String> {
     (!types.is_empty()).then(|| types.join(", "))
 }
 
-/// Removes subscriptions by their ids. If the API lists a subscription without an id, all are replaced
-/// by those that stay, which is the only documented call that does not need one.
+/// Removes subscriptions by their ids. If the API lists a subscription without an id, all are
+/// replaced by those that stay, which is the only documented call that does not need one.
 async fn remove(
     client: &Client,
     webhook: &WebhookId,

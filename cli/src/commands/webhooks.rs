@@ -46,8 +46,8 @@ Examples:
 Examples:
   ptolemy-webhooks webhooks enable production")]
     Enable(Named),
-    /// Stop sending events to a webhook, which keeps its secret and its subscriptions; the role Admin is
-    /// needed
+    /// Stop sending events to a webhook, which keeps its secret and its subscriptions; the role
+    /// Admin is needed
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks webhooks disable production")]

@@ -13,11 +13,11 @@ use crate::why::{Case, Clock, Effort, Saved, Secrets};
 
 /// Say why a request was rejected, and what to do about it.
 ///
-/// Works offline, on a request that was saved: its signature header and its body, byte for byte. Tries
-/// the usual accidents, such as a line feed at the end of the body, JSON that was written again, or a
-/// secret with quotation marks, one and two at a time. A cause that makes the signature valid is proven;
-/// everything else is called a suspicion. Never prints the secret or the body. The exit code is 0 if the
-/// request is valid, and 1 if it is rejected.
+/// Works offline, on a request that was saved: its signature header and its body, byte for byte.
+/// Tries the usual accidents, such as a line feed at the end of the body, JSON that was written
+/// again, or a secret with quotation marks, one and two at a time. A cause that makes the signature
+/// valid is proven; everything else is called a suspicion. Never prints the secret or the body. The
+/// exit code is 0 if the request is valid, and 1 if it is rejected.
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("input").args(["header_file", "request"]).required(true),
@@ -28,8 +28,8 @@ Examples:
   ptolemy-webhooks send --print | ptolemy-webhooks why --request -"
 )]
 pub(crate) struct Why {
-    /// The file with the value of the header, or with header lines, also as `curl -v` or a log in JSON has
-    /// them; `-` is standard input
+    /// The file with the value of the header, or with header lines, also as `curl -v` or a log in
+    /// JSON has them; `-` is standard input
     #[arg(long, value_name = "PATH", requires = "body_file")]
     header_file: Option<PathBuf>,
 
@@ -37,13 +37,13 @@ pub(crate) struct Why {
     #[arg(long, value_name = "PATH", requires = "header_file")]
     body_file: Option<PathBuf>,
 
-    /// The file with one whole HTTP/1.1 request, as `send --print` prints it: head, empty line, body;
-    /// `-` is standard input
+    /// The file with one whole HTTP/1.1 request, as `send --print` prints it: head, empty line,
+    /// body; `-` is standard input
     #[arg(long, value_name = "PATH", conflicts_with = "body_file")]
     request: Option<PathBuf>,
 
-    /// When the request was received: a time such as 2026-04-15T09:30:00Z, or a span before now such as
-    /// 2h. Without it, the clock is checked against now, which is only a guess
+    /// When the request was received: a time such as 2026-04-15T09:30:00Z, or a span before now
+    /// such as 2h. Without it, the clock is checked against now, which is only a guess
     #[arg(long, value_name = "TIME", value_parser = since::point)]
     at: Option<OffsetDateTime>,
 

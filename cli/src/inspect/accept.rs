@@ -31,8 +31,8 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
     Ok((listener, bound))
 }
 
-/// Serves requests for ever. Answers are sent as they are: no header is added, and names keep the spelling
-/// that their extensions have.
+/// Serves requests for ever. Answers are sent as they are: no header is added, and names keep the
+/// spelling that their extensions have.
 pub(crate) async fn serve<S, F, B>(listener: TcpListener, service: S) -> Infallible
 where
     S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,

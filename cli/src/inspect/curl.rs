@@ -93,8 +93,8 @@ fn add_method(request: &Request, command: &mut String) {
     }
 }
 
-/// A header as an argument. curl takes a semicolon for an empty value, and `printf` writes bytes that are
-/// not text.
+/// A header as an argument. curl takes a semicolon for an empty value, and `printf` writes bytes
+/// that are not text.
 fn header(name: &HeaderName, value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     if bytes.is_empty() {
@@ -118,7 +118,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether a body can stand in a quoted word: it is short, visible, and `@` does not make curl read a file.
+/// Whether a body can stand in a quoted word: it is short, visible, and `@` does not make curl read
+/// a file.
 fn is_plain(text: &str) -> bool {
     let is_visible = |c: char| !c.is_control() && !is_reordering(c);
     text.len() <= MAX_QUOTED_BYTES && !text.starts_with('@') && text.chars().all(is_visible)

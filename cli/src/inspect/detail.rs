@@ -126,8 +126,8 @@ fn detail(app: &App, entry: &Entry) -> Response<Body> {
     api::json(StatusCode::OK, &detail)
 }
 
-/// The headers as they are shown. A value that proves who someone is, or has the webhook's secret in it, is
-/// masked.
+/// The headers as they are shown. A value that proves who someone is, or has the webhook's secret
+/// in it, is masked.
 pub(crate) fn headers(headers: &HeaderMap, checker: &Checker) -> Vec<Header> {
     let shown = headers.iter().map(|(name, value)| {
         let bytes = value.as_bytes();

@@ -13,8 +13,8 @@ use crate::why::{Case, Clock, Effort, Report, Saved, causes, heading};
 pub(crate) struct Why {
     verdict: &'static str,
     title: String,
-    /// `proven` if undoing the cause makes the signature valid, `certain` if nothing had to be found out,
-    /// and `suspected` otherwise.
+    /// `proven` if undoing the cause makes the signature valid, `certain` if nothing had to be
+    /// found out, and `suspected` otherwise.
     basis: &'static str,
     explanation: Vec<String>,
     numbers: Vec<Number>,

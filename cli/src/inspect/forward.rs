@@ -23,8 +23,8 @@ use crate::inspect::target::{Failure, end_to_end};
 /// The longest body that is accepted: 16 MiB, far more than a delivery.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many KiB of bodies may be on their way at once: 64 MiB. More requests wait, so that a flood does not
-/// fill the memory.
+/// How many KiB of bodies may be on their way at once: 64 MiB. More requests wait, so that a flood
+/// does not fill the memory.
 const MAX_KIB_ON_THEIR_WAY: usize = 64 * 1024;
 
 /// How long a sender may take to send a body.
@@ -151,8 +151,8 @@ pub(crate) async fn exchange(
     }
 }
 
-/// A request that was sent to the receiver. Dropped before its end, it notes that the sender went away,
-/// which drops the answer to it.
+/// A request that was sent to the receiver. Dropped before its end, it notes that the sender went
+/// away, which drops the answer to it.
 struct Sending {
     app: Arc<App>,
     seq: u64,

@@ -1,7 +1,7 @@
 //! The checks that a request to the page must pass before it is answered.
 //!
-//! 1. `Host` names this server: a loopback name or the bound address, with the port. Another name is one
-//!    that an attacker's DNS points here (421).
+//! 1. `Host` names this server: a loopback name or the bound address, with the port. Another name
+//!    is one that an attacker's DNS points here (421).
 //! 2. The API wants the token of the run, which the printed URL has in its fragment (403).
 //! 3. A change wants a JSON body, which a form of another page cannot send (403).
 //! 4. A change comes from the page itself: `Origin` and `Sec-Fetch-Site` say so (403).
@@ -49,7 +49,8 @@ impl Token {
         Zeroizing::new(format!("http://{address}/#token={}", *self.0))
     }
 
-    /// Whether the header `Authorization` is `Bearer` and the token. The comparison takes constant time.
+    /// Whether the header `Authorization` is `Bearer` and the token. The comparison takes constant
+    /// time.
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -70,8 +71,8 @@ impl fmt::Debug for Token {
 #[derive(Debug)]
 pub(crate) struct Hosts {
     names: Vec<String>,
-    /// The port, if every address of the machine is bound: then a literal address is a name too, which
-    /// no DNS can point here.
+    /// The port, if every address of the machine is bound: then a literal address is a name too,
+    /// which no DNS can point here.
     any_address: Option<u16>,
 }
 
@@ -101,7 +102,8 @@ impl Hosts {
         is_named || address.is_some_and(|address| Some(address.port()) == self.any_address)
     }
 
-    /// Whether the one `Host`, and the authority of the target if it has one, are names of this server.
+    /// Whether the one `Host`, and the authority of the target if it has one, are names of this
+    /// server.
     fn are_in<B>(&self, request: &Request<B>) -> bool {
         let mut values = request.headers().get_all(HOST).iter();
         let (Some(value), None) = (values.next(), values.next()) else {

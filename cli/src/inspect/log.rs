@@ -9,7 +9,8 @@ use crate::output::Output;
 use crate::stop::Stop;
 use crate::text;
 
-/// How many entries wait to be printed. If a terminal is slower, lines are left out: a request never waits.
+/// How many entries wait to be printed. If a terminal is slower, lines are left out: a request
+/// never waits.
 const MAX_WAITING: usize = 10_000;
 
 /// Where entries go that are to be printed.
@@ -49,8 +50,8 @@ impl Log {
 }
 
 impl Printer {
-    /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe takes nothing, so it
-    /// needs its own thread.
+    /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe takes
+    /// nothing, so it needs its own thread.
     pub(crate) fn run(mut self) -> Result<(), Stop> {
         while let Some(entry) = self.waiting.blocking_recv() {
             let line = entry.line();

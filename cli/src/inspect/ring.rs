@@ -1,8 +1,8 @@
 //! The last requests, within bounds.
 //!
-//! Adding an entry and changing one takes a lock for some microseconds and never waits for a reader.
-//! Readers are woken by a counter of changes and ask for what changed after the number that they know: a
-//! reader that is slow finds the state of that moment, not a queue.
+//! Adding an entry and changing one takes a lock for some microseconds and never waits for a
+//! reader. Readers are woken by a counter of changes and ask for what changed after the number that
+//! they know: a reader that is slow finds the state of that moment, not a queue.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! The sandbox behind the page: its attempts become entries, and its page is served on its own port.
+//! The sandbox behind the page: its attempts become entries, and its page is served on its own
+//! port.
 
 use std::sync::{Arc, Weak};
 
@@ -123,8 +124,8 @@ fn path_of(url: &str) -> String {
 
 /// Serves the page on the sandbox's port, and keeps its attempts.
 ///
-/// All work is done on the tool's own runtime: the sandbox's thread waits for nothing, and never drops the
-/// sandbox.
+/// All work is done on the tool's own runtime: the sandbox's thread waits for nothing, and never
+/// drops the sandbox.
 pub(crate) fn connect(sandbox: &Arc<Sandbox>, app: &Arc<App>) {
     // It is not set twice.
     drop(app.sandbox.set(SandboxHandle(Arc::downgrade(sandbox))));

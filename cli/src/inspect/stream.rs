@@ -1,7 +1,7 @@
 //! The stream of entries to a page: lines of JSON, which never end.
 //!
-//! A stream keeps the number of the last change that it sent, and asks the ring for what changed since
-//! then, as often as the page reads. So a page that stalls costs nothing but its connection.
+//! A stream keeps the number of the last change that it sent, and asks the ring for what changed
+//! since then, as often as the page reads. So a page that stalls costs nothing but its connection.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,8 +20,8 @@ use reqwest::Url;
 use crate::inspect::entry::Request;
 use crate::stop::{Stop, chain};
 
-/// How long a connection may be unused before it is closed: less than servers wait, which could close it
-/// while a request is on its way.
+/// How long a connection may be unused before it is closed: less than servers wait, which could
+/// close it while a request is on its way.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
 /// Headers that are about one connection only (RFC 9110, section 7.6.1).
@@ -80,8 +80,8 @@ impl Target {
         &self.url
     }
 
-    /// Sends a request on, and waits for the head of the answer. `extensions` has the spelling of the
-    /// header names if the request came from a connection.
+    /// Sends a request on, and waits for the head of the answer. `extensions` has the spelling of
+    /// the header names if the request came from a connection.
     pub(crate) async fn send(
         &self,
         request: &Request,
@@ -110,8 +110,8 @@ impl Target {
     }
 }
 
-/// The headers without those of the connection that they came on, without its `Host`, and with the length
-/// of the body if they had one or there is a body.
+/// The headers without those of the connection that they came on, without its `Host`, and with the
+/// length of the body if they had one or there is a body.
 fn onward(headers: &HeaderMap, body_len: usize) -> HeaderMap {
     let mut onward = HeaderMap::with_capacity(headers.len());
     // `HeaderMap::remove` changes the order.

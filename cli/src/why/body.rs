@@ -43,8 +43,8 @@ impl Change {
     }
 }
 
-/// Returns the body as it was saved, and each different body that a common accident turns into it. `extra`
-/// is what follows the end of the body that its Content-Length gives.
+/// Returns the body as it was saved, and each different body that a common accident turns into it.
+/// `extra` is what follows the end of the body that its Content-Length gives.
 pub(crate) fn signed_bodies<'a>(
     body: &'a [u8],
     extra: &[u8],

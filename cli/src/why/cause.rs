@@ -33,8 +33,8 @@ pub(crate) fn explain(case: &Case, rejection: &Rejection, verdict: &Verdict, rep
     }
     if !changes.is_empty() {
         report.prove(&changes);
-        // Now is not when a receiver got the request; and without a valid signature, the clock may not be
-        // the only reason.
+        // Now is not when a receiver got the request; and without a valid signature, the clock may
+        // not be the only reason.
         report.proven = (case.clock.is_given || !is_clock) && searched.found.is_some();
     }
     let searched = case.saved.missing_from.is_none().then_some(&searched);
@@ -82,8 +82,8 @@ fn looks_like_milliseconds(rejection: &Rejection) -> bool {
     rejection.to_string().ends_with("looks like milliseconds")
 }
 
-/// Says why the body is shorter than its head announces: the program that saved it changed it, if a body of
-/// the right length has a valid signature.
+/// Says why the body is shorter than its head announces: the program that saved it changed it, if a
+/// body of the right length has a valid signature.
 fn incomplete(case: &Case, length: usize, searched: &Searched, report: &mut Report) {
     let found = searched.found.as_ref();
     let Some(found) = found.filter(|found| found.body_len == length) else {

@@ -173,8 +173,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Returns the name and the value of a header line, also of one that `curl -v` printed. The value of the
-/// signature header alone, which has a `=` before any colon, is not one.
+/// Returns the name and the value of a header line, also of one that `curl -v` printed. The value
+/// of the signature header alone, which has a `=` before any colon, is not one.
 fn header_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line
         .strip_prefix(b"> ")
@@ -210,7 +210,8 @@ fn signatures(text: &[u8]) -> Vec<Vec<u8>> {
     alone.map(<[u8]>::to_vec).collect()
 }
 
-/// Returns the value in a line that mentions the header, such as one of a log in JSON, or an option of `curl`.
+/// Returns the value in a line that mentions the header, such as one of a log in JSON, or an option
+/// of `curl`.
 fn logged_value(line: &[u8]) -> Option<Vec<u8>> {
     let name = SIGNATURE_HEADER.as_bytes();
     // CGI has `_` instead of `-`.
@@ -228,7 +229,8 @@ fn logged_value(line: &[u8]) -> Option<Vec<u8>> {
     Some(value.get(..end)?.trim_ascii().to_vec())
 }
 
-/// Reads a file that is text at least in its beginning. Windows PowerShell writes such files in UTF-16.
+/// Reads a file that is text at least in its beginning. Windows PowerShell writes such files in
+/// UTF-16.
 fn read_text(path: &Path) -> Result<Vec<u8>, Stop> {
     let bytes = read(path)?;
     Ok(utf16(&bytes).map_or(bytes, String::into_bytes))

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 /// Deeper values are not written again: reading them takes a stack frame for each level.
 const MAX_DEPTH: usize = 64;
 
-/// A JSON value whose members are in the order in which they were sent, and whose numbers are the text that
-/// was sent.
+/// A JSON value whose members are in the order in which they were sent, and whose numbers are the
+/// text that was sent.
 enum Value {
     Object(Vec<(String, Value)>),
     Array(Vec<Value>),
@@ -112,12 +112,13 @@ pub(crate) fn written_again(body: &[u8]) -> Vec<(String, Vec<u8>)> {
 pub(crate) struct Leaf {
     /// Such as `data.items[2].value`.
     pub(crate) path: String,
-    /// A text without its quotation marks, or the JSON of the value as it was sent; `None` for null.
+    /// A text without its quotation marks, or the JSON of the value as it was sent; `None` for
+    /// null.
     pub(crate) value: Option<String>,
 }
 
-/// Returns the leaves in the order in which they were sent, at most so many; `None` if the body is not
-/// JSON, or too deep to be read.
+/// Returns the leaves in the order in which they were sent, at most so many; `None` if the body is
+/// not JSON, or too deep to be read.
 pub(crate) fn leaves(body: &[u8], limit: usize) -> Option<Vec<Leaf>> {
     let raw: &RawValue = serde_json::from_slice(body).ok()?;
     let mut leaves = Vec::new();

@@ -172,7 +172,8 @@ fn embedded(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Returns the right secret if the one at hand is a code of it, such as a value of a Kubernetes secret.
+/// Returns the right secret if the one at hand is a code of it, such as a value of a Kubernetes
+/// secret.
 fn encoded(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, &'static str)> {
     let text = secret.trim_ascii();
     let rest = text.strip_prefix(PREFIX).unwrap_or_default();

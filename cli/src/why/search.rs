@@ -75,7 +75,8 @@ pub(crate) struct Found {
 }
 
 impl Search<'_> {
-    /// Tries everything with no change, then with one, then with two, so that the plainest cause is found.
+    /// Tries everything with no change, then with one, then with two, so that the plainest cause is
+    /// found.
     pub(crate) fn run(&self) -> Searched {
         let shown = self.effort.shows_progress;
         let progress = shown.then(|| Progress::new("variants tried:", None));

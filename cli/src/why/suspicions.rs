@@ -17,7 +17,8 @@ const MISMATCH: &str = "signature does not match the body under any accepted sec
 /// A time zone is at most this number of half hours from UTC.
 const MAX_ZONE_HALF_HOURS: i64 = 28;
 
-/// By how many seconds a difference can be off because a time was rounded or the request took a while.
+/// By how many seconds a difference can be off because a time was rounded or the request took a
+/// while.
 const ZONE_SLACK_S: i64 = 60;
 
 /// Adds why a receiver may have rejected a valid request.
@@ -116,7 +117,8 @@ pub(crate) fn of_time_zone(age_s: i64, report: &mut Report) {
     ));
 }
 
-/// Adds what the clock would have said when the file was saved, which is often soon after the request.
+/// Adds what the clock would have said when the file was saved, which is often soon after the
+/// request.
 pub(crate) fn of_file_time(case: &Case, report: &mut Report) {
     let times = case.saved.saved_at.zip(case.signed_at);
     if let Some((saved_at, signed_at)) = times.filter(|_| !case.clock.is_given) {

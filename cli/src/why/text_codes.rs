@@ -56,7 +56,8 @@ pub(crate) fn percent(text: &[u8]) -> Option<Vec<u8>> {
     is_encoded.then_some(bytes)
 }
 
-/// Returns what a form may hold: all of it, all but the `=` at its end, and the value of its first field.
+/// Returns what a form may hold: all of it, all but the `=` at its end, and the value of its first
+/// field.
 pub(crate) fn form_values(text: &[u8]) -> Vec<Vec<u8>> {
     let whole = text.strip_suffix(b"=").unwrap_or(text);
     let first = text.split(|byte| *byte == b'&').next().unwrap_or_default();
@@ -77,7 +78,8 @@ pub(crate) fn form_values(text: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Decodes UTF-16 that begins with a byte order mark or with an ASCII character; `None` for other bytes.
+/// Decodes UTF-16 that begins with a byte order mark or with an ASCII character; `None` for other
+/// bytes.
 pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
     let (is_little, text) = match bytes {
         [0xff, 0xfe, text @ ..] => (true, text),

@@ -24,8 +24,9 @@ pub(crate) struct Verdict {
 
 /// Verifies the request in the order in which the library does.
 ///
-/// A saved request is always too old now. So if the time was not given, and the clock is what rejects
-/// the request, it is also verified at the time of `t`, to see whether anything else is wrong.
+/// A saved request is always too old now. So if the time was not given, and the clock is what
+/// rejects the request, it is also verified at the time of `t`, to see whether anything else is
+/// wrong.
 pub(crate) fn verdict(
     verifier: &Verifier,
     saved: &Saved,

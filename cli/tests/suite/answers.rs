@@ -15,8 +15,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Answers with the status and the JSON that the function returns for a method, a path behind the
-    /// workspace, and a body.
+    /// Answers with the status and the JSON that the function returns for a method, a path behind
+    /// the workspace, and a body.
     pub(crate) fn start(
         answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Send + Sync + 'static,
     ) -> Self {

@@ -56,11 +56,12 @@ fn answer(request: &Request, verifier: &Verifier, inbox: &Inbox, runtime: &Handl
 }
 
 impl Scene {
-    /// Events need a receiver; the tests' runtimes have several threads, since its threads wait for the
-    /// inbox while the test waits for a program.
+    /// Events need a receiver; the tests' runtimes have several threads, since its threads wait for
+    /// the inbox while the test waits for a program.
     async fn new() -> Self {
         let account = Account::open().await;
-        // A process that closes a file of SQLite loses its locks on that file, so they are not scanned.
+        // A process that closes a file of SQLite loses its locks on that file, so they are not
+        // scanned.
         for name in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
             account.folder.names(name);
         }

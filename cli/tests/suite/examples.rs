@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// The path of an example receiver. `cargo test --all-features` has built it; otherwise Cargo builds it
-/// now, which takes a minute or two.
+/// The path of an example receiver. `cargo test --all-features` has built it; otherwise Cargo
+/// builds it now, which takes a minute or two.
 pub(crate) fn example(name: &str) -> PathBuf {
     folder().join(name)
 }

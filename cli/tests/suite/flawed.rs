@@ -1,7 +1,7 @@
 //! A receiver with one flaw: everything else is right, by the rules of this project.
 //!
-//! It is written for these tests from the documentation, with sockets and threads alone, so that it shares
-//! no mistake with the library and can also be wrong about HTTP.
+//! It is written for these tests from the documentation, with sockets and threads alone, so that it
+//! shares no mistake with the library and can also be wrong about HTTP.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, Write as _};

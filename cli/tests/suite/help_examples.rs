@@ -19,8 +19,8 @@ pub(crate) fn examples(folder: &Folder, command: &str) -> Vec<String> {
     lines
 }
 
-/// Runs the examples of a command with these variables; the receiver's address in them is replaced. In an
-/// example with ` | `, each program reads what the one before it printed.
+/// Runs the examples of a command with these variables; the receiver's address in them is replaced.
+/// In an example with ` | `, each program reads what the one before it printed.
 pub(crate) fn run_examples(
     folder: &Folder,
     command: &str,

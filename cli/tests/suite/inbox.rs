@@ -26,8 +26,8 @@ struct Store {
 impl Store {
     fn new() -> Self {
         let folder = Folder::new();
-        // Named so that the scan for secrets does not read them: a process that closes a file of SQLite
-        // loses its locks on that file.
+        // Named so that the scan for secrets does not read them: a process that closes a file of
+        // SQLite loses its locks on that file.
         for name in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
             folder.names(name);
         }

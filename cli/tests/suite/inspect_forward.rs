@@ -1,4 +1,5 @@
-//! `inspect` as a proxy: byte for byte in both directions, and what it says if that is not possible.
+//! `inspect` as a proxy: byte for byte in both directions, and what it says if that is not
+//! possible.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -56,7 +56,8 @@ impl Account {
         self.program(arguments).run()
     }
 
-    /// Registers a receiver that does not exist and has this many deliveries to it fail, an hour apart.
+    /// Registers a receiver that does not exist and has this many deliveries to it fail, an hour
+    /// apart.
     pub(crate) async fn fail(&self, deliveries: usize) -> Vec<String> {
         self.sandbox.register(DEAD_URL).await;
         for _ in 0..deliveries {

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 /// Ten times what the slowest command takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A folder in which programs run. Files that hold a secret on purpose are named; any other that does fails
-/// the test.
+/// A folder in which programs run. Files that hold a secret on purpose are named; any other that
+/// does fails the test.
 pub(crate) struct Folder {
     folder: TempDir,
     named: Mutex<Vec<PathBuf>>,
@@ -152,7 +152,8 @@ impl<'a> Program<'a> {
         command
     }
 
-    /// Starts the program, for what does not end by itself. Dropping it kills it, and scans what it left.
+    /// Starts the program, for what does not end by itself. Dropping it kills it, and scans what it
+    /// left.
     pub(crate) fn start(self) -> Running<'a> {
         let mut child = self.command().spawn().unwrap();
         child.stdin.take().unwrap().write_all(&self.input).unwrap();
@@ -235,7 +236,8 @@ impl Running<'_> {
         }
     }
 
-    /// Interrupts the program as Ctrl-C does, and returns what it prints to standard error until its end.
+    /// Interrupts the program as Ctrl-C does, and returns what it prints to standard error until
+    /// its end.
     #[cfg(unix)]
     pub(crate) fn interrupt(&mut self) -> String {
         let kill = Command::new("kill")

@@ -1,4 +1,5 @@
-//! A receiver in the test's own process: keeps each request as it came, and answers as the library does.
+//! A receiver in the test's own process: keeps each request as it came, and answers as the library
+//! does.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

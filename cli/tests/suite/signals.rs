@@ -18,7 +18,8 @@ pub(crate) fn send(running: &Running<'_>, signal: &str) {
     assert!(sent.success());
 }
 
-/// Whether these tests run under `nohup`, and so the programs that they start: a hangup then ends none.
+/// Whether these tests run under `nohup`, and so the programs that they start: a hangup then ends
+/// none.
 pub(crate) fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status

@@ -258,7 +258,8 @@ fn the_walk_of_the_readme_prints_what_stands_there() {
                 None => {
                     let begin = Instant::now();
                     let expected = place.all_plain(&output);
-                    // The log of deliveries follows the deliveries; everything else is right at once.
+                    // The log of deliveries follows the deliveries; everything else is right at
+                    // once.
                     let waits = command.contains(" deliveries");
                     let mut printed = place.all_plain(&main.runs(&runs));
                     while waits && printed != expected && begin.elapsed() < LIMIT {

@@ -32,7 +32,8 @@ pub(crate) fn sign(secret: impl Into<Vec<u8>>, body: impl AsRef<[u8]>) -> String
     Signer::new(&secret).sign_at(body.as_ref(), time(T))
 }
 
-/// The tag of any bytes: a body that begins with what stands between `t` and the real one is signed.
+/// The tag of any bytes: a body that begins with what stands between `t` and the real one is
+/// signed.
 pub(crate) fn tag(secret: &str, signed: &[u8]) -> String {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();

@@ -1,4 +1,5 @@
-//! `why`: accidents with other tools, such as `curl -d`, `.env` files and editors, and what is not proven.
+//! `why`: accidents with other tools, such as `curl -d`, `.env` files and editors, and what is not
+//! proven.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! What a commit for many deliveries gains, and whether the inbox stays as fast when its table is large.
+//! What a commit for many deliveries gains, and whether the inbox stays as fast when its table is
+//! large.
 //!
 //! ```sh
 //! cargo bench -p ptolemy-webhooks-inbox --all-features --bench inbox [-- PART…]
@@ -13,13 +14,14 @@
 //! | `process` | a worker, and the loop that a user would write instead |
 //! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
 //!
-//! Without a part, all of them; with `sqlite` or `postgres` among the parts, that engine alone. What is compared takes turns, and the ratios are those of one round: the median,
-//! and in brackets the least and the greatest. No time is asserted.
+//! Without a part, all of them; with `sqlite` or `postgres` among the parts, that engine alone.
+//! What is compared takes turns, and the ratios are those of one round: the median, and in brackets
+//! the least and the greatest. No time is asserted.
 //!
-//! The SQLite files go into the folder `PTOLEMY_INBOX_BENCH_DIR`, or one below `target`, which must be
-//! on a disk. PostgreSQL is measured in databases that are created on the server
-//! `PTOLEMY_INBOX_POSTGRES_URL`, and dropped at the end. `PTOLEMY_INBOX_BENCH_ROWS` sets how large the
-//! large tables are: 1,000,000 rows unless set.
+//! The SQLite files go into the folder `PTOLEMY_INBOX_BENCH_DIR`, or one below `target`, which must
+//! be on a disk. PostgreSQL is measured in databases that are created on the server
+//! `PTOLEMY_INBOX_POSTGRES_URL`, and dropped at the end. `PTOLEMY_INBOX_BENCH_ROWS` sets how large
+//! the large tables are: 1,000,000 rows unless set.
 
 mod by_hand;
 mod process;
@@ -640,7 +642,8 @@ impl Database {
             return Ok(());
         }
         let resource_id = if one_resource { "'one'" } else { "key" };
-        // Keys are hashes, in no order, as real ones are. Times are in the past, a row each millisecond.
+        // Keys are hashes, in no order, as real ones are. Times are in the past, a row each
+        // millisecond.
         let (time, numbers, key, blob) = match self {
             Self::Sqlite(_) => (
                 format!(

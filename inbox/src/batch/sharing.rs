@@ -44,7 +44,7 @@ impl Fixture {
         }
     }
 
-    /// Accepts deliveries at the same time; the answers in their order.
+    /// Accepts deliveries at the same time; returns the answers in the same order.
     async fn accept_all(&self, arrivals: impl IntoIterator<Item = Arrival>) -> Vec<Answered> {
         let mut accepts = JoinSet::new();
         for (number, arrival) in arrivals.into_iter().enumerate() {
@@ -182,7 +182,7 @@ async fn a_store_that_leaves_a_delivery_without_an_answer_is_an_error_for_all() 
     assert_eq!(answers, [FAILED, FAILED]);
 }
 
-/// More than share a commit, so that some wait.
+/// More deliveries than fit into one commit, so that some wait.
 #[tokio::test(start_paused = true)]
 async fn an_insert_that_panics_fails_all_that_wait_at_once_and_none_after_them() {
     let it = Fixture::new();
@@ -193,8 +193,8 @@ async fn an_insert_that_panics_fails_all_that_wait_at_once_and_none_after_them()
     assert_eq!(it.accept("next").await, Ok(Accepted::New));
 }
 
-/// What is logged while these keys are accepted one after the other, without the causes; the store
-/// fails for an empty key.
+/// Returns the lines that are logged while these keys are accepted one after the other, without
+/// their causes; the store fails for an empty key.
 async fn logged(keys: &[&str]) -> Vec<String> {
     let (logs, _guard) = Logged::take(LevelFilter::INFO);
     let it = Fixture::new();

@@ -6,12 +6,13 @@ use super::error::{CatchUpError, CatchUpErrorKind};
 use super::job::{Job, wait};
 use crate::store::Ids;
 
-/// How many rows each look goes back: on PostgreSQL a row can become visible after rows with larger ids.
+/// How many rows each scan goes back: on PostgreSQL a row can become visible after rows with larger
+/// ids.
 pub(super) const ROWS_BACK: i64 = 500;
 
 /// Marks the events that are among these rows of the inbox; returns the keys of those that were not
-/// marked before. It takes a step at a time: there is no index on the events' ids, which would make every
-/// accept slower.
+/// marked before. It works in steps: there is no index on the events' ids, since it would make
+/// every accept slower.
 pub(super) async fn scan(job: &Job, rows: Ids) -> Result<Vec<String>, CatchUpError> {
     let mut keys = Vec::new();
     let mut after = rows.after;
@@ -23,7 +24,7 @@ pub(super) async fn scan(job: &Job, rows: Ids) -> Result<Vec<String>, CatchUpErr
     Ok(keys)
 }
 
-/// Marks the events that are in the inbox at all.
+/// Marks all events that are in the inbox.
 pub(super) async fn scan_all(job: &Job) -> Result<(), CatchUpError> {
     let rows = wait(job.lease.store.rows()).await?;
     let mut after = rows.after;
@@ -36,7 +37,7 @@ pub(super) async fn scan_all(job: &Job) -> Result<(), CatchUpError> {
     check_pruned(job).await
 }
 
-/// Marks the events that came since the last scan; returns up to which row it looked.
+/// Marks the events that arrived since the last scan; returns the last row that it scanned.
 pub(super) async fn scan_new(job: &Job) -> Result<i64, CatchUpError> {
     let up_to = wait(job.lease.store.rows()).await?.up_to;
     let after = job.scanned.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ use super::progress::CatchUpPhase;
 use crate::arrival::label;
 use crate::store::catch_up::{Change, Entry, Other, State};
 
-/// How often a list is begun again because its cursor expired.
+/// How often reading a list starts over because its cursor expired.
 const RESTARTS: u32 = 3;
 
 /// The longest id of a delivery that is stored, in bytes.
@@ -23,8 +23,9 @@ const MAX_ID_BYTES: usize = 255;
 
 /// Reads the log of the webhook as far as the gap reaches back, the newest first, into the spool.
 ///
-/// Deliveries of every status are read: one that succeeded and is not in the inbox is missing all the
-/// same. With `all_failed`, the failed ones are read first, and those without a time count as in the gap.
+/// Deliveries of every status are read, since one that succeeded but is not in the inbox is missing
+/// too. With `all_failed`, the failed ones are read first, and those without a time count as in the
+/// gap.
 pub(super) async fn read(job: &Job) -> Result<(), CatchUpError> {
     if job.settings.all_failed {
         read_pass(job, Pass::Failed).await?;
@@ -33,7 +34,7 @@ pub(super) async fn read(job: &Job) -> Result<(), CatchUpError> {
     read_pass(job, Pass::All).await
 }
 
-/// Which deliveries are read, and what those without a time are.
+/// Which deliveries are read, and how those without a time are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
     /// All: without times the gap has no bounds.
@@ -54,7 +55,7 @@ async fn read_pass(job: &Job, pass: Pass) -> Result<(), CatchUpError> {
     }
 }
 
-/// Whether a list has to be begun again.
+/// Whether reading a list must start over.
 pub(super) fn has_expired(error: &CatchUpError) -> bool {
     let error = error.api_error();
     error.is_some_and(|error| error.kind() == ApiErrorKind::CursorExpired)
@@ -163,12 +164,12 @@ fn entry(delivery: &WebhookDelivery, state: State) -> Entry {
     }
 }
 
-/// Where the deliveries are in time, as far as the log shows it.
+/// What the log shows about the times of the deliveries.
 #[derive(Debug, Default)]
 struct Times {
-    /// Whether one has a time.
+    /// Whether any delivery has a time.
     has_one: bool,
-    /// Whether one has none and a status of which nothing is known.
+    /// Whether any delivery has no time and an unknown status.
     lacks_one: bool,
 }
 
@@ -194,7 +195,7 @@ impl Times {
             None if pass == Pass::Failed => may_have_failed.then_some(State::Open),
             None if pass == Pass::Rest => has_event_id.then_some(State::Later),
             None => match delivery.status {
-                // Its first attempt is to come.
+                // Its first attempt is still to come.
                 Some(DeliveryStatus::Pending) => has_event_id.then_some(State::Later),
                 None | Some(DeliveryStatus::Failed | DeliveryStatus::Succeeded) => {
                     return Err(CatchUpError::new(CatchUpErrorKind::NoDeliveryTimes));
@@ -207,8 +208,8 @@ impl Times {
         })
     }
 
-    /// A delivery with an unknown status may be one whose first attempt is to come, if others have
-    /// times.
+    /// If others have times, a delivery with an unknown status may be one whose first attempt is
+    /// still to come.
     fn end(&self) -> Result<(), CatchUpError> {
         match self.lacks_one && !self.has_one {
             true => Err(CatchUpError::new(CatchUpErrorKind::NoDeliveryTimes)),

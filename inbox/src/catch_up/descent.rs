@@ -1,4 +1,4 @@
-//! Where reading a list may stop that is sorted by time, the newest first.
+//! Decides when to stop reading a list that is sorted by time, newest first.
 
 use time::OffsetDateTime;
 
@@ -7,9 +7,9 @@ pub(super) const PAGE_ROWS: u32 = 200;
 
 /// Whether a list has gone past the start of the gap.
 ///
-/// A server might ignore the sort. So reading stops only after as many older records in a row as a page
-/// has, if all times so far were in descending order and at least two of them differ: equal times show
-/// no order.
+/// A server might ignore the sort. So reading stops only after as many older records in a row as a
+/// page has, if all times so far were in descending order and at least two of them differ: equal
+/// times show no order.
 #[derive(Debug)]
 pub(super) struct Descent {
     from: OffsetDateTime,
@@ -35,10 +35,12 @@ impl Descent {
         self.is_descending && self.has_descended
     }
 
-    /// Notes the time of the next record; returns whether what follows is older than the gap.
+    /// Takes the time of the next record; returns whether all further records are older than the
+    /// gap.
     pub(super) fn is_past(&mut self, time: Option<OffsetDateTime>) -> bool {
         let Some(time) = time else {
-            // A delivery without an attempt has no time, and says nothing about the order of the others.
+            // A delivery without an attempt has no time, and says nothing about the order of the
+            // others.
             self.older_in_a_row = 0;
             return false;
         };
@@ -61,7 +63,7 @@ mod tests {
         OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds)
     }
 
-    /// How many records are read of these.
+    /// Returns how many of these records are read.
     fn read(times: impl IntoIterator<Item = Option<i64>>) -> usize {
         let mut descent = Descent::to(at(1_000));
         let mut times = times.into_iter().map(|time| time.map(at));
@@ -83,7 +85,7 @@ mod tests {
         assert_eq!(read((0..2_000).rev().map(Some).chain([Some(9_999)])), 1_200);
         let pending = [Some(2_000), None].into_iter();
         assert_eq!(read(pending.chain((0..999).rev().map(Some))), 202);
-        // As often as one is among the older ones, reading goes on.
+        // A newer record among the older ones keeps the reading going.
         let mixed = (0..999).rev().map(|time| (time % 100 != 0).then_some(time));
         assert_eq!(read(mixed), usize::MAX);
     }

@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 
 use crate::error::InboxError;
 
-/// Why a catch-up could not begin, or stopped.
+/// The reason why a catch-up could not begin, or stopped.
 ///
-/// `Display` is one sentence that ends with the next step. An error of the API or of the inbox is in
-/// [`source`](Error::source). A run that stopped is continued by another one: nothing is lost, and what
-/// was tried stays counted.
+/// `Display` is one sentence that ends with the next step. An error of the API or of the inbox is
+/// in [`source`](Error::source). Another run continues one that stopped: nothing is lost, and the
+/// tries stay counted.
 pub struct CatchUpError {
     kind: CatchUpErrorKind,
     source: Option<Source>,
@@ -27,16 +27,17 @@ enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatchUpErrorKind {
-    /// No run has completed for this webhook, or its checkpoint is in the future, and no start was given.
+    /// No run has completed for this webhook, or its checkpoint is in the future, and no start was
+    /// given.
     #[error(
         "no catch-up of this webhook has completed, so the start of the gap is not known: set `since` \
          to a time before the outage"
     )]
     NoCheckpoint,
-    /// The start of the gap is not before its end.
+    /// The start of the gap is at or after its end.
     #[error("the gap is empty: set `since` to a time more than 2 minutes ago")]
     EmptyGap,
-    /// The gap begins before the time from which on the inbox knows everything that was handled.
+    /// The gap begins before the time since which the inbox knows all handled events.
     #[error(
         "the gap begins before {horizon}, up to which rows of handled events may have been removed, so \
          events could be handled again: set `since` to a later time"
@@ -59,7 +60,7 @@ pub enum CatchUpErrorKind {
     /// This run did not renew its lease in time, and another one has begun.
     #[error("another catch-up of this webhook has taken over: wait for it")]
     LeaseLost,
-    /// The host's clock is wrong by more than 300 s, for which receivers reject every delivery.
+    /// The host's clock is wrong by more than 300 s, so receivers reject every delivery.
     #[error(
         "the host's clock differs from the API's by {seconds} s, and receivers reject every delivery \
          above 300 s: set the clock"
@@ -72,13 +73,13 @@ pub enum CatchUpErrorKind {
     /// The webhook is switched off.
     #[error("the webhook is inactive, so nothing would be delivered: activate it first")]
     WebhookInactive,
-    /// The delivery log shows no times, so that the gap has no bounds in it.
+    /// The delivery log shows no times, so the gap cannot be found in it.
     #[error(
         "the delivery log has entries without `delivered_at`, so it cannot be limited to the gap: allow \
          the redelivery of all failed deliveries with `all_failed`"
     )]
     NoDeliveryTimes,
-    /// No more calls may be made without using what the floor keeps for others.
+    /// One more call could use the part of the quota that the floor reserves for others.
     #[error(
         "{remaining} calls are left in the month's quota and the floor is {floor}, which one more call \
          of up to {attempts} attempts could go below: lower `quota_floor`, or run again next month; over \
@@ -93,7 +94,7 @@ pub enum CatchUpErrorKind {
         /// How often the client attempts a call at most.
         attempts: u32,
     },
-    /// Redeliveries were asked for, and several in a row did not arrive.
+    /// Several redeliveries in a row were requested and did not arrive.
     #[error(
         "{in_a_row} redeliveries in a row did not reach the inbox: check that the receiver runs, that it \
          has the webhook's secret and that it writes to this inbox; or the ids of events in deliveries \
@@ -156,7 +157,8 @@ impl fmt::Display for CatchUpError {
     }
 }
 
-/// Prints the text of `Display`, and the source: a `main` that returns the error shows it this way.
+/// Prints the text of `Display` and the source, which is what a `main` that returns the error
+/// shows.
 impl fmt::Debug for CatchUpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)?;

@@ -15,30 +15,31 @@ use super::progress::CatchUpPhase;
 use crate::arrival::label;
 use crate::store::catch_up::{Change, Entry, Other, State};
 
-/// How often a list is begun again because its cursor expired.
+/// How often reading a list starts over because its cursor expired.
 const RESTARTS: u32 = 3;
 
-/// How many kinds of event types a webhook is expected to subscribe to; more are read as all.
+/// How many event types a webhook is expected to subscribe to; more count as all types.
 const MAX_TYPES: usize = 10_000;
 
 /// How long to wait between two looks for events whose deliveries have no event id.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// What a comparison leaves open.
+/// The events that a comparison could not cover.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compared {
-    /// How many events could not be compared: without an id or a time, or with the id of another event.
+    /// How many events could not be compared: without an id or a time, or with the id of another
+    /// event.
     pub(super) not_compared: u64,
     /// Whether reading ended at the limit.
     pub(super) is_cut: bool,
 }
 
-/// Spools the events of the gap that no delivery names, and marks those that the inbox has. They are never
-/// put into the inbox: they are not signed.
+/// Spools the events of the gap without a delivery, and marks those that the inbox has. They are
+/// never added to the inbox, since they are not signed.
 ///
-/// Sorted by time, the list is read until it is older than the gap. If the API rejects or ignores the sort,
-/// the events of the gap can be anywhere in it, so it is read whole, up to a limit: page by page, and
-/// nothing but the events of the gap is kept.
+/// If the list is sorted by time, it is read until it is older than the gap. If the API rejects or
+/// ignores the sort, the events of the gap can be anywhere in the list, so all of it is read, up to
+/// a limit: page by page, and only the events of the gap are kept.
 pub(super) async fn compare(job: &Job) -> Result<Compared, CatchUpError> {
     let subscribed = Subscribed::read(job).await?;
     let mut restarts = 0;
@@ -46,7 +47,7 @@ pub(super) async fn compare(job: &Job) -> Result<Compared, CatchUpError> {
     let compared = loop {
         match read_once(job, &subscribed, is_filtered).await {
             Err(error) if has_expired(&error) && restarts < RESTARTS => restarts += 1,
-            // That events can be sorted by this field is assumed; the list is documented.
+            // The list is documented; that it can be sorted by this field is assumed.
             Err(error) if is_filtered && is_invalid(&error) => is_filtered = false,
             result => break result?,
         }
@@ -113,7 +114,8 @@ async fn read_once(
             Some(entry) if in_gap => batch.add(entry),
             Some(_) => {}
         }
-        // Newer events than the gap's come first in a list that is sorted, and end.
+        // In a sorted list, the events that are newer than the gap come first, and their number is
+        // finite.
         let is_sorted = event.created_at.is_some() && descent.is_sorted();
         outside += u64::from(!in_gap && !is_sorted);
         is_cut = outside > job.settings.event_log_limit;
@@ -186,8 +188,8 @@ enum Subscribed {
 }
 
 impl Subscribed {
-    /// A subscription that cannot be read counts as one to everything: an event too many is reported
-    /// rather than one too few.
+    /// A subscription that cannot be read counts as one to all types: it is better to report an
+    /// event too many than one too few.
     async fn read(job: &Job) -> Result<Self, CatchUpError> {
         let webhooks = job.client.webhooks();
         let list = webhooks.subscriptions(&job.webhook).list();

@@ -1,4 +1,4 @@
-//! The gap: from when to when a run looks.
+//! The gap: the span of time that a run covers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::error::{CatchUpError, CatchUpErrorKind};
 /// How far a gap reaches back behind the checkpoint, for entries that the log showed late.
 const OVERLAP: Duration = Duration::from_secs(15 * 60);
 
-/// How far the end of a gap is behind the time: the log may lag.
+/// How far the end of a gap is behind the current time: the log may lag.
 const LAG: Duration = Duration::from_secs(2 * 60);
 
 /// The inputs of a gap.
@@ -23,13 +23,13 @@ pub(super) struct Bounds {
     pub(super) pruned_to: Option<OffsetDateTime>,
 }
 
-/// From `from` until before `until`.
+/// From `from`, inclusive, to `until`, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) from: OffsetDateTime,
     pub(super) until: OffsetDateTime,
     pub(super) checkpoint: Option<OffsetDateTime>,
-    /// Before this time, the inbox does not know everything that was handled.
+    /// Before this time, the inbox does not know all handled events.
     pub(super) horizon: Option<OffsetDateTime>,
 }
 
@@ -38,7 +38,7 @@ impl Gap {
         let back = |time: OffsetDateTime, by: Duration| {
             time.saturating_sub(time::Duration::try_from(by).unwrap_or(time::Duration::MAX))
         };
-        // A clock was wrong when it was set. If not by much, the overlap makes up for it.
+        // A clock was wrong when it was set. The overlap makes up for a small error.
         let latest = bounds
             .now
             .saturating_add(time::Duration::try_from(OVERLAP).unwrap_or_default());
@@ -69,7 +69,7 @@ impl Gap {
         })
     }
 
-    /// The checkpoint after a run that found nothing missing: it moves only if the run has looked at
+    /// The checkpoint after a run that found nothing missing: it moves only if the run has covered
     /// everything since the last one, or if no run can.
     pub(super) fn next_checkpoint(&self) -> Option<OffsetDateTime> {
         let Some(before) = self.checkpoint else {
@@ -79,7 +79,7 @@ impl Gap {
         is_joined.then_some(self.until.max(before))
     }
 
-    /// The last checkpoint if no gap can begin at it any more.
+    /// Returns the last checkpoint if no gap can begin there any more.
     pub(super) fn skipped_from(&self) -> Option<OffsetDateTime> {
         let horizon = self.horizon;
         let is_beyond = |time: &OffsetDateTime| horizon.is_some_and(|horizon| *time < horizon);

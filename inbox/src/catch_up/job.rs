@@ -1,4 +1,5 @@
-//! What all steps of a run share: the client behind the floor of the quota, the spool, and the lease.
+//! State that all steps of a run share: the client behind the floor of the quota, the spool, and
+//! the lease.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,7 +22,7 @@ use crate::inbox::in_time;
 use crate::store::Answer;
 use crate::store::catch_up::{Begun, CatchUpStore, Change, Claim, LEASE, ROWS_PER_TIDY, Tidy};
 
-/// For how long what is left of the quota counts as known. A job that finds the floor reached makes one call
+/// How long the remaining quota counts as known. A job that finds the floor reached makes one call
 /// in this time, which is 720 a month.
 const QUOTA_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
@@ -42,8 +43,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Whether a run may make its first call. What is left is known from calls before it if the client made
-    /// some, but a month may have begun since, so what was seen long ago does not count.
+    /// Checks whether a run may make its first call. The remaining quota is known from earlier
+    /// calls of the client, if there are any, but a new month may have begun, so old figures do not
+    /// count.
     ///
     /// # Errors
     ///
@@ -55,8 +57,8 @@ impl Settings {
         }
     }
 
-    /// How many calls may be made before the floor of the quota is reached, if each is attempted as often
-    /// as the client may: an attempt that fails may use up quota too.
+    /// Returns how many calls may be made before the floor of the quota is reached, if the client
+    /// makes all its attempts for each: a failed attempt may use quota too.
     ///
     /// # Errors
     ///
@@ -87,7 +89,7 @@ pub(super) struct Totals {
     pub(super) unconfirmed: AtomicU64,
     /// How many events of the delivery log have an id that another event has.
     pub(super) ambiguous: AtomicU64,
-    /// How many hundreds of arrivals were logged.
+    /// For how many hundreds of arrivals a line was logged.
     logged: AtomicU64,
 }
 
@@ -106,7 +108,7 @@ pub(super) struct Job {
     pub(super) gap: Gap,
     pub(super) lease: Lease,
     pub(super) totals: Totals,
-    /// The rows of the inbox up to here were looked through.
+    /// The inbox was scanned up to this row.
     pub(super) scanned: AtomicI64,
 }
 
@@ -170,9 +172,9 @@ pub(super) async fn wait<T>(answer: Answer<'_, T>) -> Result<T, CatchUpError> {
     in_time(answer).await.map_err(CatchUpError::inbox)
 }
 
-/// The webhook is this run's alone. A task renews the lease while the run waits for a person or for the
-/// API; every change to the spool checks it. It is released on drop, and a process that dies leaves it for
-/// a minute.
+/// The exclusive right of this run to its webhook. A task renews the lease while the run waits for
+/// a person or for the API, and every change to the spool checks it. It is released on drop; after
+/// a process dies it expires within a minute.
 pub(super) struct Lease {
     pub(super) store: Arc<dyn CatchUpStore>,
     pub(super) claim: Claim,
@@ -181,7 +183,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Of a webhook that is not leased yet.
+    /// Returns the lease of a webhook, not taken yet.
     pub(super) fn new(
         store: Option<Arc<dyn CatchUpStore>>,
         webhook: &WebhookId,
@@ -189,8 +191,8 @@ impl Lease {
         let store = store.ok_or_else(|| {
             CatchUpError::inbox(InboxError::unavailable("the engine has no catch-up"))
         })?;
-        // A hasher has random keys, and is all of a random number that std offers. The engines have
-        // signed numbers.
+        // The random keys of a hasher are the only random numbers in std. The engines have signed
+        // numbers.
         let random = RandomState::new().hash_one(std::process::id());
         let holder = i64::try_from(random >> 1).unwrap_or_default();
         let webhook = label(webhook.as_str());
@@ -202,7 +204,8 @@ impl Lease {
         })
     }
 
-    /// Takes the lease, and keeps it; returns the checkpoint, and up to when rows were pruned.
+    /// Takes the lease and keeps it renewed; returns the checkpoint and the time up to which rows
+    /// were pruned.
     pub(super) async fn begin(
         &mut self,
     ) -> Result<(Option<OffsetDateTime>, Option<OffsetDateTime>), CatchUpError> {
@@ -228,7 +231,7 @@ impl Lease {
         Ok((checkpoint, pruned_to))
     }
 
-    /// Releases it before the drop, which cannot wait.
+    /// Releases the lease and waits for it, which `drop` cannot do.
     pub(super) async fn release(&mut self) -> Result<(), CatchUpError> {
         self.stop_renewal();
         wait(self.store.release(&self.claim)).await?;

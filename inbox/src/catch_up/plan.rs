@@ -16,7 +16,8 @@ use super::{arrivals, event_log, redelivery};
 use crate::inbox::Inbox;
 use crate::store::catch_up::{Change, Count, State, Tidy};
 
-/// By how many seconds the host's clock may be off before it is a warning, and before a run stops.
+/// By how many seconds the host's clock may be wrong before a warning is logged, and before a run
+/// stops.
 const WARN_SECONDS: i64 = 60;
 const MAX_SECONDS: i64 = 300;
 
@@ -25,8 +26,8 @@ const MAX_ROUNDS: u32 = 3;
 
 /// The plan of a catch-up, which can be run: see [`CatchUp::plan`](crate::CatchUp::plan).
 ///
-/// While it exists, no other catch-up of the webhook can begin: [release](Self::release) it if it is not to
-/// be run.
+/// While it exists, no other catch-up of the webhook can begin: [release](Self::release) it if you
+/// do not run it.
 #[derive(Debug)]
 #[must_use = "a plan does nothing until it is run"]
 pub struct CatchUpPlan {
@@ -52,7 +53,7 @@ impl CatchUpPlan {
         self.job.gap.from
     }
 
-    /// Returns the end of the gap, which is not in it.
+    /// Returns the end of the gap, exclusive.
     #[must_use]
     pub fn until(&self) -> OffsetDateTime {
         self.job.gap.until
@@ -64,7 +65,8 @@ impl CatchUpPlan {
         self.redeliveries
     }
 
-    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no type.
+    /// Returns how many deliveries of each event type are to be redelivered; `-` if the log has no
+    /// type.
     #[must_use]
     pub fn by_type(&self) -> &BTreeMap<String, u64> {
         &self.by_type
@@ -76,29 +78,30 @@ impl CatchUpPlan {
         self.already_here
     }
 
-    /// Returns how many events are not in the inbox and are not redelivered: they have no tries left (see
-    /// [`CatchUp::retry_missing`](crate::CatchUp::retry_missing)), or no delivery whose id can be sent.
+    /// Returns how many events are not in the inbox and are not redelivered: they have no tries
+    /// left (see [`CatchUp::retry_missing`](crate::CatchUp::retry_missing)), or no delivery whose
+    /// id can be sent.
     #[must_use]
     pub fn no_tries_left(&self) -> u64 {
         self.no_tries_left
     }
 
-    /// Returns how many calls the run will make at least: the redeliveries, and the log once more. The
-    /// event log comes on top, one call for 200 events.
+    /// Returns the minimum number of calls of the run: the redeliveries, and the log once more. The
+    /// event log takes one more call for every 200 events.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Returns how many calls are left in the month's quota, if the API says so. `None` if its answers have
-    /// no `X-RateLimit-Remaining`: then the run cannot keep the floor.
+    /// Returns how many calls are left in the month's quota, if the API says so. `None` if its
+    /// answers have no `X-RateLimit-Remaining`: the run cannot keep the floor then.
     #[must_use]
     pub fn quota_left(&self) -> Option<u64> {
         self.job.client.remaining()
     }
 
-    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60 in
-    /// either direction: above 300 s, receivers reject every delivery.
+    /// Returns by how many seconds the host's clock is ahead of the API's, if that is more than 60
+    /// in either direction: above 300 s, receivers reject every delivery.
     #[must_use]
     pub fn clock_warning(&self) -> Option<i64> {
         self.clock_warning
@@ -106,8 +109,8 @@ impl CatchUpPlan {
 
     /// Ends the plan without running it, so that another catch-up of the webhook can begin at once.
     ///
-    /// A plan that is dropped instead is released in the background, if the runtime lives on; otherwise
-    /// another one can begin when its lease ends, within a minute.
+    /// A plan that is dropped instead is released in the background, if the runtime continues;
+    /// otherwise another catch-up can begin when the lease ends, within a minute.
     ///
     /// # Errors
     ///
@@ -116,19 +119,21 @@ impl CatchUpPlan {
         self.job.lease.release().await
     }
 
-    /// Redelivers, the oldest first, and proves what is missing at the end.
+    /// Redelivers the oldest deliveries first, and then checks what is still missing.
     ///
-    /// The future can be dropped and the process killed at any point: plan and run again to continue. An
-    /// event that has arrived is not redelivered again.
+    /// The future can be dropped and the process killed at any point: plan and run again to
+    /// continue. An event that has arrived is not redelivered again.
     ///
     /// # Errors
     ///
-    /// Returns an error if a call fails whose cause concerns all of them, if the floor of the quota is
-    /// reached, if five redeliveries in a row do not arrive, if the database does not answer, or if
-    /// another run has taken over. Events that have arrived stay, and the checkpoint does not move.
+    /// Returns an error if a call fails for a reason that applies to all calls, if the floor of the
+    /// quota is reached, if five redeliveries in a row do not arrive, if the database does not
+    /// answer, or if another run has taken over. Events that have arrived stay, and the checkpoint
+    /// does not move.
     pub async fn run(mut self) -> Result<CatchUpReport, CatchUpError> {
         let report = self.run_all().await;
-        // The report counts: what it lists may be noted as reported. The lease ends by itself.
+        // The report is complete: the events that it lists may be recorded as reported. The lease
+        // ends by itself.
         let _ = self.job.lease.release().await;
         report
     }
@@ -159,7 +164,7 @@ impl CatchUpPlan {
     }
 }
 
-/// Moves the checkpoint if nothing holds it back. What it leaves undone, the next run does.
+/// Moves the checkpoint if nothing prevents it. The next run does any remaining work.
 async fn finish(job: &Job, report: &mut CatchUpReport) -> Result<(), CatchUpError> {
     let Some(checkpoint) = next_checkpoint(job).await? else {
         return Ok(());
@@ -180,7 +185,7 @@ pub(super) async fn plan(
     settings: Settings,
 ) -> Result<CatchUpPlan, CatchUpError> {
     settings.may_begin(&client)?;
-    // Under its own id, in case it was named by another of its names.
+    // Under its id, in case the caller used another of its names.
     let webhook = client.webhooks().get(&webhook).await;
     let webhook = webhook.map_err(CatchUpError::api)?;
     let clock_warning = check_clock(&client)?;
@@ -224,14 +229,15 @@ pub(super) async fn plan(
     match compare(&job).await {
         Ok((counts, types)) => Ok(summary(job, &counts, types, clock_warning)),
         Err(error) => {
-            // The next run need not wait until the lease ends; the error of this one counts.
+            // So that the next run need not wait for the end of the lease. The error of this run is
+            // the one to return.
             let _ = job.lease.release().await;
             Err(error)
         }
     }
 }
 
-/// How many entries of each event type are to be redelivered.
+/// The number of entries to redeliver, by event type.
 type Types = Vec<(Option<String>, u64)>;
 
 /// Compares the log with the inbox.

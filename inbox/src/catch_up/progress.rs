@@ -1,4 +1,4 @@
-//! How far a run is.
+//! The progress of a run.
 
 /// The step of a catch-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -6,13 +6,13 @@
 pub enum CatchUpPhase {
     /// It reads the delivery log.
     ReadingDeliveries,
-    /// It asks for redeliveries, and waits until they arrive.
+    /// It requests redeliveries and waits until they arrive.
     Redelivering,
     /// It compares with the event log.
     ReadingEvents,
 }
 
-/// How far a catch-up is, for a line of a log or a terminal.
+/// The progress of a catch-up, for a log line or a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CatchUpProgress {
@@ -20,7 +20,7 @@ pub struct CatchUpProgress {
     pub phase: CatchUpPhase,
     /// How many entries of the log it has read in this phase; 0 while it redelivers.
     pub read: u64,
-    /// How many redeliveries it has asked for.
+    /// How many redeliveries it has requested.
     pub redelivered: u64,
     /// How many of them have arrived.
     pub arrived: u64,

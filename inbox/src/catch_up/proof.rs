@@ -1,4 +1,4 @@
-//! The proof at the end of a run: what is missing, and whether the checkpoint moves.
+//! The check at the end of a run: which events are missing, and whether the checkpoint moves.
 
 use time::OffsetDateTime;
 
@@ -21,7 +21,7 @@ async fn list(job: &Job, state: State) -> Result<Vec<Listed>, CatchUpError> {
     wait(lease.store.list(&lease.claim, state, MAX_LISTED)).await
 }
 
-/// Whether entries are of events that should be in the inbox and are not.
+/// Whether these entries are of events that should be in the inbox but are not.
 fn is_missing(count: &Count) -> bool {
     match count.state {
         // One without an event id that was tried is unconfirmed.
@@ -58,7 +58,8 @@ pub(super) async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
         unreachable_events: sum(|count| count.state == State::Unreachable),
         unreachable: unreachable.collect(),
         unsubscribed_events: sum(|count| count.state == State::Unsubscribed),
-        // A run that died between the call and its note has left one without an event id as it is.
+        // A run that died after the call and before it recorded the result has not updated an entry
+        // without an event id.
         unconfirmed: sum(|count| {
             let is_left = count.state == State::Open && !count.has_event_id && count.is_tried;
             is_left || count.state == State::Unconfirmed
@@ -68,8 +69,9 @@ pub(super) async fn report(job: &Job) -> Result<CatchUpReport, CatchUpError> {
     })
 }
 
-/// The next checkpoint if nothing is left that another run could reach: tries left, and a delivery
-/// that the API still has. Without times, deliveries of the gap may not be known as such.
+/// Returns the next checkpoint if nothing is left that another run could redeliver, that is, no
+/// event with tries left and a delivery that the API still has. If the log has no times, deliveries
+/// of the gap may not be recognised as such.
 pub(super) async fn next_checkpoint(job: &Job) -> Result<Option<OffsetDateTime>, CatchUpError> {
     let counts = counts(job).await?;
     let is_gone = |count: &Count| count.state == State::Rejected && count.is_gone;

@@ -1,15 +1,16 @@
-//! Asks for redeliveries, and waits until the inbox has them.
+//! Requests redeliveries and waits until the inbox has them.
 //!
-//! A few are under way at a time, the oldest first. Each has two parts: the call, and the wait until a
-//! row of the inbox has the event's id. A call is counted as a try before it is made, on disk, so that a
-//! run that dies cannot try for ever; a call that certainly was not carried out is given back. After an
-//! outcome that is not known the event is waited for like after an accepted call. An event that does not
-//! arrive in time is tried again after all others, by this run or the next, up to its three tries; if
-//! several in a row do not arrive, the cause is not theirs, and the run stops.
+//! A few are under way at a time, the oldest first. Each has two parts: the call, and the wait
+//! until a row of the inbox has the event's id. A call is counted as a try, on disk, before it is
+//! made, so that runs that die cannot retry forever; the try is given back if the call certainly
+//! had no effect. After a call with an unknown outcome the run waits for the event as after an
+//! accepted call. An event that does not arrive in time is tried again after all others, by this
+//! run or the next, up to three tries; if several in a row do not arrive, the cause is elsewhere,
+//! and the run stops.
 //!
-//! New rows of the inbox are looked through as they come. On PostgreSQL a row can become visible after
-//! rows with larger ids, so each look goes a little further back, and before an event counts as lost all
-//! rows since its call began are looked through.
+//! New rows of the inbox are scanned as they arrive. On PostgreSQL a row can become visible after
+//! rows with larger ids, so each scan goes back a little further, and before an event counts as
+//! lost all rows since the start of its call are scanned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,23 +29,23 @@ use crate::store::catch_up::{Change, Settled, State, Taken};
 /// How many redeliveries are under way at the same time.
 const AT_ONCE: usize = 8;
 
-/// How many are taken together at least, unless nothing else is under way: each time is a commit.
+/// The minimum number taken together, unless nothing else is under way: each time costs a commit.
 const TAKE_AT_LEAST: usize = 4;
 
 /// When no more calls are left above the floor of the quota, they are made one at a time.
 const FEW_CALLS: u64 = 2 * AT_ONCE as u64;
 
-/// After so many that do not arrive, one after another, the run stops.
+/// After this many in a row that do not arrive, the run stops.
 const MAX_IN_A_ROW: u32 = 5;
 
-/// The delays between two looks into the inbox.
+/// The delays between two scans of the inbox.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
-/// Redelivers what is open. When it returns, each entry is in the inbox, or has no tries left, or was
-/// rejected by the API.
+/// Redelivers the open entries. When it returns, each one is in the inbox, has no tries left, or
+/// was rejected by the API.
 pub(super) async fn run(job: &Job) -> Result<(), CatchUpError> {
-    // What came since the plan is not redelivered.
+    // Events that arrived since the plan are not redelivered.
     let scanned = scan_new(job).await?;
     let mut under_way = UnderWay {
         job,
@@ -81,23 +82,24 @@ pub(super) async fn run(job: &Job) -> Result<(), CatchUpError> {
     }
 }
 
-/// An event that is to arrive.
+/// An event that is expected to arrive.
 struct Awaited {
     deadline: Instant,
-    /// Rows up to here were there before the call.
+    /// Rows up to this one were there before the call.
     after: i64,
 }
 
 struct UnderWay<'a> {
     job: &'a Job,
     calls: JoinSet<(Taken, Result<(), ApiError>)>,
-    /// The keys of the entries whose calls are under way, and the rows that were there before the calls.
+    /// The keys of the entries whose calls are under way, and the rows that were there before the
+    /// calls.
     calling: BTreeMap<String, i64>,
-    /// Those of them that have arrived: a delivery can be quicker than the answer to the call.
+    /// Those of them that have arrived: a delivery can arrive before the answer to the call.
     early: BTreeSet<String>,
     /// By the key of the entry.
     awaited: BTreeMap<String, Awaited>,
-    /// The rows of the inbox up to here were looked through.
+    /// The inbox was scanned up to this row.
     scanned: i64,
     delay: Duration,
     next_look: Instant,
@@ -105,12 +107,12 @@ struct UnderWay<'a> {
     in_a_row: u32,
     /// The last error of a call that may have been carried out.
     uncertain: Option<ApiError>,
-    /// Why nothing more is taken.
+    /// Why no more entries are taken.
     stop: Option<CatchUpError>,
 }
 
 impl UnderWay<'_> {
-    /// Takes open entries and begins their calls, if it is time to.
+    /// Takes open entries and starts their calls, if it is time to.
     async fn take_some(&mut self) -> Result<(), CatchUpError> {
         let busy = self.calls.len() + self.awaited.len();
         let free = AT_ONCE.saturating_sub(busy);
@@ -119,8 +121,8 @@ impl UnderWay<'_> {
         }
         let limit = match self.job.calls_left() {
             Ok(left) if left > FEW_CALLS => free,
-            // The answers to calls of the same time come in any order, so the quota is known to a call only
-            // if there is one at a time.
+            // Answers to concurrent calls arrive in any order, so the remaining quota is exact only
+            // with one call at a time.
             Ok(_) if self.calls.is_empty() => 1,
             Ok(_) => return Ok(()),
             Err(error) => {
@@ -179,7 +181,7 @@ impl UnderWay<'_> {
         Ok(())
     }
 
-    /// Of one event, or of all: then the run stops.
+    /// The cause may concern one event, or all of them: then the run stops.
     async fn not_carried_out(&mut self, taken: Taken, error: ApiError) -> Result<(), CatchUpError> {
         let is_of_one = matches!(
             error.kind(),
@@ -194,20 +196,20 @@ impl UnderWay<'_> {
         } else {
             State::Open
         };
-        // Of one event, it is a try: otherwise it would be asked for in every run.
+        // If it concerns one event, it counts as a try: otherwise every run would request it.
         let answer = error.status().filter(|_| is_of_one);
         self.settle(taken.key, state, answer).await?;
         if !is_of_one {
             self.stop = Some(CatchUpError::api(error));
         } else if error.kind() != ApiErrorKind::NotFound {
-            // The log may keep entries of deliveries for longer than the deliveries: not a sign that all
-            // fail.
+            // The log may keep entries for longer than their deliveries, so this does not mean that
+            // all calls fail.
             self.failed(1, Some(error));
         }
         Ok(())
     }
 
-    /// Looks for events that have arrived, and settles those that have not in time.
+    /// Looks for events that have arrived, and settles those that did not arrive in time.
     async fn look(&mut self) -> Result<(), CatchUpError> {
         let up_to = wait(self.job.lease.store.rows()).await?.up_to;
         let after = self.scanned.saturating_sub(ROWS_BACK).max(0);
@@ -274,7 +276,8 @@ impl UnderWay<'_> {
         }
     }
 
-    /// Settles an entry that is not waited for; a call for which it is not the cause is given back.
+    /// Settles an entry without waiting for its event; gives the try back if the entry is not the
+    /// cause of the failure.
     async fn settle(
         &self,
         key: String,

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use crate::store::catch_up::{Listed, State};
 
-/// How many events a report lists of each kind; the rest is counted.
+/// How many events of each kind a report lists; it only counts the others.
 pub(super) const MAX_LISTED: u32 = 1_000;
 
 /// The result of a catch-up: its counts, and the events that are still missing.
@@ -15,47 +15,49 @@ pub struct CatchUpReport {
     pub redelivered: u64,
     /// How many of them were in the inbox within the time limit.
     pub arrived: u64,
-    /// How many events of the gap are not in the inbox although the log has a delivery of them.
+    /// How many events of the gap are not in the inbox although the delivery log has them.
     pub missing_events: u64,
     /// The oldest 1,000 of them.
     pub missing: Vec<MissingEvent>,
-    /// How many events of the gap are not in the inbox and have no delivery, or only one without a time:
-    /// redelivery cannot reach them. An event is counted by one completed run. Events of types that the webhook does not subscribe
-    /// to are not counted.
+    /// How many events of the gap are not in the inbox and have no delivery, or only one without a
+    /// time: redelivery cannot bring them. Each event is counted by one completed run only. Events
+    /// of types that the webhook does not subscribe to are not counted.
     pub unreachable_events: u64,
     /// The oldest 1,000 of them.
     pub unreachable: Vec<UnreachableEvent>,
-    /// How many events of the gap are not in the inbox and have types that the webhook does not subscribe
-    /// to.
+    /// How many events of the gap are not in the inbox and have types that the webhook does not
+    /// subscribe to.
     pub unsubscribed_events: u64,
-    /// How many redeliveries have no event id in the log, so that nothing shows whether they arrived.
+    /// How many redeliveries have no event id in the log, so that nothing shows whether they
+    /// arrived.
     pub unconfirmed: u64,
-    /// How many events of the logs could not be compared: without an id or a time, or with an id that
-    /// another event has, as one with another type or another time of its creation, or one that the inbox
-    /// had received before this one was created.
+    /// How many events of the logs could not be compared: they have no id or no time, or they share
+    /// their id with another event, that is, one with another type or creation time, or one that
+    /// the inbox received before this one was created.
     pub not_compared: u64,
-    /// Whether the event log was not read to its end, since it is not sorted by time and has more events
-    /// outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows: then events
-    /// that have no delivery may not be listed. It does not hold the checkpoint back.
+    /// Whether the event log was not read to its end, since it is not sorted by time and has more
+    /// events outside of the gap than [`event_log_limit`](crate::CatchUp::event_log_limit) allows:
+    /// then events that have no delivery may not be listed. It does not hold the checkpoint back.
     pub event_log_cut: bool,
-    /// The checkpoint of before, if the run moved it over a time that it could not look at, since rows of
-    /// that time were pruned: what was delivered from then until the start of the gap was not looked at.
+    /// The previous checkpoint, if the run moved it past a span that it could not check, since rows
+    /// of that time were pruned: deliveries from then until the start of the gap were not checked.
     pub skipped_from: Option<OffsetDateTime>,
-    /// The checkpoint, up to which nothing has to be looked at again; `None` if there is none.
+    /// The checkpoint, before which nothing needs to be checked again; `None` if there is none.
     pub checkpoint: Option<OffsetDateTime>,
-    /// By how many seconds the host's clock is ahead of the API's, if that is more than 60 in either
-    /// direction.
+    /// By how many seconds the host's clock is ahead of the API's, if that is more than 60 in
+    /// either direction.
     pub clock_warning: Option<i64>,
-    /// How many calls were made, without attempts that the client repeated.
+    /// How many calls were made, not counting the client's retries.
     pub calls: u64,
 }
 
 impl CatchUpReport {
-    /// Whether nothing is missing, unreachable, unconfirmed, not compared or skipped, and the event log was
-    /// read as far as the gap reaches.
+    /// Returns whether nothing is missing, unreachable, unconfirmed, not compared or skipped, and
+    /// the event log was read as far as the gap reaches.
     ///
-    /// The checkpoint can move without it: unreachable events, and events whose three tries are used up
-    /// or whose delivery the API no longer has, are reported and do not hold it back.
+    /// The checkpoint can move even if this is false: unreachable events, and events whose three
+    /// tries are used up or whose delivery the API no longer has, are reported and do not hold it
+    /// back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let unknown = [self.unreachable_events, self.unconfirmed, self.not_compared];
@@ -68,7 +70,8 @@ impl CatchUpReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingEvent {
-    /// The id of the event, if the log has it; as the inbox labels it, so a long one is a hash.
+    /// The id of the event, if the log has it; in the form that the inbox stores, so a long one is
+    /// a hash.
     pub event_id: Option<String>,
     /// The type of the event, if the log has it.
     pub event_type: Option<String>,
@@ -82,10 +85,10 @@ pub struct MissingEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingReason {
-    /// It was redelivered, and did not arrive in time.
+    /// It was redelivered but did not arrive in time.
     #[non_exhaustive]
     NotArrived {
-        /// How often a redelivery was asked for, by all runs together; at most 3.
+        /// How often a redelivery was requested, by all runs together; at most 3.
         tries: u32,
     },
     /// The API rejected the redelivery.
@@ -94,12 +97,12 @@ pub enum MissingReason {
         /// The status of the answer.
         status: Option<u16>,
     },
-    /// No redelivery was asked for: the log has no id of its delivery that can be sent, or it came while
-    /// the run ended.
+    /// No redelivery was requested: the log has no usable id of its delivery, or the entry appeared
+    /// while the run ended.
     NotTried,
 }
 
-/// An event that redelivery cannot reach.
+/// An event that redelivery cannot bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreachableEvent {

@@ -8,9 +8,9 @@ use crate::dead::{DeadLetter, DeadLetterId};
 use crate::error::InboxError;
 use crate::store::{Answer, Ids, Store};
 
-/// The dead letters of an inbox: events that failed for good.
+/// The dead letters of an inbox: events that failed permanently.
 ///
-/// Every method returns an error if the database does not answer within 30 s.
+/// Each method returns an error if the database does not answer within 30 s.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ pub struct DeadLetters {
 }
 
 impl Inbox {
-    /// Lists, replays and discards events that failed for good.
+    /// Lists, replays and discards events that failed permanently.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters {
@@ -50,8 +50,8 @@ impl Inbox {
 }
 
 impl DeadLetters {
-    /// Lists up to `limit` dead letters in the order of acceptance. Start with `None`, then pass the
-    /// id of the last one.
+    /// Lists up to `limit` dead letters in the order of acceptance. Start with `None`, then pass
+    /// the id of the last one.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl DeadLetters {
     }
 
     /// Returns the body of a dead letter, byte for byte as it was signed;
-    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it. `None` if no
-    /// dead letter has this id.
+    /// [`Event::from_trusted_json`](ptolemy_webhooks::Event::from_trusted_json) reads it. `None` if
+    /// no dead letter has this id.
     ///
     /// # Errors
     ///
@@ -88,11 +88,11 @@ impl DeadLetters {
 
     /// Returns a dead event to the queue, due now; `false` if no dead letter has this id.
     ///
-    /// Its attempts are set to 0: the next one is the first, and all that the worker allows follow.
+    /// Its attempt count is reset to 0, so it has all the attempts that the worker allows.
     /// `last_error` stays until the event has succeeded or failed again.
     ///
-    /// It may run after newer events of its resource, even if the order is by resource: a dead event
-    /// blocks nothing.
+    /// It may run after newer events of its resource, even in order by resource: a dead event does
+    /// not block later events.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl DeadLetters {
         Ok(!replayed.is_empty())
     }
 
-    /// Same as [`replay`](Self::replay), for all that are dead now; returns how many. It works in small
-    /// batches, so an error leaves some replayed.
+    /// Same as [`replay`](Self::replay), for all events that are dead now; returns how many. It
+    /// works in small batches, so some may have been replayed if it returns an error.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl DeadLetters {
 
     /// Discards a dead event; `false` if no dead letter has this id.
     ///
-    /// Its row counts as done from now on, so that a repetition is still recognised; `last_error`
+    /// Its row counts as done from then on, so that a duplicate is still recognised; `last_error`
     /// says that it was discarded.
     ///
     /// # Errors
@@ -128,8 +128,8 @@ impl DeadLetters {
         Ok(!discarded.is_empty())
     }
 
-    /// Same as [`discard`](Self::discard), for all that are dead now; returns how many. It works in
-    /// small batches, so an error leaves some discarded.
+    /// Same as [`discard`](Self::discard), for all events that are dead now; returns how many. It
+    /// works in small batches, so some may have been discarded if it returns an error.
     ///
     /// # Errors
     ///

@@ -7,23 +7,24 @@ use crate::error::InboxError;
 use crate::metrics;
 
 impl Inbox {
-    /// Checks that the database takes a delivery, for the readiness probe of an orchestrator.
+    /// Checks that the database can store a delivery, for a readiness probe.
     ///
-    /// It does what [`accept`](Self::accept) does, without leaving anything in the inbox: it writes a
-    /// row, takes it back, and commits, which waits for the disk and for a synchronous standby. It does
-    /// not look at how many events wait: if every replica reported a backlog as "not ready", none would
-    /// accept, and Ptolemy's deliveries would fail. Alert on [`Stats::oldest_due`] instead.
+    /// It does the same as [`accept`](Self::accept) without leaving anything in the inbox: it
+    /// writes a row, removes it, and commits, which waits for the disk and for a synchronous
+    /// standby. It ignores the number of waiting events: if every replica reported a backlog as
+    /// "not ready", no replica would accept deliveries, and they would fail. Alert on
+    /// [`Stats::oldest_due`] instead.
     ///
-    /// Each call costs about as much as one accept, so ask it every few seconds and do not expose it to
-    /// the internet. Its limit is [`accept_timeout`](Self::accept_timeout).
+    /// Each call costs about as much as one accept, so call it every few seconds at most, and do
+    /// not expose it to the internet. It takes at most [`accept_timeout`](Self::accept_timeout).
     ///
     /// [`Stats::oldest_due`]: crate::Stats::oldest_due
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not answer in time, is read-only, or does not write, for
-    /// example because its disk is full; answer 503. A delivery that is longer than what is left of a disk
-    /// may fail after this has succeeded.
+    /// Returns an error if the database does not answer in time, is read-only, or cannot write, for
+    /// example because its disk is full; respond with 503. A delivery that does not fit on the disk
+    /// may fail even after this has succeeded.
     ///
     /// # Examples
     ///

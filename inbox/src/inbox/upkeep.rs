@@ -8,15 +8,15 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 
 impl Inbox {
-    /// Sets in which order events are handled; [`EventOrder::AsDue`] until it is set.
+    /// Sets the order in which events are handled; [`EventOrder::AsDue`] until it is set.
     ///
-    /// It is a setting of the inbox and stored in it: every worker of every process obeys it from its
-    /// next turn on, for the rows that are waiting already too. Call it once, at the start or from a
-    /// tool. If two processes set different orders, the last one counts, and both log a warning.
+    /// The order is stored in the inbox. Every worker of every process follows it from its next
+    /// turn on, also for events that are already waiting. Call this once, at startup or from a
+    /// tool. If two processes set different orders, the last one applies, and both log a warning.
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not answer; then the order may have been set.
+    /// Returns an error if the database does not answer; the order may have been set nevertheless.
     ///
     /// # Examples
     ///
@@ -50,7 +50,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Returns in which order events are handled.
+    /// Returns the order in which events are handled.
     ///
     /// # Errors
     ///
@@ -59,17 +59,18 @@ impl Inbox {
         in_time(self.engine.store().order()).await
     }
 
-    /// Removes the rows of events that were done longer ago than this, in small batches; returns how
-    /// many. Dead events stay.
+    /// Removes the rows of events that were done longer ago than this, in small batches; returns
+    /// how many. Dead events are not removed.
     ///
-    /// Workers do this by themselves: see [`with_keep_done`](Self::with_keep_done). A delivery that is
-    /// repeated after its row is gone is new, and is handled again. How long Ptolemy repeats is not
-    /// documented, and a person can have a delivery sent again at any time: keep at least 30 days.
+    /// Workers do this automatically: see [`with_keep_done`](Self::with_keep_done). A delivery that
+    /// is repeated after its row was removed counts as new and is handled again. Ptolemy does not
+    /// document how long it retries, and a delivery can be redelivered by hand at any time, so keep
+    /// at least 30 days.
     ///
-    /// Ages are counted by the earlier one of two clocks, so that a clock that is wrong removes nothing
-    /// too soon. On PostgreSQL they are the server's and this host's. On SQLite a host's clock that
-    /// jumps ahead, or that is 30 days ahead of all times in the inbox at the start, is not believed for
-    /// a day: until then an inbox that was idle for so long counts from its last event.
+    /// Ages are computed from the earlier of two clocks, so that a wrong clock removes nothing too
+    /// soon. On PostgreSQL these are the server's and this host's. On SQLite, if the host's clock
+    /// jumps ahead, or is 30 days ahead of all times in the inbox at startup, it is ignored for a
+    /// day, and ages are computed from the latest known time.
     ///
     /// # Errors
     ///
@@ -85,17 +86,17 @@ impl Inbox {
         }
     }
 
-    /// Same as [`stats`](Self::stats), and shows the counts as metrics: `ptolemy_inbox_events`,
+    /// Same as [`stats`](Self::stats), and records the counts as metrics: `ptolemy_inbox_events`,
     /// `ptolemy_inbox_oldest_due_age_seconds` and `ptolemy_inbox_stats_timestamp_seconds`.
     ///
     /// A worker does so when it starts and every 15 s. Call this in a process without workers, at
-    /// most once for each scrape: it is one read of the database, which took about 1 ms beside
-    /// 1,000 events that are not done, and 50 to 290 ms beside 1,000,000. Done events cost nothing.
+    /// most once per scrape. It reads the database once, which took about 1 ms with 1,000 events
+    /// that are not done, and 50 to 290 ms with 1,000,000. Done events cost nothing.
     ///
     /// # Errors
     ///
-    /// Returns an error if the database does not answer; then the metrics keep their values, and the
-    /// timestamp shows how old they are.
+    /// Returns an error if the database does not answer; then the metrics keep their values, and
+    /// the timestamp shows how old they are.
     ///
     /// # Examples
     ///
@@ -121,7 +122,8 @@ impl Inbox {
 
     /// Counts the events that are not done.
     ///
-    /// It reads an index of what is not done, so it stays cheap beside millions of done rows.
+    /// It reads an index of the events that are not done, so it stays cheap with millions of done
+    /// rows.
     ///
     /// # Errors
     ///

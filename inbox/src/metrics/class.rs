@@ -1,4 +1,4 @@
-//! What kind of error a database has returned, as far as an operator acts on it differently.
+//! Classes of database errors, by what an operator does about them.
 
 use std::error::Error;
 
@@ -10,13 +10,13 @@ pub(super) const CLASSES: [&str; 6] = [CONNECTION, BUSY, FULL, READ_ONLY, TIMEOU
 /// The database cannot be reached.
 pub(super) const CONNECTION: &str = "connection";
 
-/// A lock, or a transaction that the database cannot order among others.
+/// A lock, or a transaction that could not be serialized.
 const BUSY: &str = "busy";
 
 /// The disk is full.
 const FULL: &str = "full";
 
-/// The database may only be read.
+/// The database is read-only.
 const READ_ONLY: &str = "read_only";
 
 /// No answer in time.
@@ -28,7 +28,8 @@ const OTHER: &str = "other";
 pub(super) fn class_of(error: &(dyn Error + 'static)) -> &'static str {
     match error.downcast_ref() {
         Some(SqlxError::Database(error)) => match error.code() {
-            // The codes of PostgreSQL have five characters, and those of SQLite are shorter numbers.
+            // The codes of PostgreSQL have five characters, and those of SQLite are shorter
+            // numbers.
             Some(code) if code.len() == 5 => of_postgres(&code),
             Some(code) => code.parse().map_or(OTHER, of_sqlite),
             None => OTHER,

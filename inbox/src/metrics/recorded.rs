@@ -1,4 +1,5 @@
-//! Records metrics, with the feature `metrics`, through the recorder that the program has installed.
+//! Records metrics, with the feature `metrics`, through the recorder that the program has
+//! installed.
 //!
 //! All labels are texts of this crate. An event type is one of those that Ptolemy documents, or
 //! `other`: a sender cannot add a series.
@@ -51,7 +52,7 @@ const ACCEPTED: [&str; 6] = [
     CANCELLED,
 ];
 
-/// Workers of this process that run, of all its inboxes.
+/// The running workers of this process, of all its inboxes.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
 /// Describes the metrics of this crate, and those of `ptolemy-webhooks`, to the recorder that is
@@ -59,7 +60,7 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 ///
 /// Call it once, after the program has installed its recorder and before it starts workers: without
 /// it the metrics have neither help texts nor units, and a counter is missing until it counts for
-/// the first time. It sets the counters whose labels are known in advance to zero, but for those by
+/// the first time. It sets the counters whose labels are known in advance to zero, except those by
 /// event type.
 ///
 /// # Examples
@@ -130,7 +131,7 @@ fn bounded(event_type: Option<&str>) -> &'static str {
     found.copied().unwrap_or("other")
 }
 
-/// An accept: if it is dropped before it has ended, it was cancelled.
+/// An accept; if this is dropped before the accept has ended, it was cancelled.
 struct Accepting {
     began: Instant,
     outcome: &'static str,
@@ -143,7 +144,7 @@ impl Drop for Accepting {
     }
 }
 
-/// Counts an accept, and how long it takes.
+/// Counts an accept and measures its duration.
 pub(crate) async fn accepting(
     accept: impl Future<Output = Result<Accepted, InboxError>>,
 ) -> Result<Accepted, InboxError> {
@@ -164,7 +165,7 @@ pub(crate) async fn accepting(
     accepted
 }
 
-/// Counts an answer of the database that did not come in time.
+/// Counts a timeout of the database.
 pub(crate) async fn timed<T>(
     answer: impl Future<Output = Result<T, Elapsed>>,
 ) -> Result<T, Elapsed> {
@@ -173,13 +174,14 @@ pub(crate) async fn timed<T>(
         .inspect_err(|_| counter!(DATABASE_ERRORS, "class" => TIMEOUT).increment(1))
 }
 
-/// So many deliveries are sent to the database together.
+/// Records how many deliveries are sent to the database together.
 pub(crate) fn committing(deliveries: usize) {
-    // Exact: there are 256 at most.
+    // Exact: there are at most 256.
     histogram!(COMMIT_SIZE).record(deliveries as f64);
 }
 
-/// The database has returned an error. The store knows its own errors of an unreachable database.
+/// Records that the database has returned an error. The store recognises its own errors of an
+/// unreachable database.
 #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
 pub(crate) fn database_failed(
     error: &(dyn Error + 'static),
@@ -192,7 +194,8 @@ pub(crate) fn database_failed(
     counter!(DATABASE_ERRORS, "class" => class).increment(1);
 }
 
-/// An attempt at an event has ended; `begun` is when its handler was called, if it was.
+/// Records that an attempt at an event has ended; `begun` is when its handler was called, if it
+/// was.
 pub(crate) fn attempted(event_type: Option<&str>, begun: Option<Instant>, outcome: &Outcome) {
     let outcome = match outcome {
         Outcome::Done | Outcome::Committed => "succeeded",
@@ -211,14 +214,14 @@ pub(crate) fn attempted(event_type: Option<&str>, begun: Option<Instant>, outcom
     }
 }
 
-/// What became of an event after an attempt.
+/// Records what becomes of an event after an attempt.
 pub(crate) fn settling(verdict: &Verdict) {
     if let Verdict::Again { .. } = verdict {
         counter!(RETRIES).increment(1);
     }
 }
 
-/// An event is dead in the table.
+/// Records that an event is dead in the table.
 pub(crate) fn died(event_type: &str) {
     counter!(DEATHS, "event_type" => bounded(Some(event_type))).increment(1);
 }
@@ -240,7 +243,7 @@ fn show_workers() {
 /// Counts the events now and every 15 s, for as long as it is polled.
 pub(crate) async fn keep_recording(store: Arc<dyn Store>) {
     loop {
-        // A pool of the user's calls the user's code, and so may its errors.
+        // A pool of the user may call the user's code, and so may its errors.
         let counted = Guarded::new(async { timed(timeout(TURN_TIMEOUT, store.stats())).await });
         if let Ok(Ok(Ok(stats))) = counted.await {
             show(&stats);
@@ -249,7 +252,8 @@ pub(crate) async fn keep_recording(store: Arc<dyn Store>) {
     }
 }
 
-/// Shows the counts, and the number of workers again: the recorder may be younger than they are.
+/// Records the counts, and the number of workers again: the recorder may have been installed after
+/// they started.
 pub(crate) fn show(stats: &Stats) {
     for (state, events) in [
         ("due", stats.due),

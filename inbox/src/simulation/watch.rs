@@ -89,7 +89,8 @@ fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
 }
 
 /// Whether it waits and is due, with nothing before it, or all leases of its worker have expired: a
-/// worker is gone as a whole, and one of its leases may end later, by a clock that was set meanwhile.
+/// worker is gone as a whole, and one of its leases may end later, by a clock that was set
+/// meanwhile.
 fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
     let (now, row) = (world.store.now(), &rows[id]);
     match row.state {

@@ -1,9 +1,9 @@
 //! What a catch-up asks of a database, apart from `Store`: only a catch-up needs it. Each engine
 //! answers in its file `catch_up`.
 //!
-//! The entries of Ptolemy's logs are spooled into a table, so that a run needs the same memory for ten
-//! entries and for a million, and so that a run that was killed is continued: how often a redelivery
-//! was asked for is on disk before it is asked for.
+//! The entries of Ptolemy's logs are spooled into a table, so that a run needs the same memory for
+//! ten entries and for a million, and so that a run that was killed is continued: how often a
+//! redelivery was asked for is on disk before it is asked for.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use super::{Answer, Ids};
 use crate::error::BoxError;
 
-/// How long a run has its webhook for itself unless it renews: a dead one blocks the next no longer.
+/// How long a run has its webhook for itself unless it renews: a dead one blocks the next no
+/// longer.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 /// How often an event is redelivered at most, by all runs together.
@@ -31,8 +32,8 @@ pub(crate) const ROWS_PER_STEP: i64 = 5_000;
 /// How far two times of one event may differ, since the engines round them.
 const ROUNDED: time::Duration = time::Duration::milliseconds(1);
 
-/// How much earlier than it was created an event may have been received, by other clocks: receivers reject
-/// a difference of more than 5 minutes.
+/// How much earlier than it was created an event may have been received, by other clocks: receivers
+/// reject a difference of more than 5 minutes.
 const CLOCKS_DIFFER: time::Duration = time::Duration::minutes(6);
 
 /// One run, which has its webhook for itself.
@@ -121,8 +122,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether another event has the same id: it has another type, was created at another time, or was in
-    /// the inbox before this one was created.
+    /// Whether another event has the same id: it has another type, was created at another time, or
+    /// was in the inbox before this one was created.
     pub(crate) fn is_another(&self, other: &Other<'_>) -> bool {
         let types = self.event_type.as_deref().zip(other.event_type);
         let times = self.created_at.zip(other.created_at);
@@ -213,8 +214,8 @@ pub(crate) enum Change<'a> {
     Renew,
     /// Changes some entries, up to [`ROWS_PER_TIDY`].
     Tidy(Tidy),
-    /// Adds entries, or updates those that are there. The keys differ. The number is that of entries whose
-    /// id another event has.
+    /// Adds entries, or updates those that are there. The keys differ. The number is that of
+    /// entries whose id another event has.
     Spool(&'a [Entry]),
     /// Settles entries that were taken, unless they are in the inbox meanwhile.
     Settle(&'a [Settled]),
@@ -222,7 +223,8 @@ pub(crate) enum Change<'a> {
     Checkpoint(OffsetDateTime),
 }
 
-/// A change of many entries, in steps of [`ROWS_PER_TIDY`]: it is repeated until a step changes fewer.
+/// A change of many entries, in steps of [`ROWS_PER_TIDY`]: it is repeated until a step changes
+/// fewer.
 ///
 /// An entry that was tried stays until the inbox has its event, and an unreachable one until it was
 /// reported: neither the logs nor the next gap need show them again.
@@ -234,8 +236,8 @@ pub(crate) enum Tidy {
     Again { horizon: Option<OffsetDateTime> },
     /// Opens what was tried and was delivered at this time or later.
     Reopen { from: OffsetDateTime },
-    /// Sets aside what was tried and is older than the gap, unless its tries were given back; and all that
-    /// is older than the horizon.
+    /// Sets aside what was tried and is older than the gap, unless its tries were given back; and
+    /// all that is older than the horizon.
     SetAside {
         from: OffsetDateTime,
         horizon: Option<OffsetDateTime>,
@@ -265,8 +267,8 @@ pub(crate) trait CatchUpStore: Send + Sync {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> Answer<'a, ()>;
 
-    /// Renews the lease and makes a change, in one transaction; returns how many entries were changed, or
-    /// `None` if the lease was lost, and then nothing was changed.
+    /// Renews the lease and makes a change, in one transaction; returns how many entries were
+    /// changed, or `None` if the lease was lost, and then nothing was changed.
     fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, Option<u64>>;
 
     /// Up to when rows were pruned.
@@ -275,8 +277,8 @@ pub(crate) trait CatchUpStore: Send + Sync {
     /// The ids of all rows of the inbox: `after` is below the smallest, `up_to` is the largest.
     fn rows(&self) -> Answer<'_, Ids>;
 
-    /// The id of the last of the first [`ROWS_PER_STEP`] of these rows; `up_to` if there are fewer. Ids can
-    /// have wide holes.
+    /// The id of the last of the first [`ROWS_PER_STEP`] of these rows; `up_to` if there are fewer.
+    /// Ids can have wide holes.
     fn step(&self, rows: Ids) -> Answer<'_, i64>;
 
     /// Marks the entries whose events are among these rows of the inbox; returns their keys. With a
@@ -288,8 +290,8 @@ pub(crate) trait CatchUpStore: Send + Sync {
         source: Option<&'a str>,
     ) -> Answer<'a, Vec<String>>;
 
-    /// Renews the lease, takes open entries, those with the fewest tries first and the oldest of those
-    /// first, and counts a try for each; `None` if the lease was lost.
+    /// Renews the lease, takes open entries, those with the fewest tries first and the oldest of
+    /// those first, and counts a try for each; `None` if the lease was lost.
     fn take<'a>(&'a self, claim: &'a Claim, limit: u32) -> Answer<'a, Option<Vec<Taken>>>;
 
     fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>>;

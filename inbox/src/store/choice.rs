@@ -21,11 +21,12 @@ pub(super) type Resource = (String, String);
 /// resource, whether it may be taken, and whether a later one of the resource runs.
 pub(super) type Front<Time> = (Time, i64, String, String, bool, bool);
 
-/// The resource after which the next look aside of the pages begins; at the first one if there is none.
+/// The resource after which the next look aside of the pages begins; at the first one if there is
+/// none.
 pub(super) type Rotation = Option<Resource>;
 
-/// Returns the events of these that may be taken. The next look begins after the last one, if there were
-/// as many as wanted.
+/// Returns the events of these that may be taken. The next look begins after the last one, if there
+/// were as many as wanted.
 pub(super) fn fronts<Time>(
     fronts: Vec<Front<Time>>,
     rows: i64,
@@ -151,8 +152,8 @@ impl Choice {
             self.waiting.push((id, earlier));
             return (at, id);
         }
-        // If a later event of the resource runs or was taken just now, this one was replayed, or came
-        // into view late. It stays in the queue as it is, and its turn comes.
+        // If a later event of the resource runs or was taken just now, this one was replayed, or
+        // came into view late. It stays in the queue as it is, and its turn comes.
         let is_free = |resource| self.busy.insert(resource);
         let may_run = kind.zip(name).is_none_or(is_free) && !later_runs;
         if may_run && !self.skipped.contains(&id) {

@@ -1,12 +1,12 @@
 //! What becomes of events whose workers are gone, and which of them run together next.
 //!
 //! A process that dies takes all of its events with it, and one of them may be the reason. So an
-//! event that ran beside others is not charged with an attempt: it becomes a suspect. So does one that
-//! was taken ahead, and may not have begun. Suspects run
-//! without other events beside them, at most half as many together as at the crash; each further
-//! crash halves those that were there again, until the one that is the reason runs alone. From
-//! then on each crash is an attempt of it, and after the last one it is dead. Those that did not
-//! crash again have ended, and are not suspects any more.
+//! event that ran beside others is not charged with an attempt: it becomes a suspect. So does one
+//! that was taken ahead, and may not have begun. Suspects run without other events beside them, at
+//! most half as many together as at the crash; each further crash halves those that were there
+//! again, until the one that is the reason runs alone. From then on each crash is an attempt of it,
+//! and after the last one it is dead. Those that did not crash again have ended, and are not
+//! suspects any more.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub(super) fn crashes(
     let is_silent = |one: &Running| upkeep.silent.contains(&one.stamped);
     let (own, others): (Vec<_>, Vec<_>) =
         running.iter().partition(|one| one.worker == Some(worker));
-    // A worker is gone as a whole: its leases end at different times, and those that end first must not
-    // look as if they had been alone.
+    // A worker is gone as a whole: its leases end at different times, and those that end first must
+    // not look as if they had been alone.
     let lives = others
         .iter()
         .filter(|one| !(one.is_expired && is_silent(one)));
@@ -38,8 +38,8 @@ pub(super) fn crashes(
         let beside = others.iter().filter(|other| process(other) == process(one));
         (one.clone(), verdict(one, beside.copied(), retry))
     });
-    // Taken in a turn whose answer was lost: its handler never began. It must be silent too, since this
-    // turn may be late, and what it says of the tasks outdated.
+    // Taken in a turn whose answer was lost: its handler never began. It must be silent too, since
+    // this turn may be late, and what it says of the tasks outdated.
     let never_begun = own
         .into_iter()
         .filter(|one| is_silent(one) && !upkeep.held.contains(&one.stamped.lease));
@@ -63,8 +63,8 @@ fn verdict<'r>(
         together += 1;
         latest = latest.max(Some(other.started_at));
     }
-    // A suspect that ran by itself, and others that had begun before: a group that outlasts its time is
-    // not waited for.
+    // A suspect that ran by itself, and others that had begun before: a group that outlasts its
+    // time is not waited for.
     let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
     let was_ahead = one.group == Some(0);
     if together <= 1 && !was_ahead || was_alone {

@@ -1,5 +1,5 @@
-//! A store in memory, on Tokio's time, for tests of the batcher and the loop and for the simulation:
-//! it can fail and hang.
+//! A store in memory, on Tokio's time, for tests of the batcher and the loop and for the
+//! simulation: it can fail and hang.
 //!
 //! It takes the steps of a turn in their real order, on a copy of its rows that replaces them at
 //! the end, so a turn happens at one instant and wholly or not at all. Its clock can be set. A row

@@ -17,8 +17,8 @@ use crate::store::BoxFuture;
 /// The record of the versions. sqlx's own name for it is left to the user's migrations.
 pub(crate) const TABLE: &str = "ptolemy_inbox_migrations";
 
-/// Runs the migrations. Not on PostgreSQL, since sqlx gives its statements names. In a separate function, since the compiler cannot see that a future that
-/// contains this one is `Send`.
+/// Runs the migrations. Not on PostgreSQL, since sqlx gives its statements names. In a separate
+/// function, since the compiler cannot see that a future that contains this one is `Send`.
 #[cfg(feature = "sqlite")]
 pub(crate) fn run<'c, A>(
     migrator: &'c Migrator,

@@ -46,8 +46,9 @@ use crate::turn::{Turn, Turned};
 /// default is: stricter levels fail if two receivers take the same delivery.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Same as `BEGIN`, for a handler. It may wait for longer than the role's setting lets a transaction
-/// be idle; the worker has a limit for handlers, and this one is for a process that is frozen.
+/// Same as `BEGIN`, for a handler. It may wait for longer than the role's setting lets a
+/// transaction be idle; the worker has a limit for handlers, and this one is for a process that is
+/// frozen.
 const BEGIN_LONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT set_config('idle_in_transaction_session_timeout', '1h', true)
      WHERE current_setting('idle_in_transaction_session_timeout') <> '0'";
@@ -62,8 +63,8 @@ const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT set_config('synchronous_commit', 'on', true)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// The end of a handler's own savepoint, and settings for what the inbox does after it: those of the
-/// role are meant for the handler's statements.
+/// The end of a handler's own savepoint, and settings for what the inbox does after it: those of
+/// the role are meant for the handler's statements.
 const END_OF_HANDLER: &str = "RELEASE SAVEPOINT ptolemy_inbox;
      SET LOCAL lock_timeout = 0;
      SET LOCAL statement_timeout = '30s'";
@@ -81,8 +82,8 @@ pub(crate) struct PostgresStore {
     /// Whether statements have names and stay prepared. Behind a pooler that gives each transaction
     /// another connection, a name may be that of another statement.
     named: bool,
-    /// As many handlers in transactions as leave accepts a connection; they wait here for each other
-    /// and not in the pool.
+    /// As many handlers in transactions as leave accepts a connection; they wait here for each
+    /// other and not in the pool.
     transactions: Arc<Semaphore>,
     max_transactions: usize,
     kept: Kept,

@@ -104,8 +104,8 @@ impl SqliteStore {
         answer.inspect_err(|error| metrics::database_failed(&**error, |_| false))
     }
 
-    /// Answers if the files are those that are open, and still are when there is an answer: otherwise
-    /// it may be about what nobody else will ever see.
+    /// Answers if the files are those that are open, and still are when there is an answer:
+    /// otherwise it may be about what nobody else will ever see.
     async fn on_files_that_are_open<T>(
         &self,
         answer: impl Future<Output = Result<T, BoxError>>,
@@ -194,8 +194,8 @@ impl Store for SqliteStore {
     }
 
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        // Not SQLITE_BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, CANTOPEN and NOTADB, in
-        // which no statement does better.
+        // Not SQLITE_BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, CANTOPEN and NOTADB,
+        // in which no statement does better.
         let of_all = [5, 6, 7, 8, 9, 10, 11, 14, 26];
         code(error).is_some_and(|code| !of_all.contains(&(code & 0xff)))
     }

@@ -62,9 +62,9 @@ pub(super) trait Steps: Send {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Mends the times that were written while the clock was ahead by more than `MAX_AHEAD`: a waiting
-    /// event is due, and a lease begins again, since its worker may be alive.
-    /// Returns how many waiting events it mended, which are `MENDED_PER_STEP` at most.
+    /// Mends the times that were written while the clock was ahead by more than `MAX_AHEAD`: a
+    /// waiting event is due, and a lease begins again, since its worker may be alive. Returns how
+    /// many waiting events it mended, which are `MENDED_PER_STEP` at most.
     fn mend_times(&mut self) -> impl Future<Output = Result<u64, BoxError>> + Send;
 
     /// Returns what runs, the first to expire first.
@@ -88,12 +88,12 @@ pub(super) trait Steps: Send {
         rows: usize,
     ) -> impl Future<Output = Result<[Vec<i64>; 2], BoxError>> + Send;
 
-    /// Returns the inbox's order, and keeps workers out that choose in order meanwhile; `None` while
-    /// another worker keeps this one out.
+    /// Returns the inbox's order, and keeps workers out that choose in order meanwhile; `None`
+    /// while another worker keeps this one out.
     fn order(&mut self) -> impl Future<Output = Result<Option<EventOrder>, BoxError>> + Send;
 
-    /// Same as `due`, a page of one queue at a time, with what decides about order: the events after
-    /// this one.
+    /// Same as `due`, a page of one queue at a time, with what decides about order: the events
+    /// after this one.
     fn page(
         &mut self,
         queue: Queue,
@@ -101,9 +101,9 @@ pub(super) trait Steps: Send {
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
-    /// Returns events that are due and may stand far behind in a long queue: the first unfinished event of
-    /// each of this many resources, other ones each time until all had their turn; and those among the
-    /// last first attempts that name no resource.
+    /// Returns events that are due and may stand far behind in a long queue: the first unfinished
+    /// event of each of this many resources, other ones each time until all had their turn; and
+    /// those among the last first attempts that name no resource.
     fn aside(
         &mut self,
         rows: i64,
@@ -113,8 +113,8 @@ pub(super) trait Steps: Send {
     fn mark(&mut self, waiting: &[(i64, i64)])
     -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes waiting events: from here on the attempt counts. Those that do not begin at once, which
-    /// are the last ones, get the group 0.
+    /// Takes waiting events: from here on the attempt counts. Those that do not begin at once,
+    /// which are the last ones, get the group 0.
     fn claim(
         &mut self,
         ids: &[i64],
@@ -699,7 +699,8 @@ mod tests {
         assert_eq!(fake.took[3], "claim [4, 5, 10, 11] None");
     }
 
-    /// The first one is locked by somebody; those behind it are taken, and not those of its resource.
+    /// The first one is locked by somebody; those behind it are taken, and not those of its
+    /// resource.
     #[tokio::test]
     async fn in_order_an_event_that_cannot_be_had_holds_up_no_other_resource() {
         let rows = [

@@ -1,14 +1,15 @@
 //! How many events a worker takes ahead: so that handlers that end at once need not wait for a turn
 //! each time, and no more, since other workers might have the time for them.
 //!
-//! The number follows from what was measured last: as many as end while a few turns take place. With
-//! handlers that take much longer than a turn it is none.
+//! The number follows from what was measured last: as many as end while a few turns take place.
+//! With handlers that take much longer than a turn it is none.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how many turns the events that are taken ahead last. Taking is then a small part of the work.
+/// For how many turns the events that are taken ahead last. Taking is then a small part of the
+/// work.
 const TURNS_AHEAD: f64 = 8.0;
 
 /// How many events are taken ahead at most: their bodies are in memory.

@@ -179,7 +179,8 @@ async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_has_upkeep_every_third_of_a_lease() {
     let store = store_of(1);
-    // That another worker has renewed nothing for half of its lease does not matter before it expires.
+    // That another worker has renewed nothing for half of its lease does not matter before it
+    // expires.
     let settings = Settings {
         worker: WorkerId::of(1, 0),
         lease: secs(61.0),

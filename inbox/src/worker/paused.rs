@@ -66,8 +66,8 @@ pub(super) async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
     in_time(rounds.run(arrived)).await
 }
 
-/// Fails if the loop does not end, or spins. The limit is near, so that a loop that is always busy fails
-/// soon.
+/// Fails if the loop does not end, or spins. The limit is near, so that a loop that is always busy
+/// fails soon.
 async fn in_time<F: Future>(worker: F) -> F::Output {
     let ended = timeout(secs(1_000.0), watched(worker)).await;
     ended.expect("it ends within 1,000 s")
@@ -426,7 +426,8 @@ const MAX_STOP: Duration = Duration::from_secs(25);
 #[test]
 fn the_defaults_of_a_stop_fit_in_25_seconds_together() {
     let worker = Settings::default().shutdown_timeout + 2 * CUT_SHORT_TIMEOUT;
-    // A server that lets its requests finish before its worker is told to stop, as the example does.
+    // A server that lets its requests finish before its worker is told to stop, as the example
+    // does.
     let all = ACCEPT_TIMEOUT + worker;
     assert!(all <= MAX_STOP, "{all:?}");
 }

@@ -2,10 +2,10 @@
 //!
 //! Events whose worker was gone before they ended are suspects. When suspects are due, a worker
 //! *drains*: it takes nothing until what runs has ended. Then it takes a group of suspects and
-//! nothing else, and they *run* alone. If the process dies now, the group is halved (see `crashes` in
-//! the store); otherwise the group has *cleared* when its last event ends, and the next group may be
-//! twice as large. All of this together takes a lease and a half at most, and with leases longer than half a
-//! minute as if they were that long; then other events have a turn.
+//! nothing else, and they *run* alone. If the process dies now, the group is halved (see `crashes`
+//! in the store); otherwise the group has *cleared* when its last event ends, and the next group
+//! may be twice as large. All of this together takes a lease and a half at most, and with leases
+//! longer than half a minute as if they were that long; then other events have a turn.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a worker says in the log and to [`Health`](crate::Health): each thing once, when it is known
-//! to be in the table.
+//! What a worker says in the log and to [`Health`](crate::Health): each thing once, when it is
+//! known to be in the table.
 
 use crate::asked::Asked;
 use crate::event_order::EventOrder;

@@ -3,15 +3,15 @@
 //! A worker knows the table only through *turns*: one transaction in which it settles the events
 //! whose tasks have ended, renews the leases of those that run, and takes new ones for the tasks
 //! that it has room for. The loop repeats four things. It *plans* a turn if one is due: because
-//! something ended, a lease is to be renewed, or it is time to look for events. It *takes* the turn.
-//! It *applies* what the turn found: starts a task for each event, cuts the tasks short whose
+//! something ended, a lease is to be renewed, or it is time to look for events. It *takes* the
+//! turn. It *applies* what the turn found: starts a task for each event, cuts the tasks short whose
 //! lease was lost, and decides when to look again. And if no turn is due, it *waits* until a task
 //! ends, an event arrives in this process, a time comes, or the worker is to stop.
 //!
 //! While a turn is under way tasks end, and others begin that were taken *ahead* (`ahead`): with
 //! handlers that end sooner than the database answers, the work would otherwise be to wait for it.
-//! What was taken ahead has a lease, and is given back when the worker is to stop, when suspects are
-//! to run alone, or when it has waited for too long.
+//! What was taken ahead has a lease, and is given back when the worker is to stop, when suspects
+//! are to run alone, or when it has waited for too long.
 //!
 //! Every third of a lease a turn has *upkeep* too: it looks for leases of workers that are gone
 //! (`silence`), and for suspects among their events, which then run alone (`probe`).
@@ -140,13 +140,13 @@ impl Rounds {
         }
     }
 
-    /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted in
-    /// this process.
+    /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted
+    /// in this process.
     pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
-            // During a turn tasks may end, and the next one is to settle them: until then their leases
-            // run out, and another worker would handle the events again.
+            // During a turn tasks may end, and the next one is to settle them: until then their
+            // leases run out, and another worker would handle the events again.
             self.end_all(now);
             if let Some(deadline) = self.deadline {
                 if now >= deadline {
@@ -273,8 +273,8 @@ impl Rounds {
             turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(metrics::timed(timeout(TURN_TIMEOUT, turn)));
-        // The signal first, so that no handler is called after it; an answer before the deadline, since
-        // it says what has to be given back.
+        // The signal first, so that no handler is called after it; an answer before the deadline,
+        // since it says what has to be given back.
         loop {
             tokio::select! {
                 biased;
@@ -364,7 +364,8 @@ impl Rounds {
                 self.idle = at_rest && plan.upkeep && found_none;
             }
             Take::Suspects { .. } => {
-                // The others have waited meanwhile. Suspects that are left may wait for events that run.
+                // The others have waited meanwhile. Suspects that are left may wait for events that
+                // run.
                 self.times.look = planned_at + LOOK_SOON;
                 return;
             }
@@ -412,8 +413,8 @@ impl Rounds {
     async fn wait(&mut self, arrived: &Notify) {
         let takes = self.takes();
         let wake = self.wake();
-        // In a fixed order, so that a simulation can replay it; the signal first, so that nothing can
-        // keep it from being seen.
+        // In a fixed order, so that a simulation can replay it; the signal first, so that nothing
+        // can keep it from being seen.
         tokio::select! {
             biased;
             signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),

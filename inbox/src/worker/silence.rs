@@ -3,8 +3,8 @@
 //! A clock can be set, so that a lease has expired by the database's clock is not enough: it must
 //! also have been seen unchanged for half of its length, by the monotonic clock of this process. A
 //! worker renews its leases every third of their length, so one that lives is seen to. While this
-//! worker cannot look, nothing is seen, and what it has seen before counts no more: the others may not
-//! have reached the database either.
+//! worker cannot look, nothing is seen, and what it has seen before counts no more: the others may
+//! not have reached the database either.
 
 use std::collections::HashMap;
 use std::time::Duration;

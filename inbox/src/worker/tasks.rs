@@ -1,5 +1,5 @@
-//! The tasks of a worker: a handler at work in each, for an event that the worker has taken; and the
-//! events that it has taken ahead, each of which begins when another one ends.
+//! The tasks of a worker: a handler at work in each, for an event that the worker has taken; and
+//! the events that it has taken ahead, each of which begins when another one ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -158,8 +158,8 @@ impl Tasks {
         self.held.insert(id, held);
     }
 
-    /// Waits until a task has ended, and returns how it did, with all others that have ended by then;
-    /// those whose leases were lost are left out. `None` if no task runs.
+    /// Waits until a task has ended, and returns how it did, with all others that have ended by
+    /// then; those whose leases were lost are left out. `None` if no task runs.
     ///
     /// If the future is dropped, nothing is missed.
     pub(super) async fn ended(&mut self) -> Option<Vec<(Held, Outcome)>> {
@@ -212,7 +212,8 @@ impl Tasks {
         }
     }
 
-    /// Returns the events whose handlers should have been cut short at this limit by now, each once.
+    /// Returns the events whose handlers should have been cut short at this limit by now, each
+    /// once.
     pub(super) fn overdue(&mut self, limit: Duration) -> Vec<Lease> {
         let limit = limit.saturating_add(OVERDUE);
         let mut overdue = Vec::new();
@@ -231,8 +232,9 @@ impl Tasks {
     }
 }
 
-/// Logs what an operator must know of how an attempt ended, besides that it failed. The errors of handlers are not logged,
-/// since they may quote the event; the errors of this crate and of the core do not.
+/// Logs what an operator must know of how an attempt ended, besides that it failed. The errors of
+/// handlers are not logged, since they may quote the event; the errors of this crate and of the
+/// core do not.
 fn log(held: &Held, outcome: &Outcome) {
     let id = held.lease.id;
     let unread: &dyn fmt::Display = match outcome {

@@ -17,23 +17,24 @@ use crate::outcome::Outcome;
 use crate::store::BoxFuture;
 use crate::turn::Claim;
 
-/// How long a transaction of SQLite may keep all other writers out before a warning is logged.
+/// How long a SQLite transaction may block all other writers before a warning is logged.
 #[cfg(feature = "sqlite")]
 const SLOW_TRANSACTION: Duration = Duration::from_secs(3);
 
 impl Worker {
-    /// Same as [`run`](Self::run), with a transaction of the inbox's SQLite database: the handler's
-    /// writes through it and the fact that the event is done are committed together, once, or not at
-    /// all.
+    /// Same as [`run`](Self::run), but passes a transaction of the inbox's SQLite database to the
+    /// handler. The handler's writes in the transaction and the fact that the event is done are
+    /// committed together, exactly once, or not at all.
     ///
-    /// SQLite has one write lock for the whole file, and the transaction has it from its beginning to
-    /// its end. So these handlers run one at a time, whatever [`concurrency`](Self::concurrency) says,
-    /// and meanwhile no delivery is accepted and no other process writes: keep them short, and wait for
-    /// networks before, elsewhere. A warning is logged if one takes more than 3 s; at 5 s, accepts
-    /// begin to fail. An accept within the handler waits for the handler, and fails.
+    /// SQLite has one write lock for the whole file, and the transaction holds it from beginning to
+    /// end. So these handlers run one at a time, regardless of [`concurrency`](Self::concurrency),
+    /// and meanwhile no delivery is accepted and no other process can write. Keep them short, and
+    /// make network calls elsewhere, before the transaction. A warning is logged if a handler takes
+    /// more than 3 s; at 5 s, accepts begin to fail. An accept within the handler waits for the
+    /// handler itself, and fails.
     ///
-    /// The handler must not end the transaction. If the transaction ends anyway, for example through a
-    /// statement whose error the handler ignores, the attempt fails.
+    /// The handler must not end the transaction. If the transaction ends anyway, for example
+    /// through a statement whose error the handler ignores, the attempt fails.
     ///
     /// # Errors
     ///
@@ -125,18 +126,18 @@ impl Worker {
         self.run_in_sqlite_transaction(handler).await
     }
 
-    /// Same as [`run`](Self::run), with a transaction of the inbox's PostgreSQL database: the handler's
-    /// writes through it and the fact that the event is done are committed together, once, or not at
-    /// all.
+    /// Same as [`run`](Self::run), but passes a transaction of the inbox's PostgreSQL database to
+    /// the handler. The handler's writes in the transaction and the fact that the event is done are
+    /// committed together, exactly once, or not at all.
     ///
-    /// Each running handler has a connection of the pool to itself, and two connections are kept for
-    /// accepts and for the worker's own work: with a pool of 10, 8 handlers run at the same time. A
-    /// warning is logged at the start if [`concurrency`](Self::concurrency) says more. The
-    /// transaction's level is READ COMMITTED. Behind a pooler in transaction mode, make statements with
+    /// Each running handler uses one connection of the pool, and two connections are reserved for
+    /// accepts and for the worker's own queries: with a pool of 10, 8 handlers run at the same
+    /// time. A warning is logged at the start if [`concurrency`](Self::concurrency) is higher. The
+    /// isolation level is READ COMMITTED. Behind a pooler in transaction mode, make statements with
     /// `.persistent(false)`.
     ///
-    /// The handler must not end the transaction. If it does, or ignores the error of a statement, the
-    /// attempt fails.
+    /// The handler must not end the transaction. If it does, or ignores the error of a statement,
+    /// the attempt fails.
     ///
     /// # Errors
     ///
@@ -212,8 +213,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Same as [`run_in_postgres_transaction`](Self::run_in_postgres_transaction), but also ends when
-    /// nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
+    /// Same as [`run_in_postgres_transaction`](Self::run_in_postgres_transaction), but also ends
+    /// when nothing is due, as [`run_until_idle`](Self::run_until_idle) does.
     ///
     /// # Errors
     ///
@@ -237,7 +238,7 @@ impl Worker {
         self.run_in_postgres_transaction(handler).await
     }
 
-    /// The error is also logged: that of a spawned task reaches nobody.
+    /// The error is also logged, since nobody sees the error of a spawned task.
     fn is_on_another_engine(&self, wanted: &'static str) -> WrongEngine {
         let error = WrongEngine::new(self.engine.name(), wanted);
         self.health.fail(self.settings.until.duty());
@@ -246,7 +247,7 @@ impl Worker {
     }
 }
 
-/// The result of a handler that has SQLite's write lock; a warning is logged if it takes long.
+/// Returns the result of a handler that holds SQLite's write lock; logs a warning if it takes long.
 #[cfg(feature = "sqlite")]
 async fn with_warning(mut handled: BoxFuture<'_, Result<(), Failure>>) -> Result<(), Failure> {
     match timeout(SLOW_TRANSACTION, &mut handled).await {

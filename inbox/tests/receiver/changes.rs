@@ -1,4 +1,5 @@
-//! A handler whose row and the event's "done" are one transaction: a row for each event, exactly once.
+//! A handler whose row and the event's "done" are one transaction: a row for each event, exactly
+//! once.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The receiver that the tests kill and stop, with flags and output for them; see `--help`. To begin a
-//! receiver of your own, copy `inbox/examples/durable_receiver.rs`.
+//! The receiver that the tests kill and stop, with flags and output for them; see `--help`. To
+//! begin a receiver of your own, copy `inbox/examples/durable_receiver.rs`.
 
 mod changes;
 mod log;

@@ -647,8 +647,8 @@ async fn a_server_that_restarts_in_mid_flight_loses_nothing() {
     assert_eq!(database.states().await.len(), acknowledged.len());
 }
 
-/// The first may be in the file without a sync: its writer was killed between the two. A commit that
-/// writes is synced, and with it all that the file has.
+/// The first may be in the file without a sync: its writer was killed between the two. A commit
+/// that writes is synced, and with it all that the file has.
 #[tokio::test]
 async fn a_repetition_on_sqlite_is_a_commit_that_is_synced() {
     let database = Database::sqlite().await;

@@ -1,5 +1,5 @@
-//! Failover on real servers: load through a proxy, the primary killed, the standby promoted, and the
-//! proxy led to it. `tests/failover ROUNDS` runs it more often.
+//! Failover on real servers: load through a proxy, the primary killed, the standby promoted, and
+//! the proxy led to it. `tests/failover ROUNDS` runs it more often.
 
 use std::collections::HashSet;
 use std::env;

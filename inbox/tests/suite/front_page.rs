@@ -1,5 +1,5 @@
-//! The program at the top of the README of `ptolemy-webhooks` runs. The tests of that package compare
-//! the text.
+//! The program at the top of the README of `ptolemy-webhooks` runs. The tests of that package
+//! compare the text.
 
 use ptolemy_webhooks::{SIGNATURE_HEADER, Secret, Signer};
 use ptolemy_webhooks_inbox::Inbox;

@@ -332,8 +332,8 @@ async fn any_concurrency_works(database: &Database) {
     }
 }
 
-/// Locks as those of a worker that is frozen in mid-transaction: rows, and the choice of what comes next in
-/// order.
+/// Locks as those of a worker that is frozen in mid-transaction: rows, and the choice of what comes
+/// next in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn what_a_frozen_worker_has_locked_holds_nothing_else_up() {

@@ -27,7 +27,8 @@ fn errors(series: &Series, class: &str) -> f64 {
     value(series, &name)
 }
 
-/// What is recorded while this runs, in a runtime of one thread, since the recorder is that thread's.
+/// What is recorded while this runs, in a runtime of one thread, since the recorder is that
+/// thread's.
 async fn recorded(run: impl Future<Output = ()>) -> Series {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();

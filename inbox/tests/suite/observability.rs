@@ -1,5 +1,5 @@
-//! The page `docs/observability.md` of the core lists what the sources log, and the alert rules name
-//! metrics that exist.
+//! The page `docs/observability.md` of the core lists what the sources log, and the alert rules
+//! name metrics that exist.
 
 use std::collections::BTreeSet;
 use std::fs;

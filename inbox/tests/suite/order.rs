@@ -242,8 +242,8 @@ async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
     assert!(lines.contains(&"b".to_owned()), "{lines:?}");
 }
 
-/// A turn takes one event of the line at most, so those that were handled before count the turns; it marks
-/// 2,048 rows, so a worker that comes to the end of the line first takes ten of them.
+/// A turn takes one event of the line at most, so those that were handled before count the turns;
+/// it marks 2,048 rows, so a worker that comes to the end of the line first takes ten of them.
 async fn events_far_behind_a_long_line_of_one_resource_are_handled_by_the_third_turn(
     database: &Database,
 ) {
@@ -280,7 +280,8 @@ async fn events_far_behind_a_long_line_of_one_resource_are_handled_by_the_third_
     }
 }
 
-/// The worker runs in another process, which never asked for an order; the rows are waiting already.
+/// The worker runs in another process, which never asked for an order; the rows are waiting
+/// already.
 async fn the_order_is_stored_and_obeyed_by_every_worker_from_then_on(database: &Database) {
     let (inbox, other) = (database.inbox().await, database.inbox().await);
     assert_eq!(inbox.order().await.unwrap(), EventOrder::AsDue);

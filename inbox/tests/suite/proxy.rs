@@ -47,7 +47,8 @@ impl Proxy {
         (proxy, format!("{start}@{address}/{database}"))
     }
 
-    /// Forwards nothing more on the connections that are open, and tells neither side; new ones work.
+    /// Forwards nothing more on the connections that are open, and tells neither side; new ones
+    /// work.
     pub(crate) fn forget_connections(&self) {
         self.forgot.send_modify(|forgot| *forgot += 1);
     }

@@ -173,8 +173,8 @@ async fn what_a_failed_handler_wrote_is_undone(database: &Database) {
     assert_eq!(changes(database).await, ["a"]);
 }
 
-/// On PostgreSQL another worker can take over while the handler runs; on SQLite the write lock keeps it
-/// out until then, so the lease is lost between the claim and the transaction.
+/// On PostgreSQL another worker can take over while the handler runs; on SQLite the write lock
+/// keeps it out until then, so the lease is lost between the claim and the transaction.
 async fn what_a_handler_wrote_under_a_lost_lease_is_undone(database: &Database) {
     static CALLED_ON_SQLITE: AtomicU32 = AtomicU32::new(0);
     let inbox = inbox(database).await;
@@ -221,8 +221,8 @@ async fn what_a_handler_wrote_under_a_lost_lease_is_undone(database: &Database) 
     assert_eq!(CALLED_ON_SQLITE.load(Ordering::Relaxed), 0);
 }
 
-/// Whoever ends it, the handler or a statement whose error the handler passes over: what was written is
-/// gone, so nothing is done.
+/// Whoever ends it, the handler or a statement whose error the handler passes over: what was
+/// written is gone, so nothing is done.
 async fn a_transaction_that_ended_within_its_handler_is_a_failure(database: &Database) {
     let inbox = inbox(database).await;
     inbox.accept(&delivery::event("a")).await.unwrap();

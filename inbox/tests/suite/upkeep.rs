@@ -458,7 +458,8 @@ async fn a_role_that_may_not_create_tables_can_use_them() {
     assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
 }
 
-/// Turning write-ahead logging on needs the file alone, and SQLite does not wait for that by itself.
+/// Turning write-ahead logging on needs the file alone, and SQLite does not wait for that by
+/// itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_others_read_is_waited_for() {
     let database = Database::sqlite().await;

@@ -69,7 +69,8 @@ async fn the_seed_and_the_shapes_are_printed_when_a_test_fails() {
     );
 }
 
-/// `docs/guide/first-event.md` of the core shows the program; the tests of the core compare the text.
+/// `docs/guide/first-event.md` of the core shows the program; the tests of the core compare the
+/// text.
 #[tokio::test]
 async fn the_sender_of_the_guide_delivers_two_events_to_a_receiver_with_the_same_secret() {
     use axum::{Router, http::StatusCode, routing::post};

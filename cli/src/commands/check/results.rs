@@ -6,8 +6,8 @@ use crate::notice::{self, Progress};
 use crate::output::{Output, Records};
 use crate::stop::Stop;
 
-/// Results so far. If they are dropped before the end, as they are on Ctrl-C, they are printed: some probes
-/// have found what later ones would not change.
+/// Results so far. If they are dropped before the end, as they are on Ctrl-C, they are printed:
+/// some probes have found what later ones would not change.
 pub(super) struct Results {
     rows: Vec<Row>,
     /// `None` after the table was printed.

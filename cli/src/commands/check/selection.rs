@@ -12,8 +12,8 @@ use crate::text;
 
 #[derive(Args, Debug)]
 pub(super) struct Selection {
-    /// The event types that the webhook subscribes to, separated by commas: the first one is sent. Without
-    /// this option: instrument.created, and one event of each other resource
+    /// The event types that the webhook subscribes to, separated by commas: the first one is sent.
+    /// Without this option: instrument.created, and one event of each other resource
     #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = event_type)]
     event: Vec<String>,
 
@@ -35,7 +35,8 @@ pub(super) struct Selection {
     no_stored: bool,
 
     /// Also send signed requests that Ptolemy does not send and that can break what comes after the
-    /// signature, such as a queue: bodies that are not JSON, nested deeply, compressed or without a field
+    /// signature, such as a queue: bodies that are not JSON, nested deeply, compressed or without a
+    /// field
     #[arg(long)]
     hostile: bool,
 }

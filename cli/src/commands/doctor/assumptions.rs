@@ -9,7 +9,8 @@ use crate::stop::{Stop, chain};
 /// How many events are read, in one call.
 const PAGE: u32 = 50;
 
-/// Observes the events of one page. The log of deliveries has no bodies, so they stand in for those.
+/// Observes the events of one page. The log of deliveries has no bodies, so they stand in for
+/// those.
 pub(super) async fn check(client: &Client, report: &mut Report) -> Result<(), Stop> {
     let events = match page(client).await {
         Ok(events) => events,
@@ -62,7 +63,8 @@ async fn page(client: &Client) -> Result<Vec<EventRecord>, ApiError> {
     Ok(events)
 }
 
-/// Observes events as if they were delivered. Observations take deliveries, so they are signed here.
+/// Observes events as if they were delivered. Observations take deliveries, so they are signed
+/// here.
 fn observe(events: &[EventRecord]) -> Observations {
     let observations = Observations::new();
     let Ok(secret) = Secret::from_bytes(b"of doctor alone".as_slice()) else {

@@ -13,7 +13,8 @@ use crate::stop::Stop;
 /// Documented: a signature that is older or newer by more is rejected.
 const TOLERANCE: u64 = 300;
 
-/// The difference that a right clock can show, since `Date` has whole seconds and an answer takes time.
+/// The difference that a right clock can show, since `Date` has whole seconds and an answer takes
+/// time.
 const WARNING_FROM: u64 = 30;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const FIX: &str =
     "synchronise the clock of this host, with chrony or systemd-timesyncd for example";
 
-/// Compares the clocks. The API is asked without a token, so that only the `Date` of its answer matters.
+/// Compares the clocks. The API is asked without a token, so that only the `Date` of its answer
+/// matters.
 pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
     let Some(ahead) = seconds_ahead().await else {
         let text = "the API's answer had no Date to compare with";

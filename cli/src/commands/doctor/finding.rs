@@ -6,7 +6,8 @@ use crate::output::Output;
 use crate::stop::{Code, Stop};
 use crate::text;
 
-/// The result of a check. The names of the checks are words with `_` between them, as programs read them.
+/// The result of a check. The names of the checks are words with `_` between them, as programs read
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {

@@ -1,8 +1,8 @@
 //! The secret at hand: whether it is the right one, as far as that can be known.
 //!
-//! The API shows a secret once, so it cannot be asked. There are two hints: the note that the client's
-//! registration keeps beside a secret file, which names the webhook; and a delivery that the receiver
-//! accepted, or rejected with 401, after the file was written.
+//! The API shows a secret once, so it cannot be asked. There are two hints: the note that the
+//! client's registration keeps beside a secret file, which names the webhook; and a delivery that
+//! the receiver accepted, or rejected with 401, after the file was written.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -14,8 +14,8 @@ use crate::webhook_name::choose;
 /// Of how many webhooks the subscriptions are read: each one costs a call.
 const MAX_SUBSCRIPTION_CALLS: usize = 25;
 
-/// Checks the webhook that is named, or all, and returns those that were checked; `None` if no webhook,
-/// or more than one, has the name.
+/// Checks the webhook that is named, or all, and returns those that were checked; `None` if no
+/// webhook, or more than one, has the name.
 pub(super) async fn check(
     access: &Access,
     name: Option<&str>,

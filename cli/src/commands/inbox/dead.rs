@@ -34,7 +34,8 @@ pub(super) struct Dead {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// List dead letters in the order in which they were accepted. A handler's error may quote its event
+    /// List dead letters in the order in which they were accepted. A handler's error may quote its
+    /// event
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks inbox dead list
@@ -52,8 +53,8 @@ Examples:
         /// The id, as `dead list` shows it
         id: DeadLetterId,
     },
-    /// Print the body of one dead letter: exactly the bytes that were delivered. The body is not escaped,
-    /// so it is not printed to a terminal
+    /// Print the body of one dead letter: exactly the bytes that were delivered. The body is not
+    /// escaped, so it is not printed to a terminal
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks inbox dead body 1")]

@@ -1,8 +1,8 @@
 //! The calls that send deliveries again, one after another.
 //!
-//! Each call ends accepted, failed or unknown, and is printed. A call that would fail in the same way for
-//! every delivery ends the run at once, and so does the floor of the quota; other failures end it if 5
-//! come in a row. The counts are printed at the end, also if the run is interrupted.
+//! Each call ends accepted, failed or unknown, and is printed. A call that would fail in the same
+//! way for every delivery ends the run at once, and so does the floor of the quota; other failures
+//! end it if 5 come in a row. The counts are printed at the end, also if the run is interrupted.
 
 use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Client, DeliveryId, Outcome};
 use serde::Serialize;
@@ -106,7 +106,8 @@ impl Sent {
     }
 }
 
-/// A delivery and what became of it. The status is that of the answer of the API, if it is an error.
+/// A delivery and what became of it. The status is that of the answer of the API, if it is an
+/// error.
 #[derive(Serialize)]
 pub(super) struct SentRow {
     delivery_id: String,

@@ -26,8 +26,8 @@ impl End {
     }
 }
 
-/// Counts what became of deliveries. Dropped before [`finish`](Self::finish), which is what Ctrl-C does,
-/// it prints the counts so far.
+/// Counts what became of deliveries. Dropped before [`finish`](Self::finish), which is what Ctrl-C
+/// does, it prints the counts so far.
 #[derive(Debug)]
 pub(super) struct Tally {
     total: u64,

@@ -14,8 +14,8 @@ use crate::notice;
 use crate::output::Output;
 use crate::stop::Stop;
 
-/// How many events may be on their way for the first time. A round that finds so many is left out: a
-/// receiver that is too slow must not fill the memory.
+/// How many events may be on their way for the first time. A round that finds so many is left out:
+/// a receiver that is too slow must not fill the memory.
 const MAX_ON_THEIR_WAY: usize = 1_000;
 
 /// The events to emit, and when.
@@ -120,7 +120,8 @@ async fn emit(sandbox: &Sandbox, plan: &Plan) {
     }
 }
 
-/// Moves the virtual clock as far as the host's has moved, again and again, so that retries become due.
+/// Moves the virtual clock as far as the host's has moved, again and again, so that retries become
+/// due.
 async fn follow_the_clock(sandbox: &Sandbox) {
     let begun = Instant::now();
     let mut moved = Duration::ZERO;

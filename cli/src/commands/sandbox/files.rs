@@ -122,8 +122,8 @@ impl Drop for Files {
     }
 }
 
-/// Returns an error if a note cannot be written there, or would replace anything but an empty file or
-/// the note of an earlier run.
+/// Returns an error if a note cannot be written there, or would replace anything but an empty file
+/// or the note of an earlier run.
 fn check_ready(path: &Path) -> Result<(), Stop> {
     let fault = |fault: &str| Stop::usage(format!("--ready-file: {}: {fault}", shown(path)));
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty());

@@ -49,8 +49,8 @@ pub(super) fn target(url: &str, any_host: bool) -> Result<Url, Stop> {
 }
 
 impl Forward {
-    /// Registers a receiver through the API for all event types, with the secret of the environment if
-    /// there is one.
+    /// Registers a receiver through the API for all event types, with the secret of the environment
+    /// if there is one.
     pub(super) async fn register(
         sandbox: &Sandbox,
         url: Url,

@@ -77,7 +77,8 @@ impl Answers {
         self.broken_off += u32::from(answer.outcome == Outcome::BrokenOff);
     }
 
-    /// Whether a request was broken off and not answered: the receiver may have handled what it got.
+    /// Whether a request was broken off and not answered: the receiver may have handled what it
+    /// got.
     pub(crate) fn have_broken_off(&self) -> bool {
         self.broken_off > 0
     }

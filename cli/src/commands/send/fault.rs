@@ -12,12 +12,12 @@ const MAX_LARGE_BYTES: usize = 1 << 30;
 /// A pause is shorter than the time that an answer may take.
 const MAX_PAUSE: Duration = Duration::from_secs(9);
 
-/// By how much a signature is off that is stale or from the future, in seconds: twice the tolerance, as
-/// in the sandbox.
+/// By how much a signature is off that is stale or from the future, in seconds: twice the
+/// tolerance, as in the sandbox.
 const TOO_FAR: i64 = 600;
 
-/// The names, with the form of the value, and what each does. `sandbox` has the same names for the same
-/// faults.
+/// The names, with the form of the value, and what each does. `sandbox` has the same names for the
+/// same faults.
 pub(crate) const HELP: &[(&str, &str)] = &[
     (
         "tampered",

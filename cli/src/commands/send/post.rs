@@ -18,8 +18,8 @@ use crate::stop::{Stop, chain};
 /// How long to wait for an answer. Ptolemy waits no longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait for a connection: less, so that a receiver that cannot be reached differs from one that
-/// does not answer.
+/// How long to wait for a connection: less, so that a receiver that cannot be reached differs from
+/// one that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A break-off waits for this long, so that the first half of the body has left.

@@ -361,8 +361,9 @@ impl PostgresStore {
 }
 
 /// Keeps the planner from reading or sorting a whole table for each step of a comparison, in this
-/// transaction. It knows little of the spool, which was filled just now: a hash of a million entries looks
-/// as cheap to it as a few thousand lookups, and sorting them cheaper than reading eight in order.
+/// transaction. It knows little of the spool, which was filled just now: a hash of a million
+/// entries looks as cheap to it as a few thousand lookups, and sorting them cheaper than reading
+/// eight in order.
 async fn use_indexes(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
     let settings = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
                     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;

@@ -2,8 +2,8 @@
 //!
 //! Events leave a queue at its front, and their entries stay in the index until a vacuum, which no
 //! transaction that began before lets happen. Whoever looks for what is due then reads them all. So
-//! a worker remembers where it found the front, and reads from there; at its next upkeep it reads all
-//! of the queue again, and finds what has come behind the front since.
+//! a worker remembers where it found the front, and reads from there; at its next upkeep it reads
+//! all of the queue again, and finds what has come behind the front since.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 
 use crate::turn::Queue;
 
-/// An event may come into view after the time from which it is due: as long as its transaction takes.
-/// One that takes longer is seen at the next upkeep.
+/// An event may come into view after the time from which it is due: as long as its transaction
+/// takes. One that takes longer is seen at the next upkeep.
 const MAX_LATE: Duration = Duration::from_secs(2);
 
-/// A place in a queue: the time from which an event is due, and its id. Many may be due from the same
-/// time, for example after a replay.
+/// A place in a queue: the time from which an event is due, and its id. Many may be due from the
+/// same time, for example after a replay.
 pub(super) type Place = (OffsetDateTime, i64);
 
 const BEGIN: Place = (OffsetDateTime::UNIX_EPOCH, 0);

@@ -93,22 +93,23 @@ enum Begun<'c> {
     Lost,
 }
 
-/// Errors of the message that begins a handler's transaction: the lease was lost, and the server may not
-/// write. The driver passes over the rows of that message and returns its errors, so each is a text that
-/// the server cannot read as a number.
+/// Errors of the message that begins a handler's transaction: the lease was lost, and the server
+/// may not write. The driver passes over the rows of that message and returns its errors, so each
+/// is a text that the server cannot read as a number.
 const LOST: &str = "ptolemy_inbox: the lease of this event was lost";
 const READ_ONLY: &str = "ptolemy_inbox: the transaction is read-only";
 
-/// Begins the transaction of a handler, if its lease was not lost. The begin, the look at the lease and the
-/// savepoint are one message, since a message and its answer cost more than the statements do. The
-/// numbers in it are the inbox's own.
+/// Begins the transaction of a handler, if its lease was not lost. The begin, the look at the lease
+/// and the savepoint are one message, since a message and its answer cost more than the statements
+/// do. The numbers in it are the inbox's own.
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
 ) -> Result<Begun<'_>, BoxError> {
-    // Without a lock, so that the lease can be renewed while the handler runs. In a transaction that may
-    // only read any write fails, and says so as one of the handler's would, which would count. A
-    // function's result is part of each text, since constants are computed before the case is decided.
+    // Without a lock, so that the lease can be renewed while the handler runs. In a transaction
+    // that may only read any write fails, and says so as one of the handler's would, which would
+    // count. A function's result is part of each text, since constants are computed before the case
+    // is decided.
     let begin = format!(
         "{BEGIN_LONG};
          SELECT CASE WHEN current_setting('transaction_read_only')::bool

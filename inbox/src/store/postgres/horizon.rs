@@ -1,6 +1,6 @@
-//! Transactions that are open for long, in any session of the database: no vacuum removes a row that
-//! they might still see, so entries of events that were handled long ago stay in the indexes, and
-//! taking events gets slower.
+//! Transactions that are open for long, in any session of the database: no vacuum removes a row
+//! that they might still see, so entries of events that were handled long ago stay in the indexes,
+//! and taking events gets slower.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};

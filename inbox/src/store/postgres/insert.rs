@@ -38,13 +38,14 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    /// Adds a row as an accept does, and takes it back. The commit writes to the log all the same, and
-    /// so it waits for the disk and for a standby.
+    /// Adds a row as an accept does, and takes it back. The commit writes to the log all the same,
+    /// and so it waits for the disk and for a standby.
     pub(super) async fn try_insert(&self) -> Result<(), BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         self.settings.check(&mut tx).await??;
-        // The number of the session keeps two that ask at the same time from waiting for each other.
+        // The number of the session keeps two that ask at the same time from waiting for each
+        // other.
         sqlx::raw_sql(
             "SAVEPOINT ptolemy_inbox;
              INSERT INTO ptolemy_inbox (dedup_key, body, received_at, run_at, written_at)
@@ -97,9 +98,9 @@ async fn insert(
     Ok(added.into_iter().collect())
 }
 
-/// Also writes to the log: a commit with nothing in the log waits for neither the disk nor a standby,
-/// and what this transaction has read may be on neither. PostgreSQL shows it when the writer's wait
-/// was cut short, or after a restart.
+/// Also writes to the log: a commit with nothing in the log waits for neither the disk nor a
+/// standby, and what this transaction has read may be on neither. PostgreSQL shows it when the
+/// writer's wait was cut short, or after a restart.
 async fn states_of(
     arrivals: &[Arrival],
     connection: &mut PgConnection,

@@ -1,9 +1,9 @@
 //! Connections between two handlers.
 //!
-//! A connection costs two signs of life each time it is taken from the pool and given back. So that of
-//! a handler that has committed is kept for the next one: it has just answered. It goes back to the
-//! pool if no handler wants it soon, if the pool has no other one to give, and after some time in any
-//! case, so that the limits and hooks of the pool have their turn.
+//! A connection costs two signs of life each time it is taken from the pool and given back. So that
+//! of a handler that has committed is kept for the next one: it has just answered. It goes back to
+//! the pool if no handler wants it soon, if the pool has no other one to give, and after some time
+//! in any case, so that the limits and hooks of the pool have their turn.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -21,8 +21,8 @@ const KEPT_FOR: Duration = Duration::from_millis(100);
 /// How long after it was taken from the pool a connection is kept no more.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// No more than handlers may run: a handler has its turn before it takes one of these, and keeps its turn
-/// until its connection is among them.
+/// No more than handlers may run: a handler has its turn before it takes one of these, and keeps
+/// its turn until its connection is among them.
 #[derive(Default)]
 pub(super) struct Kept(Arc<Mutex<State>>);
 
@@ -114,7 +114,8 @@ mod tests {
 
     const EVENTS: usize = 4;
 
-    /// A store whose events are all taken, four at once and the others ahead; and another connection.
+    /// A store whose events are all taken, four at once and the others ahead; and another
+    /// connection.
     async fn taken(name: &str) -> (PostgresStore, Vec<Lease>, PgConnection) {
         let server = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
         let mut admin = PgConnection::connect(&server).await.unwrap();

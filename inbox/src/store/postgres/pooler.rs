@@ -1,6 +1,6 @@
-//! Whether a pooler in transaction mode is before the server, such as PgBouncer: then each transaction of
-//! a connection may run in another process of the server, and a statement that was prepared in one is
-//! not there in the next, or is another one.
+//! Whether a pooler in transaction mode is before the server, such as PgBouncer: then each
+//! transaction of a connection may run in another process of the server, and a statement that was
+//! prepared in one is not there in the next, or is another one.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 /// How long it may take to find out.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// How often both connections are asked which process they have: a busy pooler may give each the same
-/// one again by chance.
+/// How often both connections are asked which process they have: a busy pooler may give each the
+/// same one again by chance.
 const ROUNDS: u32 = 12;
 
 /// Whether there is one. If that cannot be found out, one is assumed: statements without names work

@@ -1,13 +1,13 @@
-//! A connection of the pool while it is in use, and what becomes of it: one that is dead, or leads to
-//! a server that writes no more, does not go back to the pool.
+//! A connection of the pool while it is in use, and what becomes of it: one that is dead, or leads
+//! to a server that writes no more, does not go back to the pool.
 //!
 //! An idle connection is asked for a sign of life, with a short limit of its own. If there is none,
 //! all that are idle are closed, since what happened to one has happened to the others: a firewall
-//! forgot them, or the server is another one now. Then a new one is opened. What is left, by an error
-//! or because nobody waits for it any more, is rolled back beside everything else, and its
-//! connection goes back to the pool only if it answers and may write. The connection of a handler that has
-//! committed need not be asked again for the next one (`kept`): the message that begins its transaction
-//! has the same limit.
+//! forgot them, or the server is another one now. Then a new one is opened. What is left, by an
+//! error or because nobody waits for it any more, is rolled back beside everything else, and its
+//! connection goes back to the pool only if it answers and may write. The connection of a handler
+//! that has committed need not be asked again for the next one (`kept`): the message that begins
+//! its transaction has the same limit.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may take to roll back before it is closed.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For how long something is tried again whose connection broke: an accept has 5 s, and its error is
-/// to say more than that they are over.
+/// For how long something is tried again whose connection broke: an accept has 5 s, and its error
+/// is to say more than that they are over.
 const TRY_AGAIN_FOR: Duration = Duration::from_secs(3);
 
 /// Before each try but the second, which comes at once.
@@ -42,8 +42,8 @@ const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 enum Fate {
     /// It gave no sign of life: it is closed.
     Unproved,
-    /// Its transaction was about to begin, which the driver does not know of if it failed: it is rolled
-    /// back and looked at.
+    /// Its transaction was about to begin, which the driver does not know of if it failed: it is
+    /// rolled back and looked at.
     Begins,
     /// What it was used for was left: it is rolled back and looked at.
     Left,
@@ -204,8 +204,8 @@ async fn roll_back(
     }
 }
 
-/// Whether an error is one of the connection, so that a new one may do better: it is closed, or leads
-/// to a server that ends, begins, or may not write.
+/// Whether an error is one of the connection, so that a new one may do better: it is closed, or
+/// leads to a server that ends, begins, or may not write.
 pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
     if error.is::<ReadOnly>() {
         return true;
@@ -234,8 +234,9 @@ pub(super) struct ReadOnly;
 #[error("{0}")]
 pub(super) struct CommitUnanswered(sqlx::Error);
 
-/// Commits what must not be done twice: another try would find it done, and answer as if nothing had
-/// been to do. What only reads, and an insert, whose answer is the same, are tried again instead.
+/// Commits what must not be done twice: another try would find it done, and answer as if nothing
+/// had been to do. What only reads, and an insert, whose answer is the same, are tried again
+/// instead.
 pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
     tx.commit().await.map_err(CommitUnanswered)
 }

@@ -1,5 +1,6 @@
-//! Settings of the server that lose what was acknowledged, or weaken a promise. They are looked at when
-//! the inbox is opened, and each minute from then on, within a transaction that is needed anyway.
+//! Settings of the server that lose what was acknowledged, or weaken a promise. They are looked at
+//! when the inbox is opened, and each minute from then on, within a transaction that is needed
+//! anyway.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -17,7 +17,8 @@ use crate::store::choice::{Due, Rotation, fronts, unnamed};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, RUNNING_PER_TURN, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
-/// The columns that are set for an event that is done, by a turn and by the transaction of its handler.
+/// The columns that are set for an event that is done, by a turn and by the transaction of its
+/// handler.
 pub(super) const DONE: &str = "
     state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
     malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";
@@ -237,7 +238,8 @@ impl Steps for PostgresSteps<'_> {
 
     /// One worker at a time may choose in order: another would not see what this one is about to
     /// take. Those that choose as due keep it out and not each other, in case the order has just
-    /// changed. The lock is not waited for, since what was settled and renewed must not wait either.
+    /// changed. The lock is not waited for, since what was settled and renewed must not wait
+    /// either.
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
         let (order, locked): (String, bool) = sqlx::query_as(
             "SELECT event_order, CASE event_order

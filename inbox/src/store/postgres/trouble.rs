@@ -18,8 +18,8 @@ const ASK_AFTER: Duration = Duration::from_millis(500);
 /// How long the server may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long the server may be out of reach before that is the answer: less than an accept has, so
-/// that its error has the cause.
+/// For how long the server may be out of reach before that is the answer: less than an accept has,
+/// so that its error has the cause.
 const OUT_OF_REACH_FOR: Duration = Duration::from_secs(3);
 
 /// What was last found, as long as it lasts.

@@ -127,8 +127,8 @@ impl PostgresStore {
             .execute(&mut *tx)
             .await?;
         let before = stored_order(&mut tx, self.named).await?;
-        // Also if it is set already: a commit that writes nothing would not wait until the first one
-        // is safe.
+        // Also if it is set already: a commit that writes nothing would not wait until the first
+        // one is safe.
         sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
             .persistent(self.named)
             .bind(order.as_str())
@@ -159,8 +159,8 @@ async fn stored_order(
     order.map(|order| EventOrder::read(&order)).transpose()
 }
 
-/// Counts ages by the earlier one of the server's clock and this host's: a row that is taken for old
-/// is removed, and what it was is forgotten.
+/// Counts ages by the earlier one of the server's clock and this host's: a row that is taken for
+/// old is removed, and what it was is forgotten.
 async fn prune(
     connection: &mut PgConnection,
     older_than: Duration,

@@ -1,5 +1,5 @@
-//! Brings the tables to the newest version, and keeps the record as sqlx does. In plain queries, since
-//! sqlx's own statements have names, which a pooler may have given to others.
+//! Brings the tables to the newest version, and keeps the record as sqlx does. In plain queries,
+//! since sqlx's own statements have names, which a pooler may have given to others.
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;

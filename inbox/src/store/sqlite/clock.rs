@@ -21,7 +21,8 @@ const FORMAT: EncodedConfig = Config::DEFAULT
 /// `large-dates`, which any crate of the program may switch on, `time` has later ones.
 const LAST_MILLISECOND: i128 = 253_402_300_799_999;
 
-/// How far time may lead the host's clock. What leads by more was written when that clock was wrong.
+/// How far time may lead the host's clock. What leads by more was written when that clock was
+/// wrong.
 const MAX_LEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// By how much more than this the lead is a warning.
@@ -33,7 +34,8 @@ const FIRST_SECOND: i64 = 1_767_225_600;
 /// How far the host's clock may jump ahead before ages are no longer counted by it.
 const MAX_JUMP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How far it may be ahead of all times in the table at the start: nothing may have happened meanwhile.
+/// How far it may be ahead of all times in the table at the start: nothing may have happened
+/// meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// For how long a jump is not believed.
@@ -54,8 +56,8 @@ struct State {
     /// Whether the table was seen.
     begun: bool,
     warned: bool,
-    /// The time from which ages are counted, when that was, and since when the host's clock is ahead
-    /// of it.
+    /// The time from which ages are counted, when that was, and since when the host's clock is
+    /// ahead of it.
     ages: (OffsetDateTime, Instant),
     doubted: Option<Instant>,
 }
@@ -93,8 +95,8 @@ impl Clock {
         let host = (self.host)();
         let mut state = self.state();
         let steady = on(state.latest);
-        // What the table has is believed at the start. From then on the same clock has written it, and
-        // what is ahead of both was written while that was wrong for a moment.
+        // What the table has is believed at the start. From then on the same clock has written it,
+        // and what is ahead of both was written while that was wrong for a moment.
         let ahead = |time: &OffsetDateTime| *time > after(steady.max(host), MAX_AHEAD);
         let table = seen.believed.filter(|time| !(state.begun && ahead(time)));
         let believed = [Some(steady), table].into_iter().flatten();

@@ -48,10 +48,11 @@ impl SqliteStore {
     }
 }
 
-/// Begins the transaction of a handler, if its lease was not lost; with the latest times in the table.
+/// Begins the transaction of a handler, if its lease was not lost; with the latest times in the
+/// table.
 ///
-/// A call for each statement would cost more than the statements do, since SQLite runs in a thread of
-/// its own.
+/// A call for each statement would cost more than the statements do, since SQLite runs in a thread
+/// of its own.
 async fn begin_held<'a>(
     writer: &'a mut Writer<'_>,
     Lease { id, token }: Lease,

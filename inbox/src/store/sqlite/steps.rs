@@ -184,8 +184,8 @@ impl Steps for SqliteSteps<'_> {
         let (kind, name) = self.rotation.clone().unwrap_or_default();
         let now = clock::text(self.now);
         let fronts_of = sqlx::query_as(
-            // A resource after another one in two steps: SQLite would go through all of the other one if
-            // both columns were compared as a row.
+            // A resource after another one in two steps: SQLite would go through all of the other
+            // one if both columns were compared as a row.
             "WITH RECURSIVE front (id, resource, resource_id) AS (
                  SELECT NULL, ?1, ?2
                  UNION ALL
@@ -383,11 +383,11 @@ impl SqliteSteps<'_> {
     }
 }
 
-/// Marks an event as done, in a turn or at the end of its handler's transaction, after this statement; `false`
-/// if its lease was lost.
+/// Marks an event as done, in a turn or at the end of its handler's transaction, after this
+/// statement; `false` if its lease was lost.
 ///
-/// A call for each statement would cost more than the statements do, since SQLite runs in a thread of its
-/// own.
+/// A call for each statement would cost more than the statements do, since SQLite runs in a thread
+/// of its own.
 pub(super) async fn settle_done(
     tx: &mut SqliteConnection,
     before: &'static str,

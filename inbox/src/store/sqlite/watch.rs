@@ -2,9 +2,10 @@
 //!
 //! SQLite keeps working in files that it has open, and what it writes there is gone when it closes
 //! them. So the device and inode that each path leads to now are compared with those at the start.
-//! A connection that stays open keeps them constant: SQLite removes the `-wal` and `-shm` files when
-//! the last connection of all processes closes, and only then. Reading the inodes of the files that
-//! are open would need a descriptor of them, and closing that would release SQLite's own locks.
+//! A connection that stays open keeps them constant: SQLite removes the `-wal` and `-shm` files
+//! when the last connection of all processes closes, and only then. Reading the inodes of the files
+//! that are open would need a descriptor of them, and closing that would release SQLite's own
+//! locks.
 
 use std::io;
 use std::path::{Path, PathBuf};

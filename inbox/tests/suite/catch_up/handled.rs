@@ -1,5 +1,5 @@
-//! Events that are brought are handled: exactly once in the user's own tables, by a worker with handlers
-//! in transactions.
+//! Events that are brought are handled: exactly once in the user's own tables, by a worker with
+//! handlers in transactions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

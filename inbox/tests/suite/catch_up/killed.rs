@@ -45,8 +45,8 @@ fn command(database: &str) -> Command {
     command
 }
 
-/// As a test it starts itself with a database that is not there. With the one of a test that started it,
-/// it catches up.
+/// As a test it starts itself with a database that is not there. With the one of a test that
+/// started it, it catches up.
 #[tokio::test]
 async fn a_process_catches_up_with_an_inbox_that_is_there() {
     if let Ok(database) = env::var("CATCH_UP_DATABASE") {
@@ -129,8 +129,8 @@ async fn a_process_that_is_killed_at_any_moment_is_continued_by_the_next(databas
     assert_eq!((scene.events().await, scene.repeated().await), (events, 0));
 }
 
-/// Missed events, of which a tenth was handled before and a tenth never had a delivery. `CATCH_UP_EVENTS` says
-/// how many; 100 unless set. The figures are printed.
+/// Missed events, of which a tenth was handled before and a tenth never had a delivery.
+/// `CATCH_UP_EVENTS` says how many; 100 unless set. The figures are printed.
 async fn missed_events_of_each_kind_are_brought_or_counted(database: &Database) {
     let tenth =
         env::var("CATCH_UP_EVENTS").map_or(10, |events| events.parse::<usize>().unwrap() / 10);

@@ -1,4 +1,5 @@
-//! A receiver that does not store what is redelivered, and one that has other work at the same time.
+//! A receiver that does not store what is redelivered, and one that has other work at the same
+//! time.
 
 use std::time::Duration;
 
@@ -110,8 +111,8 @@ async fn an_event_that_is_lost_on_its_way_is_tried_again(database: &Database) {
     assert_eq!((scene.events().await, scene.repeated().await), (12, 0));
 }
 
-/// The calls are answered so late that their deliveries are seen in the inbox first, since another event
-/// is being waited for.
+/// The calls are answered so late that their deliveries are seen in the inbox first, since another
+/// event is being waited for.
 async fn a_delivery_that_is_quicker_than_the_answer_to_the_call_has_arrived(database: &Database) {
     let scene = Scene::new(database).await;
     scene.set(Mode::Down);
