@@ -8,7 +8,7 @@
 //! | `PTOLEMY_LISTEN` | address and port; `127.0.0.1:3000` unless set |
 //! | `RUST_LOG` | a filter for the log; `info` unless set |
 //!
-//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the
+//! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] only: the
 //! other paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25
 //! s.
 
@@ -33,7 +33,7 @@ use tracing_subscriber::EnvFilter;
 
 const PATH: &str = "/webhooks/ptolemy";
 
-/// Ptolemy waits for an answer for as long.
+/// Ptolemy waits this long for a response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long open requests may take after the signal; as long as an accept may take. The worker
@@ -126,7 +126,8 @@ where
             () = async { stopped().await; sleep(GRACE).await } => Ok(()),
         }
     };
-    // A worker that panics ends the process: to accept what nobody handles would hide the fault.
+    // A worker that panics ends the process: accepting events that nobody handles would hide the
+    // fault.
     let worked = async { worker.await.map_err(io::Error::other) };
     tokio::try_join!(served, worked)?;
     Ok(())
@@ -163,7 +164,7 @@ async fn start() -> Result<(), Box<dyn Error>> {
     describe_metrics();
     let upkeep = metrics.clone();
     tokio::spawn(async move {
-        // Frees what histograms have recorded, also if nobody asks for it.
+        // Frees the recorded values of histograms, even if nobody scrapes them.
         let mut times = interval(Duration::from_secs(5));
         loop {
             times.tick().await;

@@ -2,10 +2,10 @@
 //! memory while requests and answers are lost or late, the store's clock is set, and processes die
 //! and stop. Meanwhile operators replay and discard dead letters, prune, and change the order.
 //!
-//! A run has one seed. Everything random comes from it, time is Tokio's paused time, and one thread
-//! does all, so the same seed is the same run. A run has three phases: trouble, then quiet, in
-//! which nothing goes wrong and everything must come to an end in time, and then the checks of all
-//! that was written down (`checks`); what can be checked at once is checked on the way (`watch`).
+//! A run has one seed. Everything random comes from it, time is Tokio's paused time, and everything
+//! runs on one thread, so the same seed gives the same run. A run has three phases: trouble; quiet,
+//! in which nothing goes wrong and everything must end in time; and then the checks of everything
+//! that was recorded (`checks`). Some properties are checked during the run (`watch`).
 //!
 //! A seed that fails is printed with the command that runs it alone.
 

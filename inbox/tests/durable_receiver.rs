@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// Asks for a path; the status and the rest of the response.
+/// Requests a path; returns the status and the rest of the response.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -127,7 +127,7 @@ fn on_sigterm_it_ends_within_25_s_beside_a_request_that_hangs() {
     );
 }
 
-/// The example in this process, with a handler of the test's own.
+/// The example in this process, with a handler of the test.
 struct Here {
     address: SocketAddr,
     inbox: Inbox,
@@ -135,7 +135,7 @@ struct Here {
     ended: std::thread::JoinHandle<()>,
 }
 
-/// Each event takes so long.
+/// Each event takes this long.
 fn here(database: &Database, time: Duration) -> Here {
     let url = database.url();
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -223,7 +223,7 @@ fn a_worker_that_has_ended_is_not_healthy_and_deliveries_are_still_taken() {
     here.ended.join().unwrap();
 }
 
-/// What the process has used of a CPU, in clock ticks.
+/// The CPU time of the process, in clock ticks.
 #[cfg(target_os = "linux")]
 fn ticks(receiver: &Process) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", receiver.id())).unwrap();

@@ -1,8 +1,8 @@
-//! Receivers that are killed or stopped in the middle of their work, as processes: what was
-//! acknowledged is handled, and in transactions once.
+//! Kills and stops receiver processes in the middle of their work: every acknowledged event is
+//! handled, and in transactions exactly once.
 //!
-//! `tests/kill ROUNDS` runs all of it; on its own this runs the receiver that was built last. The
-//! seed that is printed repeats the moments of the kills, and not what the processes make of them.
+//! `tests/kill ROUNDS` builds and runs all of it; without the script, the last built receiver is
+//! used. The printed seed repeats the times of the kills, but not how the processes were scheduled.
 #![cfg(unix)]
 
 // Shared with the suite, which needs more of it.
@@ -36,7 +36,7 @@ fn rounds() -> u64 {
     }
 }
 
-/// A database of the test's own, and the questions of the test to it.
+/// A separate database for the test, and its queries.
 struct Store {
     database: Database,
     runtime: Runtime,
@@ -100,7 +100,7 @@ fn printing(database: &str, handler: Handler, lines: &Lines, arguments: &str) ->
     command
 }
 
-/// What the ends of all events do not tell by themselves.
+/// Figures that the final states of the events do not show.
 struct Figures {
     /// How many events were handled more than once.
     repeated: usize,
@@ -282,7 +282,7 @@ fn stopped_receivers_handle_once_without_transactions_on_postgres() {
     stop_and_check("postgres, stopped", &Store::postgres());
 }
 
-/// Lets one of two workers sleep for longer than its lease, again and again, while deliveries come.
+/// Makes one of two workers sleep repeatedly for longer than its lease, while deliveries arrive.
 fn put_to_sleep_and_check(test: &str, handler: Handler) {
     let store = Store::postgres();
     let lines = Lines::new();
@@ -312,7 +312,7 @@ fn put_to_sleep_and_check(test: &str, handler: Handler) {
     let told = workers.map(Process::stop).concat();
     receiver.stop();
     let late = told.matches("lease lost: another worker").count();
-    println!("{test}: {late} leases were told as lost");
+    println!("{test}: {late} leases were reported as lost");
     let figures = check(test, &store, handler, &record, &lines, rounds());
     assert!(figures.taken_again > 0, "nothing was interrupted");
     assert!(late > 0, "no sleeper lost a lease: {told}");
@@ -468,7 +468,7 @@ fn stop_in_mid_work(store: &Store) {
         assert_eq!(store.count("done"), done);
         assert_eq!(store.count("waiting"), EVENTS - done);
         let attempts = store.number("SELECT CAST(sum(attempts) AS BIGINT) FROM ptolemy_inbox");
-        // Those that were cut short the first time count too, and now wait behind the others.
+        // Those that were aborted the first time count too, and now wait behind the others.
         assert_eq!(attempts, AT_ONCE + done);
     }
 }
@@ -484,7 +484,7 @@ fn a_stop_in_mid_work_finishes_events_or_gives_them_back_on_postgres() {
     stop_in_mid_work(&Store::postgres());
 }
 
-/// A limit on the size of files stands for the end of the disk: the system refuses the writes.
+/// A limit on the size of files simulates a full disk: the system rejects the writes.
 #[test]
 fn a_disk_that_is_full_answers_503_and_loses_nothing() {
     let store = Store::sqlite();
@@ -523,7 +523,7 @@ fn a_disk_that_is_full_answers_503_and_loses_nothing() {
     assert_eq!(store.texts("PRAGMA integrity_check"), ["ok"]);
     assert_eq!(store.count("waiting"), acknowledged.len() as i64);
 
-    // With room again, all that was acknowledged is handled, and more is taken in.
+    // With room again, all acknowledged events are handled, and more are accepted.
     let receiver = Process::start(command(&store.url()));
     let mut connection = Connection::open(receiver.address()).unwrap();
     assert_eq!(connection.post("one more").unwrap(), 202);

@@ -1,4 +1,4 @@
-//! What is logged: in a binary of its own, since it takes all that the process logs.
+//! Tests of the log, in a separate binary, since they capture everything that the process logs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -81,7 +81,7 @@ impl Write for Logs {
 }
 
 impl Logs {
-    /// The log since the first test asked for it.
+    /// The log since the first test started capturing it.
     fn of_the_process() -> Self {
         static LOGS: OnceLock<Logs> = OnceLock::new();
         let logs = LOGS.get_or_init(|| {
@@ -233,7 +233,7 @@ async fn what_happens_is_logged_without_bodies_secrets_and_errors_of_handlers() 
     }
 }
 
-/// The pool of an inbox that opens its own has 10 connections, and accepts keep two of them.
+/// The inbox's own pool has 10 connections, two of which are reserved for accepts.
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]

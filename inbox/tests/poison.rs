@@ -1,5 +1,5 @@
 //! Events that end their process, for real: a program that aborts, runs out of memory or is killed
-//! by a signal is started again until all events have ended, and no other event is dead.
+//! by a signal is restarted until all events have ended, and no other event is dead.
 //!
 //! `PTOLEMY_INBOX_POISON=all` tries each way with 1 to 4 of 100 events, 64 at a time, on both
 //! engines; without it one event aborts among 20 on SQLite. The program is this one, started with a
@@ -47,7 +47,7 @@ fn main() {
     }
 }
 
-/// Handles events until all have ended, or one ends it.
+/// Handles events until all have ended or one of them ends the process.
 async fn child(url: &str) {
     let way = env::var(WAY).unwrap();
     let concurrency = env::var(CONCURRENCY).unwrap().parse().unwrap();
@@ -136,8 +136,8 @@ where
         count("state = 'dead' AND event_id LIKE 'poison%'"),
         i64::from(poisons)
     );
-    // Each end but those of an event that ran alone halves a group; groups that end well let the
-    // next one be larger again.
+    // Each end, except those of an event that ran alone, halves a group; groups that end well let
+    // the next one be larger again.
     let halvings = f64::from(concurrency).log2().ceil() as u32 + 1;
     assert!(ends <= poisons * (2 * halvings + MAX_ATTEMPTS), "{ends}");
 }
@@ -152,7 +152,7 @@ fn start(url: &str, way: &str, concurrency: u32) -> ExitStatus {
         .env(URL, url)
         .env(WAY, way)
         .env(CONCURRENCY, concurrency.to_string())
-        // It would take longer than the other events do.
+        // It would take longer than the other events.
         .env("RUST_BACKTRACE", "0")
         .stderr(Stdio::null());
     let status = command.status().unwrap();

@@ -1,5 +1,6 @@
-//! What a user would write instead of a worker: take one event, handle it, mark it, commit; so many
-//! tasks of this at the same time. It has no leases, retries, dead letters, order or time limits.
+//! The loop that a user would write instead of a worker: take one event, handle it, mark it,
+//! commit; in several concurrent tasks. It has no leases, retries, dead letters, order or time
+//! limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{Handler, Result};
 
-/// A table with the same bodies, and with no index but what the loop needs.
+/// A table with the same bodies, and only the index that the loop needs.
 pub(crate) const POSTGRES_TABLE: &str = "CREATE TABLE by_hand AS
         SELECT id, 'waiting' AS state, body FROM ptolemy_inbox WHERE state = 'waiting';
      ALTER TABLE by_hand ADD PRIMARY KEY (id);
@@ -33,7 +34,7 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
-/// Handles so many events, so many at a time; the time for each.
+/// Handles this many events, this many at a time; returns the time for each.
 pub(crate) async fn work(
     pool: &Pool,
     concurrency: usize,

@@ -1,5 +1,4 @@
-//! What a commit for many deliveries gains, and whether the inbox stays as fast when its table is
-//! large.
+//! Measures what shared commits gain, and whether the inbox stays fast when its table is large.
 //!
 //! ```sh
 //! cargo bench -p ptolemy-webhooks-inbox --all-features --bench inbox [-- PART…]
@@ -14,9 +13,9 @@
 //! | `process` | a worker, and the loop that a user would write instead |
 //! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
 //!
-//! Without a part, all of them; with `sqlite` or `postgres` among the parts, that engine alone.
-//! What is compared takes turns, and the ratios are those of one round: the median, and in brackets
-//! the least and the greatest. No time is asserted.
+//! Without a part, all of them run; with `sqlite` or `postgres` among the parts, only that engine.
+//! The compared variants run in turn, and each ratio is within one round: the median, and in
+//! brackets the minimum and the maximum. No time is asserted.
 //!
 //! The SQLite files go into the folder `PTOLEMY_INBOX_BENCH_DIR`, or one below `target`, which must
 //! be on a disk. PostgreSQL is measured in databases that are created on the server
@@ -61,7 +60,7 @@ const SENDERS: usize = 64;
 const ROUNDS: usize = 9;
 /// How many deliveries the senders share in one round.
 const DELIVERIES: usize = 2_048;
-/// How many events a worker handles in one round; what the small table has.
+/// How many events a worker handles in one round, and the size of the small table.
 const EVENTS: usize = 1_000;
 const CONNECTIONS: u32 = 10;
 /// How many events are handled beside a transaction that keeps the table from being vacuumed.
@@ -206,7 +205,7 @@ fn is_duplicate(accepted: &Accepted) -> bool {
     matches!(accepted, Accepted::Duplicate { .. })
 }
 
-/// The time that so many senders take for these deliveries.
+/// Returns the time that this many senders take for these deliveries.
 async fn send(
     inbox: &Inbox,
     deliveries: Arc<[Delivery]>,
@@ -231,7 +230,7 @@ async fn send_alone(
     send_through(inboxes, inboxes.len(), deliveries, expected).await
 }
 
-/// Lets a task for each inbox send its part, so many at once; the time for each delivery.
+/// Lets a task for each inbox send its part, this many at once; returns the time for each delivery.
 async fn send_through(
     inboxes: &[Inbox],
     at_once: usize,
@@ -288,7 +287,7 @@ struct Table {
     name: &'static str,
     database: Database,
     inbox: Inbox,
-    /// Whether its rows are of one resource, which means something in order alone.
+    /// Whether its rows are of one resource, which only matters in order.
     one_resource: bool,
 }
 
@@ -396,7 +395,7 @@ async fn mark(tables: &[Table]) -> Result<()> {
     Ok(())
 }
 
-/// Events are taken and given back, and none is handled.
+/// Events are taken and given back without being handled.
 async fn take_of(tables: &[Table], phase: &str, in_order: bool) -> Result<()> {
     let order = if in_order { ", in order" } else { "" };
     println!("  {phase}, taken and not handled{order}");
@@ -474,7 +473,8 @@ fn order_of(in_order: bool) -> EventOrder {
     }
 }
 
-/// Lets a worker take so many events and give them back; the time for each until all were taken.
+/// Lets a worker take this many events and give them back; returns the time for each until all were
+/// taken.
 async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     let taken = Arc::new(AtomicUsize::new(0));
     let (enough, all) = tokio::sync::oneshot::channel::<()>();
@@ -503,7 +503,7 @@ async fn take(inbox: &Inbox, in_order: bool, events: usize) -> Result<f64> {
     Ok(time.as_secs_f64() / events as f64)
 }
 
-/// Lets a worker handle so many events; the time for each, and how many it was in the end.
+/// Lets a worker handle this many events; returns the time for each, and how many it has handled.
 async fn work(
     inbox: &Inbox,
     concurrency: usize,
@@ -532,7 +532,7 @@ async fn work(
     Ok((begin.elapsed().as_secs_f64() / handled as f64, handled))
 }
 
-/// What a handler does.
+/// The behaviour of a handler.
 #[derive(Clone, Copy, Debug)]
 enum Handler {
     Nothing,
@@ -636,7 +636,7 @@ impl Database {
         Ok(inboxes)
     }
 
-    /// Adds rows; of resources of their own, or all of one.
+    /// Adds rows, each of a different resource or all of one.
     async fn fill(&self, rows: usize, state: &str, one_resource: bool) -> Result<()> {
         if rows == 0 {
             return Ok(());
@@ -747,7 +747,7 @@ impl Database {
     }
 }
 
-/// A new folder, which goes with this.
+/// A new folder, which is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -810,7 +810,7 @@ async fn sqlite_version() -> Result<String> {
         .await?)
 }
 
-/// The median of some numbers, the least and the greatest.
+/// The median, the minimum and the maximum of some numbers.
 struct Spread {
     median: f64,
     least: f64,

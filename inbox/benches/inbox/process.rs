@@ -104,7 +104,7 @@ async fn compare(
     Ok(())
 }
 
-/// Lets a worker handle so many events; the time for each, and how many it was in the end.
+/// Lets a worker handle this many events; returns the time for each, and how many it has handled.
 async fn work(
     inbox: &Inbox,
     database: &Database,

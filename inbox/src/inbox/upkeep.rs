@@ -70,7 +70,7 @@ impl Inbox {
     /// Ages are computed from the earlier of two clocks, so that a wrong clock removes nothing too
     /// soon. On PostgreSQL these are the server's and this host's. On SQLite, if the host's clock
     /// jumps ahead, or is 30 days ahead of all times in the inbox at startup, it is ignored for a
-    /// day, and ages are computed from the latest known time.
+    /// day; ages are then computed as if it had not jumped, or from the last event.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What is checked at the end of a run, from what was written down.
+//! The checks at the end of a run, on everything that was recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ struct Holder {
     since: Instant,
 }
 
-/// What the changes so far say about an event.
+/// The state of an event after the changes so far.
 #[derive(Default)]
 struct Past {
     holder: Option<Holder>,
@@ -142,7 +142,7 @@ impl History<'_> {
         }
     }
 
-    /// Something other than a turn has changed an event: one that had ended.
+    /// Something other than a turn has changed an event, which must have ended.
     fn operated(&self, at: Instant, past: &mut Past, lease: Lease, what: &What) {
         let (before, after) = match what {
             What::Pruned => (EventState::Done, Some(EventState::Done)),
@@ -162,7 +162,7 @@ impl History<'_> {
         self.calls.iter().find(|call| call.lease == Some(lease))
     }
 
-    /// A worker has written how an attempt ended: as the handler ended.
+    /// A worker has written how an attempt ended; it must agree with how the handler ended.
     fn settled(&self, at: Instant, lease: Lease, holder: Holder, verdict: &Verdict) {
         let setup = &self.world.setup;
         let is_last = holder.attempt >= setup.max_attempts;
@@ -201,7 +201,7 @@ impl History<'_> {
         }
     }
 
-    /// Whether the process was told to stop.
+    /// Whether the process received the signal to stop.
     fn stopped(&self, process: usize) -> bool {
         let marks = lock(&self.world.marks);
         let mut own = marks.iter().filter(|(_, of, _)| *of == process);
@@ -222,13 +222,13 @@ impl History<'_> {
             let wrong = format!("(3) {verdict:?} does not follow from a lost worker");
             self.wrong(at, lease.id, &wrong);
         }
-        // That the clock was set is no reason: a worker that lives is seen to renew its leases.
+        // A clock change is not a reason: a live worker is seen to renew its leases.
         let Some(call) = self.call(lease) else {
             // It was taken without an answer, or the worker died before the handler began.
             self.expired_without_a_call(at, lease, holder);
             return;
         };
-        // A request that goes wrong may have begun before, and be given up after 10 s.
+        // A request that goes wrong may have begun before, and time out after 10 s.
         let begin = holder.since - (holder.since - self.start()).min(Duration::from_secs(11));
         let marks = lock(&self.world.marks);
         let mut own = marks
@@ -246,7 +246,7 @@ impl History<'_> {
                 "(2) the lease of a worker without trouble expired",
             );
         }
-        // What its handler returned was to be settled by the first turn that was answered.
+        // The first turn with an answer should have settled what its handler returned.
         let dropped = own.any(|(_, _, mark)| match (mark, call.over) {
             (Mark::Turned { asked }, Some(over)) => call.ended.is_some() && *asked > over,
             _ => false,

@@ -28,7 +28,7 @@ impl Run {
         }
     }
 
-    /// Sends one delivery until it is acknowledged, or the sender gives up.
+    /// Sends one delivery until it is acknowledged or the sender stops retrying.
     pub(super) async fn client(self: Arc<Self>, number: usize) {
         let world = self.world.clone();
         let most = u64::try_from(world.setup.trouble.as_millis()).unwrap_or(u64::MAX);
@@ -67,8 +67,8 @@ impl Run {
         (key, world.verifier.receive(header, body).unwrap())
     }
 
-    /// One accept, which may be dropped, and dies with its process: whether it was acknowledged, or
-    /// `None` if there was no answer.
+    /// One accept, which may be dropped and dies with its process. Returns whether it was
+    /// acknowledged, or `None` if there was no answer.
     async fn accept(&self, place: usize, key: &str, delivery: &Delivery) -> Option<bool> {
         let (world, limit) = (&self.world, self.world.setup.accept_limit);
         let patience = if !world.is_quiet() && world.chance(10) {

@@ -24,13 +24,14 @@ use crate::turn::{Lease, Turn, Turned, Upkeep};
 
 /// What goes wrong with a request.
 enum Fault {
-    /// It is not carried out, and an error or nothing comes back.
+    /// It is not carried out; the answer is an error or never arrives.
     Lost,
-    /// It is carried out, and an error or nothing comes back.
+    /// It is carried out; the answer is an error or never arrives.
     Forgotten,
-    /// It is carried out after this time, whoever still waits for it, and nothing comes back.
+    /// It is carried out after this time, even if nobody waits for it, and the answer never
+    /// arrives.
     Late(Duration),
-    /// It is carried out after this time, unless it is given up before.
+    /// It is carried out after this time, unless the caller times out before.
     Slow(Duration),
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Line {
     process: usize,
     /// How many of a hundred requests go wrong.
     pub(super) bad: AtomicU32,
-    /// The process is dead: nothing reaches the store, and nothing comes back.
+    /// The process is dead: nothing reaches the store, and no answer arrives.
     cut: AtomicBool,
     /// The lease under which this process took an event last.
     taken: Mutex<BTreeMap<String, Lease>>,

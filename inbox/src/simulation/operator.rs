@@ -13,7 +13,7 @@ use crate::inbox::Inbox;
 use crate::store::fake::What;
 
 impl Run {
-    /// A few calls, through the inbox of the process in this place; any may fail.
+    /// Makes a few calls through the inbox of the process in this place; any may fail.
     pub(super) async fn operate(self: Arc<Self>, place: usize) {
         let Some(inbox) = self.inbox(place) else {
             return;

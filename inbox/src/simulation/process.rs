@@ -25,7 +25,7 @@ pub(super) struct Process {
     pub(super) line: Arc<Line>,
     pub(super) inbox: Inbox,
     pub(super) worker: Option<JoinHandle<()>>,
-    /// Dropping it stops the worker, and so does sending, through a panic.
+    /// Dropping it stops the worker, and so does sending, by a panic.
     pub(super) stop: Option<oneshot::Sender<()>>,
     /// The accepts that are under way.
     pub(super) accepts: Mutex<Vec<AbortHandle>>,
@@ -160,7 +160,7 @@ impl fmt::Display for Poison {
 
 impl Error for Poison {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // A chain without an end.
+        // An endless chain.
         matches!(self, Self::Source).then_some(self)
     }
 }
@@ -182,7 +182,7 @@ fn poison(kind: u32) -> Result<(), Failure> {
     }))
 }
 
-/// Writes down when a call is over, however it ends.
+/// Records when a call is over, however it ends.
 struct Running {
     world: Arc<World>,
     index: usize,

@@ -17,10 +17,10 @@ use crate::inbox::Inbox;
 /// How long quiet may last until everything has ended.
 const MAX_QUIET: Duration = Duration::from_secs(3_600);
 
-/// By how much the store's clock is set at most, in microseconds.
+/// The largest change of the store's clock, in microseconds.
 const MAX_JUMP: i64 = 200_000_000;
 
-/// After this much quiet no request of before is carried out any more: the latest takes 15 s.
+/// After this much quiet no earlier request is carried out any more: the slowest takes 15 s.
 const LATEST_REQUEST: Duration = Duration::from_secs(16);
 
 /// The two places in which processes run, one after the other.
@@ -30,7 +30,7 @@ pub(super) struct Run {
     started: Mutex<usize>,
 }
 
-/// Runs a seed; returns the world as it was at the end.
+/// Runs a seed; returns the final state of the world.
 pub(super) fn run(seed: u64) -> Arc<World> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -97,7 +97,7 @@ impl Run {
         *lock(&self.places[place]) = Some(Process::start(&self.world, number));
     }
 
-    /// Lets things go wrong for a while; both processes run afterwards.
+    /// Makes things go wrong for a while; both processes run afterwards.
     async fn trouble(self: &Arc<Self>) {
         let world = &self.world;
         let end = Instant::now() + world.setup.trouble;
@@ -157,7 +157,7 @@ impl Run {
         self.start(place);
     }
 
-    /// Whether a request of the process went wrong of late.
+    /// Whether a request of the process went wrong recently.
     fn had_trouble(&self, process: usize) -> bool {
         let late = |at: &Instant| at.elapsed() < Duration::from_secs(30);
         let marks = lock(&self.world.marks);
@@ -165,7 +165,7 @@ impl Run {
         own.any(|(at, _, mark)| *mark == Mark::Fault && late(at))
     }
 
-    /// A worker that has stopped holds nothing.
+    /// A worker that has stopped must not hold a lease.
     fn gave_everything_back(&self, process: &Process) {
         let taken = process.line.taken();
         let rows = self.world.store.rows();
@@ -178,7 +178,7 @@ impl Run {
         }
     }
 
-    /// Waits until all has ended, accepts some more, and waits again.
+    /// Waits until everything has ended, accepts some more, and waits again.
     async fn quiet(self: &Arc<Self>) {
         self.until_ended().await;
         sleep(LATEST_REQUEST).await;
@@ -187,7 +187,7 @@ impl Run {
             self.accepts_in_time(number).await;
             sleep(self.world.millis(0..=300)).await;
         }
-        // By the clock leases expire while their handlers go on: nobody takes the events over.
+        // By the clock, leases expire while their handlers run: no worker takes the events over.
         let lease = i64::try_from(self.world.setup.lease.as_micros()).unwrap();
         self.world.store.set_clock_by(2 * lease);
         self.until_ended().await;

@@ -12,12 +12,12 @@ use crate::store::fake::What;
 /// How long a run may take in real time; it takes less than a tenth of a second.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// After so many seeds that failed no more are run.
+/// After this many failed seeds no more are run.
 const MAX_FAILED: usize = 3;
 
 const OPERATED: [What; 3] = [What::Replayed, What::Discarded, What::Pruned];
 
-/// What came of the seeds that have been run.
+/// The results of the seeds that have been run.
 #[derive(Default)]
 struct Sum {
     /// The seed that each thread runs, and since when.
@@ -106,7 +106,7 @@ pub(super) fn run_seeds(seeds: Range<u64>) {
     );
 }
 
-/// A number in the environment.
+/// Reads a number from the environment.
 pub(super) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(

@@ -1,4 +1,5 @@
-//! What is checked while a run goes on: in quiet nothing due waits, and no lost handler goes on.
+//! The checks during a run: in quiet no due event waits, and no handler continues without its
+//! lease.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::turn::Queue;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// After this much quiet no request of before is under way: a turn is given up after 10 s, and the
+/// After this much quiet no earlier request is under way: a turn times out after 10 s, and the
 /// worker rests for half a second.
 pub(super) const SETTLED: Duration = Duration::from_secs(12);
 
@@ -42,8 +43,8 @@ pub(super) async fn watch(run: Arc<Run>) {
     }
 }
 
-/// With room for it, an event that may run is taken when a worker looks next; beside suspects it
-/// waits for a lease and a half at most.
+/// If there is room, an event that may run is taken when a worker looks next; beside suspects it
+/// waits for at most one and a half leases.
 fn nothing_due_waits(world: &World, since: &mut Since, undisturbed: &mut Since) {
     let rows = world.store.rows();
     let calls = lock(&world.calls);
@@ -75,7 +76,7 @@ fn nothing_due_waits(world: &World, since: &mut Since, undisturbed: &mut Since) 
     }
 }
 
-/// For how long an event may wait while there are suspects, or while its worker is gone.
+/// How long an event may wait while there are suspects, or after its worker died.
 fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
     let lease = world.setup.lease;
     let groups = u32::try_from(suspects).unwrap_or(u32::MAX);
@@ -88,8 +89,8 @@ fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
     }
 }
 
-/// Whether it waits and is due, with nothing before it, or all leases of its worker have expired: a
-/// worker is gone as a whole, and one of its leases may end later, by a clock that was set
+/// Whether it waits and is due, with no earlier event before it, or all leases of its worker have
+/// expired: a worker dies as a whole, and one of its leases may end later because the clock was set
 /// meanwhile.
 fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
     let (now, row) = (world.store.now(), &rows[id]);
@@ -115,7 +116,7 @@ fn may_run(world: &World, rows: &[Row], id: usize) -> bool {
     }
 }
 
-/// A handler whose lease another worker has is cut short when the leases are renewed next.
+/// A handler whose lease another worker has taken is aborted when the leases are renewed next.
 fn no_lost_handler_goes_on(world: &World, settled: Instant) {
     let rows = world.store.rows();
     let bound = world.setup.lease / 3 + SLACK;

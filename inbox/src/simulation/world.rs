@@ -1,4 +1,4 @@
-//! What all processes of a run share: the store, the dice, and what is written down for the checks.
+//! State that all processes of a run share: the store, the dice, and the records for the checks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use crate::turn::Lease;
 /// The settings of a run, the same for both processes.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
-    /// The order in the beginning.
+    /// The order at the start.
     pub(super) order: EventOrder,
     pub(super) concurrency: usize,
     pub(super) lease: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Setup {
     pub(super) accept_limit: Duration,
     pub(super) keep_done: Option<Duration>,
     pub(super) events: usize,
-    /// For how long things go wrong.
+    /// How long things go wrong.
     pub(super) trouble: Duration,
 }
 
@@ -51,19 +51,19 @@ impl Setup {
     }
 }
 
-/// What the handler of an event does each time, or so many times before it succeeds.
+/// How the handler of an event behaves, each time or this many times before it succeeds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Plan {
     Succeeds,
     Fails(u32),
     Panics(u32),
-    /// It fails with an error, or panics, that panics when it is read or dropped.
+    /// It fails with an error or a panic whose value panics when it is read or dropped.
     Poisons(u32),
     Postpones(u32),
     AsksForADelay(u32),
     Hangs(u32),
     FailsForGood,
-    /// Its body is not an event, or its data is malformed: no handler sees it.
+    /// Its body is not an event, or its data is malformed: it never reaches a handler.
     Unreadable,
 }
 
@@ -99,7 +99,7 @@ pub(super) enum Ended {
 pub(super) struct Call {
     pub(super) process: usize,
     pub(super) key: String,
-    /// Under which the event was taken.
+    /// The lease under which the event was taken.
     pub(super) lease: Option<Lease>,
     pub(super) attempt: u32,
     pub(super) began: Instant,
@@ -112,11 +112,11 @@ pub(super) struct Call {
 /// What happened to the line between a process and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Something went wrong.
+    /// A request went wrong.
     Fault,
-    /// A turn was asked for, and its answer arrived.
+    /// A turn was requested, and its answer arrived.
     Turned { asked: Instant },
-    /// The process was told to stop.
+    /// The process received the signal to stop.
     Stopped,
     /// The process died.
     Cut,
@@ -131,7 +131,7 @@ pub(super) struct World {
     plans: Mutex<BTreeMap<String, Plan>>,
     pub(super) calls: Mutex<Vec<Call>>,
     pub(super) marks: Mutex<Vec<(Instant, usize, Mark)>>,
-    /// The keys of the events that were acknowledged, and how often as new.
+    /// The keys of the acknowledged events, and how often each was acknowledged as new.
     pub(super) acknowledged: Mutex<BTreeMap<String, usize>>,
     /// Since when nothing goes wrong.
     pub(super) quiet: Mutex<Option<Instant>>,
@@ -179,7 +179,7 @@ impl World {
         self.draw(|rng| millis(rng, range))
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns true in this many of a hundred cases.
     pub(super) fn chance(&self, percent: u32) -> bool {
         self.draw(|rng| rng.u32(..100) < percent)
     }
@@ -189,7 +189,7 @@ impl World {
         *lock(&self.plans).entry(key.to_owned()).or_insert(drawn)
     }
 
-    /// How often a handler was called for an event.
+    /// Returns how often a handler was called for an event.
     pub(super) fn calls_of(&self, key: &str) -> usize {
         let calls = lock(&self.calls);
         calls.iter().filter(|call| call.key == key).count()
@@ -203,7 +203,7 @@ impl World {
         lock(&self.quiet).is_some()
     }
 
-    /// Notes the first thing that is wrong.
+    /// Records the first violation.
     pub(super) fn wrong(&self, what: impl Into<String>) {
         let at = self.began.elapsed();
         let mut wrong = lock(&self.wrong);

@@ -1,9 +1,9 @@
-//! What a catch-up asks of a database, apart from `Store`: only a catch-up needs it. Each engine
-//! answers in its file `catch_up`.
+//! The interface between a catch-up and a database, separate from `Store`, since only a catch-up
+//! needs it. Each engine implements it in its file `catch_up`.
 //!
 //! The entries of Ptolemy's logs are spooled into a table, so that a run needs the same memory for
-//! ten entries and for a million, and so that a run that was killed is continued: how often a
-//! redelivery was asked for is on disk before it is asked for.
+//! ten entries and for a million, and so that a killed run can be continued: a redelivery is
+//! counted on disk before it is requested.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use time::OffsetDateTime;
 use super::{Answer, Ids};
 use crate::error::BoxError;
 
-/// How long a run has its webhook for itself unless it renews: a dead one blocks the next no
-/// longer.
+/// How long a run holds its webhook without a renewal, and therefore how long a dead run blocks the
+/// next.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
-/// How often an event is redelivered at most, by all runs together.
+/// How often all runs together redeliver an event at most.
 pub(crate) const MAX_TRIES: i32 = 3;
 
-/// How many event types are counted at most: they come from outside.
+/// The maximum number of event types that are counted: they come from outside.
 pub(crate) const MAX_TYPES: i64 = 10_000;
 
 /// How many entries a [`Tidy`] changes: accepts wait for the write lock of SQLite meanwhile.
@@ -29,14 +29,14 @@ pub(crate) const ROWS_PER_TIDY: u32 = 5_000;
 /// How many rows of the inbox a step has; see [`CatchUpStore::step`].
 pub(crate) const ROWS_PER_STEP: i64 = 5_000;
 
-/// How far two times of one event may differ, since the engines round them.
+/// How far two times of one event may differ because the engines round them.
 const ROUNDED: time::Duration = time::Duration::milliseconds(1);
 
-/// How much earlier than it was created an event may have been received, by other clocks: receivers
+/// How long before its creation an event may have been received, since the clocks differ: receivers
 /// reject a difference of more than 5 minutes.
 const CLOCKS_DIFFER: time::Duration = time::Duration::minutes(6);
 
-/// One run, which has its webhook for itself.
+/// One run, which holds its webhook exclusively.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) webhook: String,
@@ -56,7 +56,7 @@ pub(crate) enum Begun {
     Busy { until: OffsetDateTime },
 }
 
-/// The state of an event, as the table has it.
+/// The state of an entry in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
@@ -110,13 +110,13 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// As the inbox labels events.
+    /// In the form that the inbox stores.
     pub(crate) event_id: Option<String>,
     pub(crate) event_type: Option<String>,
     pub(crate) delivery_id: Option<String>,
-    /// When it was delivered; if there is no delivery, when the event was created.
+    /// The time of the delivery, or of the event's creation without a delivery.
     pub(crate) delivered_at: Option<OffsetDateTime>,
-    /// By the event log.
+    /// According to the event log.
     pub(crate) created_at: Option<OffsetDateTime>,
     pub(crate) state: State,
 }
@@ -134,7 +134,7 @@ impl Entry {
     }
 }
 
-/// What is known of an event with the id of an entry.
+/// The known attributes of an event that has the id of an entry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Other<'a> {
     pub(crate) event_type: Option<&'a str>,
@@ -142,7 +142,7 @@ pub(crate) struct Other<'a> {
     pub(crate) received_at: Option<OffsetDateTime>,
 }
 
-/// An entry whose redelivery is to be asked for now.
+/// An entry whose redelivery is to be requested now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) key: String,
@@ -151,25 +151,25 @@ pub(crate) struct Taken {
     pub(crate) delivered_at: Option<OffsetDateTime>,
 }
 
-/// What became of an entry that was taken.
+/// The result for an entry that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
     pub(crate) key: String,
     pub(crate) state: State,
-    /// Whether the redelivery certainly did not take place, so that it does not count as a try.
+    /// Whether the redelivery certainly did not happen, so that it does not count as a try.
     pub(crate) gives_back: bool,
-    /// The status of a rejection; otherwise an earlier one is forgotten.
+    /// The status of a rejection; `None` clears an earlier one.
     pub(crate) answer: Option<u16>,
 }
 
-/// How many entries are alike.
+/// The number of entries with the same attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) state: State,
     pub(crate) has_event_id: bool,
-    /// Whether a try counts, of this run or an earlier one.
+    /// Whether this or an earlier run has tried it.
     pub(crate) is_tried: bool,
-    /// Whether tries are left, and the log has a delivery that can be named.
+    /// Whether tries are left and the log has a usable delivery id.
     pub(crate) may_be_tried: bool,
     /// Whether the API said that the delivery does not exist.
     pub(crate) is_gone: bool,
@@ -210,47 +210,48 @@ pub(crate) struct Listed {
 /// A change that only the run with the lease may make.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
-    /// Nothing but the end of the lease.
+    /// Changes only the end of the lease.
     Renew,
     /// Changes some entries, up to [`ROWS_PER_TIDY`].
     Tidy(Tidy),
-    /// Adds entries, or updates those that are there. The keys differ. The number is that of
-    /// entries whose id another event has.
+    /// Adds entries or updates existing ones. The keys differ. The result is the number of entries
+    /// whose id another event has.
     Spool(&'a [Entry]),
-    /// Settles entries that were taken, unless they are in the inbox meanwhile.
+    /// Settles entries that were taken, unless their events have arrived meanwhile.
     Settle(&'a [Settled]),
     /// Sets the checkpoint.
     Checkpoint(OffsetDateTime),
 }
 
-/// A change of many entries, in steps of [`ROWS_PER_TIDY`]: it is repeated until a step changes
-/// fewer.
+/// A change of many entries, in steps of [`ROWS_PER_TIDY`], repeated until a step changes fewer.
 ///
 /// An entry that was tried stays until the inbox has its event, and an unreachable one until it was
-/// reported: neither the logs nor the next gap need show them again.
+/// reported, since neither the logs nor the next gap may show them again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tidy {
-    /// Removes what is here, and what earlier runs found, did not try and need not report.
+    /// Removes entries whose events are in the inbox, and entries of earlier runs that were not
+    /// tried and need no report.
     Found,
-    /// Gives back the tries of what is not here, and opens it, unless it is older than the horizon.
+    /// Reopens entries whose events are missing, with no tries counted, unless they are older than
+    /// the horizon.
     Again { horizon: Option<OffsetDateTime> },
-    /// Opens what was tried and was delivered at this time or later.
+    /// Reopens entries that were tried and were delivered at this time or later.
     Reopen { from: OffsetDateTime },
-    /// Sets aside what was tried and is older than the gap, unless its tries were given back; and
-    /// all that is older than the horizon.
+    /// Sets aside entries that were tried and are older than the gap, unless their tries were given
+    /// back, and all entries older than the horizon.
     SetAside {
         from: OffsetDateTime,
         horizon: Option<OffsetDateTime>,
     },
-    /// Notes that what no run can reach or confirm was reported.
+    /// Records that the entries which no run can redeliver or confirm were reported.
     Reported,
-    /// Removes what no later run needs: what is here, and what was not tried and is older than the
-    /// horizon.
+    /// Removes entries that no later run needs: those whose events are in the inbox, and untried
+    /// ones older than the horizon.
     Ended { horizon: Option<OffsetDateTime> },
 }
 
 impl Tidy {
-    /// The start of the gap and the horizon, as far as the statement of this change has them.
+    /// Returns the start of the gap and the horizon, if the statement of this change uses them.
     pub(crate) fn bounds(self) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
         match self {
             Self::Found | Self::Reported => (None, None),
@@ -267,18 +268,19 @@ pub(crate) trait CatchUpStore: Send + Sync {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> Answer<'a, ()>;
 
-    /// Renews the lease and makes a change, in one transaction; returns how many entries were
-    /// changed, or `None` if the lease was lost, and then nothing was changed.
+    /// Renews the lease and makes a change, in one transaction. Returns how many entries were
+    /// changed, or `None` if the lease was lost; nothing is changed then.
     fn change<'a>(&'a self, claim: &'a Claim, change: Change<'a>) -> Answer<'a, Option<u64>>;
 
-    /// Up to when rows were pruned.
+    /// Returns the time up to which rows were pruned.
     fn pruned_to(&self) -> Answer<'_, Option<OffsetDateTime>>;
 
-    /// The ids of all rows of the inbox: `after` is below the smallest, `up_to` is the largest.
+    /// Returns the ids of all rows of the inbox: `after` is below the smallest, `up_to` is the
+    /// largest.
     fn rows(&self) -> Answer<'_, Ids>;
 
-    /// The id of the last of the first [`ROWS_PER_STEP`] of these rows; `up_to` if there are fewer.
-    /// Ids can have wide holes.
+    /// Returns the id of the last of the first [`ROWS_PER_STEP`] of these rows; `up_to` if there
+    /// are fewer. There can be large gaps between ids.
     fn step(&self, rows: Ids) -> Answer<'_, i64>;
 
     /// Marks the entries whose events are among these rows of the inbox; returns their keys. With a
@@ -296,9 +298,9 @@ pub(crate) trait CatchUpStore: Send + Sync {
 
     fn counts<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Count>>;
 
-    /// How many entries of each event type are to be redelivered.
+    /// Returns how many entries of each event type are to be redelivered.
     fn types<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<(Option<String>, u64)>>;
 
-    /// The first entries in a state, the oldest first.
+    /// Returns the first entries in a state, oldest first.
     fn list<'a>(&'a self, claim: &'a Claim, state: State, limit: u32) -> Answer<'a, Vec<Listed>>;
 }

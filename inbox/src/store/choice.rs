@@ -1,32 +1,32 @@
-//! Which events are taken: how the queues share what is taken, and which events may run when those
-//! of one resource run in order.
+//! Chooses the events to take: how many from each queue, and which ones may run in order by
+//! resource.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::turn::Queue;
 
-/// How many pages of a queue one turn looks at: marking what must wait takes time, and holds locks.
+/// How many pages of a queue one turn reads: marking the events that must wait takes time and holds
+/// locks.
 const MAX_PAGES: usize = 16;
 
-/// How many rows a page has after the first, which has as many as are wanted.
+/// How many rows each page has after the first, which has as many as are wanted.
 const PAGE_ROWS: i64 = 128;
 
-/// How many resources a turn looks at aside of the pages.
+/// How many resources a turn looks at beside the pages.
 pub(super) const ASIDE_ROWS: i64 = 128;
 
 /// The kind of a resource and its id.
 pub(super) type Resource = (String, String);
 
-/// An event that stands first of its resource: since when it is due, its id, the two parts of its
+/// An event that is the first of its resource: since when it is due, its id, the two parts of its
 /// resource, whether it may be taken, and whether a later one of the resource runs.
 pub(super) type Front<Time> = (Time, i64, String, String, bool, bool);
 
-/// The resource after which the next look aside of the pages begins; at the first one if there is
-/// none.
+/// The resource after which the next look beside the pages begins; the first one if there is none.
 pub(super) type Rotation = Option<Resource>;
 
-/// Returns the events of these that may be taken. The next look begins after the last one, if there
-/// were as many as wanted.
+/// Returns those of these events that may be taken. The next look begins after the last one, if
+/// there were as many as wanted.
 pub(super) fn fronts<Time>(
     fronts: Vec<Front<Time>>,
     rows: i64,
@@ -42,7 +42,7 @@ pub(super) fn fronts<Time>(
     .collect()
 }
 
-/// An event that names no resource.
+/// An event without a resource.
 pub(super) fn unnamed<Time>((at, id): (Time, i64)) -> Due<Time> {
     (at, id, None, None, None, false)
 }
@@ -51,23 +51,24 @@ pub(super) fn unnamed<Time>((at, id): (Time, i64)) -> Due<Time> {
 /// event of the resource before it, and whether a later one of the resource runs.
 pub(super) type Due<Time> = (Time, i64, Option<String>, Option<String>, Option<i64>, bool);
 
-/// How many of `take` the preferred queue and the other one have, if so many are due in them: each
-/// half of them, the preferred one the odd one too, and either what the other leaves.
+/// Splits `take` between the preferred queue and the other one, given how many events are due in
+/// each: half for each, the odd one for the preferred queue, and what one queue leaves for the
+/// other.
 pub(super) fn shares(take: usize, preferred: usize, other: usize) -> (usize, usize) {
     let half = take.div_ceil(2);
     let preferred = preferred.min(half.max(take.saturating_sub(other)));
     (preferred, other.min(take.saturating_sub(preferred)))
 }
 
-/// A queue that is gone through page by page, the longest due first.
+/// A queue that is read page by page, longest due first.
 pub(super) struct Pages<Time> {
     pub(super) queue: Queue,
     /// The last event that was looked at.
     pub(super) after: Option<(Time, i64)>,
-    /// Events that were read and not looked at yet.
+    /// Events that were read but not considered yet.
     left: VecDeque<Due<Time>>,
     count: usize,
-    /// Whether there may be more than was read.
+    /// Whether there may be more pages.
     more: bool,
 }
 
@@ -82,7 +83,7 @@ impl<Time> Pages<Time> {
         }
     }
 
-    /// How many rows the next page is to have; `None` if there is to be none.
+    /// Returns how many rows the next page should have; `None` if no page is needed.
     pub(super) fn next_page(&self, wanted: usize) -> Option<i64> {
         if !self.more || self.count >= MAX_PAGES {
             return None;
@@ -94,7 +95,7 @@ impl<Time> Pages<Time> {
         })
     }
 
-    /// Adds a page that was to have so many rows.
+    /// Adds a page that was requested with this many rows.
     pub(super) fn add(&mut self, page: Vec<Due<Time>>, rows: i64) {
         self.count += 1;
         self.more = i64::try_from(page.len()).is_ok_and(|read| read >= rows);
@@ -106,10 +107,11 @@ impl<Time> Pages<Time> {
     }
 }
 
-/// Goes through what is due, and takes what need not wait for an earlier event of its resource.
+/// Goes through the due events, and takes those that need not wait for an earlier event of their
+/// resource.
 #[derive(Default)]
 pub(super) struct Choice {
-    /// Events that cannot be had now.
+    /// Events that cannot be taken now.
     skipped: HashSet<i64>,
     /// Resources of events that were taken or skipped.
     busy: HashSet<Resource>,
@@ -127,8 +129,8 @@ impl Choice {
         }
     }
 
-    /// Looks at what was read of a queue, until it has taken so many events in all; returns whether
-    /// it has.
+    /// Considers the events that were read from a queue, until it has taken this many events in
+    /// total; returns whether it has.
     pub(super) fn look<Time>(&mut self, pages: &mut Pages<Time>, up_to: usize) -> bool {
         while self.taken.len() < up_to {
             let Some(due) = pages.left.pop_front() else {
@@ -139,12 +141,12 @@ impl Choice {
         true
     }
 
-    /// Takes an event or notes why not; returns its place in the queue.
+    /// Takes an event or records why it cannot; returns its place in the queue.
     fn consider<Time>(
         &mut self,
         (at, id, kind, name, earlier, later_runs): Due<Time>,
     ) -> (Time, i64) {
-        // It may stand in a page and aside of it.
+        // It may be in a page and beside the pages.
         if self.taken.contains(&id) {
             return (at, id);
         }
@@ -152,8 +154,8 @@ impl Choice {
             self.waiting.push((id, earlier));
             return (at, id);
         }
-        // If a later event of the resource runs or was taken just now, this one was replayed, or
-        // came into view late. It stays in the queue as it is, and its turn comes.
+        // If a later event of the resource runs or was taken just now, this one was replayed or
+        // became visible late. It stays in the queue and is taken later.
         let is_free = |resource| self.busy.insert(resource);
         let may_run = kind.zip(name).is_none_or(is_free) && !later_runs;
         if may_run && !self.skipped.contains(&id) {
@@ -195,7 +197,7 @@ mod tests {
         (id * 10, id, kind, name, earlier, false)
     }
 
-    /// So many events that can all be taken.
+    /// This many events that can all be taken.
     fn free(events: usize) -> Vec<Due<i64>> {
         (1..).take(events).map(|id| of(id, None, None)).collect()
     }

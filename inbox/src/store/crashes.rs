@@ -1,12 +1,12 @@
-//! What becomes of events whose workers are gone, and which of them run together next.
+//! Decides what happens to events whose workers died, and which of them run together next.
 //!
-//! A process that dies takes all of its events with it, and one of them may be the reason. So an
-//! event that ran beside others is not charged with an attempt: it becomes a suspect. So does one
-//! that was taken ahead, and may not have begun. Suspects run without other events beside them, at
-//! most half as many together as at the crash; each further crash halves those that were there
-//! again, until the one that is the reason runs alone. From then on each crash is an attempt of it,
-//! and after the last one it is dead. Those that did not crash again have ended, and are not
-//! suspects any more.
+//! If a process dies, all of its events are interrupted, and one of them may be the reason. So no
+//! attempt is counted for an event that ran beside others: it becomes a suspect. So does one that
+//! was taken ahead and may not have begun. Suspects run without other events beside them, in groups
+//! of at most half as many events as ran at the crash. Each further crash halves the group again,
+//! until the event that is the reason runs alone. From then on each crash counts as an attempt of
+//! that event, and after its last attempt it is dead. Events that end without a crash are no longer
+//! suspects.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::retry::Retry;
 use crate::turn::{LEASE_EXPIRED, Running, Upkeep, Verdict, WorkerId};
 
-/// Returns those that have lost their worker, with what becomes of them.
+/// Returns the events whose workers died, with the verdict on each.
 pub(super) fn crashes(
     running: &[Running],
     upkeep: &Upkeep<'_>,
@@ -24,8 +24,8 @@ pub(super) fn crashes(
     let is_silent = |one: &Running| upkeep.silent.contains(&one.stamped);
     let (own, others): (Vec<_>, Vec<_>) =
         running.iter().partition(|one| one.worker == Some(worker));
-    // A worker is gone as a whole: its leases end at different times, and those that end first must
-    // not look as if they had been alone.
+    // A worker dies as a whole. Its leases end at different times, and the events whose leases end
+    // first must not look as if they had run alone.
     let lives = others
         .iter()
         .filter(|one| !(one.is_expired && is_silent(one)));
@@ -39,7 +39,7 @@ pub(super) fn crashes(
         (one.clone(), verdict(one, beside.copied(), retry))
     });
     // Taken in a turn whose answer was lost: its handler never began. It must be silent too, since
-    // this turn may be late, and what it says of the tasks outdated.
+    // this turn may be late, and its list of tasks outdated.
     let never_begun = own
         .into_iter()
         .filter(|one| is_silent(one) && !upkeep.held.contains(&one.stamped.lease));
@@ -52,7 +52,8 @@ fn process(one: &Running) -> Option<i64> {
     one.worker.map(WorkerId::process)
 }
 
-/// What becomes of an event whose worker died, with all events of its process, itself included.
+/// Returns the verdict on an event whose worker died, given all events of its process, itself
+/// included.
 fn verdict<'r>(
     one: &Running,
     process: impl Iterator<Item = &'r Running>,
@@ -63,8 +64,8 @@ fn verdict<'r>(
         together += 1;
         latest = latest.max(Some(other.started_at));
     }
-    // A suspect that ran by itself, and others that had begun before: a group that outlasts its
-    // time is not waited for.
+    // A suspect that ran as a group of one, beside others that had begun before: the worker does
+    // not wait for a group that exceeds its time.
     let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
     let was_ahead = one.group == Some(0);
     if together <= 1 && !was_ahead || was_alone {
@@ -86,11 +87,11 @@ fn verdict<'r>(
     }
 }
 
-/// How many of these run together: the first ones, as many as each of them allows, or as many as
-/// `at_least` if that is more.
+/// Returns how many of these run together, from the first one on: as many as each of them allows,
+/// or `at_least` if that is more.
 ///
-/// `at_least` is twice the size of a group that has just ended well. It lets suspects that were
-/// halved often, and are innocent, end in a few groups and not one by one.
+/// `at_least` is twice the size of a group that has just ended well. This way, innocent suspects
+/// whose groups were halved often end in a few groups, not one by one.
 pub(super) fn group_size(groups: &[u32], at_least: usize) -> usize {
     let mut size = 0;
     let mut allowed = usize::MAX;
@@ -234,7 +235,7 @@ mod tests {
         set[3].group = Some(0);
         assert_eq!(all(&set)[3], (3, crashed(2, false)));
         assert_eq!(all(&set[3..]), [(3, crashed(1, false))]);
-        // Not more often than once: it is a suspect from then on.
+        // Only once: it is a suspect from then on.
         set[3].group = Some(1);
         assert_eq!(all(&set[3..]), [(3, crashed(1, true))]);
     }
@@ -246,7 +247,7 @@ mod tests {
         let mut set = [0, 1, 2].map(|id| running(id, other));
         set[2].is_expired = false;
         assert_eq!(all(&set), []);
-        // Another worker of its process lives, and may have been the reason.
+        // Another worker of its process is alive, and may have been the reason.
         set[2].worker = Some(WorkerId::of(2, 1));
         assert_eq!(all(&set), [0, 1].map(|id| (id, crashed(1, false))));
         set[2].worker = Some(other);

@@ -2,8 +2,8 @@
 //! simulation: it can fail and hang.
 //!
 //! It takes the steps of a turn in their real order, on a copy of its rows that replaces them at
-//! the end, so a turn happens at one instant and wholly or not at all. Its clock can be set. A row
-//! that was pruned is marked, and stays for the checks.
+//! the end, so a turn is atomic and happens at one instant. Its clock can be set. A pruned row is
+//! marked and kept for the checks.
 
 mod letters;
 mod steps;
@@ -31,10 +31,10 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Lease, Queue, Turn, Turned, Verdict, WorkerId};
 
-/// A key that the store rejects, whatever else it does with the batch.
+/// A key that the store rejects, regardless of the rest of the batch.
 pub(crate) const REJECTED_KEY: &str = "rejected";
 
-/// How many turns one loop can need at one instant; one that spins lets no time pass.
+/// How many turns one loop can need at one instant; in a loop that spins, no time passes.
 const MAX_TURNS_AT_ONCE: usize = 100;
 
 const REJECTED: &str = "a key is rejected";
@@ -47,7 +47,7 @@ pub(crate) enum Fault {
     Hangs,
     /// It is committed, and its answer is lost.
     Forgets,
-    /// It takes so long.
+    /// It takes this long.
     Takes(Duration),
     /// Another worker is choosing.
     KeepsOut,
@@ -72,7 +72,7 @@ pub(crate) struct Row {
     pub(crate) attempts: u32,
     pub(crate) last_error: Option<String>,
     pub(crate) token: i64,
-    /// In microseconds of the store's clock, as all times here.
+    /// In microseconds of the store's clock, like all times here.
     pub(crate) run_at: i64,
     written_at: i64,
     renewed_at: i64,
@@ -108,7 +108,7 @@ pub(crate) enum What {
         order: EventOrder,
     },
     Settled(Verdict),
-    /// Settled, because its worker was gone, or did not know that it had it.
+    /// Settled, because its worker died or did not know that it held the event.
     Expired(Verdict),
     Replayed,
     Discarded,
@@ -131,7 +131,7 @@ pub(crate) struct FakeStore {
     prune_at: Mutex<i64>,
     prunes_never_end: Mutex<bool>,
     began: Instant,
-    /// By how much the clock was set, in microseconds.
+    /// The sum of all changes of the clock, in microseconds.
     set_by: Mutex<i64>,
 }
 
@@ -182,7 +182,7 @@ impl FakeStore {
         *lock(&self.cut_off) = processes.to_vec();
     }
 
-    /// Lets the next turn, insert or pruning go wrong.
+    /// Makes the next turn, insert or pruning go wrong.
     pub(crate) fn will(&self, fault: Fault) {
         lock(&self.faults).push_back(fault);
     }
@@ -213,7 +213,7 @@ impl FakeStore {
         *lock(&self.set_by) += micros;
     }
 
-    /// Lets no pruning by a worker end from now on.
+    /// Makes every pruning by a worker hang from now on.
     pub(crate) fn never_end_prunes(&self) {
         *lock(&self.prunes_never_end) = true;
     }
@@ -223,7 +223,7 @@ impl FakeStore {
         lock(&self.rows)[id].token += 1;
     }
 
-    /// Adds what is not there, at this instant.
+    /// Adds the deliveries that are not there yet, at this instant.
     pub(crate) fn insert_all(&self, arrivals: &[Arrival]) -> Result<Vec<Accepted>, BoxError> {
         if arrivals.iter().any(|arrival| arrival.key == REJECTED_KEY) {
             return Err(REJECTED.into());
@@ -288,7 +288,7 @@ impl FakeStore {
     }
 }
 
-/// Carries something out, unless it goes wrong.
+/// Carries an operation out, unless it is to go wrong.
 async fn with<T>(
     fault: Option<Fault>,
     carry_out: impl FnOnce() -> Result<T, BoxError>,

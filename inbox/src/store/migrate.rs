@@ -37,7 +37,7 @@ where
     })
 }
 
-/// What brings the tables to the newest version. The caller sees to it that one runs at a time.
+/// Returns the migrator for the newest version. The caller makes sure that only one runs at a time.
 pub(crate) fn migrator(versions: &[&'static str]) -> Migrator {
     let migrations = (1..)
         .zip(versions)
@@ -57,7 +57,7 @@ pub(crate) fn is_newest(version: Option<i64>, versions: &[&str]) -> bool {
     version.and_then(|version| usize::try_from(version).ok()) == Some(versions.len())
 }
 
-/// An error unless the tables are at the newest version.
+/// Returns an error unless the tables are at the newest version.
 pub(crate) fn must_be_newest(version: Option<i64>, versions: &[&str]) -> Result<(), ConnectError> {
     let known = i64::try_from(versions.len()).unwrap_or(i64::MAX);
     let kind = match version {

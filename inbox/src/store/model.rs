@@ -1,4 +1,4 @@
-//! Random steps on a store and on a plain model of it: after each, both must hold the same.
+//! Random steps on a store and on a plain model of it: after each step both must be equal.
 
 use std::collections::{BTreeMap, HashSet};
 use std::env;
@@ -20,10 +20,10 @@ use crate::turn::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How many kinds of steps do something in a walk.
+/// How many kinds of steps have an effect in a walk.
 const KINDS_OF_STEPS: usize = 17;
 
-/// Nothing comes due by itself: only the step that says so makes it.
+/// No event comes due by itself, only by the step for that.
 const RETRY: Retry = Retry {
     attempts: 3,
     first: HOUR,
@@ -60,12 +60,12 @@ struct World {
     store: Box<dyn Store>,
     pool: Pool,
     rows: BTreeMap<i64, Row>,
-    /// Every lease that was ever given, also those that were lost since.
+    /// Every lease that was ever given, including lost ones.
     leases: Vec<Lease>,
-    /// What ran when a turn had upkeep last.
+    /// The events that ran at the last turn with upkeep.
     seen: Vec<Stamped>,
     order: EventOrder,
-    /// How often each kind of step did something.
+    /// How often each kind of step had an effect.
     did: BTreeMap<&'static str, u32>,
 }
 
@@ -114,7 +114,7 @@ impl World {
         *self.did.entry(what).or_default() += 1;
     }
 
-    /// Whether a worker may take this row, by the words of the promise.
+    /// Whether a worker may take this row, according to the documented promise.
     fn is_eligible(&self, id: i64) -> bool {
         let row = &self.rows[&id];
         let blocked = self.order == EventOrder::ByResource
@@ -194,7 +194,7 @@ impl World {
         let mut settle: Vec<(Lease, Verdict)> = Vec::new();
         let mut renew = Vec::new();
         for _ in 0..random.usize(0..4) {
-            // The last leases are those most likely to hold.
+            // The last leases are those most likely to be valid.
             let recent = self.leases.len().saturating_sub(8);
             let Some(lease) = random.choice(&self.leases[recent..]).copied() else {
                 break;
@@ -310,7 +310,8 @@ impl World {
         if upkeep.is_some() {
             self.crashed(&turned, worker, &held, &silent);
             self.seen = turned.running.iter().map(|one| one.stamped).collect();
-            // What was renewed or taken since has another time, but perhaps within its resolution.
+            // A lease that was renewed or taken since has another time, but perhaps within the
+            // resolution.
             self.seen.retain(|seen| !renew.contains(&seen.lease));
         }
         let looked_at_all = upkeep.is_some();
@@ -330,12 +331,12 @@ impl World {
         .collect()
     }
 
-    /// Those whose workers are gone, by the words of the promise.
+    /// Returns the events whose workers died, according to the documented promise.
     fn crashed(&mut self, turned: &Turned, worker: WorkerId, held: &[Lease], silent: &[Stamped]) {
         let is_silent = |one: &&Running| {
             silent.contains(&one.stamped) && self.rows[&one.stamped.lease.id].expired
         };
-        // A worker is gone as a whole.
+        // A worker dies as a whole.
         let living = turned.running.iter().filter(|one| !is_silent(one));
         let living: HashSet<_> = living.map(|one| one.worker).collect();
         let mut expected: Vec<_> = turned.running.iter().collect();
@@ -378,7 +379,7 @@ impl World {
         (row.state == EventState::Running && row.token == lease.token).then_some(row)
     }
 
-    /// Whether the lease ended with the event: its task is about to end too, and lost nothing.
+    /// Whether the lease ended with the event: its task ends soon too, and the lease was not lost.
     fn is_done(&self, lease: Lease) -> bool {
         let row = self.rows.get(&lease.id);
         row.is_some_and(|row| row.state == EventState::Done && row.token == lease.token)
@@ -413,7 +414,7 @@ impl World {
                 .into_iter()
                 .filter(|id| in_queue(self.rows[id].queue) && self.is_eligible(*id))
                 .collect();
-            // An event that was marked to wait, and then forgotten, would be seen here.
+            // An event that was marked to wait and then forgotten would show up here.
             assert!(left.is_empty(), "{left:?}");
         }
     }
@@ -437,7 +438,7 @@ impl World {
             0..6 => self.accept(random).await,
             6..14 => self.turn(random).await,
             14 => {
-                // All that a worker has, as when it dies.
+                // All events of a worker, as when it dies.
                 if let Some(id) = random.choice(self.ids(|row| row.state == EventState::Running)) {
                     let (past, worker) = (self.past(), self.rows[&id].worker);
                     let its = |row: &Row| row.state == EventState::Running && row.worker == worker;
@@ -544,7 +545,7 @@ impl World {
             )
         );
         assert_eq!(stats.oldest_due.is_some(), stats.due > 0);
-        // What is blocked was marked by a turn that looked at it.
+        // A blocked event was marked by a turn that looked at it.
         let waits = |row: &Row, due, postponed| {
             row.state == EventState::Waiting && row.due == due && row.postponed == postponed
         };
@@ -585,7 +586,8 @@ async fn walk(store: Box<dyn Store>, pool: Pool, order: EventOrder, steps: u32) 
     );
 }
 
-/// Those that begin are not marked, and the others are until they end or are taken again.
+/// Events that begin at once are not marked; the others are marked until they end or are taken
+/// again.
 async fn marks_what_is_taken_ahead(store: Box<dyn Store>, pool: Pool) {
     let arrivals: Vec<_> = (0..5)
         .map(|number| Arrival {

@@ -42,20 +42,19 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::turn::{Turn, Turned};
 
-/// Every transaction sees what was committed before each of its statements, whatever the database's
-/// default is: stricter levels fail if two receivers take the same delivery.
+/// Every statement sees what was committed before it, regardless of the database's default:
+/// stricter levels fail if two receivers accept the same delivery.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Same as `BEGIN`, for a handler. It may wait for longer than the role's setting lets a
-/// transaction be idle; the worker has a limit for handlers, and this one is for a process that is
-/// frozen.
+/// Same as `BEGIN`, for a handler. A handler may wait for longer than the role's setting lets a
+/// transaction be idle. The worker limits handlers; this limit is for a process that is frozen.
 const BEGIN_LONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT set_config('idle_in_transaction_session_timeout', '1h', true)
      WHERE current_setting('idle_in_transaction_session_timeout') <> '0'";
 
-/// Same as `BEGIN`, for a transaction of the inbox's own, whatever the database's or the role's
-/// settings say. A commit is waited for, also by standbys if there are such; and a process that is
-/// frozen in mid-transaction, or cut off, does not keep its locks for long.
+/// Same as `BEGIN`, for the inbox's own transactions, regardless of the settings of the database
+/// and the role. A commit waits for the disk, and for synchronous standbys if there are any; and a
+/// process that is frozen in mid-transaction, or cut off, does not keep its locks for long.
 const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SET LOCAL idle_in_transaction_session_timeout = '15s';
      SET LOCAL lock_timeout = 0;
@@ -63,13 +62,14 @@ const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT set_config('synchronous_commit', 'on', true)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// The end of a handler's own savepoint, and settings for what the inbox does after it: those of
-/// the role are meant for the handler's statements.
+/// Releases the savepoint of a handler, and sets the inbox's own limits for the statements after
+/// it: those of the role are meant for the handler's statements.
 const END_OF_HANDLER: &str = "RELEASE SAVEPOINT ptolemy_inbox;
      SET LOCAL lock_timeout = 0;
      SET LOCAL statement_timeout = '30s'";
 
-/// The number of the lock under which the tables change; any number that others do not use.
+/// The number of the lock under which the tables are migrated; an arbitrary number that others are
+/// unlikely to use.
 const MIGRATION_LOCK: i64 = 0x0070_746f_6c65_6d79;
 
 /// The number of the lock under which events are taken in order.
@@ -79,17 +79,17 @@ pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
     trouble: Trouble,
     settings: Settings,
-    /// Whether statements have names and stay prepared. Behind a pooler that gives each transaction
-    /// another connection, a name may be that of another statement.
+    /// Whether statements are prepared by name. Behind a pooler that gives each transaction another
+    /// connection, a name may belong to another statement.
     named: bool,
-    /// As many handlers in transactions as leave accepts a connection; they wait here for each
-    /// other and not in the pool.
+    /// Limits handlers in transactions so that connections are left for accepts; they wait here for
+    /// each other and not in the pool.
     transactions: Arc<Semaphore>,
     max_transactions: usize,
     kept: Kept,
-    /// Where the queues begin, as the last turn of this process found it.
+    /// Where the queues begin, as found by the last turn of this process.
     floors: Mutex<Floors>,
-    /// Where the next look aside of the pages begins.
+    /// Where the next look beside the pages begins.
     rotation: Mutex<Rotation>,
 }
 
@@ -102,7 +102,7 @@ impl PostgresStore {
     async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        // A turn acknowledges nothing, so it may go on without `fsync`.
+        // A turn does not acknowledge deliveries, so it may continue without `fsync`.
         let _ = self.settings.check(&mut tx).await?;
         let floors = match turn.upkeep {
             Some(_) => Floors::NONE,
@@ -113,7 +113,7 @@ impl PostgresStore {
         let mut steps = PostgresSteps::new(&mut tx, self.named, floors, rotation);
         let turned = take_turn(&mut steps, turn).await?;
         let (floors, rotation) = (steps.floors, steps.rotation);
-        // Another try would find the leases settled, and take them for lost.
+        // A second try would find the leases settled and count them as lost.
         commit_once(tx).await?;
         session.end();
         *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
@@ -122,7 +122,7 @@ impl PostgresStore {
     }
 }
 
-/// One value of each row, for a statement that takes rows as arrays.
+/// Returns one value of each row, for a statement that takes rows as arrays.
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }
@@ -133,7 +133,7 @@ impl Store for PostgresStore {
     }
 
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
-        // Whatever a trigger of the user's raises, too.
+        // Also errors that a user's trigger raises.
         let answered = matches!(
             error.downcast_ref(),
             Some(sqlx::Error::Database(_) | sqlx::Error::Encode(_))

@@ -40,17 +40,17 @@ use crate::turn::{Turn, Turned};
 
 pub(crate) struct SqliteStore {
     pub(super) pool: SqlitePool,
-    /// Lets this process's writers in one at a time and in order, which SQLite's own lock does not;
-    /// and keeps their connection, with the pages that it has read, if the pool is the inbox's own.
+    /// Admits this process's writers one at a time and in order, which SQLite's own lock does not
+    /// do; and keeps their connection, with its page cache, if the pool belongs to the inbox.
     writer: Mutex<Option<PoolConnection<Sqlite>>>,
     keep_writer: bool,
     clock: Clock,
     watch: Watch,
-    /// Where the next look aside of the pages begins.
+    /// Where the next look beside the pages begins.
     rotation: std::sync::Mutex<Rotation>,
 }
 
-/// The connection that may write: no other of this process does.
+/// The only connection of this process that writes.
 struct Writer<'a> {
     slot: MutexGuard<'a, Option<PoolConnection<Sqlite>>>,
     keep: bool,
@@ -104,8 +104,8 @@ impl SqliteStore {
         answer.inspect_err(|error| metrics::database_failed(&**error, |_| false))
     }
 
-    /// Answers if the files are those that are open, and still are when there is an answer:
-    /// otherwise it may be about what nobody else will ever see.
+    /// Returns an answer only if the files are those that are open, before and after the operation:
+    /// otherwise it may concern data that nobody else will ever see.
     async fn on_files_that_are_open<T>(
         &self,
         answer: impl Future<Output = Result<T, BoxError>>,
@@ -116,7 +116,7 @@ impl SqliteStore {
         Ok(answer)
     }
 
-    /// The time, which follows the latest in the table.
+    /// Returns the time, which is not before the latest one in the table.
     async fn now(&self, connection: &mut SqliteConnection) -> Result<OffsetDateTime, BoxError> {
         let limit = clock::text(self.clock.limit());
         let (latest, believed) = sqlx::query_as(LATEST_TIMES)
@@ -143,7 +143,7 @@ impl SqliteStore {
 }
 
 impl Drop for SqliteStore {
-    /// Closes the kept connection without its pool, which could do so in a Tokio runtime alone.
+    /// Closes the kept connection without its pool, which could only do so in a Tokio runtime.
     fn drop(&mut self) {
         if let Some(connection) = self.writer.get_mut().take() {
             drop(connection.detach());
@@ -151,7 +151,7 @@ impl Drop for SqliteStore {
     }
 }
 
-/// The latest times in the table: of all, and of those up to a limit, which is bound twice.
+/// The latest time in the table, and the latest one up to a limit, which is bound twice.
 const LATEST_TIMES: &str = "SELECT max(time), max(time) FILTER (WHERE time <= ?) FROM (
          SELECT * FROM (SELECT received_at AS time FROM ptolemy_inbox ORDER BY id DESC LIMIT 1)
          UNION ALL
@@ -163,7 +163,7 @@ const LATEST_TIMES: &str = "SELECT max(time), max(time) FILTER (WHERE time <= ?)
          UNION ALL
          SELECT renewed_at FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running')";
 
-/// A text that is not a time must not stop whatever needs one.
+/// A text that is not a time must not make other operations fail.
 fn seen(latest: Option<String>, believed: Option<String>) -> Seen {
     let parse = |time: Option<String>| time.and_then(|time| clock::parse(&time).ok());
     Seen {
@@ -175,9 +175,9 @@ fn seen(latest: Option<String>, believed: Option<String>) -> Seen {
 /// Whether a transaction can begin on a connection.
 ///
 /// SQLite ends a transaction by itself if, for example, the disk is full. sqlx does not notice, and
-/// begins no other.
+/// cannot begin another one.
 async fn is_sound(connection: &mut SqliteConnection) -> bool {
-    // What was dropped in mid-transaction may be about to be rolled back; a ping comes after that.
+    // A transaction that was dropped may not be rolled back yet; a ping is handled after that.
     !connection.is_in_transaction()
         || connection.ping().await.is_ok() && !connection.is_in_transaction()
 }
@@ -195,7 +195,7 @@ impl Store for SqliteStore {
 
     fn may_be_of_one(&self, error: &(dyn Error + 'static)) -> bool {
         // Not SQLITE_BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, CANTOPEN and NOTADB,
-        // in which no statement does better.
+        // with which any other statement fails too.
         let of_all = [5, 6, 7, 8, 9, 10, 11, 14, 26];
         code(error).is_some_and(|code| !of_all.contains(&(code & 0xff)))
     }
@@ -370,7 +370,7 @@ mod tests {
             .unwrap();
             assert_eq!(received[..16], right[..16]);
             assert_eq!(Store::prune(&store, MONTH).await.unwrap(), 0);
-            // Who prunes next was written under the wrong clock too.
+            // The time of the next pruning was written under the wrong clock too.
             let pruned = Store::prune_as_one(&store, MONTH, one).await.unwrap();
             assert_eq!(pruned, Some(0));
             sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = '2036-01-01T00:00:00.000Z'")
@@ -452,7 +452,7 @@ mod tests {
         let claim = next_claim(&store).await;
         assert_eq!(claim.attempts, 2);
 
-        // The process that had it is gone, and the clock of the next one is behind.
+        // The process that held it died, and the clock of the next one is behind.
         drop(store);
         let store = open(&file, host).await;
         assert_eq!(claims(&store).await.len(), 0);
@@ -461,7 +461,7 @@ mod tests {
         assert!(later.started_at > claim.started_at);
         assert_eq!(later.received_at, claim.received_at);
 
-        // The same where the lease was renewed since it was taken.
+        // The same if the lease was renewed since it was taken.
         set.fetch_add(7_200, Ordering::Relaxed);
         assert_eq!(turn(&store, &[later.lease]).await.len(), 0);
         set.fetch_sub(7_200, Ordering::Relaxed);

@@ -11,19 +11,19 @@ use crate::turn::{
     Claim, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
 };
 
-/// How many events that run one turn looks at.
+/// How many running events one turn looks at.
 pub(super) const RUNNING_PER_TURN: i64 = 2_000;
 
-/// How many waiting events one step mends, and how many such steps a turn takes at most.
+/// How many waiting events one step corrects, and the maximum number of such steps in a turn.
 pub(super) const MENDED_PER_STEP: i64 = 1_000;
 const MAX_MENDS: usize = 20;
 
-/// By how much a time in the table may be ahead of the clock that wrote it, as that clock is now.
-/// What is further ahead was written before the clock was set back.
+/// By how much a time in the table may be ahead of the clock that wrote it, as it shows now. Times
+/// that are further ahead were written before the clock was set back.
 pub(super) const MAX_AHEAD: Duration = Duration::from_secs(60);
 
-/// How long a worker has events, in whose name, beside how many suspects they run, if they are
-/// suspects, and how many begin at once.
+/// The terms of a claim: how long, by which worker, the size of the group if they are suspects, and
+/// how many begin at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) lease: Duration,
@@ -33,7 +33,8 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The group of the event that is claimed after so many others; 0 if it is taken ahead.
+    /// Returns the group of the event that is claimed after this many others; 0 if it is taken
+    /// ahead.
     pub(super) fn group_after(&self, others: usize) -> Option<u32> {
         if others < self.begin {
             self.group
@@ -45,7 +46,7 @@ impl Terms {
 
 /// The steps of a turn, within one transaction. Each engine writes them in its own SQL.
 pub(super) trait Steps: Send {
-    /// A time as the engine's driver reads it.
+    /// The type of a time in the engine's driver.
     type Time: Send;
 
     /// Ends leases; returns those that were lost before.
@@ -55,45 +56,45 @@ pub(super) trait Steps: Send {
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
     /// Renews leases; returns those that were lost before. The lease of an event that its handler's
-    /// own transaction has ended is not lost: its task is about to end too.
+    /// own transaction has ended is not lost: its task ends soon too.
     fn renew(
         &mut self,
         leases: &[Lease],
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Mends the times that were written while the clock was ahead by more than `MAX_AHEAD`: a
-    /// waiting event is due, and a lease begins again, since its worker may be alive. Returns how
-    /// many waiting events it mended, which are `MENDED_PER_STEP` at most.
+    /// Corrects the times that were written while the clock was ahead by more than `MAX_AHEAD`: a
+    /// waiting event becomes due, and a lease starts again, since its worker may be alive. Returns
+    /// how many waiting events it corrected, at most `MENDED_PER_STEP`.
     fn mend_times(&mut self) -> impl Future<Output = Result<u64, BoxError>> + Send;
 
-    /// Returns what runs, the first to expire first.
+    /// Returns the running events, the first to expire first.
     fn running(&mut self) -> impl Future<Output = Result<Vec<Running>, BoxError>> + Send;
 
-    /// Keeps others from changing these events, and returns those that still have these leases, and
-    /// whose leases have expired if `expired` says so.
+    /// Locks these events against changes by others, and returns those that still have these leases
+    /// and, if `expired` is set, whose leases have expired.
     fn hold(
         &mut self,
         leases: &[Lease],
         expired: bool,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Returns beside how many suspects each suspect that is due may run, the longest due first.
+    /// Returns the group size that each due suspect allows, longest due first.
     fn suspects(&mut self, rows: usize) -> impl Future<Output = Result<Vec<u32>, BoxError>> + Send;
 
-    /// Returns events of these queues that are due, the longest due first, so many of each at most.
+    /// Returns due events of these queues, longest due first, at most this many of each.
     fn due(
         &mut self,
         queues: [Queue; 2],
         rows: usize,
     ) -> impl Future<Output = Result<[Vec<i64>; 2], BoxError>> + Send;
 
-    /// Returns the inbox's order, and keeps workers out that choose in order meanwhile; `None`
-    /// while another worker keeps this one out.
+    /// Returns the inbox's order, and excludes other workers that choose in order meanwhile; `None`
+    /// if another worker excludes this one.
     fn order(&mut self) -> impl Future<Output = Result<Option<EventOrder>, BoxError>> + Send;
 
-    /// Same as `due`, a page of one queue at a time, with what decides about order: the events
-    /// after this one.
+    /// Same as `due`, for one page of one queue, with the attributes that decide about order: the
+    /// events after this one.
     fn page(
         &mut self,
         queue: Queue,
@@ -101,20 +102,20 @@ pub(super) trait Steps: Send {
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
-    /// Returns events that are due and may stand far behind in a long queue: the first unfinished
-    /// event of each of this many resources, other ones each time until all had their turn; and
-    /// those among the last first attempts that name no resource.
+    /// Returns due events that may be far back in a long queue: the first unfinished event of each
+    /// of this many resources, in rotation over all resources; and those among the last first
+    /// attempts that have no resource.
     fn aside(
         &mut self,
         rows: i64,
     ) -> impl Future<Output = Result<Vec<Due<Self::Time>>, BoxError>> + Send;
 
-    /// Takes events out of the queue until the earlier ones that they wait for have ended.
+    /// Removes events from the queue until the earlier ones that they wait for have ended.
     fn mark(&mut self, waiting: &[(i64, i64)])
     -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes waiting events: from here on the attempt counts. Those that do not begin at once,
-    /// which are the last ones, get the group 0.
+    /// Takes waiting events: from here on the attempt counts. The last ones, which do not begin at
+    /// once, get the group 0.
     fn claim(
         &mut self,
         ids: &[i64],
@@ -124,9 +125,9 @@ pub(super) trait Steps: Send {
 
 /// Takes the steps of a turn.
 ///
-/// What ended is settled first, so that a result is written whatever comes after, and so that the
-/// room it leaves is seen below. Leases are renewed before any is taken for expired, and expired
-/// ones are settled before events are chosen: they may be due at once, and events of their
+/// Ended events are settled first, so that their results are written regardless of the later steps,
+/// and so that their room is available below. Leases are renewed before any counts as expired, and
+/// expired ones are settled before events are chosen: they may be due at once, and events of their
 /// resources wait for them.
 pub(super) async fn take_turn<S: Steps>(
     steps: &mut S,
@@ -205,7 +206,7 @@ async fn take<S: Steps>(
         }
     };
     let mut skipped = HashSet::new();
-    // Once more without those that cannot be had, since others have locked them.
+    // Once more without those that cannot be taken because others have locked them.
     for _ in 0..2 {
         let rows = rows - turned.claims.len();
         let (mut ids, next) = match order {
@@ -261,9 +262,8 @@ async fn choose<S: Steps>(
     Ok((ids, next))
 }
 
-/// Chooses events that are due, without those that must wait for an earlier event of their
-/// resource: half of them from the first queue, the others from the second one, and what that
-/// leaves from the first again.
+/// Chooses due events, except those that must wait for an earlier event of their resource: half of
+/// them from the first queue, the others from the second, and any remainder from the first again.
 async fn choose_in_order<S: Steps>(
     steps: &mut S,
     [first, second]: [Queue; 2],
@@ -283,7 +283,8 @@ async fn choose_in_order<S: Steps>(
         more |= others.has_more();
     }
     more |= pages.has_more();
-    // So many events of one resource are in front that this turn does not see what is behind them.
+    // There are so many events of one resource in front that this turn does not see those behind
+    // them.
     if more && first != second && choice.taken.len() < take {
         let mut aside = Pages::new(first);
         aside.add(steps.aside(ASIDE_ROWS).await?, ASIDE_ROWS);
@@ -296,7 +297,7 @@ async fn choose_in_order<S: Steps>(
     Ok((choice.taken, next))
 }
 
-/// Reads pages of a queue until the choice has so many events, of all that the turn takes.
+/// Reads pages of a queue until the choice has this many of the events that the turn takes.
 async fn read<S: Steps>(
     steps: &mut S,
     choice: &mut Choice,
@@ -367,22 +368,22 @@ mod tests {
         }
     }
 
-    /// Writes down which steps are taken, and answers as it is set.
+    /// Records which steps are taken, and returns the answers that were set.
     #[derive(Default)]
     struct Fake {
         took: Vec<String>,
         running: Vec<Running>,
         suspects: Vec<u32>,
-        /// How many times each step mends.
+        /// How many times each step corrects.
         mended: VecDeque<u64>,
-        /// `None` while another worker keeps this one out.
+        /// `None` while another worker excludes this one.
         order: Option<EventOrder>,
         due: [Vec<i64>; 2],
         /// Those that cannot be claimed.
         locked: Vec<i64>,
         /// The pages that are left, with their queues.
         pages: Vec<(Queue, Vec<Due<u32>>)>,
-        /// Events aside of the pages.
+        /// Events beside the pages.
         aside: Vec<Due<u32>>,
     }
 
@@ -699,7 +700,7 @@ mod tests {
         assert_eq!(fake.took[3], "claim [4, 5, 10, 11] None");
     }
 
-    /// The first one is locked by somebody; those behind it are taken, and not those of its
+    /// The first one is locked by another worker; those behind it are taken, but not those of its
     /// resource.
     #[tokio::test]
     async fn in_order_an_event_that_cannot_be_had_holds_up_no_other_resource() {
@@ -726,7 +727,7 @@ mod tests {
         fake.locked = vec![1, 3];
         fake.pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];
         assert_eq!(turn(&mut fake, due(1)).await.next, Look::Soon);
-        // Some of them: there is room for as many as could not be had.
+        // Some of them: there is room for as many as could not be taken.
         let free = [(4, "c", None, false), (5, "d", None, false)];
         let rows = [&rows[..], &free].concat();
         let pages = vec![page(Queue::First, &rows), page(Queue::First, &rows)];

@@ -1,25 +1,25 @@
-//! How many events a worker takes ahead: so that handlers that end at once need not wait for a turn
-//! each time, and no more, since other workers might have the time for them.
+//! Decides how many events a worker takes ahead: enough that handlers that end at once need not
+//! wait for a turn each time, and no more, since other workers may be free to handle them.
 //!
-//! The number follows from what was measured last: as many as end while a few turns take place.
-//! With handlers that take much longer than a turn it is none.
+//! The number follows from the last measurement: as many as end during a few turns. With handlers
+//! that take much longer than a turn it is zero.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how many turns the events that are taken ahead last. Taking is then a small part of the
-/// work.
+/// How many turns the events that are taken ahead should last, so that taking them is a small part
+/// of the work.
 const TURNS_AHEAD: f64 = 8.0;
 
-/// How many events are taken ahead at most: their bodies are in memory.
+/// The maximum number of events that are taken ahead: their bodies are in memory.
 const MAX_AHEAD_EVENTS: usize = 64;
 
 /// How long an event may wait for its handler after it was taken ahead; then it is given back.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Ahead {
-    /// How many to take ahead.
+    /// How many events to take ahead.
     target: usize,
     /// How many events have ended since the last measure began, and when that was.
     ended: u32,
@@ -39,7 +39,7 @@ impl Ahead {
         self.target
     }
 
-    /// Whether it is time to take more, with so many that have not begun.
+    /// Whether it is time to take more, given how many have not begun.
     pub(super) fn is_low(&self, ahead: usize) -> bool {
         ahead <= self.target / 2
     }
@@ -49,24 +49,24 @@ impl Ahead {
         self.ended = self.ended.saturating_add(events);
     }
 
-    /// A turn that took events was planned and has ended at these times.
+    /// Records when a turn that took events was planned and when it ended.
     pub(super) fn turned(&mut self, planned_at: Instant, now: Instant) {
         let period = planned_at.saturating_duration_since(self.since);
         let turn = now.saturating_duration_since(planned_at);
         let turns = turn.as_secs_f64() / period.as_secs_f64();
-        // None if the period is none: the cast of what is not a number is 0.
+        // Zero if the period is zero: the cast of NaN is 0.
         let target = (f64::from(self.ended) * turns * TURNS_AHEAD).round() as usize;
         self.target = target.min(MAX_AHEAD_EVENTS);
         self.ended = 0;
         self.since = planned_at;
     }
 
-    /// Handlers take longer than was expected.
+    /// Records that handlers take longer than expected.
     pub(super) fn stalled(&mut self) {
         self.target = 0;
     }
 
-    /// Until when an event that was taken ahead at this time may wait, with this lease.
+    /// Returns until when an event that was taken ahead at this time may wait, with this lease.
     pub(super) fn end(since: Instant, lease: Duration) -> Instant {
         since + MAX_WAIT.min(lease / 3)
     }
@@ -78,7 +78,7 @@ mod tests {
 
     const TURN: Duration = Duration::from_millis(10);
 
-    /// After so many events have ended while ten turns took place.
+    /// The state after this many events have ended during ten turns.
     fn after(events: usize) -> Ahead {
         let begin = Instant::now();
         let mut ahead = Ahead::new(begin);
@@ -95,12 +95,12 @@ mod tests {
         let mut ahead = after(20);
         ahead.stalled();
         assert_eq!(ahead.target(), 0);
-        // What was counted before counts once.
+        // Events that were counted before count once.
         let later = Instant::now() + 100 * TURN;
         let mut ahead = after(80);
         ahead.turned(later, later + TURN);
         assert_eq!(ahead.target(), 0);
-        // Where no time passes, nothing is known.
+        // If no time passes, there is nothing to measure.
         let begin = Instant::now();
         let mut ahead = Ahead::new(begin);
         ahead.ended(9);

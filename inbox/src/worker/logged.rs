@@ -117,7 +117,7 @@ async fn a_lease_that_a_turn_finds_lost_is_logged_once() {
     assert_eq!(lost.count(), 1, "{lines:?}");
 }
 
-/// After a turn without an answer it may have been this worker that has settled the event.
+/// After a turn without an answer, this worker may itself have settled the event.
 #[tokio::test(start_paused = true)]
 async fn a_result_for_a_lost_lease_is_logged_unless_it_may_have_been_written_before() {
     let unreachable =
@@ -168,7 +168,7 @@ async fn a_result_for_a_lost_lease_is_logged_unless_it_may_have_been_written_bef
     }
 }
 
-/// Its limit is kept within its task, unless it blocks its thread.
+/// The limit is enforced within the task, unless the handler blocks its thread.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_exceeds_its_limit_is_logged_once() {
     for (limit, expected) in [

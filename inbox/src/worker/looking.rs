@@ -26,7 +26,7 @@ fn count(store: &FakeStore, state: EventState) -> usize {
     rows.iter().filter(|row| row.state == state).count()
 }
 
-/// Lets a worker with these settings run for so long.
+/// Lets a worker with these settings run for this long.
 async fn run_for(
     time: Duration,
     store: &Arc<FakeStore>,
@@ -62,7 +62,7 @@ async fn a_turn_takes_256_events_at_most_and_the_next_one_follows_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_looks_at_every_interval_and_at_once_for_what_arrives() {
     let store = store_of(0);
-    // That the first look takes so long does not delay the next one.
+    // The duration of the first look does not delay the next one.
     store.will(Fault::Takes(secs(3.0)));
     let settings = Settings {
         concurrency: 2,
@@ -175,12 +175,11 @@ async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
     assert_eq!(count(&store, EventState::Done), 1);
 }
 
-/// Upkeep reads all that runs, so it is not part of each look.
+/// Upkeep reads all running events, so it is not part of each look.
 #[tokio::test(start_paused = true)]
 async fn a_worker_has_upkeep_every_third_of_a_lease() {
     let store = store_of(1);
-    // That another worker has renewed nothing for half of its lease does not matter before it
-    // expires.
+    // A lease that was not renewed for half of its length does not matter before it expires.
     let settings = Settings {
         worker: WorkerId::of(1, 0),
         lease: secs(61.0),
@@ -203,7 +202,7 @@ async fn a_worker_has_upkeep_every_third_of_a_lease() {
     assert!(turns.iter().all(|turn| turn.mends == turn.upkeep));
 }
 
-/// Each look of a worker that may be idle has upkeep, since what is due may need it.
+/// Each look of a worker that may be idle has upkeep, since an event may be due only after it.
 #[tokio::test(start_paused = true)]
 async fn times_are_mended_every_third_of_a_lease_even_if_each_look_has_upkeep() {
     let store = store_of(0);

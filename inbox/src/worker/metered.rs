@@ -26,7 +26,7 @@ use crate::metrics::database_failed;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
-/// What is recorded while this runs.
+/// Returns the metrics that are recorded while this runs.
 async fn recorded(run: impl Future<Output = ()>) -> Series {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -240,7 +240,7 @@ async fn attempts_retries_and_deaths_are_counted_once_each() {
         let labels = format!("{{event_type=other,outcome={outcome}}}");
         value(&series, &format!("ptolemy_inbox_attempts_total{labels}"))
     };
-    // One after it had not begun; the other one waits for the database to rest.
+    // One after it had not begun; the other one waits before the database is asked again.
     assert_eq!(attempts("succeeded"), 3.0);
     assert_eq!(attempts("not_begun"), 2.0);
     for outcome in [
@@ -254,7 +254,7 @@ async fn attempts_retries_and_deaths_are_counted_once_each() {
         assert_eq!(attempts(outcome), 1.0, "{outcome}");
     }
     let deaths = "ptolemy_inbox_deaths_total{event_type=other}";
-    // Of those that failed, panicked, were cut short, and could not be read: there was one attempt.
+    // Of those that failed, panicked, were aborted, and could not be read: there was one attempt.
     assert_eq!(value(&series, deaths), 4.0);
     assert_eq!(value(&series, "ptolemy_inbox_retries_total{}"), 0.0);
 
@@ -334,7 +334,7 @@ async fn a_thousand_event_types_are_one_label_and_hostile_ones_none() {
     }
 }
 
-/// In this process, so other tests may change it meanwhile: a worker at least.
+/// The count is of this process, so other tests may change it meanwhile: at least one worker.
 #[tokio::test(start_paused = true)]
 async fn a_worker_counts_the_events_at_once_and_every_15_s() {
     let recorder = DebuggingRecorder::new();

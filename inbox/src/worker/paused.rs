@@ -1,5 +1,5 @@
-//! The loop over a store in memory, on paused time: what it does when turns fail, hang and are
-//! forgotten, and when it renews, rests, stops and is idle.
+//! The loop over a store in memory, on paused time: turns that fail, hang or lose their answers;
+//! and how it renews, rests, stops and becomes idle.
 
 use std::future::poll_fn;
 use std::mem::ManuallyDrop;
@@ -28,7 +28,7 @@ use crate::turn::WorkerId;
 
 pub(super) const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
-/// Handlers that take so long, and succeed.
+/// Handlers that take this long and succeed.
 pub(super) fn taking(time: Duration) -> Arc<Start> {
     Arc::new(move |_, _, begun| {
         Box::pin(async move {
@@ -66,14 +66,14 @@ pub(super) async fn run(mut rounds: Rounds, arrived: &Notify) -> Until {
     in_time(rounds.run(arrived)).await
 }
 
-/// Fails if the loop does not end, or spins. The limit is near, so that a loop that is always busy
+/// Fails if the loop does not end, or spins. The limit is short, so that a loop that is always busy
 /// fails soon.
 async fn in_time<F: Future>(worker: F) -> F::Output {
     let ended = timeout(secs(1_000.0), watched(worker)).await;
     ended.expect("it ends within 1,000 s")
 }
 
-/// Fails if the loop spins: then no time passes.
+/// Fails if the loop spins, in which case no time passes.
 pub(super) async fn watched<F: Future>(worker: F) -> F::Output {
     let mut worker = pin!(worker);
     let (mut since, mut polls) = (Instant::now(), 0);
@@ -166,7 +166,7 @@ async fn an_event_that_was_taken_without_an_answer_is_returned_before_its_lease_
         () = done => {}
     }
     assert_eq!(store.rows()[0].attempts, 1);
-    // It is seen after the rest, and silent half of its lease later, when the next upkeep is.
+    // It is seen after the rest, and counts as silent half of its lease later, at the next upkeep.
     let took = begin.elapsed();
     assert!(took < half + secs(1.0), "{took:?}");
 }
@@ -284,7 +284,7 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-/// What the user gives a worker is dropped when it ends.
+/// The user's values in a worker are dropped when it ends.
 #[tokio::test(start_paused = true)]
 async fn a_handler_and_a_shutdown_future_that_panic_when_dropped_do_not_end_the_worker_before_its_end()
  {
@@ -366,7 +366,7 @@ async fn no_event_is_tried_more_often_than_ten_times_a_second() {
     }
 }
 
-/// Also if the database has forgotten to answer, and if the lease expired in the last attempt.
+/// Also if the database did not answer, and if the lease expired in the last attempt.
 #[tokio::test(start_paused = true)]
 async fn each_event_that_dies_is_counted_once() {
     let (store, health) = (Arc::new(FakeStore::default()), Record::default());
@@ -390,7 +390,7 @@ async fn each_event_that_dies_is_counted_once() {
     };
     assert_eq!((dead(&store), health.read().events_died), (3, 3));
 
-    // A worker dies in the only attempt, and the next one finds that.
+    // A worker dies in the only attempt, and the next one detects that.
     store.add(EVENT);
     let run = worker(secs(5.0)).run(|_, _| std::future::pending::<Result<(), Failure>>());
     assert!(timeout(secs(1.0), run).await.is_err());
@@ -426,8 +426,7 @@ const MAX_STOP: Duration = Duration::from_secs(25);
 #[test]
 fn the_defaults_of_a_stop_fit_in_25_seconds_together() {
     let worker = Settings::default().shutdown_timeout + 2 * CUT_SHORT_TIMEOUT;
-    // A server that lets its requests finish before its worker is told to stop, as the example
-    // does.
+    // A server that lets its requests finish before it stops its worker, as the example does.
     let all = ACCEPT_TIMEOUT + worker;
     assert!(all <= MAX_STOP, "{all:?}");
 }
@@ -473,7 +472,7 @@ async fn a_batch_job_that_prunes_at_its_end_stops_on_the_signal() {
     assert_eq!(begin.elapsed().as_secs(), 1);
 }
 
-/// As when it waits for a connection.
+/// As if it waited for a connection.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_whose_handler_has_not_begun_at_the_end_of_a_stop_does_not_count() {
     let waits: Arc<Start> = Arc::new(|_, _, _| Box::pin(std::future::pending()));
@@ -569,7 +568,7 @@ async fn a_batch_job_takes_over_what_a_killed_one_had() {
     let killed = rounds(&store, process(1), taking(secs(100.0)));
     let arrived = Notify::new();
     assert!(timeout(secs(5.0), run(killed, &arrived)).await.is_err());
-    // While the lease lasts the event is another worker's.
+    // While the lease lasts, the event belongs to the other worker.
     let early = rounds(&store, process(2), taking(secs(1.0)));
     assert_eq!(run(early, &arrived).await, Until::Idle);
     assert_eq!(store.rows()[0].state, EventState::Running);
@@ -584,7 +583,7 @@ async fn a_batch_job_takes_over_what_a_killed_one_had() {
     assert_eq!(store.rows()[0].state, EventState::Done);
 }
 
-/// Both workers live, and neither reaches the store for longer than a lease.
+/// Both workers are alive, but neither can reach the store for longer than a lease.
 #[tokio::test(start_paused = true)]
 async fn what_was_not_seen_during_an_outage_is_not_silent() {
     let store = Arc::new(FakeStore::default());

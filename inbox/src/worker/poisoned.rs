@@ -22,7 +22,7 @@ const EVENT: &str = r#"{"event_type":"market.created","data":{"id":"m"}}"#;
 
 const RESTART: Duration = Duration::from_secs(2);
 
-/// How long one process may take to end its events, or to die.
+/// How long one process may take to finish its events or to die.
 const LIMIT: Duration = Duration::from_secs(600);
 
 struct Trial {
@@ -125,7 +125,7 @@ impl Trial {
                 assert_eq!(row.attempts, self.settings.retry.attempts);
             } else {
                 assert_eq!(row.state, EventState::Done, "{number}");
-                // A crash that it was there at by chance is not an attempt of it.
+                // A crash that it only happened to be part of does not count as an attempt.
                 assert_eq!(row.attempts, 1, "{number}");
             }
         }
@@ -150,7 +150,7 @@ async fn events_that_kill_their_process_end_up_dead_and_no_other_one_does() {
 #[tokio::test(start_paused = true)]
 async fn a_set_of_innocents_clears_within_a_lease() {
     let mut trial = Trial::new(64, &[], 64, 3);
-    // It is killed again and again for another reason, until each would run alone.
+    // It is killed repeatedly for another reason, until each would run alone.
     let lease = trial.settings.lease;
     for _ in 0..8 {
         let killed = timeout(lease * 2, async {
@@ -185,7 +185,7 @@ async fn fresh_events_wait_for_suspects_for_a_lease_and_a_half_at_most() {
             store.add(EVENT);
             let (added, key) = (Instant::now(), number.to_string());
             number += 1;
-            // Until it was handled, or its process died meanwhile.
+            // Until it was handled, or until its process died.
             while !handled.lock().unwrap().iter().any(|(of, _)| *of == key) {
                 sleep(Duration::from_millis(100)).await;
                 let waited = added.elapsed();

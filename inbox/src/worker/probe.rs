@@ -1,11 +1,11 @@
-//! How a worker finds out which event makes its process die, without hurting the others.
+//! Finds out which event makes its process die, without harm to the others.
 //!
-//! Events whose worker was gone before they ended are suspects. When suspects are due, a worker
-//! *drains*: it takes nothing until what runs has ended. Then it takes a group of suspects and
-//! nothing else, and they *run* alone. If the process dies now, the group is halved (see `crashes`
-//! in the store); otherwise the group has *cleared* when its last event ends, and the next group
-//! may be twice as large. All of this together takes a lease and a half at most, and with leases
-//! longer than half a minute as if they were that long; then other events have a turn.
+//! Events whose worker died before they ended are suspects. When suspects are due, a worker
+//! *drains*: it takes nothing until its running events have ended. Then it takes a group of
+//! suspects and nothing else, and they *run* alone. If the process dies now, the group is halved
+//! (see `crashes` in the store). Otherwise the group has *cleared* when its last event ends, and
+//! the next group may be twice as large. All of this takes at most one and a half leases, where a
+//! lease counts as at most half a minute; then other events have a turn.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::turn::Lease;
 #[derive(Default)]
 pub(super) struct Probe {
     state: State,
-    /// Since when other events wait.
+    /// Since when other events have been waiting.
     since: Option<Instant>,
-    /// How large the last group was that cleared.
+    /// The size of the last group that cleared.
     cleared: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Probe {
 enum State {
     #[default]
     Calm,
-    /// Nothing is taken until all that runs has ended, or until this time.
+    /// Nothing is taken until all running events have ended, or until this time.
     Drains { until: Instant },
     /// A group runs alone, until it has ended, or until this time.
     Runs {
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Probe {
-    /// Suspects are due.
+    /// Records that suspects are due.
     pub(super) fn suspects(&mut self, now: Instant, lease: Duration) {
         if let State::Calm = self.state {
             self.since = Some(now);
@@ -58,12 +58,12 @@ impl Probe {
         matches!(self.state, State::Drains { until } if is_empty || until <= now)
     }
 
-    /// How large the last group was that cleared.
+    /// The size of the last group that cleared.
     pub(super) fn cleared(&self) -> usize {
         self.cleared
     }
 
-    /// A group was taken at this time.
+    /// Records that a group was taken at this time.
     pub(super) fn began(&mut self, leases: HashSet<Lease>, now: Instant, lease: Duration) {
         if leases.is_empty() {
             // Another worker has them.
@@ -78,7 +78,7 @@ impl Probe {
         };
     }
 
-    /// The event of this lease has ended, or its lease was lost.
+    /// Records that the event of this lease has ended, or that its lease was lost.
     pub(super) fn ended(&mut self, lease: Lease, now: Instant, length: Duration) {
         if let State::Runs { leases, .. } = &mut self.state {
             leases.remove(&lease);
@@ -86,7 +86,7 @@ impl Probe {
         self.advance(now, length);
     }
 
-    /// Ends what has taken its time.
+    /// Ends a phase whose time is over.
     pub(super) fn advance(&mut self, now: Instant, lease: Duration) {
         let State::Runs {
             leases,
@@ -99,7 +99,7 @@ impl Probe {
         if !leases.is_empty() && now < *until {
             return;
         }
-        // A group that outlasts its time has proved nothing yet.
+        // A group that exceeds its time has proved nothing yet.
         self.cleared = if leases.is_empty() { *size } else { 0 };
         let end = self.since.unwrap_or(now) + lease;
         self.state = if now < end {
@@ -110,7 +110,7 @@ impl Probe {
         };
     }
 
-    /// When something is to be done at the latest.
+    /// The latest time at which something must be done.
     pub(super) fn wake(&self) -> Option<Instant> {
         match self.state {
             State::Calm => None,

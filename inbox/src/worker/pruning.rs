@@ -1,4 +1,4 @@
-//! Removes rows that were done long ago, while a worker runs.
+//! Removes old done rows while a worker runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::store::{PRUNE_INTERVAL, Pruning, Store, TURN_TIMEOUT};
 /// Between two batches, so that accepts and turns go first.
 const PAUSE_BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 
-/// Prunes now and every hour, for as long as it is polled; never if nothing is to be removed.
+/// Prunes now and every hour, for as long as it is polled; never if rows are kept forever.
 ///
 /// All workers of all processes do this, and the store lets one of them at a time.
 pub(super) async fn keep_pruning(store: Arc<dyn Store>, keep_done: Option<Duration>) {
@@ -26,7 +26,7 @@ pub(super) async fn keep_pruning(store: Arc<dyn Store>, keep_done: Option<Durati
 
 /// Prunes once, unless another worker does or has just done so.
 pub(super) async fn prune(store: &dyn Store, keep_done: Duration) {
-    // A pool of the user's calls the user's code, and so may its errors.
+    // A pool of the user may call the user's code, and so may its errors.
     let pruned = Guarded::new(prune_in_batches(store, keep_done)).await;
     if pruned.is_err() {
         tracing::warn!("old rows could not be removed: it panicked");

@@ -1,4 +1,4 @@
-//! What a worker says in the log and to [`Health`](crate::Health): each thing once, when it is
+//! Reports of a worker to the log and to [`Health`](crate::Health): each fact once, when it is
 //! known to be in the table.
 
 use crate::asked::Asked;
@@ -11,9 +11,10 @@ use crate::turn::{Died, Lease, Running, Verdict};
 pub(super) struct Report {
     health: Record,
     pub(super) reach: Reach,
-    /// Events that are about to be dead in the table.
+    /// Events that the next turn marks as dead.
     dying: Vec<Died>,
-    /// A turn has failed since something was settled: it may have been committed without an answer.
+    /// Whether a turn has failed since something was settled: it may have been committed without an
+    /// answer.
     unsure: bool,
     asked: Asked,
     /// The inbox's order, as the last turn found it.
@@ -32,7 +33,7 @@ impl Report {
         }
     }
 
-    /// A turn had no answer, or an error.
+    /// Records that a turn had no answer or an error.
     pub(super) fn lost(&mut self, error: &dyn std::fmt::Display) {
         self.reach.lost(error);
         self.unsure = true;
@@ -43,7 +44,7 @@ impl Report {
         self.unsure
     }
 
-    /// An event is to be dead.
+    /// Records that an event is to be dead.
     pub(super) fn dies(&mut self, event: Died) {
         self.dying.push(event);
     }
@@ -74,7 +75,7 @@ impl Report {
         }
     }
 
-    /// Says so if the inbox has another order than this process asked for.
+    /// Logs a warning if the inbox has another order than this process asked for.
     pub(super) fn order(&mut self, order: Option<EventOrder>) {
         let Some(order) = order.filter(|order| self.order != Some(*order)) else {
             return;
@@ -89,7 +90,7 @@ impl Report {
         }
     }
 
-    /// Logs what became of events whose workers are gone.
+    /// Logs what happens to events whose workers died.
     pub(super) fn crashed(&self, crashed: &[(Running, Verdict)]) {
         for (running, verdict) in crashed {
             let id = running.stamped.lease.id;

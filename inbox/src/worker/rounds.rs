@@ -1,26 +1,26 @@
 //! The loop of a worker.
 //!
 //! A worker knows the table only through *turns*: one transaction in which it settles the events
-//! whose tasks have ended, renews the leases of those that run, and takes new ones for the tasks
-//! that it has room for. The loop repeats four things. It *plans* a turn if one is due: because
-//! something ended, a lease is to be renewed, or it is time to look for events. It *takes* the
-//! turn. It *applies* what the turn found: starts a task for each event, cuts the tasks short whose
-//! lease was lost, and decides when to look again. And if no turn is due, it *waits* until a task
-//! ends, an event arrives in this process, a time comes, or the worker is to stop.
+//! whose tasks have ended, renews the leases of those that run, and takes new ones if it has room.
+//! The loop repeats four things. It *plans* a turn if one is due: because something ended, a lease
+//! is to be renewed, or it is time to look for events. It *takes* the turn. It *applies* the
+//! result: it starts a task for each event, aborts tasks whose lease was lost, and decides when to
+//! look again. And if no turn is due, it *waits* until a task ends, an event arrives in this
+//! process, a deadline passes, or the worker is to stop.
 //!
-//! While a turn is under way tasks end, and others begin that were taken *ahead* (`ahead`): with
-//! handlers that end sooner than the database answers, the work would otherwise be to wait for it.
-//! What was taken ahead has a lease, and is given back when the worker is to stop, when suspects
-//! are to run alone, or when it has waited for too long.
+//! While a turn is under way, tasks end, and events that were taken *ahead* (`ahead`) begin:
+//! handlers that are faster than the database would otherwise spend most of the time waiting for
+//! it. An event that was taken ahead has a lease. It is given back when the worker is to stop, when
+//! suspects are to run alone, or when it has waited for too long.
 //!
-//! Every third of a lease a turn has *upkeep* too: it looks for leases of workers that are gone
+//! Every third of a lease a turn includes *upkeep*: it looks for leases of dead workers
 //! (`silence`), and for suspects among their events, which then run alone (`probe`).
 //!
-//! After a turn that failed the loop rests, whatever is due, and keeps what it had to settle: a
-//! turn may have been committed without an answer, and then settling again finds the leases gone.
-//! After the signal to stop no event is taken; the loop ends when all tasks have ended and are
-//! settled, or at the deadline, when what still runs is cut short and given back. The attempt of a
-//! handler that was called counts all the same.
+//! After a turn that failed, the loop rests even if something is due, and keeps the results that it
+//! could not settle. The failed turn may have been committed without an answer; settling again then
+//! finds the leases gone. After the signal to stop no event is taken. The loop ends when all tasks
+//! have ended and are settled, or at the deadline, when running tasks are aborted and their events
+//! given back. The attempt of a handler that was called counts in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ use crate::turn::{
     Died, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
 };
 
-/// How many events a turn takes at most: their bodies come with them.
+/// The maximum number of events that a turn takes: their bodies are read with them.
 const MAX_TAKE: usize = 256;
 
 /// How long to wait while another worker chooses.
@@ -56,7 +56,7 @@ const MAX_WINDOW: Duration = Duration::from_secs(30);
 /// How long the loop rests after a turn that failed.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// How long tasks that were cut short may take to end, and how long the last turn may take.
+/// How long aborted tasks may take to end, and how long the last turn may take.
 pub(super) const CUT_SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When the next turn is due, and for what.
@@ -65,13 +65,13 @@ struct Times {
     look: Instant,
     /// When to renew leases.
     renew: Instant,
-    /// When to look for leases of workers that are gone.
+    /// When to look for leases of dead workers.
     upkeep: Instant,
     /// No turn is taken before this.
     rest: Instant,
 }
 
-/// What the next turn is for, besides settling.
+/// The work of the next turn, besides settling.
 struct Plan {
     take: Take,
     renew: bool,
@@ -86,9 +86,9 @@ pub(super) struct Rounds {
     settings: Settings,
     tasks: Tasks,
     ahead: Ahead,
-    /// What has ended during a turn.
+    /// Tasks that have ended during a turn.
     ended: Vec<(Held, Outcome)>,
-    /// What has ended and is not in the table yet.
+    /// Results that are not in the table yet.
     settle: Vec<(Lease, Verdict)>,
     /// How many of those the turn under way settles.
     sent: usize,
@@ -96,7 +96,7 @@ pub(super) struct Rounds {
     times: Times,
     silence: Silence,
     probe: Probe,
-    /// The queue that has the odd one of the next turn.
+    /// The queue that gets the odd event of the next turn.
     prefer: Queue,
     shutdown: Guarded<BoxFuture<'static, ()>>,
     /// When to stop at the latest; set by the signal.
@@ -140,13 +140,13 @@ impl Rounds {
         }
     }
 
-    /// Works until it is to stop, and returns why it did; `arrived` says that an event was accepted
-    /// in this process.
+    /// Runs until the worker is to stop, and returns why it ended; `arrived` signals that an event
+    /// was accepted in this process.
     pub(super) async fn run(&mut self, arrived: &Notify) -> Until {
         loop {
             let now = Instant::now();
-            // During a turn tasks may end, and the next one is to settle them: until then their
-            // leases run out, and another worker would handle the events again.
+            // Tasks that end during a turn are settled by the next one: otherwise their leases
+            // could expire, and another worker would handle the events again.
             self.end_all(now);
             if let Some(deadline) = self.deadline {
                 if now >= deadline {
@@ -187,7 +187,7 @@ impl Rounds {
         self.stop(&signal);
     }
 
-    /// What to do now; `None` if there is nothing, or the loop rests.
+    /// Returns what to do now; `None` if there is nothing to do or the loop rests.
     fn plan(&self, now: Instant) -> Option<Plan> {
         let take = if self.takes_suspects(now) {
             let rows = MAX_TAKE.min(self.tasks.free());
@@ -196,7 +196,7 @@ impl Rounds {
         } else if self.takes() && self.times.look <= now {
             Take::Due {
                 rows: MAX_TAKE.min(self.room()),
-                // None while there are any that were taken ahead, so these begin before those.
+                // Zero while there are events that were taken ahead, since those begin first.
                 begin: self.tasks.free(),
                 prefer: self.prefer,
             }
@@ -204,7 +204,7 @@ impl Rounds {
             Take::Nothing
         };
         let renew = self.times.renew <= now && !self.tasks.is_empty();
-        // Upkeep alone sees all that is due, which decides whether the worker is idle.
+        // Only upkeep sees all due events, which decides whether the worker is idle.
         let may_be_idle = self.settings.until == Until::Idle && self.tasks.is_empty();
         let upkeep = self.times.upkeep <= now || may_be_idle && !take.is_nothing();
         let upkeep = upkeep && self.deadline.is_none();
@@ -229,13 +229,14 @@ impl Rounds {
         self.deadline.is_none() && self.tasks.free() > 0 && is_due
     }
 
-    /// For how many more events there is room, with those that are taken ahead.
+    /// For how many more events there is room, including those to take ahead.
     fn room(&self) -> usize {
         let room = self.settings.concurrency + self.ahead.target();
         room.saturating_sub(self.tasks.running() + self.tasks.ahead())
     }
 
-    /// The leases of what runs, of what is taken ahead, and of what has ended and is not settled.
+    /// The leases of events that run, that were taken ahead, and that have ended but are not
+    /// settled.
     fn held(&self) -> Vec<Lease> {
         let ended = self.ended.iter().map(|(held, _)| held.lease);
         self.tasks.leases().into_iter().chain(ended).collect()
@@ -267,14 +268,14 @@ impl Rounds {
             lease: settings.lease,
             retry: &settings.retry,
         };
-        // A pool of the user's calls the user's code, and so may its errors.
+        // A pool of the user may call the user's code, and so may its errors.
         let turn = Guarded::new(async {
             let turned = store.turn(turn).await;
             turned.map_err(|error| error.to_string())
         });
         let mut turn = Box::pin(metrics::timed(timeout(TURN_TIMEOUT, turn)));
         // The signal first, so that no handler is called after it; an answer before the deadline,
-        // since it says what has to be given back.
+        // since it says which events to give back.
         loop {
             tokio::select! {
                 biased;
@@ -287,7 +288,7 @@ impl Rounds {
                         None => format!("no answer within {TURN_TIMEOUT:?}"),
                     }),
                 },
-                // What was taken ahead begins meanwhile.
+                // Events that were taken ahead begin meanwhile.
                 Some(ended) = self.tasks.ended() => self.ended.extend(ended),
                 () = at(self.deadline), if self.deadline.is_some() => {
                     return Err("no answer before the worker had to stop".to_owned());
@@ -296,7 +297,7 @@ impl Rounds {
         }
     }
 
-    /// Does what a turn that was planned at this time asks for.
+    /// Applies the result of a turn that was planned at this time.
     fn apply(&mut self, plan: &Plan, turned: Turned, planned_at: Instant, arrived: &Notify) {
         if plan.renew || self.tasks.is_empty() {
             self.times.renew = planned_at + self.settings.lease / 3;
@@ -359,7 +360,7 @@ impl Rounds {
             Take::Due { prefer, .. } => {
                 self.prefer = prefer.other();
                 self.ahead.turned(planned_at, Instant::now());
-                // A worker that is gone may leave events that are due.
+                // A dead worker may leave events that are due.
                 let found_none = turned.next == Look::Later && self.silence.next().is_none();
                 self.idle = at_rest && plan.upkeep && found_none;
             }
@@ -371,7 +372,7 @@ impl Rounds {
             }
         }
         match turned.next {
-            // What this worker has no room for may be for another one of this process.
+            // Another worker of this process may have room for the remaining events.
             Look::AtOnce if !self.takes() => arrived.notify_one(),
             Look::AtOnce => {}
             Look::Soon => self.times.look = planned_at + LOOK_SOON.min(self.settings.poll),
@@ -379,24 +380,24 @@ impl Rounds {
         }
     }
 
-    /// Notes what ran when a turn had upkeep, and when the next one is due.
+    /// Records the running events of a turn with upkeep, and when the next upkeep is due.
     fn keep_up(&mut self, running: &[Running], planned_at: Instant) {
         let held = self.held();
         let unheld =
             |one: &Running| one.worker == Some(self.worker) && !held.contains(&one.stamped.lease);
-        // The answer may be late: nothing is known to be silent for longer than since now.
+        // The answer may be late: silence is only known from now on.
         let now = Instant::now();
         self.silence.note(running, unheld, now, self.settings.lease);
         let next = planned_at + self.window() / 3;
         self.times.upkeep = self.silence.next().map_or(next, |silent| silent.min(next));
     }
 
-    /// A lease, or less if leases are long.
+    /// Returns the length of a lease, or less if leases are long.
     fn window(&self) -> Duration {
         self.settings.lease.min(MAX_WINDOW)
     }
 
-    /// Logs handlers that should have been cut short at their limit.
+    /// Logs handlers that should have been aborted at their limit.
     fn warn_of_overdue(&mut self) {
         let Some(limit) = self.settings.handler_timeout else {
             return;
@@ -414,13 +415,13 @@ impl Rounds {
         let takes = self.takes();
         let wake = self.wake();
         // In a fixed order, so that a simulation can replay it; the signal first, so that nothing
-        // can keep it from being seen.
+        // can delay it.
         tokio::select! {
             biased;
             signal = &mut self.shutdown, if self.deadline.is_none() => self.stop(&signal),
             Some(ended) = self.tasks.ended() => {
                 self.end(ended);
-                // There is room again, and what waited for the event may be due.
+                // There is room again, and events that waited for this one may be due.
                 self.times.look = Instant::now();
             }
             () = arrived.notified(), if takes => self.times.look = Instant::now(),
@@ -428,7 +429,7 @@ impl Rounds {
         }
     }
 
-    /// The next time at which something is due; `None` if only an event can bring it.
+    /// Returns the next time at which something is due; `None` if only an event can cause it.
     fn wake(&self) -> Option<Instant> {
         let Times {
             look,
@@ -460,13 +461,13 @@ impl Rounds {
         .min()
     }
 
-    /// When those are given back that were taken ahead and have not begun.
+    /// When events that were taken ahead and have not begun are given back.
     fn ahead_until(&self) -> Option<Instant> {
         let since = self.tasks.ahead_since()?;
         Some(Ahead::end(since, self.settings.lease))
     }
 
-    /// Gives back what was taken ahead, to be settled with the next turn.
+    /// Gives back events that were taken ahead, to be settled with the next turn.
     fn give_back(&mut self) {
         let delay = Duration::ZERO;
         let ahead = self.tasks.give_back().into_iter();
@@ -483,7 +484,8 @@ impl Rounds {
         self.deadline = Some(Instant::now() + self.settings.shutdown_timeout);
     }
 
-    /// Notes how those tasks ended that have ended by now, and gives back what waits for too long.
+    /// Records the results of tasks that have ended by now, and gives back events that have waited
+    /// for too long.
     fn end_all(&mut self, now: Instant) {
         let mut ended = std::mem::take(&mut self.ended);
         ended.extend(self.tasks.ended_by_now());
@@ -497,7 +499,7 @@ impl Rounds {
         }
     }
 
-    /// Notes how tasks ended.
+    /// Records how tasks ended.
     fn end(&mut self, ended: Vec<(Held, Outcome)>) {
         let now = Instant::now();
         self.ahead.ended(ended.len());
@@ -527,7 +529,7 @@ impl Rounds {
         }
     }
 
-    /// Cuts short what still runs, and gives back the events whose tasks end in time.
+    /// Aborts running tasks, and gives back the events whose tasks end in time.
     async fn cut_short(&mut self) {
         tracing::warn!(
             running = self.tasks.running(),

@@ -1,10 +1,10 @@
-//! Which leases have not been renewed for so long that their workers must be gone.
+//! Finds leases that have not been renewed for so long that their workers must be dead.
 //!
-//! A clock can be set, so that a lease has expired by the database's clock is not enough: it must
+//! Clocks can be set, so it is not enough that a lease has expired by the database's clock: it must
 //! also have been seen unchanged for half of its length, by the monotonic clock of this process. A
-//! worker renews its leases every third of their length, so one that lives is seen to. While this
-//! worker cannot look, nothing is seen, and what it has seen before counts no more: the others may
-//! not have reached the database either.
+//! worker renews its leases every third of their length, so a live worker is seen to renew them. If
+//! this worker cannot look for a while, its earlier observations are discarded: the others may not
+//! have reached the database either.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,17 +16,18 @@ use crate::turn::{Running, Stamped};
 /// A worker with short leases on a busy machine may look less often than it should.
 const MIN_GAP: Duration = Duration::from_secs(2);
 
-/// Since when each lease is known as it is, and its length.
+/// Since when each lease has been seen unchanged, and its length.
 #[derive(Default)]
 pub(super) struct Silence {
     since: HashMap<Stamped, (Instant, Duration)>,
-    /// When the next one of those that may be gone will have been silent for long enough.
+    /// When the next lease that may be abandoned will have been silent for long enough.
     next: Option<Instant>,
     looked_at: Option<Instant>,
 }
 
 impl Silence {
-    /// Notes what runs now; `unheld` says which leases of this worker none of its tasks has.
+    /// Records the running events; `unheld` says which leases of this worker none of its tasks
+    /// holds.
     pub(super) fn note(
         &mut self,
         running: &[Running],
@@ -54,13 +55,13 @@ impl Silence {
         self.next = ends.filter(|end| *end > now).min();
     }
 
-    /// Whether the last look is not longer ago than a lease of this worker lets it be.
+    /// Whether the last look is as recent as a lease of this worker requires.
     fn has_looked(&self, now: Instant, lease: Duration) -> bool {
         let limit = (lease * 2 / 3).max(MIN_GAP);
         self.looked_at.is_some_and(|at| now - at <= limit)
     }
 
-    /// What was seen counts no more.
+    /// Discards all observations.
     pub(super) fn forget(&mut self) {
         self.since.clear();
     }
@@ -69,7 +70,7 @@ impl Silence {
         self.next
     }
 
-    /// The leases that were silent for half of their length.
+    /// Returns the leases that were silent for half of their length.
     pub(super) fn silent(&self, now: Instant, lease: Duration) -> Vec<Stamped> {
         if !self.has_looked(now, lease) {
             return Vec::new();
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(silence.next(), Some(at(15)));
         assert_eq!(silence.silent(at(14), LEASE), []);
         assert_eq!(silence.silent(at(15), LEASE), [running(0).stamped]);
-        // The turn that found it silent has seen to it.
+        // The turn that found it silent has handled it.
         note(&mut silence, &[running(0)], at(15));
         assert_eq!(silence.next(), None);
         // It was renewed.

@@ -12,7 +12,7 @@ use crate::accepted::EventState;
 use crate::outcome::Outcome;
 use crate::store::fake::{FakeStore, Fault};
 
-/// A worker that is stopped after so many seconds, on a store with one event.
+/// A worker that is stopped after this many seconds, on a store with one event.
 struct Stopped {
     store: Arc<FakeStore>,
     after: f64,
@@ -61,7 +61,7 @@ async fn a_worker_stops_when_nothing_runs_any_more() {
     let it = Stopped::new(1.0, 30.0);
     assert_eq!(it.run(taking(secs(25.0))).await, 250.0);
     assert_eq!(it.row(), (EventState::Done, 1));
-    // Its lease is renewed until then, and the upkeep is left to other workers.
+    // Its lease is renewed until then, and upkeep is left to other workers.
     let turns = it.store.turns();
     assert_eq!(turns.iter().filter(|turn| turn.renew > 0).count(), 2);
     assert_eq!(turns.iter().filter(|turn| turn.upkeep).count(), 1);
@@ -89,10 +89,10 @@ async fn events_that_are_taken_while_the_worker_stops_go_back() {
     assert_eq!(it.row(), RETURNED);
 }
 
-/// What becomes due together with the signal is left alone.
+/// An event that becomes due at the instant of the signal is not taken.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_once_the_signal_has_come() {
-    // What arrives at the same instant.
+    // An event that arrives at the same instant.
     let it = Stopped::new(0.0, 20.0);
     let arrived = Notify::new();
     let signal = Arc::new(Notify::new());
@@ -148,7 +148,7 @@ async fn nothing_is_taken_once_the_signal_has_come() {
     assert_eq!(it.row(), RETURNED);
 }
 
-/// What such a turn has taken is known, and goes back.
+/// The events that such a turn has taken are known, and are given back.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_with_the_deadline_counts() {
     let it = Stopped::new(3.0, 0.0);

@@ -32,7 +32,7 @@ async fn store_after_a_crash(events: usize) -> Arc<FakeStore> {
     store
 }
 
-/// A worker with room for 8 events, of another process.
+/// The settings of a worker of another process, with room for 8 events.
 fn settings() -> Settings {
     Settings {
         worker: WorkerId::of(2, 0),
@@ -42,7 +42,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Runs a worker that is stopped after so many seconds; returns how long it took, in seconds.
+/// Runs a worker that is stopped after this many seconds; returns how long it took, in seconds.
 async fn run_until(after: f64, store: &Arc<FakeStore>, handlers_take: f64) -> f64 {
     let shutdown = Box::pin(sleep(secs(after)));
     let start = taking(secs(handlers_take));
@@ -88,7 +88,8 @@ async fn suspects_are_taken_before_the_signal_to_stop_and_not_after_it() {
         assert_eq!(run_until(stops, &store, 6.0).await, took);
         assert_eq!((claims(&store, 0), claims(&store, 1)), (claimed, 1));
     }
-    // A handler runs meanwhile. It is waited for until 30 s, and the signal comes before.
+    // A handler runs meanwhile. The worker waits for it until 30 s, and the signal comes before
+    // that.
     let store = store_after_a_crash(2).await;
     store.add(EVENT);
     assert_eq!(run_until(20.0, &store, 100.0).await, 100.0);
@@ -138,7 +139,7 @@ async fn a_turn_for_suspects_that_found_another_worker_or_failed_is_taken_again_
     }
 }
 
-/// It is waited for until half a lease after the leases of those that died have been silent.
+/// The worker waits for it until half a lease after the leases of the dead workers became silent.
 #[tokio::test(start_paused = true)]
 async fn suspects_run_beside_a_handler_that_takes_long() {
     let store = store_after_a_crash(2).await;

@@ -1,4 +1,4 @@
-//! How many events the loop takes ahead, and what becomes of them, on paused time.
+//! How many events the loop takes ahead, and what happens to them, on paused time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use crate::store::fake::{FakeStore, Fault};
 
 const TURN: Duration = Duration::from_millis(10);
 
-/// Events, and turns that take their time.
+/// A store with events, and with turns that take some time.
 fn store_of(events: usize) -> Arc<FakeStore> {
     let store = Arc::new(FakeStore::default());
     for _ in 0..events {
@@ -38,7 +38,7 @@ fn settings(concurrency: usize, until: Until) -> Settings {
     }
 }
 
-/// Handlers that take so long for the first events, and for ever for all others; with how many have
+/// Handlers that take this long for the first events, and forever for all others; and how many have
 /// begun.
 fn stalling(first: usize, time: Duration) -> (Arc<Start>, Arc<AtomicUsize>) {
     let begun = Arc::new(AtomicUsize::new(0));

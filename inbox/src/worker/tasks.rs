@@ -1,5 +1,5 @@
-//! The tasks of a worker: a handler at work in each, for an event that the worker has taken; and
-//! the events that it has taken ahead, each of which begins when another one ends.
+//! The tasks of a worker: each runs the handler of one event that the worker has taken. And the
+//! events that it has taken ahead, each of which begins when another one ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::outcome::Outcome;
 use crate::turn::{Claim, Lease};
 
-/// How much longer than it may a handler runs before it is taken for one that blocks its thread.
+/// How far beyond its limit a handler runs before it counts as blocking its thread.
 const OVERDUE: Duration = Duration::from_secs(5);
 
 /// When the handler of an event was called; nothing while its task waits, for example for a
@@ -26,7 +26,7 @@ const OVERDUE: Duration = Duration::from_secs(5);
 pub(super) struct Begun(Arc<OnceLock<Instant>>);
 
 impl Begun {
-    /// It is called now.
+    /// Records that it is called now.
     pub(super) fn note(&self) {
         self.0.get_or_init(Instant::now);
     }
@@ -44,9 +44,9 @@ pub(super) struct Held {
     pub(super) event_type: Option<String>,
     task: AbortHandle,
     begun: Begun,
-    /// It was found overdue.
+    /// Whether it was reported as overdue.
     overdue: bool,
-    /// Another worker has taken the event over: the rest of the task counts for nothing.
+    /// Whether another worker has taken the event over, so that the result of the task is ignored.
     lost: bool,
 }
 
@@ -57,7 +57,8 @@ pub(super) struct Tasks {
     concurrency: usize,
     running: JoinSet<Outcome>,
     held: HashMap<Id, Held>,
-    /// Taken and not begun, and since when. While there are any, as many run as may.
+    /// Events that were taken and have not begun, and since when. While there are any, all slots
+    /// are in use.
     ahead: VecDeque<(Instant, Claim)>,
 }
 
@@ -90,8 +91,8 @@ impl Tasks {
         self.concurrency.saturating_sub(self.running.len())
     }
 
-    /// The leases of all events, in one order for all workers, so that no two of them wait for each
-    /// other's rows.
+    /// Returns the leases of all events, in the same order in all workers, so that no two of them
+    /// wait for each other's rows.
     pub(super) fn leases(&self) -> Vec<Lease> {
         let held = self.held.values().map(|held| held.lease);
         let ahead = self.ahead.iter().map(|(_, claim)| claim.lease);
@@ -109,12 +110,12 @@ impl Tasks {
         }
     }
 
-    /// When the first of those was taken that have not begun.
+    /// When the first of the events that have not begun was taken.
     pub(super) fn ahead_since(&self) -> Option<Instant> {
         self.ahead.front().map(|(since, _)| *since)
     }
 
-    /// Lets go of what has not begun.
+    /// Releases the events that have not begun.
     pub(super) fn give_back(&mut self) -> Vec<Lease> {
         let ahead = self.ahead.drain(..);
         ahead.map(|(_, claim)| claim.lease).collect()
@@ -132,7 +133,7 @@ impl Tasks {
         let (start, begun) = (self.start.clone(), Begun::default());
         let (noted, accepts_malformed) = (begun.clone(), self.accepts_malformed);
         // The handler is called within the task, and what it returns is read and dropped there, so
-        // that a panic of any of it is an outcome and nothing else.
+        // that a panic in any of this only becomes an outcome.
         let work = Guarded::new(async move {
             match Event::from_trusted_json(claim.body.clone()) {
                 Ok(event) => match &event.payload {
@@ -158,10 +159,10 @@ impl Tasks {
         self.held.insert(id, held);
     }
 
-    /// Waits until a task has ended, and returns how it did, with all others that have ended by
-    /// then; those whose leases were lost are left out. `None` if no task runs.
+    /// Waits until a task has ended, and returns its result, with those of all others that have
+    /// ended by then, except tasks whose leases were lost. `None` if no task runs.
     ///
-    /// If the future is dropped, nothing is missed.
+    /// It is cancel safe.
     pub(super) async fn ended(&mut self) -> Option<Vec<(Held, Outcome)>> {
         let first = self.running.join_next_with_id().await?;
         let mut all = Vec::from_iter(self.end(first));
@@ -169,7 +170,7 @@ impl Tasks {
         Some(all)
     }
 
-    /// Returns how those tasks ended that have ended by now, without waiting.
+    /// Returns the results of tasks that have ended by now, without waiting.
     pub(super) fn ended_by_now(&mut self) -> Vec<(Held, Outcome)> {
         let mut all = Vec::new();
         while let Some(ended) = self.running.try_join_next_with_id() {
@@ -201,7 +202,7 @@ impl Tasks {
         Some((held, outcome))
     }
 
-    /// Cuts the task short whose event another worker has taken over.
+    /// Aborts the task of an event that another worker has taken over.
     pub(super) fn lose(&mut self, lease: Lease) {
         log_lost(lease);
         self.ahead.retain(|(_, claim)| claim.lease != lease);
@@ -212,8 +213,7 @@ impl Tasks {
         }
     }
 
-    /// Returns the events whose handlers should have been cut short at this limit by now, each
-    /// once.
+    /// Returns the events whose handlers should have been aborted at this limit by now, each once.
     pub(super) fn overdue(&mut self, limit: Duration) -> Vec<Lease> {
         let limit = limit.saturating_add(OVERDUE);
         let mut overdue = Vec::new();
@@ -226,13 +226,13 @@ impl Tasks {
         overdue
     }
 
-    /// Cuts all tasks short.
+    /// Aborts all tasks.
     pub(super) fn abort_all(&mut self) {
         self.running.abort_all();
     }
 }
 
-/// Logs what an operator must know of how an attempt ended, besides that it failed. The errors of
+/// Logs what an operator must know about the end of an attempt, besides a failure. The errors of
 /// handlers are not logged, since they may quote the event; the errors of this crate and of the
 /// core do not.
 fn log(held: &Held, outcome: &Outcome) {
@@ -298,7 +298,7 @@ mod tests {
         let ids = |leases: Vec<Lease>| leases.iter().map(|lease| lease.id).collect::<Vec<_>>();
         assert_eq!((tasks.running(), tasks.ahead(), tasks.free()), (1, 2, 0));
         assert_eq!(ids(tasks.leases()), [1, 2, 3]);
-        // One that was lost does not begin.
+        // An event whose lease was lost does not begin.
         tasks.lose(Lease { id: 1, token: 1 });
         let ended = tasks.ended().await.unwrap();
         assert_eq!(ended[0].0.lease.id, 3);

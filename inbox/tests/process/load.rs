@@ -10,7 +10,7 @@ use std::{env, iter};
 
 use super::Connection;
 
-/// One in so many deliveries is a repetition.
+/// One in this many deliveries is a repetition.
 const REPETITIONS: u64 = 8;
 
 /// Numbers that look random, the same for the same seed.
@@ -50,7 +50,7 @@ impl Random {
     }
 }
 
-/// What was sent, and what of it got a 2xx.
+/// The deliveries that were sent, and those that got a 2xx.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     events: AtomicU64,
@@ -91,14 +91,14 @@ fn id(number: u64) -> String {
     format!("evt_{number}")
 }
 
-/// Threads that send until they are told to stop.
+/// Threads that send until they are stopped.
 pub(crate) struct Senders {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Senders {
-    /// Starts so many; each rests for some time after each delivery.
+    /// Starts this many; each rests for some time after each delivery.
     pub(crate) fn start(
         count: usize,
         address: SocketAddr,
@@ -118,7 +118,7 @@ impl Senders {
         }
     }
 
-    /// Lets each end the delivery that it is at.
+    /// Stops them after their current deliveries.
     pub(crate) fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
@@ -150,7 +150,7 @@ fn send(
             }
             Ok(503) => {}
             Ok(status) => panic!("{number}: {status}"),
-            // Whether it is in the inbox, nobody knows.
+            // It may or may not be in the inbox.
             Err(_) => connection = None,
         }
         thread::sleep(rest);

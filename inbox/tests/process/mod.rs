@@ -16,7 +16,7 @@ use ptolemy_webhooks::{Secret, Signer};
 
 const SECRET: &str = "whsec_test_secret";
 
-/// How long anything may take that a test waits for.
+/// How long a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process that is killed when the test ends.
@@ -96,13 +96,13 @@ impl Process {
         assert!(kill.unwrap().success());
     }
 
-    /// Ends it as a crash does; returns what stood on standard error.
+    /// Ends it as a crash does; returns its standard error.
     pub(crate) fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.end().1
     }
 
-    /// Stops it, and sees that it ends well; returns what stood on standard error.
+    /// Stops it, and checks that it ends well; returns its standard error.
     pub(crate) fn stop(self) -> String {
         self.signal("-TERM");
         let (code, errors) = self.end();
@@ -123,7 +123,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts the example, and kills it after a time whatever it has come to.
+/// Starts the example, and kills it after some time.
 pub(crate) fn start_and_kill(mut command: Command, after: Duration) {
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     thread::sleep(after);
@@ -133,7 +133,7 @@ pub(crate) fn start_and_kill(mut command: Command, after: Duration) {
 
 /// A file that takes the lines of many processes, and is removed when the test ends.
 ///
-/// Each process writes into it by itself, so a kill loses nothing that was written.
+/// Each process writes to it directly, so a kill loses no written line.
 pub(crate) struct Lines(PathBuf);
 
 impl Lines {

@@ -12,7 +12,7 @@ use {
 
 use crate::{Fault, chain, misconfigured};
 
-/// What is written for an event.
+/// The row that is written for an event.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 struct Change {
     event_type: String,
@@ -21,7 +21,7 @@ struct Change {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Change {
-    /// Escaped, since PostgreSQL takes no NUL.
+    /// Escaped, since PostgreSQL cannot store a NUL.
     fn of(event: &Event) -> Self {
         Self {
             event_type: word(event.event_type.as_str()).to_string(),
@@ -122,7 +122,7 @@ async fn open_in_postgres(
         .connect(database)
         .await?;
     let mut tx = pool.begin().await?;
-    // One at a time: two that create a table at once are in each other's way. Any number will do.
+    // One at a time: two processes that create a table at once conflict. The number is arbitrary.
     sqlx::query("SELECT pg_advisory_xact_lock(7305)")
         .execute(&mut *tx)
         .await?;
@@ -140,7 +140,7 @@ async fn open_in_postgres(
     Ok(Inbox::from_postgres_pool(pool).await?)
 }
 
-/// Tells that the feature is off.
+/// Returns an error: the feature is off.
 #[cfg(not(feature = "postgres"))]
 async fn open_in_postgres(database: &str, _: u16) -> Result<Inbox, Box<dyn Error + Send + Sync>> {
     Ok(Inbox::connect(database).await?)

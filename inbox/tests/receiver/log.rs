@@ -1,7 +1,7 @@
 //! Standard error, written by its own thread.
 //!
-//! Anyone can have requests rejected. If a handler wrote a line for each and waited for it, a
-//! reader of standard error that is slow or gone would hold up the receiver.
+//! Anyone can send requests that are rejected. If a handler wrote a line for each and waited for
+//! it, a reader of standard error that is slow or gone would hold up the receiver.
 
 use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

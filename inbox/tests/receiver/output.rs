@@ -16,7 +16,7 @@ pub(crate) fn word(text: &str) -> LogText<'_> {
 /// Writes a line, and returns when it is out of this process.
 pub(crate) async fn print(mut line: String) -> io::Result<()> {
     line.push('\n');
-    // Whoever reads too slowly holds up handlers, and not the server.
+    // A slow reader delays handlers, but not the server.
     let written = spawn_blocking(move || {
         let mut stdout = io::stdout().lock();
         stdout.write_all(line.as_bytes())?;
@@ -29,7 +29,7 @@ pub(crate) async fn print(mut line: String) -> io::Result<()> {
 pub(crate) fn handled(event: &Event, attempt: &Attempt) -> String {
     let understood = match event.payload {
         Ok(Payload::Unknown) => "unknown",
-        // No handler sees malformed data: such an event is dead.
+        // Malformed data never reaches a handler: such an event is dead.
         _ => "typed",
     };
     let id = event.id.as_deref().filter(|id| !id.is_empty());

@@ -1,5 +1,5 @@
 //! The receiver that the tests kill and stop, with flags and output for them; see `--help`. To
-//! begin a receiver of your own, copy `inbox/examples/durable_receiver.rs`.
+//! start your own receiver, copy `inbox/examples/durable_receiver.rs`.
 
 mod changes;
 mod log;
@@ -32,10 +32,10 @@ use tower_http::timeout::TimeoutLayer;
 
 const PATH: &str = "/webhooks/ptolemy";
 
-/// How long a request may take; after that Ptolemy has given it up.
+/// How long a request may take; Ptolemy times out then.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long open requests may go on after a signal to stop: as long as an accept may take.
+/// How long open requests may continue after a signal to stop: as long as an accept may take.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, FromRef)]
@@ -86,7 +86,7 @@ async fn serve(listener: TcpListener, app: App, stop: Stop) -> io::Result<()> {
     }
 }
 
-/// Works until it is told to stop, and has then finished its events or given them back.
+/// Works until the signal to stop; then finishes its events or gives them back.
 async fn work(
     inbox: Inbox,
     settings: Settings,
@@ -125,7 +125,7 @@ async fn handle(event: Event, attempt: Attempt, work: Duration) -> Result<(), Fa
     Ok(())
 }
 
-/// What ends the program with another code than 0.
+/// The reasons for an exit code other than 0.
 enum Fault {
     /// It cannot work with this configuration.
     Misconfigured(String),
@@ -191,7 +191,7 @@ async fn run(settings: Settings) -> Result<(), Fault> {
                 }
             }
         } => served,
-        // To accept what nobody handles would hide the fault.
+        // Accepting events that nobody handles would hide the fault.
         ended = &mut worker => {
             return Err(match ended {
                 Ok(Err(error)) => failed(chain(&error)),

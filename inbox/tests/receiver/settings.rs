@@ -42,10 +42,10 @@ in front of it.";
 /// In seconds.
 const SHUTDOWN_TIMEOUT: u32 = 15;
 
-/// What follows them: 2 s for events that are cut short, and 1 s for standard error.
+/// The time after that: 2 s for aborted events, and 1 s for standard error.
 const REST: u64 = 3;
 
-// All that follows a signal fits in what orchestrators give.
+// Everything after a signal fits into the time that orchestrators give.
 const _: () = assert!(GRACE.as_secs() + SHUTDOWN_TIMEOUT as u64 + REST <= 25);
 
 /// Receives Ptolemy's webhooks on /webhooks/ptolemy into a database, and handles them from there.

@@ -1,4 +1,4 @@
-//! What the inbox and its database have to tell, on standard error.
+//! Writes the log of the inbox and its database to standard error.
 
 use std::io::{self, IsTerminal as _, Write};
 

@@ -1,5 +1,5 @@
-//! Clocks that are set: no time that was written by a clock that was ahead delays anything, and no
-//! clock takes an event away from a worker that lives.
+//! Clocks that are set: times that were written while a clock was ahead delay nothing, and no clock
+//! change takes an event from a live worker.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ on_both_engines! {
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// More than may be mended in one step, and an event that is behind another one of its resource.
+/// More than one step can correct, and an event behind another one of its resource.
 async fn an_event_written_by_a_clock_that_was_ahead_is_due(database: &Database) {
     let inbox = database.inbox().await;
     for id in ["first", "failed", "suspect"] {
@@ -41,7 +41,7 @@ async fn an_event_written_by_a_clock_that_was_ahead_is_due(database: &Database) 
 async fn a_delay_is_kept_however_long_it_is(database: &Database) {
     let inbox = database.inbox().await;
     inbox.accept(&delivery::event("e")).await.unwrap();
-    // Half a minute ahead, as clocks that are not quite right may be.
+    // Half a minute ahead, as an inaccurate clock may be.
     let (later, ahead) = (database.time(300 * DAY), database.time(30));
     let set = format!("UPDATE ptolemy_inbox SET run_at = {later}, written_at = {ahead}");
     database.execute(&set).await;

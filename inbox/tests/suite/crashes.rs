@@ -1,4 +1,4 @@
-//! Events whose worker is gone, and events that fail, beside others.
+//! Events whose worker died, and events that fail, beside others.
 
 use std::sync::Arc;
 

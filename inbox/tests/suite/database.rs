@@ -1,4 +1,4 @@
-//! A database of a test's own, on either engine.
+//! A separate database for a test, on either engine.
 
 use std::env;
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ impl Database {
         }
     }
 
-    /// Opens the inbox, with connections of its own.
+    /// Opens the inbox, with separate connections.
     pub(crate) async fn inbox(&self) -> Inbox {
         Inbox::connect(&self.url()).await.unwrap()
     }
@@ -127,13 +127,13 @@ impl Database {
         }
     }
 
-    /// How far each event is, in the order of arrival.
+    /// Returns the state of each event, in the order of arrival.
     pub(crate) async fn states(&self) -> Vec<String> {
         self.texts("SELECT state FROM ptolemy_inbox ORDER BY id")
             .await
     }
 
-    /// An expression for a time so many seconds from now.
+    /// Returns an expression for a time this many seconds from now.
     pub(crate) fn time(&self, seconds: i64) -> String {
         match self {
             Self::Sqlite { .. } => {
@@ -146,7 +146,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The databases of a PostgreSQL server go with the server, which is a throw-away one.
+        // The databases on PostgreSQL are not dropped, since the server is temporary.
         if let Self::Sqlite { file, .. } = self {
             for end in ["", "-wal", "-shm"] {
                 let mut file = file.clone().into_os_string();

@@ -11,7 +11,7 @@ pub(crate) fn of(body: &str) -> Delivery {
         .unwrap()
 }
 
-/// An event of a resource of its own.
+/// An event of a separate resource.
 pub(crate) fn event(id: &str) -> Delivery {
     change(id, &format!("of {id}"))
 }

@@ -141,7 +141,7 @@ async fn any_body_is_kept_byte_for_byte(database: &Database) {
     assert_eq!(database.texts(numbers).await, ["12345678901234567890123"]);
 }
 
-/// A trigger of the user's stands for whatever the database may have against one row.
+/// A user's trigger simulates any reason for which a database rejects a row.
 async fn one_delivery_that_the_database_refuses_holds_no_other_up(database: &Database) {
     let inbox = database.inbox().await;
     match database {
@@ -199,7 +199,7 @@ async fn each_accept_has_the_limit_of_its_own_inbox(database: &Database) {
     assert_eq!(patient.await.unwrap().unwrap(), Accepted::New);
 }
 
-/// Keeps all others from writing, as another process may.
+/// Prevents all other writes, as another process may.
 pub(crate) enum Lock {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
@@ -434,7 +434,7 @@ async fn a_connection_that_is_cut_is_an_error_at_most_once() {
         }
         let id = number.to_string();
         let delivery = delivery::event(&id);
-        // As Ptolemy does, until it is taken.
+        // As Ptolemy does, until it is accepted.
         until("accepted", async || inbox.accept(&delivery).await.is_ok()).await;
         acknowledged.push(id);
     }
@@ -492,7 +492,7 @@ impl Database {
         self.states().await
     }
 
-    /// An inbox on a pool of one connection, which someone else has.
+    /// An inbox on a pool whose only connection is in use.
     async fn inbox_with_its_only_connection_taken(&self) -> (Inbox, Box<dyn std::any::Any>) {
         match self {
             Self::Sqlite { file, .. } => {
@@ -537,7 +537,7 @@ async fn a_database_that_cannot_hold_every_character_is_refused() {
     );
 }
 
-/// A default that fails where two receivers take the same delivery.
+/// A default level that fails if two receivers accept the same delivery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn a_database_that_is_serializable_by_default_is_no_obstacle() {
@@ -575,7 +575,7 @@ async fn a_database_that_is_serializable_by_default_is_no_obstacle() {
     );
 }
 
-/// A server of the test's own, which is stopped at once, as by a crash, and started again.
+/// A separate server, which is stopped at once, as by a crash, and started again.
 struct Server(std::path::PathBuf);
 
 impl Server {
@@ -648,7 +648,7 @@ async fn a_server_that_restarts_in_mid_flight_loses_nothing() {
 }
 
 /// The first may be in the file without a sync: its writer was killed between the two. A commit
-/// that writes is synced, and with it all that the file has.
+/// that writes is synced, together with everything in the file.
 #[tokio::test]
 async fn a_repetition_on_sqlite_is_a_commit_that_is_synced() {
     let database = Database::sqlite().await;

@@ -50,7 +50,7 @@ impl Drop for Server {
     }
 }
 
-/// What was acknowledged, and when it was last.
+/// The acknowledged events, and the time of the last acknowledgement.
 #[derive(Default)]
 struct Ledger {
     acknowledged: Mutex<Vec<(String, Instant)>>,
@@ -59,7 +59,7 @@ struct Ledger {
     stop: AtomicBool,
 }
 
-/// Sends as Ptolemy does: what is not acknowledged is sent again.
+/// Sends as Ptolemy does, with retries until each delivery is acknowledged.
 async fn send(inbox: Inbox, ledger: Arc<Ledger>, sender: usize) {
     for number in 0.. {
         let id = format!("{sender}-{number}");
@@ -79,7 +79,7 @@ async fn send(inbox: Inbox, ledger: Arc<Ledger>, sender: usize) {
     }
 }
 
-/// In one of two rounds the primary's host is gone too: its connections are not even closed.
+/// In every second round the primary's host vanishes too: its connections are not even closed.
 async fn fail_over(round: u32) {
     let host_is_gone = round % 2 == 1;
     let (primary, standby) = (Server::new(), Server::new());

@@ -1,4 +1,4 @@
-//! The files of a SQLite database, and what else happens to them.
+//! The files of a SQLite database, and what can happen to them.
 
 use std::error::Error as _;
 use std::fs;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::delivery;
 use crate::workers::quick;
 
-/// A folder in which a database is `inbox.db`, and which no connection of a test's is in.
+/// A folder for a database `inbox.db` to which the test has no connection.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -172,7 +172,7 @@ async fn the_files_are_created_for_their_owner_alone() {
     drop(folder.inbox().await);
     assert_eq!(mode(folder.0.join("elsewhere")), 0o600);
 
-    // What exists is left as it is.
+    // Existing files are left unchanged.
     let file = folder.0.join("mine");
     fs::write(&file, "").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();

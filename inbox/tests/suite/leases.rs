@@ -87,7 +87,7 @@ async fn an_event_that_kills_its_worker_ends_up_dead(database: &Database) {
     );
 }
 
-/// Makes the lease of whoever runs look expired, as after a long pause of its process.
+/// Makes all leases look expired, as after a long pause of their process.
 async fn expire(database: &Database) {
     let past = database.time(-10);
     database
@@ -173,7 +173,7 @@ async fn a_handler_that_has_lost_its_lease_is_cut_short(database: &Database) {
         },
     );
     log.until(1).await;
-    // What another worker does to an expired lease.
+    // This is what another worker does to an expired lease.
     database
         .execute("UPDATE ptolemy_inbox SET lease_token = lease_token + 1, attempts = attempts + 1")
         .await;
@@ -182,7 +182,7 @@ async fn a_handler_that_has_lost_its_lease_is_cut_short(database: &Database) {
     assert_eq!(database.states().await, ["running"]);
 }
 
-/// Whether a lease was renewed more than so many seconds after it was taken.
+/// Returns whether a lease was renewed more than this many seconds after it was taken.
 async fn renewed_after(database: &Database, seconds: u32) -> bool {
     let later = match database {
         Database::Sqlite { .. } => {
@@ -285,7 +285,7 @@ async fn what_is_accepted_here_is_seen_at_once(database: &Database) {
     worker.stop().await;
 }
 
-/// More than it has room for, one after another of one resource, and one that backs off.
+/// More events than it has room for, several of one resource, and one that backs off.
 async fn a_worker_that_runs_until_idle_ends_when_nothing_is_due(database: &Database) {
     let inbox = database.inbox().await;
     let none = |_, _| async { Err(Failure::permanent("there is none")) };
@@ -407,7 +407,7 @@ async fn whoever_chooses_in_order_and_is_frozen_keeps_no_one_from_ending_events(
         "{:?}",
         begin.elapsed()
     );
-    // What comes next waits: another worker may be about to take it.
+    // The next event waits, since another worker may be taking it.
     inbox.accept(&delivery::event("next")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(log.lines(), ["e"]);

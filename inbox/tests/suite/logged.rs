@@ -1,4 +1,4 @@
-//! What a test logs on its own thread.
+//! The lines that a test logs on its own thread.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -7,7 +7,8 @@ use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::filter::LevelFilter;
 
-/// While there is only one subscriber, what a thread without it logs first is logged by no thread.
+/// With only one subscriber, a line that is first reached on a thread without it is disabled on all
+/// threads.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 #[derive(Clone, Default)]
@@ -25,7 +26,7 @@ impl Write for Logged {
 }
 
 impl Logged {
-    /// Takes what is logged until the guard is dropped, of all levels from INFO on.
+    /// Captures lines of the level INFO and above until the guard is dropped.
     pub(crate) fn start() -> (Self, DefaultGuard) {
         LazyLock::force(&SECOND);
         let logged = Self::default();
@@ -41,7 +42,7 @@ impl Logged {
         (logged, guard)
     }
 
-    /// All that was logged, by other crates too.
+    /// Returns everything that was logged, also by other crates.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

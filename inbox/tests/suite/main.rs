@@ -1,4 +1,4 @@
-//! What the inbox promises, each promise on both engines.
+//! Tests of what the inbox promises, on both engines.
 //!
 //! The tests on PostgreSQL are ignored unless asked for, since they need a server:
 //! `inbox/tests/postgres start DIR` starts one and prints the URL for `PTOLEMY_INBOX_POSTGRES_URL`.

@@ -27,8 +27,8 @@ fn errors(series: &Series, class: &str) -> f64 {
     value(series, &name)
 }
 
-/// What is recorded while this runs, in a runtime of one thread, since the recorder is that
-/// thread's.
+/// Returns the metrics that are recorded while this runs, in a runtime with one thread, since the
+/// recorder belongs to a thread.
 async fn recorded(run: impl Future<Output = ()>) -> Series {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();

@@ -1,4 +1,4 @@
-//! Handlers, errors and panics that do what they should not.
+//! Handlers, errors and panics that misbehave.
 
 use std::error::Error;
 use std::fmt;
@@ -37,7 +37,7 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-/// An error that misbehaves in the way that its name says.
+/// An error that misbehaves as its name says.
 enum Poisoned {
     Display,
     FailingDisplay,
@@ -86,7 +86,7 @@ impl Drop for Poisoned {
     }
 }
 
-/// What the handler does with an event, by its id; and the error that is kept.
+/// The behaviour of the handler for each event, by its id; and the error that is kept.
 fn events() -> Vec<(&'static str, String)> {
     let unreadable = "an error whose Display or source failed";
     vec![
@@ -146,7 +146,7 @@ async fn all_but_the_good_one_are_dead(database: &Database) {
     assert_eq!(database.texts(rows).await, expected.collect::<Vec<_>>());
 }
 
-/// So long the whole of it may take: an error that is read for ever would hang.
+/// The time limit for all of it: an error that is read forever would hang.
 const LIMIT: Duration = Duration::from_secs(15);
 
 async fn a_poisoned_error_or_panic_is_the_end_of_its_attempt_alone(database: &Database) {
@@ -193,7 +193,7 @@ async fn a_poisoned_error_or_panic_in_a_transaction_is_the_end_of_its_attempt_al
     assert_eq!(database.texts("SELECT id FROM changes").await, ["good"]);
 }
 
-/// A hook that panics while it is to, and else lets the connection be used.
+/// A hook that panics while it is armed, and otherwise accepts the connection.
 #[derive(Clone, Default)]
 struct Hook {
     panics: Arc<AtomicBool>,
@@ -255,7 +255,8 @@ async fn a_hook_of_the_pool_that_panics_does_not_end_the_worker(database: &Datab
     assert_eq!(inbox.health().workers_stopped, 1);
 }
 
-/// Whatever the columns of a row hold, it is handled or dies, and those beside it are handled.
+/// Regardless of the values in its columns, a row is handled or dies, and those beside it are
+/// handled.
 async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
     let inbox = database.inbox().await;
     let mut odd = vec![
@@ -279,7 +280,7 @@ async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
             "run_at = '1970-01-02'",
         ],
     });
-    // Far beyond, by a clock that was ahead.
+    // Far in the future, written while the clock was ahead.
     odd.extend(match database {
         Database::Sqlite { .. } => [
             "state = 'running', renewed_at = 'zzz', lease_until = '1970'",

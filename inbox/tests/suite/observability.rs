@@ -57,13 +57,13 @@ fn arguments(source: &str) -> Vec<String> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// The text of a literal that may go on in the next line.
+/// Returns the text of a literal that may continue on the next line.
 fn literal(part: &str) -> Option<String> {
     let text = part.trim().strip_prefix('"')?.strip_suffix('"')?;
     Some(text.replace("\\\n", ""))
 }
 
-/// What a macro logs.
+/// Returns the line that a macro logs.
 fn line(macro_name: &str, target: &str, arguments: &[String]) -> Line {
     let level = macro_name.trim_end_matches("_span").to_uppercase();
     let message = arguments.iter().position(|part| literal(part).is_some());
@@ -91,7 +91,7 @@ fn line(macro_name: &str, target: &str, arguments: &[String]) -> Line {
     }
 }
 
-/// What the sources of a package log, its unit tests left out.
+/// Returns the lines that the sources of a package log, without its unit tests.
 fn logged_by(folder: &str, package: &str) -> Vec<Line> {
     let src = root().join(folder);
     let mut files = Vec::new();
@@ -156,7 +156,7 @@ fn the_page_has_each_line_of_the_sources_and_no_other() {
     );
 }
 
-/// The names in a text that begin as metrics do.
+/// Returns the names in a text that begin like metrics.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let prefixes = ["ptolemy_webhooks_", "ptolemy_inbox_"];
@@ -184,7 +184,7 @@ fn each_metric_and_label_of_the_alert_rules_exists() {
     let used = metrics_in(&expressions.join("\n"));
     assert!(used.len() >= 8, "{used:?}");
     for name in &used {
-        // A histogram has series of its own.
+        // A histogram has several series.
         let ends = ["", "_bucket", "_count", "_sum"];
         let row = rows
             .iter()

@@ -242,8 +242,9 @@ async fn a_long_line_of_one_resource_holds_up_no_other(database: &Database) {
     assert!(lines.contains(&"b".to_owned()), "{lines:?}");
 }
 
-/// A turn takes one event of the line at most, so those that were handled before count the turns;
-/// it marks 2,048 rows, so a worker that comes to the end of the line first takes ten of them.
+/// A turn takes at most one event of the line, so the number that were handled before is the number
+/// of turns. It marks 2,048 rows, so a worker that first reads to the end of the line needs ten
+/// turns.
 async fn events_far_behind_a_long_line_of_one_resource_are_handled_by_the_third_turn(
     database: &Database,
 ) {
@@ -323,7 +324,7 @@ async fn the_order_is_stored_and_obeyed_by_every_worker_from_then_on(database: &
         2
     );
 
-    // And as due again, for what was marked to wait too.
+    // And as due again, also for events that were marked to wait.
     let marked = "SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL";
     until("the others are marked", async || {
         database.number(marked).await > 0

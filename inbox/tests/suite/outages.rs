@@ -109,7 +109,7 @@ async fn fails_once_with(database: &Database, what: &str, trigger: &str) {
         .await;
 }
 
-/// How a connection ends that the server does not want any more.
+/// The errors with which a server ends a connection.
 const ENDS: [&str; 7] = [
     "RAISE EXCEPTION SQLSTATE '25006'",
     "RAISE EXCEPTION SQLSTATE '57P01'",
@@ -153,8 +153,8 @@ async fn a_turn_whose_connection_breaks_is_taken_again_on_a_new_one() {
     assert_eq!(database.number(once).await, ENDS.len() as i64);
 }
 
-/// The server's answer to the next commit that changes a table in this way is that it ends: whether
-/// the commit took place, its client cannot know.
+/// The server answers the next commit that changes a table in this way by closing the connection:
+/// the client cannot know whether the commit took place.
 async fn commit_is_unanswered(database: &Database, on: &str) {
     let trigger = format!(
         "DROP TRIGGER IF EXISTS fail_at_commit ON ptolemy_inbox;
@@ -445,7 +445,7 @@ async fn a_pool_whose_connections_are_all_in_use_is_the_cause() {
     hasty.accept(&delivery::event("e")).await.unwrap();
 }
 
-/// The driver would log the rest of a password behind a `?` as a parameter that it ignores.
+/// The driver would log the part of a password after a `?` as an ignored parameter.
 #[tokio::test]
 async fn nothing_of_a_url_is_logged_or_in_an_error() {
     let (logged, _guard) = Logged::start();

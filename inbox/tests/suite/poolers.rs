@@ -1,4 +1,4 @@
-//! PgBouncer, as Debian has it, between the inbox and the server.
+//! PgBouncer, in Debian's version, between the inbox and the server.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -50,7 +50,7 @@ impl Drop for Pooler {
     }
 }
 
-/// Everything that an inbox does, by two of them at the same time.
+/// All operations of an inbox, by two inboxes at the same time.
 async fn everything_works(database: &Database, inboxes: [Inbox; 2]) {
     inboxes[0].set_order(EventOrder::ByResource).await.unwrap();
     let mut accepts = JoinSet::new();
@@ -148,7 +148,7 @@ async fn pools_of_users_work_behind_pgbouncer_in_transaction_mode() {
     everything_works(&database, [inbox().await, inbox().await]).await;
 }
 
-/// Others keep the pooler busy while an inbox finds out that it is there.
+/// Others keep the pooler busy while an inbox detects it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs pgbouncer"]
 async fn a_pooler_in_transaction_mode_is_found_out_while_it_is_busy() {

@@ -47,8 +47,7 @@ impl Proxy {
         (proxy, format!("{start}@{address}/{database}"))
     }
 
-    /// Forwards nothing more on the connections that are open, and tells neither side; new ones
-    /// work.
+    /// Silently stops forwarding on the open connections; new ones work.
     pub(crate) fn forget_connections(&self) {
         self.forgot.send_modify(|forgot| *forgot += 1);
     }
@@ -65,7 +64,7 @@ impl Proxy {
         *self.server.lock().unwrap() = server.to_owned();
     }
 
-    /// Closes everything, as a server does that is stopped.
+    /// Closes everything, as a stopped server does.
     pub(crate) async fn stop(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;

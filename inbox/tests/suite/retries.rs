@@ -50,7 +50,7 @@ async fn an_event_that_fails_is_tried_so_many_times_and_then_dead(database: &Dat
     );
 }
 
-/// How many seconds from its first attempt an event is to wait for its next one.
+/// Returns how many seconds after its first attempt an event is due again.
 async fn delay(database: &Database) -> f64 {
     let sql = match database {
         Database::Sqlite { .. } => {
@@ -122,7 +122,7 @@ async fn the_delay_grows_up_to_the_longest(database: &Database) {
             .execute(&format!("UPDATE ptolemy_inbox SET run_at = {due}"))
             .await;
     }
-    // The delay as such, and with the most jitter; and a second for slow machines.
+    // The delay without jitter, and with the maximum of it; and a second for slow machines.
     let bounds = [
         (10, 20),
         (20, 40),
@@ -200,7 +200,7 @@ async fn an_event_with_malformed_data_is_dead_with_its_path_unless_it_is_accepte
     let stats = inbox.stats().await.unwrap();
     assert_eq!((stats.dead, stats.malformed), (1, 1));
 
-    // After the upgrade, or in a worker that can take it.
+    // After the upgrade, or in a worker that accepts it.
     assert!(letters.replay(dead.id).await.unwrap());
     assert_eq!(inbox.stats().await.unwrap().malformed, 0);
     let log = Log::default();

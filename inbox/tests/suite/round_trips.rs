@@ -1,5 +1,4 @@
-//! How often a worker asks PostgreSQL for each event: what processing costs, and what must not
-//! creep back.
+//! The number of PostgreSQL round trips for each event, so that it cannot creep up again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +28,8 @@ async fn inbox() -> (Database, Proxy, Inbox) {
     (database, proxy, inbox)
 }
 
-/// A turn has eight round trips, and takes ahead what ends meanwhile: one event costs a part of
-/// one.
+/// A turn has eight round trips, and takes as many events ahead as end meanwhile: each event costs
+/// less than one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn an_event_costs_less_than_one_round_trip() {
@@ -48,9 +47,9 @@ async fn an_event_costs_less_than_one_round_trip() {
     assert!(round_trips < EVENTS, "{round_trips}");
 }
 
-/// The begin with the look at the lease, the end, and the commit; and a part of a turn. A loop
-/// written by hand has six: two signs of life of the connection, for which the pool asks, the
-/// begin, the look for an event, the mark, and the commit.
+/// The begin with the check of the lease, the end, and the commit; and a part of a turn. A loop
+/// written by hand has six: two pings of the connection by the pool, the begin, the query for an
+/// event, the mark, and the commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn an_event_in_a_transaction_costs_four_round_trips_at_most() {

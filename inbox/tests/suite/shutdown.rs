@@ -92,7 +92,7 @@ async fn an_event_whose_handler_never_ends_dies_after_so_many_stops(database: &D
             .graceful_shutdown(async {
                 let _ = stopped.await;
             });
-        // In a transaction of its own the second time.
+        // In a separate transaction the second time.
         let worker = match attempt {
             2 if database.is_sqlite() => {
                 tokio::spawn(worker.run_in_sqlite_transaction(move |_, attempt, _| {
@@ -148,7 +148,7 @@ async fn a_stop_keeps_its_deadline_while_the_database_is_stuck(database: &Databa
     lock.release().await;
 }
 
-/// The signal comes while the database is about to hand events over.
+/// The signal comes while the database is returning events.
 async fn what_is_taken_while_the_worker_stops_goes_back(database: &Database) {
     let inbox = database.inbox().await;
     inbox.accept(&delivery::event("e")).await.unwrap();

@@ -49,7 +49,7 @@ async fn a_server_is_reached_through_tls_and_its_certificate_checked() {
                         WHERE ssl AND datname = current_database() AND query LIKE '%COMMIT%'";
         assert!(database.number(sessions).await > 0, "{parameters}");
     }
-    // No one whom Mozilla trusts has signed it.
+    // It is not signed by a root that Mozilla trusts.
     let url = format!("{}?sslmode=verify-full", database.url());
     let error = Inbox::connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);

@@ -22,7 +22,7 @@ on_both_engines! {
     a_body_that_is_no_event_is_dead_without_a_transaction
 }
 
-/// Does something to an event besides writing it down.
+/// An action besides recording the event.
 type Also = fn(u32) -> BoxFuture<'static, Result<(), Failure>>;
 
 /// Runs a handler that writes the event's id into `changes`, on the engine of the database.
@@ -105,7 +105,7 @@ async fn a_handler_in_a_transaction_has_its_attempt_and_its_limit(database: &Dat
     let inbox = inbox(database).await;
     let delivery = delivery::event("a");
     inbox.accept(&delivery).await.unwrap();
-    // Idle after the first attempt, which has to wait for the second.
+    // Idle after the first attempt, since the second is not due yet.
     for _ in 0..2 {
         let worker = quick(&inbox)
             .max_attempts(2)
@@ -221,8 +221,8 @@ async fn what_a_handler_wrote_under_a_lost_lease_is_undone(database: &Database) 
     assert_eq!(CALLED_ON_SQLITE.load(Ordering::Relaxed), 0);
 }
 
-/// Whoever ends it, the handler or a statement whose error the handler passes over: what was
-/// written is gone, so nothing is done.
+/// Either the handler ends it, or a statement whose error the handler ignores. Its writes are lost,
+/// so the event must not be done.
 async fn a_transaction_that_ended_within_its_handler_is_a_failure(database: &Database) {
     let inbox = inbox(database).await;
     inbox.accept(&delivery::event("a")).await.unwrap();
@@ -280,7 +280,7 @@ async fn an_attempt_that_could_not_begin_its_transaction_does_not_count(database
     let running = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'";
     let open = "SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done'";
     let script = async {
-        // From the moment at which the event is claimed, the only connection is another's.
+        // From the moment the event is claimed, another task has the only connection.
         let mut events = 0;
         let held = loop {
             let held = pool.take().await;
@@ -424,7 +424,7 @@ async fn handlers_in_a_transaction_of_sqlite_run_one_at_a_time() {
     );
 }
 
-/// Accepts wait for the write lock, and no longer than they may.
+/// Accepts wait for the write lock, but only up to their limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accepts_wait_while_a_handler_has_sqlites_write_lock() {
     let database = Database::sqlite().await;

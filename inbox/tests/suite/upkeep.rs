@@ -68,7 +68,7 @@ async fn prune_removes_what_was_done_long_ago_and_nothing_else(database: &Databa
         .texts("SELECT event_id FROM ptolemy_inbox ORDER BY id")
         .await;
     assert_eq!(left, ["young", "dead", "waiting", "running"]);
-    // What was pruned is new again.
+    // A delivery of a pruned event counts as new.
     assert_eq!(
         inbox.accept(&delivery::event("old")).await.unwrap(),
         Accepted::New
@@ -79,7 +79,7 @@ async fn prune_removes_what_was_done_long_ago_and_nothing_else(database: &Databa
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// An event that was done so many days ago.
+/// An event that was done this many days ago.
 async fn done_ago(database: &Database, id: &str, days: i64) {
     let inbox = database.inbox().await;
     inbox.accept(&delivery::event(id)).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_worker_prunes_by_itself_and_one_at_a_time(database: &Database) {
     until("pruned", async || ids(database).await == ["b"]).await;
     worker.stop().await;
 
-    // Within the hour no other worker does, and then one does, whose process set another age.
+    // Within the hour no other worker prunes; then one does, whose process set another age.
     done_ago(database, "c", 91).await;
     let other = database
         .inbox()
@@ -273,7 +273,7 @@ async fn the_oldest_due_event_is_one_that_could_run(database: &Database) {
     assert!(stats.oldest_due.is_some());
 }
 
-/// Questions that operators ask, as they would write them.
+/// Queries of operators, as they would write them.
 async fn the_table_can_be_read_by_people(database: &Database) {
     let inbox = database.inbox().await;
     let body = r#"{"id":"e1","event_type":"market.created","data":{"id":"asx"}}"#;
@@ -428,7 +428,7 @@ async fn a_url_that_names_no_engine_is_refused() {
     assert_eq!(error.kind(), &ConnectErrorKind::Unavailable);
 }
 
-/// The tables are there; the role of the receivers may use them and create none.
+/// The tables exist; the role of the receivers may use them but may not create tables.
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn a_role_that_may_not_create_tables_can_use_them() {
@@ -458,7 +458,7 @@ async fn a_role_that_may_not_create_tables_can_use_them() {
     assert_eq!(inbox.prune(Duration::ZERO).await.unwrap(), 1);
 }
 
-/// Turning write-ahead logging on needs the file alone, and SQLite does not wait for that by
+/// Turning write-ahead logging on needs exclusive access, and SQLite does not wait for that by
 /// itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_others_read_is_waited_for() {

@@ -9,7 +9,7 @@ use ptolemy_webhooks_inbox::{Attempt, BoxFuture, Failure, Inbox, Worker};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-/// A worker of a test, with what it handled.
+/// A worker of a test, with the events that it handled.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -47,14 +47,14 @@ impl Running {
         (&mut self.task).await.unwrap();
     }
 
-    /// Ends it as a crash does: nothing that it holds is given back.
+    /// Ends it as a crash does: its events are not given back.
     pub(crate) async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
     }
 }
 
-/// A worker that looks often and repeats soon.
+/// Returns a worker that looks often and retries soon.
 pub(crate) fn quick(inbox: &Inbox) -> Worker {
     inbox
         .worker()
@@ -87,7 +87,7 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
-    /// A handler that writes the event's id down, and has done with it.
+    /// Returns a handler that records the event's id and succeeds.
     pub(crate) fn writer(&self) -> impl Fn(Event, Attempt) -> Ready<Result<(), Failure>> + use<> {
         let log = self.clone();
         move |event, _| {
@@ -96,7 +96,7 @@ impl Log {
         }
     }
 
-    /// As `writer`, and each event waits for the gate.
+    /// Same as `writer`, but each event waits for the gate.
     pub(crate) fn writer_behind(
         &self,
         gate: &Arc<Notify>,

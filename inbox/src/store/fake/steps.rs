@@ -19,7 +19,7 @@ pub(super) struct Transaction {
     pub(super) at: Instant,
     pub(super) now: i64,
     pub(super) rows: Vec<Row>,
-    /// The leases whose workers are gone.
+    /// The leases whose workers died.
     pub(super) gone: Vec<Lease>,
     pub(super) changes: Vec<Change>,
 }
@@ -57,7 +57,7 @@ impl Transaction {
         due
     }
 
-    /// With what decides about order.
+    /// Returns an event with the attributes that decide about its order.
     fn due_of(&self, at: i64, id: i64) -> Due<i64> {
         let resource = self.rows[usize::try_from(id).unwrap()]
             .arrival
@@ -70,7 +70,7 @@ impl Transaction {
         (at, id, kind, name, earlier, later_runs)
     }
 
-    /// The last unfinished event of the resource before this one.
+    /// Returns the last unfinished event of the resource before this one.
     fn earlier(&self, id: i64, resource: &Resource) -> Option<i64> {
         let same = |row: &Row| row.arrival.labels.resource.as_ref() == Some(resource);
         let earlier = self.all().filter(|(other, _)| *other < id);
@@ -206,7 +206,7 @@ impl Steps for Transaction {
         Ok(page.map(|(at, id)| self.due_of(at, id)).collect())
     }
 
-    /// Of all resources, and the queue has no end that a page does not reach.
+    /// Covers all resources, and pages reach the end of the queue.
     async fn aside(&mut self, _: i64) -> Result<Vec<Due<i64>>, BoxError> {
         let queues = [Queue::First, Queue::Again];
         let due = queues.into_iter().flat_map(|queue| self.queue(queue));

@@ -186,7 +186,7 @@ impl PostgresStore {
                 }
             });
         }
-        // Whatever was changed may be changed so again.
+        // A change can be repeated without further effect.
         tx.commit().await?;
         session.end();
         Ok(changed)
@@ -250,7 +250,7 @@ impl PostgresStore {
             .bind(source)
             .fetch_all(&mut *tx)
             .await?;
-        // Another try would not return the keys.
+        // A second try would not return the keys.
         commit_once(tx).await?;
         session.end();
         Ok(keys)
@@ -276,7 +276,7 @@ impl PostgresStore {
             .await?;
         let taken: Result<Vec<Taken>, BoxError> = rows.iter().map(taken).collect();
         let taken = taken?;
-        // Another try would take others.
+        // A second try would take others.
         commit_once(tx).await?;
         session.end();
         Ok(Some(taken))
@@ -361,9 +361,9 @@ impl PostgresStore {
 }
 
 /// Keeps the planner from reading or sorting a whole table for each step of a comparison, in this
-/// transaction. It knows little of the spool, which was filled just now: a hash of a million
-/// entries looks as cheap to it as a few thousand lookups, and sorting them cheaper than reading
-/// eight in order.
+/// transaction. The planner has few statistics of the spool, which was filled just now: a hash of a
+/// million entries looks as cheap to it as a few thousand lookups, and sorting them cheaper than
+/// reading eight in order.
 async fn use_indexes(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
     let settings = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
                     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;

@@ -1,9 +1,9 @@
 //! Where the queues begin.
 //!
-//! Events leave a queue at its front, and their entries stay in the index until a vacuum, which no
-//! transaction that began before lets happen. Whoever looks for what is due then reads them all. So
-//! a worker remembers where it found the front, and reads from there; at its next upkeep it reads
-//! all of the queue again, and finds what has come behind the front since.
+//! Events leave a queue at its front, and their entries stay in the index until a vacuum, which an
+//! older open transaction prevents. A search for due events would then read all of these entries.
+//! So a worker remembers where it found the front, and reads from there. At its next upkeep it
+//! reads the whole queue again, and finds events that were added before the front since.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 
 use crate::turn::Queue;
 
-/// An event may come into view after the time from which it is due: as long as its transaction
-/// takes. One that takes longer is seen at the next upkeep.
+/// An event may become visible after the time from which it is due, by up to the duration of its
+/// transaction. If that takes longer than this, the event is found at the next upkeep.
 const MAX_LATE: Duration = Duration::from_secs(2);
 
 /// A place in a queue: the time from which an event is due, and its id. Many may be due from the
@@ -21,7 +21,7 @@ pub(super) type Place = (OffsetDateTime, i64);
 
 const BEGIN: Place = (OffsetDateTime::UNIX_EPOCH, 0);
 
-/// The places from which the first attempts and the other ones are looked for.
+/// The places from which the queues of first attempts and of retries are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Floors {
     first: Place,
@@ -44,7 +44,7 @@ impl Floors {
         }
     }
 
-    /// Notes the front of a queue as it was at this time.
+    /// Records the front of a queue at this time.
     pub(super) fn raise(&mut self, queue: Queue, front: Option<Place>, now: OffsetDateTime) {
         let late = time::Duration::try_from(MAX_LATE).unwrap_or_default();
         let latest = (now.saturating_sub(late), 0);

@@ -32,7 +32,7 @@ impl PostgresStore {
         loop {
             let is_kept = kept.is_some();
             let (mut session, limit) = match kept.take() {
-                // It was not asked for a sign of life, and this is it.
+                // The connection was not pinged; this message serves as the ping.
                 Some(session) => (session, give_up.min(Instant::now() + CHECK_TIMEOUT)),
                 None => match timeout_at(give_up, self.session()).await {
                     Ok(Ok(session)) => (session, give_up),
@@ -46,7 +46,7 @@ impl PostgresStore {
                     error,
                     "a transaction could not begin; trying again on a new connection"
                 );
-                // What happened to one has happened to the others.
+                // What happened to one connection has happened to the others.
                 self.kept.clear();
             };
             let tx = match timeout_at(limit, begin_held(&mut session, lease)).await {
@@ -87,29 +87,29 @@ where
     }
 }
 
-/// The transaction of a handler, or none because its lease was lost.
+/// The transaction of a handler, or `Lost` without one.
 enum Begun<'c> {
     Held(Transaction<'c, Postgres>),
     Lost,
 }
 
 /// Errors of the message that begins a handler's transaction: the lease was lost, and the server
-/// may not write. The driver passes over the rows of that message and returns its errors, so each
-/// is a text that the server cannot read as a number.
+/// may not write. The driver ignores the rows of that message but returns its errors, so each of
+/// these is a text that the server fails to parse as a number.
 const LOST: &str = "ptolemy_inbox: the lease of this event was lost";
 const READ_ONLY: &str = "ptolemy_inbox: the transaction is read-only";
 
-/// Begins the transaction of a handler, if its lease was not lost. The begin, the look at the lease
-/// and the savepoint are one message, since a message and its answer cost more than the statements
-/// do. The numbers in it are the inbox's own.
+/// Begins the transaction of a handler, if its lease was not lost. The begin, the check of the
+/// lease and the savepoint are one message, since a round trip costs more than the statements do.
+/// The numbers in it are the inbox's own.
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
 ) -> Result<Begun<'_>, BoxError> {
-    // Without a lock, so that the lease can be renewed while the handler runs. In a transaction
-    // that may only read any write fails, and says so as one of the handler's would, which would
-    // count. A function's result is part of each text, since constants are computed before the case
-    // is decided.
+    // Without a lock, so that the lease can be renewed while the handler runs. In a read-only
+    // transaction every write fails; an error from one of the handler's writes would count as an
+    // attempt. Each text contains the result of a function, since constants are evaluated before
+    // the case is decided.
     let begin = format!(
         "{BEGIN_LONG};
          SELECT CASE WHEN current_setting('transaction_read_only')::bool
@@ -143,7 +143,7 @@ async fn finish(
     mut tx: Transaction<'_, Postgres>,
     Lease { id, token }: Lease,
 ) -> Result<Outcome, Failure> {
-    // One message, which fails if the handler's transaction is no more, or has failed.
+    // One message, which fails if the handler's transaction has ended or failed.
     let end = format!(
         "{END_OF_HANDLER};
          UPDATE ptolemy_inbox SET {DONE}

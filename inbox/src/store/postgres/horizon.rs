@@ -1,6 +1,6 @@
-//! Transactions that are open for long, in any session of the database: no vacuum removes a row
-//! that they might still see, so entries of events that were handled long ago stay in the indexes,
-//! and taking events gets slower.
+//! Finds transactions that have been open for long, in any session of the database: no vacuum
+//! removes a row that they might still see, so entries of events that were handled long ago stay in
+//! the indexes, and taking events gets slower.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -9,13 +9,14 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 
-/// How many rows of the table wait for a vacuum if it is held back by what this role may not see.
+/// How many dead rows of the table indicate that something which this role may not see holds a
+/// vacuum back.
 const DEAD_ROWS: i64 = 50_000;
 
 pub(super) struct Horizon {
-    /// From when on a transaction is open for long.
+    /// The age from which a transaction counts as open for long.
     max_age: Duration,
-    /// What was warned of: the session's number, or 0 if it is not known.
+    /// The session of the last warning: its number, or 0 if it is not known.
     warned_of: Mutex<Option<i32>>,
 }
 
@@ -29,8 +30,8 @@ impl Default for Horizon {
 }
 
 impl Horizon {
-    /// Looks for such transactions. A server that does not let this role look is as if there were
-    /// none: the caller's transaction goes on.
+    /// Looks for such transactions. If the server does not let this role look, none are found, and
+    /// the caller's transaction continues.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut look = connection.begin().await?;
         match self.look(&mut look).await {
@@ -148,7 +149,7 @@ mod tests {
         PgConnection::connect(&url).await.unwrap()
     }
 
-    /// In a database of its own: other tests have transactions too.
+    /// In a separate database, since other tests have transactions too.
     #[tokio::test]
     #[ignore = "needs postgres"]
     async fn a_transaction_that_is_open_for_long_is_a_warning_until_it_ends() {

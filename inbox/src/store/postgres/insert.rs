@@ -38,14 +38,13 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    /// Adds a row as an accept does, and takes it back. The commit writes to the log all the same,
-    /// and so it waits for the disk and for a standby.
+    /// Adds a row as an accept does, and removes it. The commit writes to the log nevertheless, so
+    /// it waits for the disk and for a standby.
     pub(super) async fn try_insert(&self) -> Result<(), BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         self.settings.check(&mut tx).await??;
-        // The number of the session keeps two that ask at the same time from waiting for each
-        // other.
+        // The session's number in the key keeps two concurrent checks from waiting for each other.
         sqlx::raw_sql(
             "SAVEPOINT ptolemy_inbox;
              INSERT INTO ptolemy_inbox (dedup_key, body, received_at, run_at, written_at)
@@ -107,7 +106,7 @@ async fn states_of(
     named: bool,
 ) -> Result<HashMap<String, EventState>, BoxError> {
     let rows: Vec<(String, String)> = sqlx::query_as(
-        // A message that nobody needs to read: no row changes, so nobody waits for a lock.
+        // A logical message for nobody: no row changes, so nobody waits for a lock.
         "WITH written AS MATERIALIZED
              (SELECT pg_logical_emit_message(true, 'ptolemy_inbox', ''::text))
          SELECT dedup_key, state FROM ptolemy_inbox, written WHERE dedup_key = ANY($1)",

@@ -1,9 +1,9 @@
 //! Connections between two handlers.
 //!
-//! A connection costs two signs of life each time it is taken from the pool and given back. So that
-//! of a handler that has committed is kept for the next one: it has just answered. It goes back to
-//! the pool if no handler wants it soon, if the pool has no other one to give, and after some time
-//! in any case, so that the limits and hooks of the pool have their turn.
+//! Taking a connection from the pool and giving it back costs two pings. So the connection of a
+//! handler that has committed, which has just answered, is kept for the next handler. It goes back
+//! to the pool if no handler needs it soon, if the pool has no other connection available, and
+//! after some time in any case, so that the limits and hooks of the pool apply.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -18,11 +18,11 @@ use super::session::Session;
 /// How long a connection waits for the next handler.
 const KEPT_FOR: Duration = Duration::from_millis(100);
 
-/// How long after it was taken from the pool a connection is kept no more.
+/// How long after it was taken from the pool a connection may be kept.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// No more than handlers may run: a handler has its turn before it takes one of these, and keeps
-/// its turn until its connection is among them.
+/// At most one for each handler that may run: a handler has its turn before it takes one of these,
+/// and keeps its turn until its connection is among them.
 #[derive(Default)]
 pub(super) struct Kept(Arc<Mutex<State>>);
 
@@ -30,7 +30,7 @@ pub(super) struct Kept(Arc<Mutex<State>>);
 struct State {
     /// Since when, the longest first.
     sessions: Vec<(Instant, Session)>,
-    /// The task that gives back what waits for too long, while there is any.
+    /// The task that gives back connections that wait for too long, while there are any.
     gives_back: Option<JoinHandle<()>>,
 }
 
@@ -77,7 +77,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives back what waits for too long, until nothing waits.
+/// Gives back connections that wait for too long, until none are left.
 async fn give_back(state: Weak<Mutex<State>>) {
     loop {
         sleep(KEPT_FOR).await;
@@ -212,7 +212,7 @@ mod tests {
         assert!(other != 0 && other != one);
     }
 
-    /// The connection is as good as before.
+    /// The connection can still be used.
     #[tokio::test]
     #[ignore = "needs postgres"]
     async fn the_handler_of_a_lost_lease_is_not_called_and_its_connection_rolled_back() {

@@ -78,8 +78,8 @@ impl PostgresStore {
         .await
     }
 
-    /// The time is the database's. Rows that are locked are passed over, so that two people who
-    /// replay at once do not wait for each other; SQLite lets one write at a time anyway.
+    /// The time is the database's. Locked rows are skipped, so that two people who replay at once
+    /// do not wait for each other; SQLite lets one write at a time anyway.
     async fn change_dead(&self, ids: Ids, sql: &'static str) -> Result<Vec<i64>, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;

@@ -16,7 +16,7 @@ use crate::store::migrate;
 
 const VERSIONS: &[&str] = &[include_str!("../../../migrations/postgres/1_inbox.sql")];
 
-/// How many connections handlers in transactions leave to accepts and to the workers' turns.
+/// How many connections are reserved for accepts and for the workers' turns.
 const RESERVED_CONNECTIONS: u32 = 2;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl PostgresStore {
         Self::on(pool, named).checked().await
     }
 
-    /// Logs what weakens the inbox, now and not with the first accept.
+    /// Logs settings that weaken the inbox now rather than at the first accept.
     async fn checked(self) -> Result<Self, ConnectError> {
         let mut connection = self.pool.acquire().await.map_err(unavailable)?;
         let _ = self
@@ -92,9 +92,9 @@ async fn connect(url: &str) -> Result<PgPool, ConnectError> {
         let reason = "its host, its port or an encoded character is not valid";
         ConnectError::new(ConnectErrorKind::MalformedUrl { reason })
     })?;
-    // PgBouncer takes no connection that sets it; the inbox reads no fractions as texts.
+    // PgBouncer rejects connections that set it; the inbox does not read fractions as text.
     let options = options.extra_float_digits(None);
-    // A pool would try until its time is over, and not say what failed.
+    // A pool would retry until its timeout, and not report what failed.
     match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
         Ok(connection) => connection.map_err(unavailable)?.close().await,
         Err(elapsed) => return Err(ConnectError::with(ConnectErrorKind::Unavailable, elapsed)),
@@ -102,7 +102,7 @@ async fn connect(url: &str) -> Result<PgPool, ConnectError> {
     .map_err(unavailable)?;
     Ok(PgPoolOptions::new()
         .acquire_timeout(CONNECT_TIMEOUT)
-        // Sessions check them as they begin, with a deadline of their own.
+        // Each session checks them when it begins, with its own deadline.
         .test_before_acquire(false)
         .connect_lazy_with(options))
 }
@@ -126,8 +126,8 @@ async fn must_be_fit(pool: &PgPool) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// The version of the tables; `None` without any. At the newest one nothing needs to be written, so
-/// that a role that may not create tables can use them.
+/// The version of the tables; `None` without any. At the newest one nothing is written, so that a
+/// role without permission to create tables can use them.
 async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     let recorded = "SELECT to_regclass('ptolemy_inbox_migrations') IS NOT NULL";
     let row = sqlx::raw_sql(recorded).fetch_one(pool).await?;
@@ -138,7 +138,7 @@ async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     sqlx::raw_sql(newest).fetch_one(pool).await?.try_get(0)
 }
 
-/// Whether the URL lets statements have names.
+/// Returns whether the URL allows statements with names.
 fn names_in(url: &str) -> bool {
     let cache = crate::url::parameter(url, "statement-cache-capacity");
     cache.and_then(|capacity| capacity.parse::<usize>().ok()) != Some(0)

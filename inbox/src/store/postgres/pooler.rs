@@ -1,4 +1,4 @@
-//! Whether a pooler in transaction mode is before the server, such as PgBouncer: then each
+//! Detects a pooler in transaction mode in front of the server, such as PgBouncer: then each
 //! transaction of a connection may run in another process of the server, and a statement that was
 //! prepared in one is not there in the next, or is another one.
 
@@ -8,15 +8,15 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Row as _};
 use tokio::time::timeout;
 
-/// How long it may take to find out.
+/// How long the detection may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// How often both connections are asked which process they have: a busy pooler may give each the
 /// same one again by chance.
 const ROUNDS: u32 = 12;
 
-/// Whether there is one. If that cannot be found out, one is assumed: statements without names work
-/// everywhere, and take one more round trip each.
+/// Returns whether there is one. If that cannot be determined, one is assumed: statements without
+/// names work everywhere, and take one more round trip each.
 pub(super) async fn is_before(options: &PgConnectOptions) -> bool {
     match timeout(LIMIT, has_moved(options)).await {
         Ok(Ok(false)) => return false,

@@ -1,13 +1,13 @@
-//! A connection of the pool while it is in use, and what becomes of it: one that is dead, or leads
-//! to a server that writes no more, does not go back to the pool.
+//! A connection of the pool while it is in use, and what becomes of it: one that is dead, or whose
+//! server has become read-only, does not go back to the pool.
 //!
-//! An idle connection is asked for a sign of life, with a short limit of its own. If there is none,
-//! all that are idle are closed, since what happened to one has happened to the others: a firewall
-//! forgot them, or the server is another one now. Then a new one is opened. What is left, by an
-//! error or because nobody waits for it any more, is rolled back beside everything else, and its
-//! connection goes back to the pool only if it answers and may write. The connection of a handler
-//! that has committed need not be asked again for the next one (`kept`): the message that begins
-//! its transaction has the same limit.
+//! An idle connection is pinged before use, with its own short time limit. If it does not respond,
+//! all idle connections are closed, since what happened to one has happened to the others: a
+//! firewall dropped them, or the server has been replaced. Then a new one is opened. A transaction
+//! that was left open, by an error or because its future was dropped, is rolled back in the
+//! background, and its connection goes back to the pool only if it responds and may write. The
+//! connection of a handler that has committed need not be pinged for the next handler (`kept`): the
+//! message that begins its transaction has the same limit.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use super::trouble::is_unreachable;
 use crate::error::BoxError;
 use crate::metrics;
 
-/// How long an idle connection may take to give a sign of life.
+/// How long an idle connection may take to respond to a ping.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to roll back before it is closed.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For how long something is tried again whose connection broke: an accept has 5 s, and its error
-/// is to say more than that they are over.
+/// How long an operation is retried after its connection broke. An accept has 5 s, and its error
+/// should say more than that they have passed.
 const TRY_AGAIN_FOR: Duration = Duration::from_secs(3);
 
 /// Before each try but the second, which comes at once.
@@ -40,19 +40,19 @@ const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It gave no sign of life: it is closed.
+    /// It did not respond to a ping: it is closed.
     Unproved,
-    /// Its transaction was about to begin, which the driver does not know of if it failed: it is
-    /// rolled back and looked at.
+    /// Its transaction was beginning, which the driver does not know if that failed: it is rolled
+    /// back and checked.
     Begins,
-    /// What it was used for was left: it is rolled back and looked at.
+    /// Its use was abandoned: it is rolled back and checked.
     Left,
-    /// What it was used for has ended: it goes back to the pool.
+    /// Its use has ended: it goes back to the pool.
     Ended,
 }
 
 pub(super) struct Session {
-    /// There until the drop.
+    /// `Some` until the drop.
     connection: Option<PoolConnection<Postgres>>,
     fate: Fate,
     turn: Option<HandlersTurn>,
@@ -60,12 +60,12 @@ pub(super) struct Session {
     since: Instant,
 }
 
-/// The turn of a handler's transaction, which lasts until its connection is free: also while it is
-/// rolled back, or handlers would take the connections that are left to accepts.
+/// The turn of a handler's transaction, which lasts until its connection is free, also while it is
+/// rolled back: otherwise handlers would take the connections that are reserved for accepts.
 pub(super) type HandlersTurn = Arc<OwnedSemaphorePermit>;
 
 impl PostgresStore {
-    /// Returns a connection that has given a sign of life, or a new one.
+    /// Returns a connection that has responded to a ping, or a new one.
     pub(super) async fn session(&self) -> Result<Session, BoxError> {
         if self.pool.num_idle() > 0 {
             match timeout(CHECK_TIMEOUT, self.checked_session()).await {
@@ -85,7 +85,7 @@ impl PostgresStore {
             turn: None,
             since: Instant::now(),
         };
-        // A pool of the user's may have asked for it itself.
+        // A user's pool may have pinged it already.
         if !self.pool.options().get_test_before_acquire() {
             session.connection()?.ping().await?;
         }
@@ -93,7 +93,7 @@ impl PostgresStore {
         Ok(session)
     }
 
-    /// Tries again, on a new connection, for as long as the connections break.
+    /// Retries on a new connection, for as long as connections break.
     pub(super) async fn again<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, BoxError>>,
@@ -117,7 +117,7 @@ impl PostgresStore {
     }
 
     fn close_idle(&self) {
-        // Not for ever, if others open connections at the same time.
+        // Not forever, if others open connections at the same time.
         for _ in 0..self.pool.size() {
             match self.pool.try_acquire() {
                 Some(connection) => drop(connection.detach()),
@@ -132,7 +132,7 @@ impl Session {
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Begins a transaction with these statements, whose rows are passed over.
+    /// Begins a transaction with these statements, whose rows are ignored.
     pub(super) async fn begin(
         &mut self,
         begin: impl SqlSafeStr,
@@ -144,7 +144,7 @@ impl Session {
         Ok(tx)
     }
 
-    /// How long ago it was taken from the pool.
+    /// Returns how long ago it was taken from the pool.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -154,7 +154,7 @@ impl Session {
         self.turn = Some(turn);
     }
 
-    /// Notes that what it was used for has ended well.
+    /// Records that its use has ended successfully.
     pub(super) fn end(mut self) {
         self.fate = Fate::Ended;
     }
@@ -182,7 +182,7 @@ impl Drop for Session {
     }
 }
 
-/// Rolls back what was left, and closes the connection unless it is as good as a new one.
+/// Rolls back an abandoned transaction, and closes the connection unless it can be used again.
 async fn roll_back(
     mut connection: PoolConnection<Postgres>,
     fate: Fate,
@@ -204,8 +204,8 @@ async fn roll_back(
     }
 }
 
-/// Whether an error is one of the connection, so that a new one may do better: it is closed, or
-/// leads to a server that ends, begins, or may not write.
+/// Returns whether an error is one of the connection, so that a new connection may help: it is
+/// closed, or its server is stopping, starting, or read-only.
 pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
     if error.is::<ReadOnly>() {
         return true;
@@ -215,7 +215,7 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
         Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => return true,
         _ => return false,
     };
-    // Closed after too long without a statement or in all, and by an administrator or a crash.
+    // Closed after being idle or open for too long, by an administrator, or by a crash.
     let closed = [
         "25P03", "25P04", "57P01", "57P02", "57P03", "57P04", "57P05",
     ];
@@ -229,19 +229,19 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
 #[error("transactions of this connection are read-only")]
 pub(super) struct ReadOnly;
 
-/// A commit without an answer: whether it took place is not known, so it is not repeated.
+/// A commit without an answer: it may or may not have happened, so it is not repeated.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct CommitUnanswered(sqlx::Error);
 
-/// Commits what must not be done twice: another try would find it done, and answer as if nothing
-/// had been to do. What only reads, and an insert, whose answer is the same, are tried again
+/// Commits an operation that must not be repeated: a second try would find it done, and report that
+/// there was nothing to do. Reads and inserts, which return the same when repeated, are retried
 /// instead.
 pub(super) async fn commit_once(tx: Transaction<'_, Postgres>) -> Result<(), CommitUnanswered> {
     tx.commit().await.map_err(CommitUnanswered)
 }
 
-/// Whether an error of another type than the driver's says that the server did not answer.
+/// Returns whether an error that is not the driver's says that the server did not answer.
 fn is_unanswered(error: &(dyn Error + 'static)) -> bool {
     is_unreachable(error) || error.is::<CommitUnanswered>()
 }

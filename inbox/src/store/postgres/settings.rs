@@ -1,6 +1,6 @@
-//! Settings of the server that lose what was acknowledged, or weaken a promise. They are looked at
-//! when the inbox is opened, and each minute from then on, within a transaction that is needed
-//! anyway.
+//! Checks for server settings that can lose acknowledged deliveries or weaken a promise. They are
+//! checked when the inbox is opened and every minute from then on, within a transaction that is
+//! needed anyway.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::horizon::Horizon;
 
-/// What a crash of the server loses with a setting.
+/// The error of a setting with which a crash of the server loses deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server has `fsync` off, and would lose in a crash what is accepted")]
 pub(super) struct FsyncOff;
 
-/// Settings that weaken a promise, and what to know of each.
+/// Settings that weaken a promise, and the effect of each.
 const WEAK: [(&str, &str, &str); 2] = [
     (
         "full_page_writes",
@@ -32,7 +32,7 @@ const WEAK: [(&str, &str, &str); 2] = [
 ];
 
 pub(super) struct Settings {
-    /// How often they are looked at.
+    /// How often they are checked.
     pub(super) every: Duration,
     horizon: Horizon,
     state: Mutex<State>,
@@ -56,7 +56,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Looks at the settings if it is time to; says whether what is accepted would be lost.
+    /// Checks the settings if it is time to; returns an error if accepted deliveries could be lost.
     pub(super) async fn check(
         &self,
         connection: &mut PgConnection,
@@ -72,7 +72,7 @@ impl Settings {
 
     fn is_due(&self) -> bool {
         self.with(|state| {
-            // At once while nothing is accepted because of them.
+            // At once while they prevent accepts.
             let due =
                 state.fsync_off || state.looked_at.is_none_or(|at| at.elapsed() >= self.every);
             if due {
@@ -106,7 +106,7 @@ impl Settings {
     }
 }
 
-/// The settings as sessions begin with them, whatever this transaction has set.
+/// Returns the settings with which sessions begin, regardless of what this transaction has set.
 async fn read(connection: &mut PgConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::raw_sql(
         "SELECT name, coalesce(reset_val, '') FROM pg_settings
@@ -134,7 +134,7 @@ mod tests {
     use crate::error::BoxError;
     use crate::store::Store as _;
 
-    /// A server of the test's own: the settings are those of the whole server.
+    /// A separate server for the test, since the settings apply to the whole server.
     struct Server(PathBuf);
 
     impl Server {
@@ -182,7 +182,7 @@ mod tests {
             sleep(Duration::from_millis(300)).await;
         };
         set("fsync = off").await;
-        // It was looked at less than a minute ago.
+        // It was checked less than a minute ago.
         insert(&store).await.unwrap();
         store.settings.every = Duration::ZERO;
         let error = insert(&store).await.unwrap_err();

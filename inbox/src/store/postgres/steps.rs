@@ -1,5 +1,6 @@
-//! The steps of a turn: one statement for all rows, since the server is a network away; with locks
-//! that pass over what others have, since there are many writers; and by the database's clock.
+//! The steps of a turn: one statement for all rows, since each statement is a network round trip;
+//! with locks that skip the rows of others, since there are many writers; and with the database's
+//! clock.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,11 +26,11 @@ pub(super) const DONE: &str = "
 
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
-    /// Whether statements have names, and stay prepared; see `PostgresStore`.
+    /// Whether statements are prepared by name; see `PostgresStore`.
     named: bool,
     /// Where the queues begin.
     pub(super) floors: Floors,
-    /// Where the next look aside begins.
+    /// Where the next look beside the pages begins.
     pub(super) rotation: Rotation,
 }
 
@@ -157,7 +158,7 @@ impl Steps for PostgresSteps<'_> {
         .collect()
     }
 
-    /// Locked by others means alive: they settle or renew it at this instant, or have frozen.
+    /// A row that is locked by others is alive: they are settling or renewing it, or are frozen.
     async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
         let held: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT inbox.id, inbox.lease_token FROM ptolemy_inbox AS inbox
@@ -236,10 +237,10 @@ impl Steps for PostgresSteps<'_> {
         Ok(ids)
     }
 
-    /// One worker at a time may choose in order: another would not see what this one is about to
-    /// take. Those that choose as due keep it out and not each other, in case the order has just
-    /// changed. The lock is not waited for, since what was settled and renewed must not wait
-    /// either.
+    /// Only one worker at a time may choose in order: another would not see the events that this
+    /// one takes. Workers that choose as due exclude it but not each other, in case the order has
+    /// just changed. A turn does not wait for the lock, since its settled results and renewed
+    /// leases must not wait either.
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
         let (order, locked): (String, bool) = sqlx::query_as(
             "SELECT event_order, CASE event_order
@@ -263,7 +264,7 @@ impl Steps for PostgresSteps<'_> {
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
         let (run_at, id) = after.copied().unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
         Ok(sqlx::query_as(
-            // What runs is read once: a resource may have very many events.
+            // Running events are read once, since a resource may have very many events.
             "WITH running AS MATERIALIZED (
                  SELECT id, resource, resource_id FROM ptolemy_inbox
                  WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
@@ -342,8 +343,8 @@ impl Steps for PostgresSteps<'_> {
     }
 
     async fn mark(&mut self, waiting: &[(i64, i64)]) -> Result<(), BoxError> {
-        // A transaction that is about to end one of these has its row, and it is passed over this
-        // time; one that comes later waits for this transaction, and then sees the marks.
+        // A transaction that is ending one of these holds its row, which is skipped this time; a
+        // later one waits for this transaction, and then sees the marks.
         let held: HashSet<i64> = sqlx::query_scalar(
             "SELECT id FROM ptolemy_inbox
              WHERE id = ANY($1) AND state || '' IN ('waiting', 'running')
@@ -421,8 +422,8 @@ impl Steps for PostgresSteps<'_> {
 impl PostgresSteps<'_> {
     /// Ends the leases of events that are done; returns the ids of those that were not lost before.
     async fn settle_done(&mut self, done: &[&(Lease, Verdict)]) -> Result<Vec<i64>, BoxError> {
-        // By the primary key, here and below: the entries of what ran stay in the index of states
-        // until a vacuum.
+        // By the primary key, here and below: entries of events that ran stay in the index of
+        // states until a vacuum.
         let settle = format!(
             "UPDATE ptolemy_inbox AS inbox SET {DONE}
              FROM unnest($1::bigint[], $2::bigint[]) AS done (id, token)
@@ -487,10 +488,11 @@ impl PostgresSteps<'_> {
         .await?)
     }
 
-    /// Lets those go on that wait for one of these.
+    /// Releases the events that wait for one of these.
     async fn release(&mut self, ended: Vec<i64>) -> Result<(), BoxError> {
         if !ended.is_empty() {
-            // A statement by itself: it must see what waits for these rows since they were locked.
+            // A separate statement: it must see events that have begun to wait for these rows since
+            // they were locked.
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
                 .persistent(self.named)
                 .bind(ended)
@@ -500,8 +502,8 @@ impl PostgresSteps<'_> {
         Ok(())
     }
 
-    /// Those that a handler's own transaction has ended, and whose tasks are about to end. A
-    /// statement by itself: the one before may have waited for that transaction.
+    /// Returns those that a handler's own transaction has ended, and whose tasks end soon. A
+    /// separate statement, since the previous one may have waited for that transaction.
     async fn done_of(&mut self, leases: &[Lease]) -> Result<Vec<i64>, BoxError> {
         Ok(sqlx::query_scalar(
             "SELECT inbox.id FROM ptolemy_inbox AS inbox

@@ -1,5 +1,5 @@
-//! What keeps the pool from having a connection. The pool tries for as long as it may and says no
-//! more than that its time is over, so the server is asked beside it.
+//! Finds out why the pool cannot provide a connection. The pool retries until its timeout and
+//! reports only that, so the server is probed in parallel.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +12,21 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{BoxError, SharedError};
 
-/// How long the pool may take before the server is asked, and the pause between two times.
+/// How long the pool may take before the server is probed, and the pause between two probes.
 const ASK_AFTER: Duration = Duration::from_millis(500);
 
-/// How long the server may take to answer.
+/// How long the server may take to answer a probe.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long the server may be out of reach before that is the answer: less than an accept has,
-/// so that its error has the cause.
+/// How long the server may be unreachable before that is returned as the error: less than the
+/// timeout of an accept, so that its error has the cause.
 const OUT_OF_REACH_FOR: Duration = Duration::from_secs(3);
 
-/// What was last found, as long as it lasts.
+/// The last finding, while it applies.
 #[derive(Default)]
 pub(super) struct Trouble {
     found: Mutex<Option<SharedError>>,
-    /// One asks at a time.
+    /// Only one task probes at a time.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -38,12 +38,12 @@ enum Found {
     NoAnswer,
 }
 
-/// An error that was found, for one of those that share it.
+/// An error that several callers share.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Shared(SharedError);
 
-/// Whether an error is one of this file.
+/// Returns whether an error is one of this file.
 pub(super) fn is_unreachable(error: &(dyn Error + 'static)) -> bool {
     error.is::<Shared>()
 }
@@ -53,7 +53,7 @@ impl Trouble {
         self.lock().clone()
     }
 
-    /// Has a connection of the pool; an error says what is the matter, if that can be found out.
+    /// Returns a connection of the pool; an error has the cause, if it can be determined.
     pub(super) async fn acquire(
         &self,
         pool: &PgPool,
@@ -76,7 +76,7 @@ impl Trouble {
         }
     }
 
-    /// Asks until the server has been out of reach for long enough.
+    /// Probes until the server has been unreachable for long enough.
     async fn ask(&self, pool: &PgPool) -> SharedError {
         let mut reached_at = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Counts, the removal of what was done long ago, and the settings that all processes share.
+//! Counts, the removal of old done rows, and the settings that all processes share.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::event_order::EventOrder;
 use crate::stats::Stats;
 use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
-/// Nothing in the table is older, and PostgreSQL can subtract it from the time.
+/// No row is older, and PostgreSQL can subtract it from the current time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
@@ -20,7 +20,7 @@ impl PostgresStore {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         let counts = sqlx::query_as(
-            // One by one, so that the indexes are used also before the table was analyzed; SQLite
+            // One by one, so that the indexes are used even before the table was analyzed; SQLite
             // plans without statistics.
             "SELECT (SELECT count(*) FROM ptolemy_inbox
                      WHERE state = 'waiting' AND waits_for IS NULL
@@ -42,7 +42,7 @@ impl PostgresStore {
         .persistent(self.named)
         .fetch_one(&mut *tx)
         .await?;
-        // The front of each queue by itself, for which the index is made.
+        // The front of each queue separately, which is what the index is for.
         let oldest: Option<f64> = sqlx::query_scalar(
             "SELECT extract(epoch FROM now() - min(front))::float8
              FROM (VALUES ('first'), ('again'), ('suspect')) AS of (queue),
@@ -75,7 +75,8 @@ impl PostgresStore {
     ) -> Result<Option<u64>, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        // The row is locked until the end: another worker finds it locked, or the time moved.
+        // The row stays locked until the end: another worker finds it locked, or finds a later
+        // time.
         let row: Option<bool> = sqlx::query_scalar(
             // One that is further ahead was written by a clock that was ahead.
             "SELECT prune_at <= now() OR prune_at > now() + make_interval(secs => $1)
@@ -119,16 +120,16 @@ impl PostgresStore {
     ) -> Result<Option<EventOrder>, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
-        // No worker chooses meanwhile, so that none has read the old order and takes events by it
-        // while another one takes them by the new one.
+        // No worker chooses meanwhile; otherwise one could take events by the old order while
+        // another takes them by the new one.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .persistent(self.named)
             .bind(ORDER_LOCK)
             .execute(&mut *tx)
             .await?;
         let before = stored_order(&mut tx, self.named).await?;
-        // Also if it is set already: a commit that writes nothing would not wait until the first
-        // one is safe.
+        // Even if it is set already: a commit that writes nothing would not wait until the first
+        // one is durable.
         sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
             .persistent(self.named)
             .bind(order.as_str())
@@ -159,8 +160,8 @@ async fn stored_order(
     order.map(|order| EventOrder::read(&order)).transpose()
 }
 
-/// Counts ages by the earlier one of the server's clock and this host's: a row that is taken for
-/// old is removed, and what it was is forgotten.
+/// Computes ages from the earlier of the server's clock and this host's, since a row that counts as
+/// old is removed and its event forgotten.
 async fn prune(
     connection: &mut PgConnection,
     older_than: Duration,
@@ -168,7 +169,8 @@ async fn prune(
     named: bool,
 ) -> Result<u64, BoxError> {
     let pruned: i64 = sqlx::query_scalar(
-        // What was removed is noted: a catch-up must not ask for it, or it would be handled again.
+        // The removal is recorded, since a catch-up that requested these events would have them
+        // handled again.
         "WITH removed AS
              (DELETE FROM ptolemy_inbox
               WHERE id IN (SELECT id FROM ptolemy_inbox

@@ -1,5 +1,6 @@
-//! Brings the tables to the newest version, and keeps the record as sqlx does. In plain queries,
-//! since sqlx's own statements have names, which a pooler may have given to others.
+//! Migrates the tables to the newest version, and keeps the record in the same way as sqlx. It uses
+//! plain queries, since sqlx's own statements have names, which may belong to other statements
+//! behind a pooler.
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
@@ -8,7 +9,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 use crate::error::ConnectError;
 use crate::store::migrate::{TABLE, migrate_error};
 
-/// Runs what is missing; the caller sees to it that one runs at a time, in a transaction.
+/// Runs the missing migrations; the caller makes sure that only one runs at a time, in a
+/// transaction.
 pub(super) async fn bring_to(
     migrator: &Migrator,
     tx: &mut PgConnection,

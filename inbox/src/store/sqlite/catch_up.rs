@@ -30,7 +30,7 @@ const FIND_HERE: &str = "SELECT entry.key, inbox.received_at
 const STEP: &str = "SELECT coalesce((SELECT id FROM ptolemy_inbox WHERE id > ?1 AND id <= ?2
                                      ORDER BY id LIMIT 1 OFFSET ?3), ?2)";
 
-/// Two queries in one: SQLite finds the two ends of the table by themselves only.
+/// Two queries in one, since SQLite uses the index for each end of the table only separately.
 const ENDS: &str = "SELECT coalesce((SELECT min(id) FROM ptolemy_inbox), 1),
                            coalesce((SELECT max(id) FROM ptolemy_inbox), 0)";
 

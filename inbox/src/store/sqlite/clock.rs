@@ -1,4 +1,4 @@
-//! A clock for a database without one: it follows the host's, which people and machines set.
+//! A clock for a database without one. It follows the host's clock, which can be set at any time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,31 +21,32 @@ const FORMAT: EncodedConfig = Config::DEFAULT
 /// `large-dates`, which any crate of the program may switch on, `time` has later ones.
 const LAST_MILLISECOND: i128 = 253_402_300_799_999;
 
-/// How far time may lead the host's clock. What leads by more was written when that clock was
-/// wrong.
+/// How far a time may be ahead of the host's clock. Times that are further ahead were written when
+/// that clock was wrong.
 const MAX_LEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// By how much more than this the lead is a warning.
+/// The lead above which a warning is logged.
 const WARN_AT_LEAD: Duration = Duration::from_secs(60);
 
-/// 2026-01-01T00:00:00Z. A host's clock before this has not been set since the host started.
+/// 2026-01-01T00:00:00Z. A host's clock that shows an earlier time has not been set since the host
+/// started.
 const FIRST_SECOND: i64 = 1_767_225_600;
 
 /// How far the host's clock may jump ahead before ages are no longer counted by it.
 const MAX_JUMP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How far it may be ahead of all times in the table at the start: nothing may have happened
-/// meanwhile.
+/// How far it may be ahead of all times in the table at the start, since the inbox may have been
+/// idle.
 const MAX_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// For how long a jump is not believed.
+/// How long a jump is not believed.
 const DOUBT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The host's clock, unless that is set back: then time continues from where it was, but leads it
-/// by a day at most.
+/// The host's clock, unless it is set back: then time continues from where it was, but is at most a
+/// day ahead of the host's clock.
 ///
-/// "Where it was" is the latest time that this process has seen, of its own or in the table. So a
-/// lease that was taken before the host's clock was set back runs out when it should.
+/// "Where it was" is the latest time that this process has read from the clock or seen in the
+/// table. So a lease that was taken before the host's clock was set back expires when it should.
 pub(crate) struct Clock {
     state: Mutex<State>,
     host: fn() -> OffsetDateTime,
@@ -56,7 +57,7 @@ struct State {
     /// Whether the table was seen.
     begun: bool,
     warned: bool,
-    /// The time from which ages are counted, when that was, and since when the host's clock is
+    /// The time from which ages are computed, when it was read, and since when the host's clock is
     /// ahead of it.
     ages: (OffsetDateTime, Instant),
     doubted: Option<Instant>,
@@ -85,18 +86,18 @@ impl Clock {
         }
     }
 
-    /// The latest time that is believed now.
+    /// Returns the latest time that is believed now.
     pub(crate) fn limit(&self) -> OffsetDateTime {
         limit((self.host)())
     }
 
-    /// The time, which does not go back behind what stands in the table, within limits.
+    /// Returns the time, which is not before the times in the table, within limits.
     pub(crate) fn now(&self, seen: Seen) -> OffsetDateTime {
         let host = (self.host)();
         let mut state = self.state();
         let steady = on(state.latest);
-        // What the table has is believed at the start. From then on the same clock has written it,
-        // and what is ahead of both was written while that was wrong for a moment.
+        // The times in the table are believed at the start. From then on the same clock has written
+        // them, and times ahead of both were written while the clock was wrong for a moment.
         let ahead = |time: &OffsetDateTime| *time > after(steady.max(host), MAX_AHEAD);
         let table = seen.believed.filter(|time| !(state.begun && ahead(time)));
         let believed = [Some(steady), table].into_iter().flatten();
@@ -117,9 +118,9 @@ impl Clock {
         now
     }
 
-    /// The time from which ages are counted, the earlier one of two clocks: a row that is taken for
-    /// old is removed, and what it was is forgotten. If the host's clock jumps ahead, ages are
-    /// counted as if it had not, for a day.
+    /// Returns the time from which ages are computed, the earlier of two clocks, since a row that
+    /// counts as old is removed and its event forgotten. If the host's clock jumps ahead, ages are
+    /// computed as if it had not, for a day.
     pub(crate) fn ages(&self) -> OffsetDateTime {
         self.state().ages((self.host)())
     }
@@ -182,7 +183,7 @@ fn limit(host: OffsetDateTime) -> OffsetDateTime {
     }
 }
 
-/// A time that was read then, now.
+/// Returns the current time, from a time that was read earlier.
 fn on((time, read): (OffsetDateTime, Instant)) -> OffsetDateTime {
     after(time, read.elapsed())
 }
@@ -192,7 +193,7 @@ fn last() -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// A time as the table holds it: UTC to the millisecond, in an order that is the text's order.
+/// Returns a time in the format of the table: UTC to the millisecond, so that texts sort by time.
 pub(crate) fn text(time: OffsetDateTime) -> String {
     let utc = time.clamp(OffsetDateTime::UNIX_EPOCH, last());
     let utc = utc.to_offset(time::UtcOffset::UTC);
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     }
 
-    /// As the table answers, with these times in it.
+    /// The answer of a table with these times.
     fn seen(clock: &Clock, times: &[OffsetDateTime]) -> Seen {
         let limit = clock.limit();
         Seen {

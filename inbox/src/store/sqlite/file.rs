@@ -1,4 +1,5 @@
-//! The file of a URL: created for its owner alone, and an error that names it if it cannot be used.
+//! The file of a URL: creates it for its owner only, and returns an error that names it if it
+//! cannot be used.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,7 +13,7 @@ use sqlx::{Connection as _, Executor as _};
 use super::code;
 use crate::error::{BoxError, ConnectError, ConnectErrorKind};
 
-/// Whether the file of a URL is created if it is missing: also if the URL does not say so.
+/// Whether to create the file of a URL if it is missing, even if the URL does not ask for that.
 pub(super) fn is_to_be_created(url: &str) -> bool {
     match url.split_once('?') {
         Some((_, query)) => !query.contains("mode=") || query.contains("mode=rwc"),
@@ -20,13 +21,13 @@ pub(super) fn is_to_be_created(url: &str) -> bool {
     }
 }
 
-/// Whether a URL names a file at all, rather than memory or what another VFS makes of it.
+/// Whether a URL names a file rather than memory or something that another VFS interprets.
 fn is_of_a_file(url: &str) -> bool {
     let (database, query) = url.split_once('?').unwrap_or((url, ""));
     !database.ends_with(":memory:") && !query.contains("mode=memory") && !query.contains("vfs=")
 }
 
-/// Creates the file of a URL, or sees that it is there.
+/// Creates the file of a URL, or checks that it exists.
 pub(super) fn prepare(
     url: &str,
     options: &SqliteConnectOptions,
@@ -56,8 +57,8 @@ pub(super) fn prepare(
 /// Creates an empty file, which is an empty database. SQLite gives the `-wal` and `-shm` files the
 /// permissions of the database.
 fn create_private(file: &Path) -> io::Result<()> {
-    // Closing a file releases the locks that this process has on it. So no connection of another
-    // task may open it between the two.
+    // Closing a file releases all locks of this process on it. So no connection of another task may
+    // open it in between.
     static CREATING: Mutex<()> = Mutex::new(());
     let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::exists(file)? {
@@ -71,14 +72,15 @@ fn create_private(file: &Path) -> io::Result<()> {
     options.open(file).map(drop)
 }
 
-/// Returns an error if the file cannot be written, which SQLite says at the first write.
+/// Returns an error if the file cannot be written, which SQLite would report only at the first
+/// write.
 pub(super) async fn must_be_writable(pool: &SqlitePool) -> Result<(), ConnectError> {
     let options = pool.connect_options();
-    // Another writer that is busy is a sign that it can be.
+    // A busy writer shows that it can be written.
     let at_once = SqliteConnectOptions::clone(&options).busy_timeout(Duration::ZERO);
     let probe = async {
         let mut probe = SqliteConnection::connect_with(&at_once).await?;
-        // On a file that can only be read, even `BEGIN IMMEDIATE` only reads.
+        // On a read-only file, even `BEGIN IMMEDIATE` only reads.
         let write = "BEGIN IMMEDIATE; CREATE TABLE ptolemy_inbox_probe (x); ROLLBACK";
         probe.execute(write).await?;
         probe.close().await
@@ -92,7 +94,8 @@ pub(super) async fn must_be_writable(pool: &SqlitePool) -> Result<(), ConnectErr
     }
 }
 
-/// The error of a file that SQLite cannot use, or that the database is not available otherwise.
+/// Returns the error of a file that SQLite cannot use; for other causes, that the database is
+/// unavailable.
 pub(super) fn unusable(options: &SqliteConnectOptions, error: sqlx::Error) -> ConnectError {
     let error: BoxError = error.into();
     let code = code(&*error).unwrap_or_default();

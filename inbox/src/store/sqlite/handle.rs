@@ -15,7 +15,8 @@ use crate::turn::Lease;
 impl SqliteStore {
     /// Handles an event, and marks it as done, in one transaction.
     ///
-    /// Waiting for the write lock has no limit: the handler before may take as long as it likes.
+    /// There is no limit on waiting for the write lock, since the previous handler has none here
+    /// either.
     pub(crate) async fn handle<F>(&self, lease: Lease, handler: F) -> Outcome
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(), Failure>>,
@@ -37,7 +38,8 @@ impl SqliteStore {
             handler(&mut tx).await?;
             // No other writer has added a later time meanwhile.
             let now = self.clock.now(seen);
-            // Fails if the handler's transaction is no more: SQLite may have ended it by itself.
+            // Fails if the handler's transaction has ended, for example because SQLite has ended it
+            // by itself.
             if !settle_done(&mut tx, "RELEASE ptolemy_inbox;", lease, now).await? {
                 return Ok(Outcome::Lost);
             }
@@ -51,8 +53,8 @@ impl SqliteStore {
 /// Begins the transaction of a handler, if its lease was not lost; with the latest times in the
 /// table.
 ///
-/// A call for each statement would cost more than the statements do, since SQLite runs in a thread
-/// of its own.
+/// A call for each statement would cost more than the statements do, since SQLite runs in a
+/// separate thread.
 async fn begin_held<'a>(
     writer: &'a mut Writer<'_>,
     Lease { id, token }: Lease,

@@ -12,7 +12,7 @@ use crate::arrival::Arrival;
 use crate::error::BoxError;
 use crate::store::{PRUNED_MEANWHILE, answers};
 
-/// With the columns of a row, less than the 999 values that any SQLite takes.
+/// Times the columns of a row, this is below the 999 values that every SQLite accepts.
 const ROWS_PER_STATEMENT: usize = 100;
 
 impl SqliteStore {
@@ -43,8 +43,8 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Adds a row as an accept does, and takes it back; then it commits a change that nobody sees,
-    /// which syncs the file.
+    /// Adds a row as an accept does, and removes it; then commits an invisible change, which syncs
+    /// the file.
     pub(super) async fn try_insert(&self) -> Result<(), BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;
@@ -67,8 +67,8 @@ impl SqliteStore {
 
 fn insert(arrivals: &[&Arrival], now: &str) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(
-        // FAIL, since for the usual ABORT each statement keeps a journal, in a file if it is long;
-        // here whatever fails ends the transaction.
+        // FAIL, since with the default, ABORT, each statement keeps a journal, in a file if it is
+        // long; here any failure ends the transaction.
         "INSERT OR FAIL INTO ptolemy_inbox
              (dedup_key, source, event_type, event_id, resource, resource_id, received_at, run_at,
               written_at, body) ",

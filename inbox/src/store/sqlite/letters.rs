@@ -68,8 +68,8 @@ impl SqliteStore {
         .await
     }
 
-    /// The time is a parameter: SQLite has no clock of its own. PostgreSQL passes over rows that
-    /// are locked; here no other writer can have one.
+    /// The time is a parameter, since SQLite has no clock. PostgreSQL skips locked rows; here no
+    /// other writer can hold one.
     async fn change_dead(&self, ids: Ids, sql: &'static str) -> Result<Vec<i64>, BoxError> {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await?;

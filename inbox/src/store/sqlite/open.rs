@@ -19,11 +19,11 @@ const VERSIONS: &[&str] = &[include_str!("../../../migrations/sqlite/1_inbox.sql
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// To how many bytes SQLite cuts its log when it begins it anew. It is longer than usual logs, so
-/// that they are overwritten in place.
+/// The length in bytes to which SQLite truncates its log when it restarts it. Most logs are
+/// shorter, so that they are overwritten in place.
 const MAX_LOG_BYTES: &str = "16777216";
 
-/// SQLite has one writer; the other connections are for what only reads.
+/// SQLite has one writer; the other connections are for reads.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
 impl SqliteStore {
@@ -100,7 +100,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
     Ok(options
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
-        // Without it, macOS leaves what was synced in the disk's own memory.
+        // Without it, macOS leaves synced data in the disk's write cache.
         .pragma("fullfsync", "1")
         .pragma("journal_size_limit", MAX_LOG_BYTES))
 }
@@ -129,7 +129,7 @@ async fn version(pool: &SqlitePool) -> Result<Option<i64>, sqlx::Error> {
         .await
 }
 
-/// Turns write-ahead logging on, which nothing may do while another connection is in the database.
+/// Turns write-ahead logging on, which is not possible while another connection uses the database.
 async fn write_ahead(pool: &SqlitePool) -> Result<(), ConnectError> {
     let give_up = Instant::now() + BUSY_TIMEOUT;
     loop {

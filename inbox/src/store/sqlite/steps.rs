@@ -19,9 +19,9 @@ use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct SqliteSteps<'t> {
     tx: &'t mut SqliteConnection,
-    /// SQLite has no clock that never goes back, so a transaction has one time.
+    /// SQLite has no monotonic clock, so each transaction uses one time.
     now: OffsetDateTime,
-    /// Where the next look aside begins.
+    /// Where the next look beside the pages begins.
     pub(super) rotation: Rotation,
 }
 
@@ -102,7 +102,7 @@ impl Steps for SqliteSteps<'_> {
         .collect()
     }
 
-    /// No other writer can have a row.
+    /// No other writer can hold a row.
     async fn hold(&mut self, leases: &[Lease], expired: bool) -> Result<Vec<Lease>, BoxError> {
         let mut held = Vec::new();
         for Lease { id, token } in leases {
@@ -145,7 +145,7 @@ impl Steps for SqliteSteps<'_> {
         Ok([first, second])
     }
 
-    /// Always an answer: another worker that chooses would have the write lock.
+    /// Never `None`: another worker that chooses would hold the write lock.
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
         Ok(Some(stored_order(self.tx).await?.unwrap_or_default()))
     }
@@ -184,8 +184,8 @@ impl Steps for SqliteSteps<'_> {
         let (kind, name) = self.rotation.clone().unwrap_or_default();
         let now = clock::text(self.now);
         let fronts_of = sqlx::query_as(
-            // A resource after another one in two steps: SQLite would go through all of the other
-            // one if both columns were compared as a row.
+            // Finds the next resource in two steps: SQLite would scan all rows of the previous one
+            // if both columns were compared as a row.
             "WITH RECURSIVE front (id, resource, resource_id) AS (
                  SELECT NULL, ?1, ?2
                  UNION ALL
@@ -302,7 +302,7 @@ impl SqliteSteps<'_> {
         Ok(true)
     }
 
-    /// Whether a handler's own transaction has ended this lease, and its task is about to end.
+    /// Whether a handler's own transaction has ended this lease, and its task ends soon.
     async fn is_done(&mut self, Lease { id, token }: Lease) -> Result<bool, BoxError> {
         Ok(sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
@@ -314,7 +314,7 @@ impl SqliteSteps<'_> {
         .await?)
     }
 
-    /// Starts the leases again that were written by a clock that was ahead.
+    /// Restarts the leases that were written while the clock was ahead.
     async fn mend_leases(&mut self) -> Result<(), BoxError> {
         let limit = clock::after(self.now, MAX_AHEAD);
         for running in self.running().await? {
@@ -386,8 +386,8 @@ impl SqliteSteps<'_> {
 /// Marks an event as done, in a turn or at the end of its handler's transaction, after this
 /// statement; `false` if its lease was lost.
 ///
-/// A call for each statement would cost more than the statements do, since SQLite runs in a thread
-/// of its own.
+/// A call for each statement would cost more than the statements do, since SQLite runs in a
+/// separate thread.
 pub(super) async fn settle_done(
     tx: &mut SqliteConnection,
     before: &'static str,

@@ -1,4 +1,4 @@
-//! Counts, the removal of what was done long ago, and the settings that all processes share.
+//! Counts, the removal of old done rows, and the settings that all processes share.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl SqliteStore {
         .bind(clock::text(now))
         .fetch_one(&mut *tx)
         .await?;
-        // The front of each queue by itself, for which the index is made.
+        // The front of each queue separately, which is what the index is for.
         let oldest: Option<String> = sqlx::query_scalar(
             "SELECT min(run_at) FROM (
                  SELECT min(run_at) AS run_at FROM ptolemy_inbox
@@ -78,7 +78,7 @@ impl SqliteStore {
                             WHERE prune_at <= ? OR prune_at > ?)",
         )
         .bind(clock::text(now))
-        // It was written by a clock that was ahead.
+        // It was written while the clock was ahead.
         .bind(clock::text(clock::after(now, 2 * PRUNE_INTERVAL)))
         .fetch_one(&mut *tx)
         .await?;
@@ -128,9 +128,10 @@ impl SqliteStore {
 
 /// Makes the commit of a transaction that has nothing to write sync the file.
 ///
-/// The rows that it has read may not be synced: SQLite shows them after their writer was killed
-/// between writing and syncing. A commit that writes syncs the whole log, also what other processes
-/// wrote to it. SQLite does not write a row that would not change, so a number goes up.
+/// The rows that it has read may not be synced: SQLite shows them even if their writer was killed
+/// between writing and syncing. A commit that writes syncs the whole log, including what other
+/// processes wrote to it. SQLite does not write a row that does not change, so a number is
+/// incremented.
 pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Result<(), BoxError> {
     let written = sqlx::query("UPDATE ptolemy_inbox_settings SET commits = commits + 1")
         .execute(connection)
@@ -169,7 +170,7 @@ async fn prune(
     .await?
     .rows_affected();
     if pruned > 0 {
-        // A catch-up must not ask for what was removed: it would be handled again.
+        // A catch-up must not request removed events: they would be handled again.
         sqlx::query(
             "UPDATE ptolemy_inbox_settings SET pruned_to = max(coalesce(pruned_to, ?1), ?1)",
         )

@@ -1,11 +1,11 @@
-//! Notices that the database's files were removed or replaced, and that its log grows.
+//! Detects that the database's files were removed or replaced, and that its log grows.
 //!
-//! SQLite keeps working in files that it has open, and what it writes there is gone when it closes
-//! them. So the device and inode that each path leads to now are compared with those at the start.
-//! A connection that stays open keeps them constant: SQLite removes the `-wal` and `-shm` files
-//! when the last connection of all processes closes, and only then. Reading the inodes of the files
-//! that are open would need a descriptor of them, and closing that would release SQLite's own
-//! locks.
+//! SQLite keeps working in the files that it has open even after they were removed, and everything
+//! written there is lost when it closes them. So the current device and inode of each path are
+//! compared with those at the start. An open connection keeps them constant: SQLite removes the
+//! `-wal` and `-shm` files when the last connection of all processes closes, and only then. Reading
+//! the inodes of the open files would need a descriptor, and closing that would release SQLite's
+//! own locks.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use crate::error::BoxError;
 
-/// From which size on the log is a sign that SQLite cannot begin it anew.
+/// A log of this size shows that SQLite cannot restart it.
 const WARN_AT_LOG_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Watch {
         let options = pool.connect_options();
         let as_given = options.get_filename().to_owned();
         let mut open = SqliteConnection::connect_with(&options).await?;
-        // It reads, so that it has the log open and not only the database.
+        // It reads, so that it opens the log as well as the database.
         let _: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
             .fetch_one(&mut open)
             .await?;
@@ -67,7 +67,7 @@ impl Watch {
                 .fetch_one(&mut open)
                 .await?;
         let beside = |end| PathBuf::from(format!("{file}{end}"));
-        // SQLite resolves links in the path; the next connection goes through them anew.
+        // SQLite resolves links in the path; the next connection resolves them again.
         let paths = [as_given, beside(""), beside("-wal"), beside("-shm")];
         let known = paths
             .into_iter()
@@ -83,7 +83,7 @@ impl Watch {
         })
     }
 
-    /// Returns an error if a path no longer leads to the file that is open.
+    /// Returns an error if a path no longer leads to the open file.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         let lost = self.known.iter().find_map(|(path, id)| lost(path, *id));
         let before = self.lost.swap(lost.is_some(), Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Watch {
         }
     }
 
-    /// Warns of a long log, and again each time that it has doubled.
+    /// Logs a warning about a long log, and again each time it has doubled.
     fn look_at_log(&self) {
         let bytes = std::fs::metadata(&self.log).map_or(0, |log| log.len());
         if bytes < self.warn_at {

@@ -16,7 +16,7 @@ use crate::database::Database;
 
 const SOON: Duration = Duration::from_millis(200);
 
-/// What the API answers: two lists, and a status for each redelivery.
+/// The answers of the API: two lists, and a status for each redelivery.
 #[derive(Default)]
 pub(super) struct Answers {
     pub(super) deliveries: Vec<String>,
@@ -25,9 +25,9 @@ pub(super) struct Answers {
     pub(super) status: Option<fn(&str) -> u16>,
     /// Whether events cannot be filtered and sorted; then they are listed in pages.
     pub(super) rejects_filter: bool,
-    /// What is left of the month's quota; no answer says it if it is `None`.
+    /// The rest of the month's quota; if it is `None`, no answer has it.
     pub(super) remaining: Option<u64>,
-    /// Requests whose path ends so are answered 503.
+    /// Requests whose path ends like this are answered with 503.
     pub(super) fails: Option<&'static str>,
     /// The paths of all requests.
     pub(super) requests: Vec<String>,
@@ -134,7 +134,7 @@ impl Api {
         self.answers.lock().unwrap().remaining
     }
 
-    /// How many requests there were whose path ends so.
+    /// Returns how many requests had a path that ends like this.
     pub(super) fn requests(&self, end: &str) -> usize {
         let answers = self.answers.lock().unwrap();
         let requests = answers.requests.iter();

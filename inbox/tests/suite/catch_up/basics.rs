@@ -1,4 +1,4 @@
-//! What is redelivered, and what is found missing.
+//! Which events are redelivered, and which are reported as missing.
 
 use ptolemy_webhooks_client::WebhookChanges;
 use ptolemy_webhooks_inbox::{CatchUpErrorKind, CatchUpPhase};

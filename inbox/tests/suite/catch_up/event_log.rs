@@ -13,7 +13,7 @@ on_both_engines! {
     an_event_whose_id_was_in_the_inbox_before_it_was_created_is_not_compared
 }
 
-/// Events outside of the gap, which is the last hour.
+/// Events outside the gap, which is the last hour.
 fn older(events: usize) -> impl Iterator<Item = String> {
     (0..events).map(|number| event(&format!("old-{number}"), 900))
 }

@@ -44,7 +44,8 @@ const FAULTS: [Fault; 15] = [
     ("no time", |calls| calls.missing_field("delivered_at")),
 ];
 
-/// With one fault a run ends well or with a sentence; the next one, without, ends well.
+/// With one fault, a run succeeds or returns an error with a next step; the next run, without a
+/// fault, succeeds.
 async fn a_fault_of_any_call_loses_and_repeats_nothing(database: &Database) {
     let scene = Scene::new(database).await;
     let mut events = 0;
@@ -82,8 +83,9 @@ async fn a_fault_of_a_cursor_loses_and_repeats_nothing(database: &Database) {
             events += 1;
             plan_fault(scene.sandbox.next_call().of("POST", path));
             let result = check(&scene, events, &format!("{name}, {path}")).await;
-            // A list whose cursor expired is begun again, and events without ids are not compared.
-            // One page of deliveries without times is enough: they could be of any time.
+            // A list whose cursor expired is read again from the start, and events without ids are
+            // not compared. One page of deliveries without times is enough: they could be of any
+            // time.
             let is_of_deliveries = path == CALLS[1].1;
             let fails = name == "repeated" || is_of_deliveries && ["ids", "times"].contains(&name);
             assert_eq!(result.is_err(), fails, "{name}, {path}");

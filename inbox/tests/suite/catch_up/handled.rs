@@ -1,5 +1,5 @@
-//! Events that are brought are handled: exactly once in the user's own tables, by a worker with
-//! handlers in transactions.
+//! Redelivered events are handled exactly once in the user's own tables, by a worker with handlers
+//! in transactions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +24,7 @@ fn result_of(call: u32) -> Result<(), Failure> {
     }
 }
 
-/// Handles events for ever, in transactions that write the events' ids into `changes`.
+/// Handles events forever, in transactions that write the events' ids into `changes`.
 async fn handle(scene: &Scene<'_>) {
     let calls = Arc::new(AtomicU32::new(0));
     let worker = quick(&scene.inbox).concurrency(3);
@@ -71,7 +71,7 @@ async fn traffic(scene: &Scene<'_>) {
     scene.set(Mode::Up);
 }
 
-/// Runs until one is complete; returns how many stopped because nothing arrived.
+/// Repeats runs until one is complete; returns how many stopped because nothing arrived.
 async fn catch_up(scene: &Scene<'_>) -> u32 {
     let mut stopped = 0;
     for _ in 0..100 {

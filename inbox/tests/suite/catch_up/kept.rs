@@ -1,4 +1,5 @@
-//! What the logs show and the inbox does not have is redelivered or reported, and is not forgotten.
+//! Events in the logs that the inbox does not have are redelivered or reported, and are not
+//! forgotten.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -281,7 +282,7 @@ async fn a_report_is_returned_although_its_end_cannot_be_stored(database: &Datab
     let report = run.await.unwrap().unwrap();
     assert_eq!((report.unreachable_events, report.checkpoint), (1, None));
     database.execute(&holder("NULL")).await;
-    // Nothing was noted as reported.
+    // Nothing was recorded as reported.
     let report = scene.run(scene.since_an_hour()).await;
     assert!(report.unreachable_events == 1 && report.checkpoint.is_some());
     let sql = "SELECT count(*) FROM ptolemy_inbox_catch_up_event WHERE state = 'listed'";

@@ -1,4 +1,4 @@
-//! Runs in a process of their own: killed at random moments and continued, and measured.
+//! Runs in separate processes: killed at random moments and continued, and measured.
 
 use std::env;
 use std::process::Stdio;
@@ -31,7 +31,7 @@ fn start(scene: &Scene<'_>) -> Child {
         .unwrap()
 }
 
-/// This program again, with the one test that catches up if it is told a database.
+/// This program again, with the one test that catches up if the environment names a database.
 fn command(database: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -45,8 +45,8 @@ fn command(database: &str) -> Command {
     command
 }
 
-/// As a test it starts itself with a database that is not there. With the one of a test that
-/// started it, it catches up.
+/// As a test it starts itself with a database that does not exist. With the database of another
+/// test that started it, it catches up.
 #[tokio::test]
 async fn a_process_catches_up_with_an_inbox_that_is_there() {
     if let Ok(database) = env::var("CATCH_UP_DATABASE") {

@@ -1,4 +1,4 @@
-//! What a run stops for.
+//! The reasons for which a run stops.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn the_floor_of_the_quota_is_kept(database: &Database) {
     let kind = error.kind();
     let is_floor = matches!(kind, CatchUpErrorKind::QuotaFloor { remaining: 12, .. });
     assert!(is_floor, "{error:?}");
-    // What was called has arrived, and the rest continues when there is quota again.
+    // The requested redeliveries have arrived, and the rest continues when there is quota again.
     let arrived = scene.events().await;
     assert!((1..10).contains(&arrived), "{arrived}");
     scene.sandbox.set_quota(1_000);
@@ -56,7 +56,8 @@ async fn a_gap_does_not_reach_behind_what_was_pruned(database: &Database) {
         CatchUpErrorKind::BeyondHorizon { .. }
     ));
 
-    // A prune that removes nothing is not noted, one that does is, also for another process.
+    // A prune that removes rows is recorded, also for another process; one that removes nothing is
+    // not.
     let month = Duration::from_secs(30 * 86_400);
     assert_eq!(scene.inbox.prune(month).await.unwrap(), 0);
     let recorded = "SELECT count(pruned_to) FROM ptolemy_inbox_settings";
@@ -127,7 +128,7 @@ async fn an_inbox_that_was_opened_beside_a_service_has_the_horizon_of_its_table(
     plan.release().await.unwrap();
 }
 
-/// An API whose `Date` is so many seconds behind the host.
+/// An API whose `Date` is this many seconds behind the host.
 async fn api_behind(seconds: i64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -198,7 +199,7 @@ async fn a_lease_of_a_dead_process_runs_out(database: &Database) {
     };
     assert!((until - OffsetDateTime::now_utc()).abs() < time::Duration::minutes(1));
     drop(lease(-1).await.unwrap());
-    // It was written by a clock that was ahead.
+    // It was written while the clock was ahead.
     drop(lease(7_200).await.unwrap());
 }
 

@@ -1,5 +1,4 @@
-//! A receiver that does not store what is redelivered, and one that has other work at the same
-//! time.
+//! A receiver that does not store redelivered events, and one that is busy at the same time.
 
 use std::time::Duration;
 

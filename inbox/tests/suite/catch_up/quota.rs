@@ -34,11 +34,11 @@ async fn no_attempt_goes_below_the_floor(database: &Database) {
                 api.fails = Some(fails);
                 api.remaining = Some(FLOOR + left);
             });
-            // The client knows what is left by a call of somebody else.
+            // The client knows the remaining quota from another call.
             let _ = api.client.webhooks().get("w").await;
             let error = run(&api, FLOOR).await.unwrap_err();
             let remaining = api.remaining().unwrap();
-            // The call that made it known is not the run's.
+            // That call is not part of the run.
             assert!(
                 remaining >= FLOOR - u64::from(left == 0),
                 "{fails} {left}: {remaining}"

@@ -1,4 +1,4 @@
-//! The stand-in, a receiver as the README has it, and an inbox.
+//! The stand-in, a receiver like the README's, and an inbox.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -20,17 +20,17 @@ use crate::database::Database;
 
 pub(crate) const REDELIVER: &str = "/webhook-deliveries/{id}/redeliver";
 
-/// What the receiver does.
+/// The behaviour of the receiver.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mode {
-    /// Stores what arrives.
+    /// Stores all deliveries.
     Up,
     /// Answers 503 and stores nothing.
     Down,
     /// Answers 202 and stores nothing.
     Forgetful,
-    /// Stores what arrives but `poison`.
+    /// Stores all deliveries except `poison`.
     Picky,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Scene<'a> {
             .await
     }
 
-    /// How many rows there are more than events.
+    /// Returns by how much the number of rows exceeds that of events.
     pub(crate) async fn repeated(&self) -> i64 {
         self.database
             .number("SELECT count(*) - count(DISTINCT event_id) FROM ptolemy_inbox")

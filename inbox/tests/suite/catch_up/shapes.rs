@@ -35,7 +35,7 @@ async fn emit(scene: &Scene<'_>) {
         .await;
 }
 
-/// What a run does under some shapes.
+/// The expected results of a run under some shapes.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Complete,
@@ -126,7 +126,7 @@ async fn under_every_shape_a_run_works_or_says_why_not(database: &Database) {
     assert_eq!(all, Outcome::NoDeliveryTimes);
 }
 
-/// Asked to, a run redelivers what failed although the log has no times.
+/// With the option, a run redelivers failed deliveries even though the log has no times.
 async fn without_times_all_failed_deliveries_can_be_redelivered(database: &Database) {
     for (shape, unconfirmed) in [
         (Shape::DeliveriesWithoutTimes, 0),
