@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Check(Check),
     Why(Why),
     Inspect(Inspect),
-    /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune
+    /// Look after the inbox of a receiver: stats, dead letters, replay, discard, prune, migrate
     Inbox(Inbox),
     /// Run a local stand-in for Ptolemy: its API, and signed deliveries to a receiver
     Sandbox(Sandbox),

@@ -31,8 +31,21 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the inbox as it is: nothing is created or migrated.
     pub(crate) async fn open(&self) -> Result<Inbox, Stop> {
-        let (url, place) = match &self.database {
-            Some(url) => (url.clone(), "--database"),
+        let (url, place) = self.url()?;
+        let opened = Inbox::open_existing(&url).await;
+        opened.map_err(|error| not_opened(&error).while_doing(place))
+    }
+
+    /// Creates or migrates the tables.
+    pub(crate) async fn migrate(&self) -> Result<Inbox, Stop> {
+        let (url, place) = self.url()?;
+        let migrated = Inbox::connect(&url).await;
+        migrated.map_err(|error| not_opened(&error).while_doing(place))
+    }
+
+    fn url(&self) -> Result<(String, &'static str), Stop> {
+        match &self.database {
+            Some(url) => Ok((url.clone(), "--database")),
             None => {
                 if let Some(path) = file() {
                     secret_mode::warn_before_reading(&path);
@@ -41,11 +54,9 @@ impl Database {
                     Stop::usage(format!(
                         "no inbox is named: set {VARIABLE} (such as sqlite://inbox.db), {FILE_VARIABLE}, or pass --database"
                     ))
-                })?
+                })
             }
-        };
-        let opened = Inbox::open_existing(&url).await;
-        opened.map_err(|error| not_opened(&error).while_doing(place))
+        }
     }
 }
 
@@ -88,13 +99,13 @@ fn from_file(path: &Path) -> Result<String, Stop> {
 pub(crate) fn not_opened(error: &ConnectError) -> Stop {
     let text = match error.kind() {
         ConnectErrorKind::NoInbox => {
-            "the database has no inbox, and this tool creates none: start the receiver once, which \
-             creates its tables, or name another database"
+            "the database has no inbox: start the receiver once or run `inbox migrate`, which create \
+             its tables, or name another database"
                 .to_owned()
         }
         ConnectErrorKind::OlderSchema { found, known, .. } => format!(
-            "the inbox's tables are at version {found}, and this tool needs {known} and migrates \
-             nothing: start the new version of the receiver once, or use the tool of its version"
+            "the inbox's tables are at version {found}, and this tool needs {known}: start the new \
+             version of the receiver once or run `inbox migrate`, or use the tool of their version"
         ),
         ConnectErrorKind::NewerSchema { found, known, .. } => format!(
             "the inbox's tables are at version {found}, and this tool knows them up to {known}: \

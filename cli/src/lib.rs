@@ -30,7 +30,10 @@ mod webhook_name;
 mod why;
 
 use std::ffi::OsString;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::Parser;
@@ -63,16 +66,24 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
         .build()
         .map_err(|error| Stop::failed(format!("could not start: {error}")))?;
     let leaves_lease = matches!(line.command, Command::CatchUp(_));
+    let interrupted = |interrupt: std::io::Result<()>| match interrupt {
+        Ok(()) if ends_by_interrupt => Err(Stop::Said(Code::Interrupted)),
+        Ok(()) => Err(Stop::interrupted()),
+        Err(error) => Err(Stop::failed(format!("could not listen to Ctrl-C: {error}"))),
+    };
     let ended = runtime.block_on(async {
+        let mut interrupt = pin!(tokio::signal::ctrl_c());
+        // It listens from its first poll on. Without this, that would be the first wait of the
+        // command, which may have created files by then.
+        if let Poll::Ready(interrupt) = poll_fn(|cx| Poll::Ready(interrupt.as_mut().poll(cx))).await
+        {
+            return interrupted(interrupt);
+        }
         tokio::select! {
             // A command that ends in the same moment has ended.
             biased;
             ended = commands::run(line.command, &output) => ended,
-            interrupt = tokio::signal::ctrl_c() => match interrupt {
-                Ok(()) if ends_by_interrupt => Err(Stop::Said(Code::Interrupted)),
-                Ok(()) => Err(Stop::interrupted()),
-                Err(error) => Err(Stop::failed(format!("could not listen to Ctrl-C: {error}"))),
-            },
+            interrupt = interrupt => interrupted(interrupt),
         }
     });
     if leaves_lease {

@@ -9,6 +9,8 @@
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "suite/database.rs"]
 mod database;
+// Shared with `durable_receiver`, which needs more of it.
+#[allow(dead_code)]
 mod process;
 
 use std::collections::{HashMap, HashSet};

@@ -25,8 +25,8 @@ const SAFE_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-For receivers that use ptolemy-webhooks-inbox, on SQLite or PostgreSQL, also while they run. No \
-command creates an inbox or migrates its tables, and only `prune` removes rows.
+For receivers that use ptolemy-webhooks-inbox, on SQLite or PostgreSQL, also while they run. Only \
+`migrate` creates an inbox or migrates its tables, and only `prune` removes rows.
 
 Examples:
   ptolemy-webhooks inbox stats --database sqlite://inbox.db
@@ -57,6 +57,12 @@ Examples:
     Discard(Discard),
     /// Remove the rows of events that are done
     Prune(Prune),
+    /// Create the tables of an inbox, or migrate them to the version of this tool. Handles no
+    /// event. A receiver does the same when it starts, if its role may
+    #[command(after_help = "\
+Examples:
+  ptolemy-webhooks inbox migrate")]
+    Migrate,
 }
 
 #[derive(Args, Debug)]
@@ -86,16 +92,37 @@ impl Inbox {
     }
 
     pub(crate) async fn run(self, output: &Output) -> Result<(), Stop> {
-        let inbox = self.database.open().await?;
+        let open = self.database.open();
         match self.task {
-            Task::Stats => stats::print(&inbox, output).await,
-            Task::Watch(task) => task.run(&inbox, output).await,
-            Task::Dead(task) => task.run(&inbox.dead_letters(), output).await,
-            Task::Replay(task) => task.run(&inbox, output).await,
-            Task::Discard(task) => task.run(&inbox, output).await,
-            Task::Prune(task) => task.run(&inbox, output).await,
+            Task::Stats => stats::print(&open.await?, output).await,
+            Task::Watch(task) => task.run(&open.await?, output).await,
+            Task::Dead(task) => task.run(&open.await?.dead_letters(), output).await,
+            Task::Replay(task) => task.run(&open.await?, output).await,
+            Task::Discard(task) => task.run(&open.await?, output).await,
+            Task::Prune(task) => task.run(&open.await?, output).await,
+            Task::Migrate => migrate(&self.database, output).await,
         }
     }
+}
+
+/// The output of `migrate`.
+#[derive(Serialize)]
+struct Migrated {
+    migrated: bool,
+}
+
+async fn migrate(database: &Database, output: &Output) -> Result<(), Stop> {
+    let before = database.open().await;
+    // Even if the tables are missing or older; any other fault will recur.
+    drop(database.migrate().await?);
+    let migrated = before.is_err();
+    if output.is_json() {
+        return output.object(&Migrated { migrated });
+    }
+    output.line(match migrated {
+        true => "the inbox's tables are at the version of this tool now",
+        false => "the inbox's tables already have the version of this tool",
+    })
 }
 
 impl Prune {

@@ -161,6 +161,47 @@ fn an_inbox_that_is_not_there_is_not_created() {
 }
 
 #[test]
+fn migrate_creates_the_tables_once_and_handles_no_event() {
+    let folder = Folder::new();
+    for name in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
+        folder.names(name);
+    }
+    let url = format!("sqlite://{}", folder.path("inbox.db").display());
+    let run = |task: &str| {
+        let program = folder.program(&format!("inbox {task}"));
+        program.variable("DATABASE_URL", &url).run().with_code(0)
+    };
+    assert_eq!(json(&run("migrate --json"))[0]["migrated"], true);
+    assert_eq!(json(&run("stats --json"))[0]["due"], 0);
+
+    let store = Store::on(folder, url);
+    store.accept_events(3);
+    let again = store.program("migrate").run().with_code(0);
+    assert_eq!(
+        again.stdout,
+        "the inbox's tables already have the version of this tool\n"
+    );
+    assert_eq!(store.stats().due, 3);
+}
+
+#[test]
+fn migrate_does_not_touch_the_tables_of_a_newer_version() {
+    let store = Store::new();
+    store.execute(
+        "INSERT INTO ptolemy_inbox_migrations
+         SELECT 7, description, installed_on, success, checksum, execution_time
+         FROM ptolemy_inbox_migrations",
+    );
+    let newer = store.program("migrate").run().with_code(2);
+    assert!(
+        newer.stderr.contains("upgrade the tool"),
+        "{}",
+        newer.stderr
+    );
+    assert_eq!(newer.stdout, "");
+}
+
+#[test]
 fn tables_of_another_version_are_not_touched() {
     let store = Store::new();
     store.execute(
@@ -179,6 +220,7 @@ fn tables_of_another_version_are_not_touched() {
         "{}",
         older.stderr
     );
+    assert!(older.stderr.contains("inbox migrate"), "{}", older.stderr);
 }
 
 #[test]

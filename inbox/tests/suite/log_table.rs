@@ -39,7 +39,13 @@ pub(crate) fn lines() -> Vec<Line> {
     let levels = ["| ERROR |", "| WARN |", "| INFO |", "| DEBUG |"];
     let is_row = |line: &&str| levels.iter().any(|level| line.starts_with(level));
     let rows = PAGE.lines().filter(is_row);
-    let cell = |text: &str| text.trim_matches(|c| c == '`' || c == ' ').to_owned();
+    // A text with backquotes stands between two of them.
+    let cell = |text: &str| {
+        let long = text
+            .strip_prefix("`` ")
+            .and_then(|it| it.strip_suffix(" ``"));
+        long.unwrap_or(text.trim_matches('`')).to_owned()
+    };
     rows.map(|row| {
         let cells: Vec<_> = row.split(" | ").collect();
         let [level, target, message, fields] = cells[..] else {

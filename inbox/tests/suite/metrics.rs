@@ -12,6 +12,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use crate::database::Database;
 use crate::delivery;
 
+// `worker::metered` compares with the table.
+#[allow(dead_code)]
 #[path = "../../../tests/suite/metrics/table.rs"]
 mod table;
 use table::{Series, series};
@@ -52,7 +54,7 @@ async fn accepts_attempts_and_states_are_recorded(database: &Database) {
         inbox.worker().run_until_idle(handler).await;
         inbox.accept(&delivery::event("due")).await.unwrap();
         let stats = inbox.record_stats().await.unwrap();
-        assert_eq!(stats, inbox.stats().await.unwrap());
+        assert_eq!((stats.due, stats.waiting(), stats.dead), (1, 3, 1));
     })
     .await;
     assert_eq!(

@@ -14,6 +14,8 @@ const elements = (page) => page.evaluate(() => ({
 }));
 
 export async function hostileSteps({ page, inspect, secret }) {
+  // Chromium draws nothing in a tab behind another one, such as one that an attack has opened.
+  await page.bringToFront();
   const before = await elements(page);
   const nothingHappened = async () => {
     assert.deepEqual(await elements(page), before);
