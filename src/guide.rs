@@ -8,7 +8,7 @@
 //! 4. [Exactly once](exactly_once): duplicates, idempotent work, dead letters
 //! 5. [After an outage](after_an_outage): have Ptolemy redeliver what is missing
 //! 6. [Several webhooks](several_webhooks)
-//! 7. [Deploy](deploy): configuration, and what to read before production
+//! 7. [Configure](configure): variables, settings, and what to read before production
 //! 8. [Run in production](production): systemd, nginx, containers, PostgreSQL, backups
 //! 9. [Metrics, logs and alerts](observability)
 //! 10. [Log and count rejections](count_rejections), and observe the first deliveries
@@ -23,11 +23,11 @@
 #[doc = include_str!("../docs/guide/after-an-outage.md")]
 pub mod after_an_outage {}
 
+#[doc = include_str!("../docs/guide/configure.md")]
+pub mod configure {}
+
 #[doc = include_str!("../docs/guide/count-rejections.md")]
 pub mod count_rejections {}
-
-#[doc = include_str!("../docs/guide/deploy.md")]
-pub mod deploy {}
 
 #[doc = include_str!("../docs/guide/documented-and-assumed.md")]
 pub mod documented_and_assumed {}

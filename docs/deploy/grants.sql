@@ -1,5 +1,5 @@
--- Grants on the tables, which the first start of the receiver created. Run it again after each upgrade,
--- by an administrator or by ptolemy_migrate:
+-- Grants on the tables, which `ptolemy-webhooks inbox migrate` created. Run it again after each upgrade, as
+-- an administrator or as ptolemy_migrate:
 --
 --   psql -v ON_ERROR_STOP=1 -d ptolemy -f docs/deploy/grants.sql
 

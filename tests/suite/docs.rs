@@ -301,7 +301,7 @@ fn every_page_of_the_guide_is_a_module_and_is_listed() {
     pages.extend(markdown_in("docs"));
     for page in &pages {
         let (_, name) = page.trim_end_matches(".md").rsplit_once('/').unwrap();
-        // `deploy` is the page of the guide that leads there.
+        // The module has the title of the page, "Run in production".
         let name = match &**page {
             "docs/deploy.md" => "production".to_owned(),
             _ => name.replace('-', "_"),
