@@ -153,7 +153,7 @@ impl Outcome {
     }
 }
 
-/// A run in one line. It names the end of the gap: an outage that lasted until now goes on after it.
+/// A run in one line. It names the end of the gap: an outage can have lasted beyond it.
 pub(super) fn line(report: &CatchUpReport, outcome: &Outcome) -> String {
     let mut parts = vec![
         plural(report.redelivered, "delivery", "deliveries") + " sent again",
