@@ -169,7 +169,7 @@ impl Runs<'_> {
         let outcome = Outcome::new(&plan);
         let report = self.finish(plan).await?;
         let printed = outcome.print(&report, output);
-        result::explain(&report);
+        result::explain(&report, &outcome);
         // A closed pipe does not make it complete.
         match report.is_complete() {
             true => printed,
@@ -207,7 +207,7 @@ impl Runs<'_> {
         plan::warn(&plan);
         let outcome = Outcome::new(&plan);
         let report = self.finish(plan).await?;
-        notice::note(&format!("{}: {}", now(), result::line(&report)));
+        notice::note(&format!("{}: {}", now(), result::line(&report, &outcome)));
         // A checkpoint before the start belongs to a gap that was left out on purpose.
         if report.checkpoint > self.since {
             self.since = None;

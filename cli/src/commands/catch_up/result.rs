@@ -153,8 +153,8 @@ impl Outcome {
     }
 }
 
-/// A run in one line.
-pub(super) fn line(report: &CatchUpReport) -> String {
+/// A run in one line. It names the end of the gap: an outage can have lasted beyond it.
+pub(super) fn line(report: &CatchUpReport, outcome: &Outcome) -> String {
     let mut parts = vec![
         plural(report.redelivered, "delivery", "deliveries") + " sent again",
         format!("{} arrived", report.arrived),
@@ -171,15 +171,16 @@ pub(super) fn line(report: &CatchUpReport) -> String {
         parts.push("event log not read to its end".to_owned());
     }
     if report.is_complete() {
-        parts.push("nothing is missing".to_owned());
+        let until = whole_seconds(&outcome.until);
+        parts.push(format!("nothing is missing up to {until}"));
     }
     parts.push(plural(report.calls, "call", "calls"));
     parts.join(", ")
 }
 
 /// Prints the counts to standard error, and the next step for what is missing.
-pub(super) fn explain(report: &CatchUpReport) {
-    notice::note(&line(report));
+pub(super) fn explain(report: &CatchUpReport, outcome: &Outcome) {
+    notice::note(&line(report, outcome));
     let listed = report.missing.len() + report.unreachable.len();
     let all = report
         .missing_events
