@@ -240,7 +240,9 @@ fn handlers_that_block_all_threads_do_not_delay_a_stop_beyond_25_s() {
     runtime.block_on(async {
         let inbox = database.inbox().await;
         for number in 0..64 {
-            let body = format!(r#"{{"event_type":"market.created","id":"e{number}"}}"#);
+            let body = format!(
+                r#"{{"event_type":"market.created","id":"e{number}","data":{{"id":"m"}}}}"#
+            );
             let header = Signer::new(&Secret::new("whsec_test_secret").unwrap());
             let header = header.sign(body.as_bytes());
             let delivery = verifier().receive(header, body).unwrap();
