@@ -9,8 +9,9 @@
 //! | `RUST_LOG` | a filter for the log; `info` unless set |
 //!
 //! A proxy in front of it must limit connections and slow senders, and pass on [`PATH`] alone: the
-//! other paths are for Prometheus and for the orchestrator. On SIGTERM the process ends within 25
-//! s.
+//! other paths are for Prometheus and for the orchestrator.
+//!
+//! On SIGTERM the process ends within 25 s.
 
 use std::error::Error;
 use std::future::IntoFuture as _;
