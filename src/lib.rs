@@ -176,6 +176,8 @@ mod delivery;
 
 mod rejection;
 
+mod assumption;
+
 mod metrics;
 
 mod intake;
@@ -218,6 +220,8 @@ pub use delivery::Delivery;
 
 pub use rejection::{Rejection, RejectionKind};
 
+pub use assumption::{Assumption, Finding};
+
 #[cfg(feature = "metrics")]
 pub use crate::metrics::describe_metrics;
 
@@ -225,7 +229,7 @@ pub use intake::Intake;
 
 pub use sign::Signer;
 
-pub use observations::{Assumption, Deviation, Finding, Observation, Observations};
+pub use observations::{Deviation, Observation, Observations};
 
 // The examples of the guide are compiled if all features that they use are on.
 #[cfg(any(

@@ -40,8 +40,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub(crate) const PATH: &str = "/webhooks/ptolemy";
 
-/// How long a request may take. Ptolemy does not wait longer for the response.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take. Ptolemy waits 10 s for the response, the network's time included.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// After how many seconds a delivery that was answered with 503 may be sent again.
 pub(crate) const RETRY_AFTER: &str = "5";

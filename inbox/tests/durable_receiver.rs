@@ -14,14 +14,17 @@ mod process;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use durable_receiver::{App, run};
+use durable_receiver::{App, run, run_until};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use process::{Connection, Process, command_of, until};
-use ptolemy_webhooks::{Secret, Verifier};
-use ptolemy_webhooks_inbox::{Failure, Inbox};
+use ptolemy_webhooks::{Event, Secret, Signer, Verifier};
+use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -67,13 +70,20 @@ fn in_good_times_it_is_healthy_and_ready_and_shows_metrics_without_texts_of_deli
     let (status, metrics) = get(address, "/metrics");
     assert_eq!(status, 200);
     for line in [
-        "ptolemy_webhooks_deliveries_total{outcome=\"accepted\",reason=\"none\"} 2",
+        "ptolemy_webhooks_deliveries_total{outcome=\"verified\",reason=\"none\"} 2",
         "ptolemy_webhooks_deliveries_total{outcome=\"rejected\",reason=\"signature_mismatch\"} 0",
         "ptolemy_inbox_accepts_total{outcome=\"new\"} 1",
         "ptolemy_inbox_accepts_total{outcome=\"duplicate\"} 1",
         "ptolemy_inbox_workers_running 1",
         "ptolemy_inbox_events{state=\"dead\"} 0",
         "# TYPE ptolemy_inbox_accept_duration_seconds histogram",
+        "ptolemy_inbox_handler_duration_seconds_bucket{outcome=\"succeeded\",le=\"900\"} 1",
+        "ptolemy_webhooks_verification_duration_seconds_bucket{le=\"0.00001\"} ",
+        "ptolemy_webhooks_verification_duration_seconds_bucket{le=\"0.01\"} 2",
+        "ptolemy_inbox_commit_deliveries_bucket{le=\"1\"} 2",
+        "ptolemy_inbox_commit_deliveries_bucket{le=\"256\"} 2",
+        "ptolemy_webhooks_body_size_bytes_bucket{le=\"256\"} 2",
+        "ptolemy_webhooks_body_size_bytes_bucket{le=\"1048576\"} 2",
         "# HELP ptolemy_inbox_oldest_due_age_seconds ",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
@@ -84,6 +94,26 @@ fn in_good_times_it_is_healthy_and_ready_and_shows_metrics_without_texts_of_deli
     let log = receiver.stop();
     assert!(log.contains("handled"), "{log}");
     assert!(!log.contains("whsec"), "{log}");
+}
+
+/// Anyone can send them, so they would fill the log.
+#[test]
+fn requests_that_are_rejected_are_counted_and_not_logged() {
+    let (_runtime, database) = database();
+    let receiver = start(&database);
+    let address = receiver.address();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"POST /webhooks/ptolemy HTTP/1.1\r\nHost: l\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 401"), "{response}");
+    let counted =
+        "ptolemy_webhooks_deliveries_total{outcome=\"rejected\",reason=\"missing_header\"} 1";
+    assert!(get(address, "/metrics").1.contains(counted));
+    let log = receiver.stop();
+    assert!(!log.contains("rejected"), "{log}");
 }
 
 #[test]
@@ -135,32 +165,32 @@ struct Here {
     ended: std::thread::JoinHandle<()>,
 }
 
-/// Each event takes this long.
-fn here(database: &Database, time: Duration) -> Here {
+fn verifier() -> Verifier {
+    Verifier::new(Secret::new("whsec_test_secret").unwrap())
+}
+
+fn here<F, Fut>(database: &Database, handler: F) -> Here
+where
+    F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
     let url = database.url();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let (stop, stopped) = oneshot::channel();
     let ended = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let inbox = Inbox::connect(&url).await.unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            ready
-                .send((listener.local_addr().unwrap(), inbox.clone()))
-                .unwrap();
+        let stopped = async { drop(stopped.await) };
+        let ended = run_until(stopped, |stopped| async move {
+            let inbox = Inbox::connect(&url).await?;
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            ready.send((listener.local_addr()?, inbox.clone())).unwrap();
             let app = App {
-                verifier: Verifier::new(Secret::new("whsec_test_secret").unwrap()),
+                verifier: verifier(),
                 inbox,
                 metrics: PrometheusBuilder::new().build_recorder().handle(),
             };
-            let handler = move |_, _| async move {
-                sleep(time).await;
-                Ok::<(), Failure>(())
-            };
-            let stopped = async { drop(stopped.await) };
-            run(app, listener, handler, stopped).await.unwrap();
+            run(app, listener, handler, stopped).await
         });
-        runtime.shutdown_background();
+        ended.unwrap();
     });
     let (address, inbox) = is_ready.recv().unwrap();
     Here {
@@ -174,7 +204,10 @@ fn here(database: &Database, time: Duration) -> Here {
 #[test]
 fn a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s() {
     let (runtime, database) = database();
-    let here = here(&database, Duration::from_secs(3_600));
+    let here = here(&database, |_, _| async {
+        sleep(Duration::from_secs(3_600)).await;
+        Ok(())
+    });
     let mut connection = Connection::open(here.address).unwrap();
     for number in 0..200 {
         assert_eq!(connection.post(&format!("e{number}")).unwrap(), 202);
@@ -200,11 +233,89 @@ fn a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s() {
     assert_eq!(runtime.block_on(database.number(waiting)), 200);
 }
 
+/// They also block the timers of their threads, and the acceptance of requests.
+#[test]
+fn handlers_that_block_all_threads_do_not_delay_a_stop_beyond_25_s() {
+    let (runtime, database) = database();
+    runtime.block_on(async {
+        let inbox = database.inbox().await;
+        for number in 0..64 {
+            let body = format!(
+                r#"{{"event_type":"market.created","id":"e{number}","data":{{"id":"m"}}}}"#
+            );
+            let header = Signer::new(&Secret::new("whsec_test_secret").unwrap());
+            let header = header.sign(body.as_bytes());
+            let delivery = verifier().receive(header, body).unwrap();
+            inbox.accept(&delivery).await.unwrap();
+        }
+    });
+    let blocked = Arc::new(AtomicUsize::new(0));
+    let count = blocked.clone();
+    let here = here(&database, move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async {
+            std::thread::sleep(Duration::from_secs(3_600));
+            Ok(())
+        }
+    });
+    // The worker calls up to 8 handlers at the same time.
+    let threads = available_parallelism().unwrap().get().min(8);
+    until("all threads are blocked", || {
+        blocked.load(Ordering::Relaxed) >= threads
+    });
+    let began = Instant::now();
+    here.stop.send(()).unwrap();
+    here.ended.join().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// Starts it where it cannot start; what it prints.
+fn error_of(database: &str, listen: &str) -> String {
+    let mut command = command_of("durable_receiver", database);
+    command.env_remove("PTOLEMY_WEBHOOK_SECRET_FILE");
+    let output = command.env("PTOLEMY_LISTEN", listen).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn errors_of_the_start_name_the_variable_and_the_cause_and_no_password() {
+    let (_runtime, database) = database();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let error = error_of(&database.url(), &listen);
+    let expected = format!("durable_receiver: PTOLEMY_LISTEN: {listen}: ");
+    assert!(error.contains(&expected), "{error}");
+    assert!(error.contains("in use"), "{error}");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    for url in [
+        "mysql://user:xyzzy@localhost/inbox".to_owned(),
+        format!("postgres://user:xyzzy@127.0.0.1:{port}/inbox?sslmode=disable"),
+        "sqlite:///no/such/folder/inbox.db".to_owned(),
+    ] {
+        let error = error_of(&url, "127.0.0.1:0");
+        assert!(
+            error.contains("durable_receiver: DATABASE_URL: "),
+            "{error}"
+        );
+        for text in ["xyzzy", "whsec", "Error", "Kind"] {
+            assert!(!error.contains(text), "{error}");
+        }
+    }
+}
+
 /// Another worker of the inbox ends, which is the same to a probe.
 #[test]
 fn a_worker_that_has_ended_is_not_healthy_and_deliveries_are_still_taken() {
     let (runtime, database) = database();
-    let here = here(&database, Duration::ZERO);
+    let here = here(&database, |_, _| async { Ok(()) });
     until("it works", || get(here.address, "/healthz").0 == 200);
     runtime.block_on(async {
         let more = here.inbox.worker();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
 
+use crate::assumption::{Assumption, Finding};
 use crate::delivery::Delivery;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
@@ -17,12 +18,12 @@ const DEVIATIONS: &str = "ptolemy_webhooks_assumption_deviations_total";
 
 static METADATA: Metadata<'static> = Metadata::new("ptolemy_webhooks", Level::INFO, None);
 
-// The keys of an accepted delivery are constants, so that it costs no allocation.
-static ACCEPTED_LABELS: [Label; 2] = [
-    Label::from_static_parts("outcome", "accepted"),
+// The keys of a verified delivery are constants, so that it costs no allocation.
+static VERIFIED_LABELS: [Label; 2] = [
+    Label::from_static_parts("outcome", "verified"),
     Label::from_static_parts("reason", "none"),
 ];
-static ACCEPTED: Key = Key::from_static_parts(DELIVERIES, &ACCEPTED_LABELS);
+static VERIFIED: Key = Key::from_static_parts(DELIVERIES, &VERIFIED_LABELS);
 static CURRENT_LABEL: [Label; 1] = [Label::from_static_parts("secret", "current")];
 static CURRENT: Key = Key::from_static_parts(SECRET_MATCHES, &CURRENT_LABEL);
 static PREVIOUS_LABEL: [Label; 1] = [Label::from_static_parts("secret", "previous")];
@@ -68,7 +69,7 @@ pub fn describe_metrics() {
     metrics::describe_counter!(
         DELIVERIES,
         Unit::Count,
-        "Requests that the extractors or `Intake` accepted or rejected."
+        "Requests that the extractors or `Intake` verified or rejected."
     );
     metrics::describe_counter!(
         SECRET_MATCHES,
@@ -90,12 +91,17 @@ pub fn describe_metrics() {
         Unit::Count,
         "Deliveries that were not as this library assumes."
     );
-    for key in [&ACCEPTED, &CURRENT, &PREVIOUS] {
+    for key in [&VERIFIED, &CURRENT, &PREVIOUS] {
         counter(key).increment(0);
     }
     for &reason in Reason::ALL {
         if is_of_extractors(reason) {
             counter(&rejected(reason)).increment(0);
+        }
+    }
+    for assumption in Assumption::ALL {
+        for finding in Finding::ALL {
+            counter(&deviation(assumption.as_str(), finding.as_str())).increment(0);
         }
     }
 }
@@ -154,7 +160,7 @@ impl Measure {
             return;
         }
         match rejection {
-            None => counter(&ACCEPTED).increment(1),
+            None => counter(&VERIFIED).increment(1),
             Some(reason) => counter(&rejected(reason)).increment(1),
         }
     }
@@ -168,6 +174,10 @@ impl Drop for Measure {
 
 /// A delivery was not as assumed; both texts are codes of this library.
 pub(crate) fn deviated(assumption: &'static str, finding: &'static str) {
+    counter(&deviation(assumption, finding)).increment(1);
+}
+
+fn deviation(assumption: &'static str, finding: &'static str) -> Key {
     let labels = [("assumption", assumption), ("finding", finding)];
-    counter(&Key::from_parts(DEVIATIONS, labels.as_slice())).increment(1);
+    Key::from_parts(DEVIATIONS, labels.as_slice())
 }

@@ -75,7 +75,7 @@ fn each_end_of_an_intake_is_counted_once_with_its_reason() {
     let series = recorded(|| drop(intake(&[&good], None, &[BODY]).unwrap()));
     let expected = BTreeMap::from([
         (
-            "ptolemy_webhooks_deliveries_total{outcome=accepted,reason=none}",
+            "ptolemy_webhooks_deliveries_total{outcome=verified,reason=none}",
             1.0,
         ),
         ("ptolemy_webhooks_secret_matches_total{secret=current}", 1.0),
@@ -172,7 +172,7 @@ fn both_frameworks_count_the_same() {
     let series = recorded(|| {
         assert_eq!(through_both(&[&now_signed(BODY)], BODY), [None; 4]);
     });
-    assert_eq!(count(&series, "outcome=accepted,reason=none"), 4.0);
+    assert_eq!(count(&series, "outcome=verified,reason=none"), 4.0);
     assert_eq!(counted(&series).len(), 4, "{series:?}");
 
     let series = recorded(|| {
@@ -191,7 +191,7 @@ fn both_frameworks_count_the_same() {
         let reasons = through_both(&[&now_signed("[]")], "[]");
         assert_eq!(reasons, [None, None, not_an_event, not_an_event]);
     });
-    assert_eq!(count(&series, "outcome=accepted,reason=none"), 2.0);
+    assert_eq!(count(&series, "outcome=verified,reason=none"), 2.0);
     assert_eq!(count(&series, "outcome=rejected,reason=not_an_event"), 2.0);
 }
 
@@ -286,6 +286,21 @@ fn a_run_emits_each_row_of_the_table_and_nothing_else() {
     let rows: Vec<Row> = rows("ptolemy_webhooks_");
     assert_eq!(rows.len(), 5);
     table::compare(&rows, &series);
+}
+
+/// The first deviation is then an increase, and not a new series.
+#[test]
+fn each_counter_of_deviations_begins_at_zero() {
+    let series = recorded(describe_metrics);
+    for assumption in Assumption::ALL {
+        for finding in [Finding::Missing, Finding::AnotherShape] {
+            let (assumption, finding) = (assumption.as_str(), finding.as_str());
+            let name = format!(
+                "ptolemy_webhooks_assumption_deviations_total{{assumption={assumption},finding={finding}}}"
+            );
+            assert_eq!(series.get(&name).map(|it| it.value), Some(0.0), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, gauge, histogram};
@@ -52,8 +52,38 @@ const ACCEPTED: [&str; 6] = [
     CANCELLED,
 ];
 
-/// The running workers of this process, of all its inboxes.
-static RUNNING: AtomicU32 = AtomicU32::new(0);
+static WORKERS_OF_PROCESS: Workers = Workers::new();
+
+/// The workers of this process, of all its inboxes.
+struct Workers {
+    running: AtomicU32,
+    has_begun: AtomicBool,
+}
+
+impl Workers {
+    const fn new() -> Self {
+        Self {
+            running: AtomicU32::new(0),
+            has_begun: AtomicBool::new(false),
+        }
+    }
+
+    fn began(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    fn ended(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The number that run; `None` before the first: an alert on 0 would always be on in a process
+    /// that only accepts.
+    fn running(&self) -> Option<u32> {
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
+        has_begun.then(|| self.running.load(Ordering::Relaxed))
+    }
+}
 
 /// Describes the metrics of this crate, and those of `ptolemy-webhooks`, to the recorder that is
 /// installed, with their units.
@@ -61,7 +91,7 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// Call it once, after the program has installed its recorder and before it starts workers: without
 /// it the metrics have neither help texts nor units, and a counter is missing until it counts for
 /// the first time. It sets the counters whose labels are known in advance to zero, except those by
-/// event type.
+/// event type. The gauge of workers is missing until the first worker starts.
 ///
 /// # Examples
 ///
@@ -227,17 +257,19 @@ pub(crate) fn died(event_type: &str) {
 }
 
 pub(crate) fn worker_began() {
-    RUNNING.fetch_add(1, Ordering::Relaxed);
+    WORKERS_OF_PROCESS.began();
     show_workers();
 }
 
 pub(crate) fn worker_ended() {
-    RUNNING.fetch_sub(1, Ordering::Relaxed);
+    WORKERS_OF_PROCESS.ended();
     show_workers();
 }
 
 fn show_workers() {
-    gauge!(WORKERS).set(RUNNING.load(Ordering::Relaxed));
+    if let Some(running) = WORKERS_OF_PROCESS.running() {
+        gauge!(WORKERS).set(running);
+    }
 }
 
 /// Counts the events now and every 15 s, for as long as it is polled.
@@ -270,4 +302,19 @@ pub(crate) fn show(stats: &Stats) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     gauge!(COUNTED_AT).set(now.unwrap_or_default());
     show_workers();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_not_shown_before_the_first_has_begun() {
+        let workers = Workers::new();
+        assert_eq!(workers.running(), None);
+        workers.began();
+        assert_eq!(workers.running(), Some(1));
+        workers.ended();
+        assert_eq!(workers.running(), Some(0));
+    }
 }

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::clock::{Clock, Seen};
 use self::steps::SqliteSteps;
-use self::watch::Watch;
+use self::watch::{Lost, Watch};
 use super::choice::Rotation;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
@@ -101,7 +101,7 @@ impl SqliteStore {
         answer: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, BoxError> {
         let answer = self.on_files_that_are_open(answer).await;
-        answer.inspect_err(|error| metrics::database_failed(&**error, |_| false))
+        answer.inspect_err(|error| metrics::database_failed(&**error, |error| error.is::<Lost>()))
     }
 
     /// Returns an answer only if the files are those that are open, before and after the operation:

@@ -32,8 +32,8 @@ use tower_http::timeout::TimeoutLayer;
 
 const PATH: &str = "/webhooks/ptolemy";
 
-/// How long a request may take; Ptolemy times out then.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take. Ptolemy waits 10 s for the response, the network's time included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long open requests may continue after a signal to stop: as long as an accept may take.
 const GRACE: Duration = Duration::from_secs(5);

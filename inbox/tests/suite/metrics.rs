@@ -143,6 +143,21 @@ async fn errors_of_sqlite_have_their_class() {
 }
 
 #[tokio::test]
+async fn a_sqlite_file_that_was_removed_is_an_error_of_the_connection() {
+    let database = Database::sqlite().await;
+    let inbox = database.inbox().await;
+    let Database::Sqlite { file, .. } = &database else {
+        unreachable!()
+    };
+    let away = file.with_extension("away");
+    std::fs::rename(file, &away).unwrap();
+    let series = recorded(async { drop(inbox.stats().await.unwrap_err()) }).await;
+    assert_eq!(errors(&series, "connection"), 1.0, "{series:?}");
+    assert_eq!(errors(&series, "other"), 0.0, "{series:?}");
+    std::fs::rename(&away, file).unwrap();
+}
+
+#[tokio::test]
 #[ignore = "needs postgres"]
 async fn errors_of_postgres_have_their_class() {
     let database = Database::postgres().await;

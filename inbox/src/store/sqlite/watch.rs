@@ -34,8 +34,9 @@ pub(super) struct Watch {
 /// Device and inode.
 type Id = (u64, u64);
 
+/// Why a path no longer leads to the file that is open.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+pub(super) enum Lost {
     #[error("{0} was removed")]
     Removed(PathBuf),
     #[error("{0} was replaced by another file")]
