@@ -133,16 +133,6 @@ export async function listSteps({ page, inspect, secret }) {
     assert.equal(await page.$('.basis'), null);
   });
 
-  await step('an answer whose body comes late is shown in an open detail', async () => {
-    const sent = send(inspect.sender, secret, event('market.deleted', {}, 'slow-id-0001'), { headers: ['X-Slow-Answer', '1'] });
-    const seq = await until('the row', async () => (await rows(page)).find((row) => row.type.startsWith('market.deleted'))?.seq);
-    await choose(page, seq);
-    await page.click('#tab-answer');
-    await until('the body', async () => /the late end/.test(await text(page, '#tab-panel')));
-    await sent;
-    await page.click('#tab-body');
-  });
-
   await step('filters by text, type, verdict and status, and counts what is shown', async () => {
     const shown = async () => Number((await text(page, '#count')).split(' ')[0]);
     const total = await shown();
@@ -167,5 +157,15 @@ export async function listSteps({ page, inspect, secret }) {
     await expectOnly((row) => row.status === '204');
     await page.click('#filter-clear');
     await until('all', async () => await shown() === total);
+  });
+
+  await step('an answer whose body comes late is shown in an open detail', async () => {
+    const sent = send(inspect.sender, secret, event('market.deleted', {}, 'slow-id-0001'), { headers: ['X-Slow-Answer', '1'] });
+    const seq = await until('the row', async () => (await rows(page)).find((row) => row.type.startsWith('market.deleted'))?.seq);
+    await choose(page, seq);
+    await page.click('#tab-answer');
+    await until('the body', async () => /the late end/.test(await text(page, '#tab-panel')));
+    await sent;
+    await page.click('#tab-body');
   });
 }
