@@ -137,17 +137,24 @@ fn of_valid(entry: &Entry, report: Report) -> Why {
     } else if checked.verdict != Verdict::Accepted {
         suspicions::add(causes(summary), &mut why.suspicions, &mut why.fix);
     }
-    if let Receiver::Answered { status, .. } = entry.receiver
-        && !(200..300).contains(&status)
-    {
-        why.causes.push(format!(
-            "the signature is valid, and the receiver answered {status}"
-        ));
-        let refusal = suspicions::of_status(status, report.suspicions);
-        suspicions::add(refusal, &mut why.suspicions, &mut why.fix);
-    }
+    refusal(entry, report.suspicions, &mut why);
     why.basis = (!why.causes.is_empty()).then_some("certain");
     why
+}
+
+/// Adds why the receiver may have rejected a valid request; `of_key` are the suspicions about the
+/// secret and the bytes.
+fn refusal(entry: &Entry, of_key: Vec<String>, why: &mut Why) {
+    let Receiver::Answered { status, .. } = entry.receiver else {
+        return;
+    };
+    if (200..300).contains(&status) {
+        return;
+    }
+    let cause = format!("the signature is valid, and the receiver answered {status}");
+    why.causes.push(cause);
+    let texts = suspicions::of_status(status, of_key);
+    suspicions::add(texts, &mut why.suspicions, &mut why.fix);
 }
 
 fn of_rejection(entry: &Entry, report: Report) -> Why {
@@ -212,7 +219,7 @@ fn raw_t(entry: &Entry) -> Option<String> {
 
 fn help(title: &str) -> Option<String> {
     let (section, heading) = heading(title)?;
-    Some(format!("{section}: {heading}"))
+    Some(format!("{section} › {heading}"))
 }
 
 fn number(name: &'static str, value: String) -> Number {

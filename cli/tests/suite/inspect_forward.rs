@@ -344,7 +344,7 @@ fn each_verdict_is_logged_and_shown_with_its_reason() {
     );
     assert_eq!(
         malformed["why"]["help"],
-        "422: malformed data: …: expected …, found …"
+        "422: malformed data › …: expected …, found …"
     );
     let fields = malformed["decoded"].as_array().unwrap();
     let problem = |field: &&serde_json::Value| field["problem"].is_string();
@@ -412,7 +412,7 @@ fn a_mismatch_is_only_suspected_and_its_likeliest_cause_leads() {
         why["help"]
             .as_str()
             .unwrap()
-            .starts_with("401: the signature: signature does")
+            .starts_with("401: the signature › signature does")
     );
 }
 
