@@ -24,4 +24,5 @@ pub(crate) mod ring;
 pub(crate) mod sandbox_api;
 pub(crate) mod stand_in;
 mod stream;
+mod suspicions;
 pub(crate) mod target;

@@ -2,19 +2,26 @@
 
 use ptolemy_webhooks::_REJECTED;
 
-/// Returns the heading of `docs/rejected.md` for this response text.
-pub(crate) fn heading(reason: &str) -> Option<&'static str> {
-    let mut headings = _REJECTED
-        .lines()
-        .filter_map(|line| line.strip_prefix("## "));
-    headings.find(|pattern| matches(pattern, reason))
+/// Returns the section and the heading of `docs/rejected.md` for this response text.
+pub(crate) fn heading(reason: &str) -> Option<(&'static str, &'static str)> {
+    let mut section = "";
+    for line in _REJECTED.lines() {
+        if let Some(name) = line.strip_prefix("# ") {
+            section = name;
+        }
+        let heading = line.strip_prefix("## ");
+        if let Some(heading) = heading.filter(|pattern| matches(pattern, reason)) {
+            return Some((section, heading));
+        }
+    }
+    None
 }
 
 /// Returns the causes under the heading of this response text, one string each.
 pub(crate) fn causes(reason: &str) -> Vec<String> {
     let mut lines = _REJECTED.lines();
     let found = heading(reason)
-        .and_then(|heading| lines.find(|line| line.strip_prefix("## ") == Some(heading)));
+        .and_then(|(_, heading)| lines.find(|line| line.strip_prefix("## ") == Some(heading)));
     if found.is_none() {
         return Vec::new();
     }
@@ -95,6 +102,8 @@ mod tests {
             let text = text.trim_start_matches("| ").replace('…', "7");
             let causes = causes(&text);
             assert!(!causes.is_empty(), "{text}");
+            assert!(causes.iter().all(|it| it.contains(" Fix: ")), "{causes:?}");
+            assert!(heading(&text).is_some_and(|(section, _)| !section.is_empty()));
             for cause in causes {
                 assert!(!cause.contains("**") && !cause.contains("]("), "{cause}");
                 // Here, nothing is above it.

@@ -30,10 +30,14 @@ pub(crate) fn of_valid(case: &Case, report: &mut Report) {
         );
     }
     if report.signed_with.as_deref() == Some("the previous secret") {
-        report
-            .suspect("it does not accept the previous secret: set PTOLEMY_WEBHOOK_SECRET_PREVIOUS");
+        report.suspect(
+            "it does not accept the previous secret. Fix: set PTOLEMY_WEBHOOK_SECRET_PREVIOUS",
+        );
     } else {
-        report.suspect("it has another secret, or verified other bytes than these");
+        report.suspect(
+            "it has another secret, or verified other bytes than these. Fix: give the receiver the secret that \
+             is valid here, and have it verify the body as it arrived",
+        );
     }
     if case.secrets.secret.had_line_end {
         report.suspect(format!(
@@ -88,6 +92,9 @@ pub(crate) fn of_rejection(
         }
     }
     long_body(case, report);
+    if searched.is_some() {
+        several_lines(case, report);
+    }
 }
 
 /// Adds that the time would have been a reason too, if it had been now.
@@ -181,17 +188,19 @@ fn look_of_body(case: &Case, report: &mut Report) {
     ];
     if let Some((_, name)) = compressed.iter().find(|(magic, _)| body.starts_with(magic)) {
         report.suspect(format!(
-            "the body looks compressed ({name}): a proxy may have compressed it after it was signed"
+            "the body looks compressed ({name}): a proxy may have compressed it after it was signed. Fix: \
+             turn off compression of request bodies in the proxy"
         ));
     } else if case.saved.is_encoded {
         report.suspect(
             "the head has a Content-Encoding and the body does not look compressed: it may have been \
-             decompressed on the way",
+             decompressed on the way. Fix: verify the bytes in front of what decompresses them",
         );
     }
     if body.is_empty() {
         report.suspect(
-            "the body is empty: something may have read it before it was saved or verified",
+            "the body is empty: something may have read it before it was saved or verified. Fix: verify \
+             the body before anything reads it",
         );
         return;
     }
@@ -208,10 +217,17 @@ fn look_of_body(case: &Case, report: &mut Report) {
             body.len()
         )),
         Err(error) => report.suspect(format!("as an event, the {error}: it may have been changed")),
-        Ok(_) if body.contains(&b'\n') => report.suspect(
+        Ok(_) => {}
+    }
+}
+
+/// Adds that the body may have been formatted. Many senders write several lines themselves.
+fn several_lines(case: &Case, report: &mut Report) {
+    let body = case.saved.body.as_slice();
+    if body.contains(&b'\n') && Event::from_trusted_json(body.to_vec()).is_ok() {
+        report.suspect(
             "the body has several lines: it may have been formatted for reading after it was signed, or \
              numbers and key order changed so that no usual way of writing JSON restores it",
-        ),
-        Ok(_) => {}
+        );
     }
 }

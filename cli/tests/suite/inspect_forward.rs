@@ -323,10 +323,9 @@ fn each_verdict_is_logged_and_shown_with_its_reason() {
         assert_eq!(detail["why"]["verdict"], verdict);
         if reason.is_some() {
             assert!(detail["why"]["help"].is_string(), "{detail}");
-            assert!(
-                !detail["why"]["explanation"].as_array().unwrap().is_empty(),
-                "{detail}"
-            );
+            let has = |name: &str| !detail["why"][name].as_array().unwrap().is_empty();
+            assert!(has("causes") || has("suspicions"), "{detail}");
+            assert!(has("fix"), "{detail}");
         }
     }
     // The receiver got all of them: the proxy rejects nothing.
@@ -339,9 +338,114 @@ fn each_verdict_is_logged_and_shown_with_its_reason() {
     let malformed = inspected.ended(7);
     let path = "data.currency";
     assert_eq!(malformed["malformed"]["path"], path);
+    assert_eq!(
+        malformed["why"]["causes"][0],
+        "`data.currency` has another JSON type than this crate expects"
+    );
+    assert_eq!(
+        malformed["why"]["help"],
+        "422: malformed data › …: expected …, found …"
+    );
     let fields = malformed["decoded"].as_array().unwrap();
     let problem = |field: &&serde_json::Value| field["problem"].is_string();
     assert_eq!(fields.iter().find(problem).unwrap()["path"], path);
+}
+
+/// The numbers of a detail, as `name value`.
+fn numbers(detail: &serde_json::Value) -> Vec<String> {
+    let numbers = detail["why"]["numbers"].as_array().unwrap().iter();
+    let text = |it: &serde_json::Value| it.as_str().unwrap().to_owned();
+    numbers
+        .map(|it| format!("{} {}", text(&it["name"]), text(&it["value"])))
+        .collect()
+}
+
+#[test]
+fn a_time_ahead_is_shown_as_such_and_milliseconds_as_they_came() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let body = br#"{"event_type":"market.created","data":{}}"#;
+    inspected.send(&post("/", &[signature(body, -4_000)], body));
+    let ahead = numbers(&inspected.ended(1));
+    assert!(ahead[0].starts_with("ahead "), "{ahead:?}");
+    assert!(
+        !ahead
+            .iter()
+            .any(|it| it.contains('-') && it.ends_with(" s"))
+    );
+    let digits = "0".repeat(64);
+    let header = format!("Ptolemy-Signature: t=1776243600123,v1={digits}");
+    inspected.send(&post("/", &[header], body));
+    let detail = inspected.ended(2);
+    let title = detail["why"]["title"].as_str().unwrap();
+    assert!(title.ends_with("looks like milliseconds"), "{title}");
+    assert_eq!(numbers(&detail)[0], "t 1776243600123");
+    assert!(!numbers(&detail).iter().any(|it| it.starts_with("ahead ")));
+}
+
+#[test]
+fn a_mismatch_is_only_suspected_and_its_likeliest_cause_leads() {
+    let folder = Folder::new();
+    let receiver = ByteReceiver::accepting();
+    let inspected = Inspected::start(&folder, &receiver.url(), "");
+    let body = b"{\n  \"event_type\": \"market.created\",\n  \"data\": {}\n}";
+    inspected.send(&post("/", &[signature(b"other", 0)], body));
+    let why = inspected.ended(1)["why"].clone();
+    assert_eq!(why["basis"], serde_json::Value::Null);
+    assert_eq!(why["causes"], serde_json::json!([]));
+    let suspicions = why["suspicions"].as_array().unwrap();
+    assert_eq!(
+        suspicions[0]["cause"],
+        "The secret is another one. Each webhook has its own secret, and `rotate-secret` makes a new one."
+    );
+    assert!(suspicions[0]["check"].is_string());
+    let last = suspicions.last().unwrap()["cause"].as_str().unwrap();
+    assert!(last.starts_with("the body has several lines"), "{last}");
+    assert!(
+        why["fix"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("copy the secret again")
+    );
+    assert!(
+        why["help"]
+            .as_str()
+            .unwrap()
+            .starts_with("401: the signature › signature does")
+    );
+}
+
+#[test]
+fn a_receiver_that_rejects_a_valid_request_is_suspected_by_its_status() {
+    let folder = Folder::new();
+    for (status, cause) in [
+        (401, "it has another secret"),
+        (404, "the receiver has no route"),
+        (413, "the body is longer than a limit"),
+        (503, "the receiver failed"),
+    ] {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        let receiver = ByteReceiver::answering(answer);
+        let inspected = Inspected::start(&folder, &receiver.url(), "");
+        let body = br#"{"event_type":"market.created","data":{}}"#;
+        inspected.send(&post("/", &[signature(body, 0)], body));
+        let why = inspected.ended(1)["why"].clone();
+        assert_eq!(why["basis"], "certain");
+        assert_eq!(
+            why["causes"],
+            serde_json::json!([format!(
+                "the signature is valid, and the receiver answered {status}"
+            )])
+        );
+        let suspicion = why["suspicions"][0]["cause"].as_str().unwrap();
+        assert!(suspicion.starts_with(cause), "{status}: {suspicion}");
+        assert_eq!(
+            why["suspicions"].to_string().contains("secret"),
+            status == 401
+        );
+        assert!(why["fix"][0].is_string(), "{why}");
+    }
 }
 
 #[test]
@@ -355,7 +459,7 @@ fn an_accident_is_proven_with_its_fix() {
     let why = inspected.ended(1)["why"].clone();
     assert_eq!(why["basis"], "proven");
     assert_eq!(
-        why["explanation"][0],
+        why["causes"][0],
         "the body ends in a line feed that was not signed"
     );
     assert!(

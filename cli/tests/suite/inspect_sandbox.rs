@@ -127,6 +127,14 @@ fn a_sandbox_shows_its_attempts_and_does_what_the_page_asks() {
     );
     let detail = page.get("/api/entries/1").json();
     assert_eq!(
+        (&detail["why"]["causes"], &detail["why"]["basis"]),
+        (
+            &serde_json::json!(["the sandbox injected the fault `tampered`"]),
+            &"certain".into()
+        )
+    );
+    assert_eq!(detail["why"]["suspicions"], serde_json::json!([]));
+    assert_eq!(
         (&detail["answer"]["status"], &detail["answer"]["body_bytes"]),
         (&503.into(), &4.into())
     );

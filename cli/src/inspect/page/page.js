@@ -292,6 +292,24 @@
     $('retry-now').hidden = name !== 'waiting';
   }
 
+  /**
+   * A stream takes one of the few connections that a browser makes to a host, for all its tabs
+   * together: a tab that is not shown leaves it to the others, and catches up when it is shown.
+   */
+  function pause() {
+    clearTimeout(stream.timer);
+    stream.generation += 1;
+    if (stream.abort) stream.abort.abort();
+    setConnection('paused', 'Paused: not shown');
+  }
+
+  function shownOrHidden() {
+    if (!state.token) return;
+    if (document.hidden) return pause();
+    stream.failures = 0;
+    connect();
+  }
+
   async function connect() {
     clearTimeout(stream.timer);
     if (stream.abort) stream.abort.abort();
@@ -301,6 +319,7 @@
       paint();
       return;
     }
+    if (document.hidden) return pause();
     const abort = new AbortController();
     const generation = ++stream.generation;
     stream.abort = abort;
@@ -339,9 +358,16 @@
 
   function reconnect(problem) {
     if (problem && problem.status === 403) return tokenRejected();
+    if (problem && problem.status >= 400) showServerError(problem);
     const wait = RETRY_MS[Math.min(stream.failures, RETRY_MS.length - 1)];
     stream.failures += 1;
     countDown(Date.now() + wait);
+  }
+
+  function showServerError(error) {
+    const banner = $('banner');
+    banner.hidden = false;
+    fill(banner, make('strong', {}, `The tool answered ${error.status}.`), ` ${sentenceCase(error.message)}`);
   }
 
   function tokenRejected() {
@@ -413,7 +439,7 @@
       if ($('list').scrollTop > 4) state.newer += 1;
     }
     if (state.entries.size > MAX_ENTRIES) forgetOldest();
-    if (entry.seq === state.selected) detailChanged(entry, known);
+    if (entry.seq === state.selected) detailChanged(entry);
     if (state.replay && state.replay.seq === entry.seq) replayAnswered(entry);
     if (state.hello && state.hello.sandbox) sandboxSoon();
     paintSoon();
@@ -466,7 +492,10 @@
     return String(receiver.status).startsWith(filter.status);
   }
 
-  const groupKey = (entry) => (entry.event_id ? `id:${entry.event_id}` : `seq:${entry.seq}`);
+  /** Anyone can write an event id: it counts if the signature proves it, or the sandbox sent it. */
+  const isIdProven = (entry) => ['accepted', 'malformed_data'].includes(entry.verdict) || entry.source === 'sandbox';
+
+  const groupKey = (entry) => (entry.event_id && isIdProven(entry) ? `id:${entry.event_id}` : `seq:${entry.seq}`);
 
   /**
    * The rows from top to bottom: the newest attempt of each event, and the others if it is open.
@@ -778,6 +807,9 @@
       if (detail.seq !== seq) return;
       detail.data = data;
       paintDetail();
+      // It may have changed while the detail was on its way.
+      const newest = state.entries.get(seq);
+      if (newest) detailChanged(newest);
     } catch (error) {
       if (error.name !== 'AbortError' && detail.seq === seq) paintDetailError(seq, error);
     }
@@ -791,9 +823,10 @@
     fill($('detail-body'), make('p', { class: 'empty-detail' }, text), make('p', { class: 'empty-detail' }, button('Try again', () => openDetail(seq))));
   }
 
-  /** The answer comes after the entry: only the parts that show it are drawn again. */
-  function detailChanged(entry, known) {
-    if (!detail.data || !known || known.receiver.state === entry.receiver.state) return;
+  /** The answer comes after the entry, and its body after its head. */
+  function detailChanged(entry) {
+    if (!detail.data || detail.data.entry.change >= entry.change) return;
+    if (detail.abort) detail.abort.abort();
     detail.bytes.delete('answer');
     loadDetail(entry.seq);
   }
@@ -830,21 +863,26 @@
   const BASIS = {
     proven: ['Proven', 'A change was found that makes the signature valid.'],
     certain: ['Certain', 'The request itself shows it.'],
-    suspected: ['Suspected', 'It fits, and cannot be proven from this request alone.'],
+    suspected: ['Not proven', 'It fits, and cannot be proven from this request alone.'],
   };
 
   function verdictOf(entry, why) {
     const verdict = why.verdict || entry.verdict;
-    const basis = BASIS[why.basis];
     return make('section', { class: `verdict v-${Object.hasOwn(VERDICTS, verdict) ? verdict : 'unknown'}`, 'aria-labelledby': 'verdict-title' },
       make('p', { class: 'verdict-head' }, verdictIcon(verdict), make('strong', {}, verdictWord(verdict)),
-        entry.reason && make('code', {}, entry.reason),
-        basis && make('span', { class: `basis basis-${why.basis}`, title: basis[1] }, basis[0])),
+        entry.reason && make('code', {}, entry.reason)),
       make('h3', { id: 'verdict-title' }, code(why.title || entry.summary || verdictWord(verdict))),
       numbersOf(why.numbers || []),
-      sentences(why.basis === 'suspected' ? 'Possible causes' : 'Why', why.explanation || []),
-      sentences('What to do', why.fix || []),
-      why.help && make('p', { class: 'help-line' }, 'In the guide docs/rejected.md: ', make('q', {}, why.help.replace(/^docs\/rejected\.md:? ?/, ''))));
+      sentences(['Why', basisOf(why)], why.causes || [], sentence),
+      sentences('Possible causes (not proven)', why.suspicions || [], suspicion),
+      sentences('What to do', why.fix || [], sentence),
+      why.help && make('p', { class: 'help-line' }, 'In the guide docs/rejected.md: ', make('q', {}, code(why.help))));
+  }
+
+  /** It belongs to the causes, and not to what is only suspected. */
+  function basisOf(why) {
+    const basis = Object.hasOwn(BASIS, why.basis || '') ? BASIS[why.basis] : null;
+    return basis && make('span', { class: `basis basis-${why.basis}`, title: basis[1] }, basis[0]);
   }
 
   /** The size of the body stands at its tab. */
@@ -854,17 +892,20 @@
     return make('dl', { class: 'numbers' }, shown.map(({ name, value }) => make('div', {}, make('dt', {}, name), make('dd', {}, value))));
   }
 
-  /** A clause becomes a sentence, and how to check a cause stands on its own line. */
-  function sentence(text) {
+  /** A clause becomes a sentence. */
+  function sentenceCase(text) {
     const first = /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
-    const whole = /[.!?)…:]$/.test(first) ? first : `${first}.`;
-    const [cause, ...checks] = whole.split(/ (?=Check: )/);
-    return [code(cause), checks.map((check) => make('span', { class: 'check-line' }, code(check)))];
+    return /[.!?)…:]$/.test(first) ? first : `${first}.`;
   }
 
-  function sentences(heading, list) {
+  const sentence = (text) => [code(sentenceCase(text))];
+
+  /** How to check a cause stands on its own line. */
+  const suspicion = ({ cause, check }) => [code(sentenceCase(cause)), check && make('span', { class: 'check-line' }, 'Check: ', code(check))];
+
+  function sentences(heading, list, draw) {
     if (list.length === 0) return null;
-    const texts = list.map(sentence);
+    const texts = list.map(draw);
     const block = texts.length === 1 ? make('p', {}, ...texts[0]) : make('ul', {}, texts.map((text) => make('li', {}, ...text)));
     return make('div', { class: 'sentences' }, make('h4', {}, heading), block);
   }
@@ -986,7 +1027,7 @@
   }
 
   function headersTab(panel, data) {
-    add(panel, headerTable(data.headers, 'Headers of the request, in the order in which they came'));
+    add(panel, headerTable(data.headers, 'Headers of the request; those of one name stand together, and names are in lower case'));
   }
 
   function headerTable(headers, caption) {
@@ -1023,8 +1064,9 @@
     const { entry, answer } = data;
     if (!answer) return add(panel, make('p', { class: 'empty-detail' }, `No answer: ${receiverSentence(entry.receiver)}.`));
     add(panel, make('p', { class: 'answer-line' }, make('strong', { class: receiverClass(entry.receiver) }, answer.status), ` after ${milliseconds(entry.receiver.ms)} ms, ${bytes(answer.body_bytes)}`),
-      headerTable(answer.headers || [], 'Headers of the answer'));
+      headerTable(answer.headers || [], 'Headers of the answer; those of one name stand together, and names are in lower case'));
     if (answer.cut_at != null) add(panel, make('p', { class: 'problem' }, `The first ${bytes(answer.cut_at)} are kept.`));
+    if (answer.broken) add(panel, make('p', { class: 'problem' }, 'The answer broke off: this is the part that came.'));
     const isJson = (answer.headers || []).some((header) => header.name.toLowerCase() === 'content-type' && /json/i.test(header.value || ''));
     return contentView(panel, 'answer', { bytes: answer.body_bytes, is_utf8: answer.is_utf8, is_json: isJson });
   }
@@ -1071,20 +1113,32 @@
     if (detail.seq !== seq || !target.isConnected) return;
     const text = form === 'hex' ? null : asText(content);
     if (text === null) return fill(target, pieces(hexPieces(content), part, content.length));
-    const source = form === 'pretty' ? packed(prettyTokens(text, about.mark)) : textPieces(text);
-    fill(target, pieces(source, part, content.length));
+    const asPlainText = () => fill(target, pieces(textPieces(text), part, content.length));
+    if (form !== 'pretty') return asPlainText();
+    return fill(target, pieces(packed(prettyTokens(text, about.mark)), part, content.length, asPlainText));
   }
 
-  /** Shows the first piece; the others follow on demand, one a frame, so that the page answers. */
-  function pieces(source, part, total) {
+  /**
+   * Shows the first piece; the others follow on demand, one a frame, so that the page answers. If
+   * the source fails, `otherwise` shows the content in another form.
+   */
+  function pieces(source, part, total, otherwise = () => {}) {
+    const following = () => {
+      try {
+        return source.next();
+      } catch {
+        setTimeout(otherwise);
+        return { done: true };
+      }
+    };
     const view = make('div', { class: 'code', tabindex: '0', role: 'region', 'aria-label': part === 'body' ? 'Body of the request' : 'Body of the answer' });
     const more = make('div', { class: 'more' });
-    let next = source.next();
+    let next = following();
     let running = false;
     const append = () => {
       if (next.done) return;
       view.append(drawPiece(next.value));
-      next = source.next();
+      next = following();
       if (next.done) more.replaceChildren();
     };
     const all = () => {
@@ -1181,7 +1235,36 @@
 
   // ---------------------------------------------------------------- pretty JSON
 
-  const TOKEN = /[ \t\r\n]+|"(?:[^"\\]|\\[^])*"?|[{}[\],:]|[^ \t\r\n"{}[\],:]+/gy;
+  const SPACE = ' \t\r\n';
+  const PUNCTUATION = '{}[],:';
+  const ENDS_WORD = `${SPACE}${PUNCTUATION}"`;
+
+  /**
+   * The tokens of JSON without white space. A loop, as a regular expression overflows its stack in
+   * a string of some MiB.
+   */
+  function* jsonTokens(text) {
+    let at = 0;
+    while (at < text.length) {
+      const from = at;
+      const first = text[at];
+      at += 1;
+      if (SPACE.includes(first)) continue;
+      if (first === '"') at = endOfString(text, at);
+      else if (!PUNCTUATION.includes(first)) while (at < text.length && !ENDS_WORD.includes(text[at])) at += 1;
+      yield text.slice(from, at);
+    }
+  }
+
+  /** Behind the first quotation mark that has an even number of backslashes before it. */
+  function endOfString(text, start) {
+    for (let quote = text.indexOf('"', start); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+      let before = quote;
+      while (before > start && text[before - 1] === '\\') before -= 1;
+      if ((quote - before) % 2 === 0) return quote + 1;
+    }
+    return text.length;
+  }
 
   /**
    * Indents JSON without reading its values: numbers keep every digit, repeated keys stay, and no
@@ -1198,11 +1281,8 @@
     let key = null;
     let value = mark ? mark.path : null;
     let fresh = false;
-    TOKEN.lastIndex = 0;
-    for (let match = TOKEN.exec(text); match; match = TOKEN.exec(text)) {
-      const token = match[0];
+    for (const token of jsonTokens(text)) {
       const frame = frames[frames.length - 1];
-      if (/^[ \t\r\n]/.test(token)) continue;
       if (token === '}' || token === ']') {
         frames.pop();
         if (frame && frame.rest && goal.mark && !goal.found) yield* missing(frame, goal, frames.length + 1);
@@ -1675,6 +1755,7 @@
     document.addEventListener('keydown', onKey);
     $('retry-now').addEventListener('click', connect);
     addEventListener('online', () => { if (!state.connected && state.token) connect(); });
+    document.addEventListener('visibilitychange', shownOrHidden);
     // Someone pastes the address of a new run into the tab of an old one: only the fragment
     // changes.
     addEventListener('hashchange', () => {

@@ -26,6 +26,12 @@ export async function startReceiver(secret, port = 0) {
     const body = await bodyOf(request);
     const problem = problemOf(secret, request, body);
     receiver.requests.push({ status: problem ? 401 : 204, body });
+    if (!problem && request.headers['x-slow-answer']) {
+      response.writeHead(200, { 'Content-Type': 'text/plain' });
+      response.flushHeaders();
+      setTimeout(() => response.end('the late end'), 1500);
+      return;
+    }
     response.writeHead(problem ? 401 : 204, { 'Content-Type': 'text/plain' });
     response.end(problem || undefined);
   });

@@ -1,7 +1,7 @@
 // Attacks from another origin and from a rebound host name: each is a step.
 import assert from 'node:assert/strict';
 import { step, until } from '../lib/check.mjs';
-import { launch, rows } from '../lib/browser.mjs';
+import { connected, launch, rows } from '../lib/browser.mjs';
 
 const REBOUND = 'evil.test';
 
@@ -13,8 +13,12 @@ export async function attackSteps({ browser, page, inspect, receiver, stranger }
   const requests = receiver.requests.length;
   const target = { origin: inspect.origin, token: inspect.token, seq };
   const unchanged = async () => {
+    // A page that is not shown reads no stream.
+    await page.bringToFront();
+    await connected(page);
     assert.equal(receiver.requests.length, requests, 'the receiver got a request');
     assert.equal(await newestSeq(), seq, 'an entry was added');
+    await attacker.bringToFront();
   };
   /** Runs in the page of the attacker; returns `blocked` or what was read. */
   const attempt = async (attack, ...more) => attacker.evaluate(attack, target, ...more);
@@ -131,8 +135,10 @@ export async function attackSteps({ browser, page, inspect, receiver, stranger }
     assert.equal(result, 'blocked');
     for (const other of await browser.pages()) if (other !== page && other !== attacker) await other.close();
   });
-  await attacker.close();
   await reboundSteps({ inspect, unchanged });
+  await attacker.close();
+  await page.bringToFront();
+  await connected(page);
 }
 
 /** A name of the attacker whose address became 127.0.0.1: the browser sees one origin. */

@@ -36,6 +36,39 @@ export async function connectionSteps(world) {
     world.expectErrors = false;
   });
 
+  await step('a page that is not shown closes its stream, and catches up when it is shown', async () => {
+    const show = (hidden) => page.evaluate((value) => {
+      Object.defineProperty(document, 'hidden', { value, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+    await show(true);
+    await until('the page says so', async () => await text(page, '#connection-text') === 'Paused: not shown');
+    await send(inspect.sender, secret, event('webhook.updated'));
+    assert.ok(!(await rows(page))[0].type.startsWith('webhook.updated'));
+    await show(false);
+    await connected(page);
+    await newest(page, 'what came meanwhile', (row) => row.type.startsWith('webhook.updated'));
+  });
+
+  await step('a page that is one too many says what the server says', async () => {
+    world.expectErrors = true;
+    const ends = new AbortController();
+    const stream = () => fetch(`${inspect.origin}/api/stream?after=0`, { headers: { Authorization: `Bearer ${inspect.token}` }, signal: ends.signal });
+    const statuses = [];
+    for (let index = 0; index < 16; index += 1) statuses.push((await stream()).status);
+    assert.equal(statuses[0], 200, String(statuses));
+    const context = await browser.createBrowserContext();
+    const other = await open(context, inspect.address, { expectErrors: () => true });
+    await until('the banner', async () => /^The tool answered 503\. Too many pages are open: close one\./.test(await text(other, '#banner')));
+    ends.abort();
+    await connected(other);
+    assert.equal(await other.$eval('#banner', (node) => node.hidden), true);
+    await context.close();
+    await page.bringToFront();
+    await connected(page);
+    world.expectErrors = false;
+  });
+
   await step('after a restart of the tool the page says that the token is old, and takes the new address', async () => {
     world.expectErrors = true;
     await inspect.tool.stop();

@@ -1,7 +1,7 @@
 // Bodies, ids and paths that try to do something.
 import assert from 'node:assert/strict';
 import { step, until } from '../lib/check.mjs';
-import { arrival, choose, clickButton, noise, text } from '../lib/browser.mjs';
+import { arrival, choose, clickButton, connected, noise, text } from '../lib/browser.mjs';
 import { event, send } from '../lib/servers.mjs';
 
 const SCRIPT = '<script>window.__pwned = 1</script><img src=x onerror="window.__pwned = 2"><svg onload="window.__pwned = 3"><a href="javascript:window.__pwned=4">x</a>';
@@ -16,6 +16,7 @@ const elements = (page) => page.evaluate(() => ({
 export async function hostileSteps({ page, inspect, secret }) {
   // Chromium draws nothing in a tab behind another one, such as one that an attack has opened.
   await page.bringToFront();
+  await connected(page);
   const before = await elements(page);
   const nothingHappened = async () => {
     assert.deepEqual(await elements(page), before);
@@ -97,6 +98,15 @@ export async function hostileSteps({ page, inspect, secret }) {
     await clickButton(page, 'Show all');
     await content(/the very end/);
     assert.equal(await page.$eval('.content .more', (node) => node.childElementCount), 0);
+    await nothingHappened();
+  });
+
+  await step('a string of 12 MiB with escapes at its end is shown as JSON', async () => {
+    const type = fresh();
+    await show(`{"event_type":"${type}","data":{"long":"${'x'.repeat(12 * 1024 * 1024)}\\\\\\"","end":1}}`);
+    await content(/The start of 12 MiB is shown/);
+    assert.equal(await page.$eval('[data-form="pretty"]', (node) => node.getAttribute('aria-pressed')), 'true');
+    assert.equal(await page.$eval('.content .t-key', (node) => node.textContent), '"event_type"');
     await nothingHappened();
   });
 

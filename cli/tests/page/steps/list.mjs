@@ -114,6 +114,25 @@ export async function listSteps({ page, inspect, secret }) {
     await until('closed', async () => (await rows(page)).length === before);
   });
 
+  await step('a forged request does not hide the accepted one whose id it has', async () => {
+    const body = event('market.created', {}, 'forged-id-0001');
+    await send(inspect.sender, secret, body);
+    await send(inspect.sender, secret, body, { tamper: true });
+    await newest(page, 'the forged one', (row) => row.type.startsWith('market.created') && row.verdict === 'Rejected');
+    const ids = await page.$$eval('#rows > .row', (nodes) => nodes.filter((node) => node.querySelector('.c-id').title === 'forged-id-0001').map((node) => [node.querySelector('.word').textContent, node.dataset.level]));
+    assert.deepEqual(ids, [['Rejected', '1'], ['Accepted', '1']]);
+  });
+
+  await step('what is only suspected stands apart, with a check for each and what to do', async () => {
+    const row = await newest(page, 'the forged one', (row) => row.type.startsWith('market.created') && row.verdict === 'Rejected');
+    await choose(page, row.seq);
+    const verdict = await text(page, '.verdict');
+    assert.match(verdict, /Possible causes \(not proven\)The secret is another one\./);
+    assert.match(verdict, /Check: a delivery that/);
+    assert.match(verdict, /What to doCopy the secret again/);
+    assert.equal(await page.$('.basis'), null);
+  });
+
   await step('filters by text, type, verdict and status, and counts what is shown', async () => {
     const shown = async () => Number((await text(page, '#count')).split(' ')[0]);
     const total = await shown();
@@ -138,5 +157,15 @@ export async function listSteps({ page, inspect, secret }) {
     await expectOnly((row) => row.status === '204');
     await page.click('#filter-clear');
     await until('all', async () => await shown() === total);
+  });
+
+  await step('an answer whose body comes late is shown in an open detail', async () => {
+    const sent = send(inspect.sender, secret, event('market.deleted', {}, 'slow-id-0001'), { headers: ['X-Slow-Answer', '1'] });
+    const seq = await until('the row', async () => (await rows(page)).find((row) => row.type.startsWith('market.deleted'))?.seq);
+    await choose(page, seq);
+    await page.click('#tab-answer');
+    await until('the body', async () => /the late end/.test(await text(page, '#tab-panel')));
+    await sent;
+    await page.click('#tab-body');
   });
 }

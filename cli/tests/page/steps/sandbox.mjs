@@ -38,6 +38,7 @@ export async function sandboxSteps(page, world) {
     assert.match(row.type, /fault: tampered/);
     await choose(page, row.seq);
     assert.match(await text(page, '.verdict'), /signature does not match/);
+    assert.match(await text(page, '.verdict'), /WhyCertainThe sandbox injected the fault tampered\./);
   });
 
   await step('the schedule shows the retry, and the clock moves to it', async () => {
