@@ -21,7 +21,7 @@ use crate::stop::Stop;
 const MAX_CONNECTIONS: usize = 512;
 
 /// How many connections get that answer at once; more of them are closed.
-const MAX_TURNED_AWAY: usize = 64;
+const MAX_TURNED_AWAY: usize = 256;
 
 /// How long such an answer may take.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
