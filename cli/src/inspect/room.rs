@@ -1,7 +1,7 @@
 //! The memory for bodies that are on their way, and the reading of a body into it.
 //!
-//! A body reserves room while it arrives, not by the length that its head promises: a client that
-//! sends nothing takes no room from others. What it reserved is kept until the receiver answered.
+//! A body reserves room while it arrives, not by the length that its head promises: a silent
+//! client takes no room from others. The room of a whole body is kept until the receiver answered.
 
 use std::time::Duration;
 
