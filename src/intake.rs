@@ -116,7 +116,7 @@ impl Intake {
         declared: Option<u64>,
         begin: impl FnOnce() -> Result<Verification, Rejection>,
     ) -> Result<Self, Rejection> {
-        let mut measure = Measure::default();
+        let mut measure = Measure::begin();
         let begun = measure
             .time(begin)
             .and_then(|verification| Ok((verification, reservation(limit, declared)?)));

@@ -22,6 +22,6 @@ use crate::rejection::Rejection;
 /// Counts a request that was rejected before an [`Intake`](crate::Intake) could begin.
 #[cfg(feature = "actix-web")]
 pub(crate) fn rejected(rejection: Rejection) -> Rejection {
-    Measure::default().ended(Some(&rejection));
+    Measure::begin().ended(Some(&rejection));
     rejection
 }

@@ -21,6 +21,7 @@ mod page;
 mod relay;
 mod replay;
 pub(crate) mod ring;
+mod room;
 pub(crate) mod sandbox_api;
 pub(crate) mod stand_in;
 mod stream;

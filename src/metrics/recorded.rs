@@ -115,16 +115,14 @@ pub(crate) struct Measure {
     is_open: bool,
 }
 
-impl Default for Measure {
-    fn default() -> Self {
+impl Measure {
+    pub(crate) fn begin() -> Self {
         Self {
             spent: Duration::ZERO,
             is_open: true,
         }
     }
-}
 
-impl Measure {
     /// Adds the time that this takes to that of the verification.
     pub(crate) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();

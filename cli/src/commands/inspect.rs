@@ -90,6 +90,7 @@ impl Inspect {
         let forward = target.url().to_string();
         let (senders, sender) = accept::bind(SocketAddr::new(self.bind, self.port)).await?;
         let (pages, page) = accept::bind(SocketAddr::new(self.bind_page, self.page_port)).await?;
+        target.check_addresses(&[sender, page]).await?;
         let token = Token::random()?;
         let page_url = token.url(page);
         let (log, printer) = Log::new(*output);
@@ -98,17 +99,25 @@ impl Inspect {
         let _ = app.sender_url.set(format!("http://{sender}"));
         let _file = announce(output, sender, page, &page_url, &forward)?;
         let forwarder = Arc::new(Forwarder::new(Arc::clone(&app)));
-        let page_server = PageServer::new(app);
+        let page_server = PageServer::new(Arc::clone(&app));
         // The tasks end with the set.
         let mut serving = JoinSet::new();
-        serving.spawn(accept::serve(senders, move |request| {
-            let forwarder = Arc::clone(&forwarder);
-            async move { forwarder.serve(request).await }
-        }));
-        serving.spawn(accept::serve(pages, move |request| {
-            let page_server = page_server.clone();
-            async move { page_server.serve(request).await }
-        }));
+        serving.spawn(accept::serve(
+            senders,
+            move |request| {
+                let forwarder = Arc::clone(&forwarder);
+                async move { forwarder.serve(request).await }
+            },
+            move || app.log.push_invalid(),
+        ));
+        serving.spawn(accept::serve(
+            pages,
+            move |request| {
+                let page_server = page_server.clone();
+                async move { page_server.serve(request).await }
+            },
+            || {},
+        ));
         let printing = tokio::task::spawn_blocking(move || printer.run());
         tokio::select! {
             () = terminate.requested() => Ok(()),

@@ -102,8 +102,8 @@ pub(crate) struct Sandbox {
     /// The slug of the workspace. By default it is random
     #[arg(long, value_name = "SLUG", value_parser = slug)]
     workspace: Option<String>,
-    /// The folder for the files `token`, `secret` and `page_url`, which must not exist yet; it is
-    /// created if it is missing. By default a new folder in the temporary folder, which is removed
+    /// The folder for the files `token`, `secret` and, with --json, `page_url`, which must not exist
+    /// yet; it is created if it is missing. By default a new folder in the temporary folder, which is removed
     /// at the end
     #[arg(long, value_name = "PATH")]
     folder: Option<PathBuf>,

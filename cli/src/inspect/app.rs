@@ -42,7 +42,7 @@ pub(crate) struct App {
     /// Set once, after the sandbox has started.
     pub(crate) sandbox: OnceLock<SandboxHandle>,
     pub(crate) log: Log,
-    pub(crate) explaining: Semaphore,
+    pub(crate) explaining: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
 }
 
@@ -66,7 +66,7 @@ impl App {
             sender_url: OnceLock::new(),
             sandbox: OnceLock::new(),
             log,
-            explaining: Semaphore::new(MAX_EXPLAINED_AT_ONCE),
+            explaining: Arc::new(Semaphore::new(MAX_EXPLAINED_AT_ONCE)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         }
     }
@@ -91,7 +91,12 @@ impl App {
     /// Adds the answer, whose beginning has passed by.
     pub(crate) fn answer_ended(&self, seq: u64, answer: Answer) {
         let answer = Arc::new(answer);
-        self.ring.change(seq, |entry| entry.answer = Some(answer));
+        let is_broken = answer.broken.is_some();
+        let entry = self.ring.change(seq, |entry| entry.answer = Some(answer));
+        // The line of the answer's head said nothing of it.
+        if is_broken && let Some(entry) = entry {
+            self.log_entry(&entry);
+        }
     }
 
     fn log_entry(&self, entry: &Entry) {

@@ -7,7 +7,7 @@ use ptolemy_webhooks::{
 };
 use time::OffsetDateTime;
 
-use crate::inspect::entry::{Checked, Verdict};
+use crate::inspect::entry::{Checked, Verdict, shortened};
 use crate::secret::GivenSecret;
 use crate::stop::Stop;
 use crate::why::Secrets;
@@ -148,8 +148,8 @@ fn of_event(
         verdict,
         reason,
         summary,
-        event_type: Some(event.event_type.as_str().to_owned()),
-        event_id: event.id.clone(),
-        malformed: malformed.map(|it| (it.path().to_owned(), it.cause().to_string())),
+        event_type: Some(shortened(event.event_type.as_str())),
+        event_id: event.id.as_deref().map(shortened),
+        malformed: malformed.map(|it| (shortened(it.path()), shortened(&it.cause().to_string()))),
     }
 }

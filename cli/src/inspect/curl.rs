@@ -27,9 +27,10 @@ pub(crate) async fn show(State(app): Shared, Path(seq): Path<String>) -> Respons
     };
     let of_sandbox = app.sandbox.get().map(|sandbox| sandbox.checker(&entry));
     let checker = of_sandbox.as_ref().unwrap_or(&app.checker);
-    let url = match (&app.target, app.sandbox.get()) {
-        (Some(target), _) => Some(target.url().to_string()),
-        (None, Some(sandbox)) => sandbox.url_of(&entry),
+    // A delivery of the sandbox went to its webhook, which may be another one than that of --forward.
+    let url = match (app.sandbox.get(), &app.target) {
+        (Some(sandbox), _) => sandbox.url_of(&entry),
+        (None, Some(target)) => Some(target.url().to_string()),
         (None, None) => None,
     };
     let mut answer = Response::new(Body::from(command(&entry, url.as_deref(), checker)));
@@ -58,11 +59,15 @@ fn command(entry: &Entry, url: Option<&str>, checker: &Checker) -> String {
         let _ = write!(command, " \\\n  -H {}", quoted(&format!("{name}:")));
     }
     let body = &request.body;
-    let has_body = !body.is_empty() || request.headers.contains_key(CONTENT_LENGTH);
+    let is_head = request.method == Method::HEAD;
+    let has_body = !is_head && (!body.is_empty() || request.headers.contains_key(CONTENT_LENGTH));
     let url = quoted(url.unwrap_or("http://127.0.0.1:3000/"));
     let mut text = String::new();
     for name in left_out {
         let _ = writeln!(text, "# the value of {name} is left out");
+    }
+    if is_head && !body.is_empty() {
+        text.push_str("# curl sends no body with HEAD: it is left out\n");
     }
     match str::from_utf8(body).ok().filter(|text| is_plain(text)) {
         _ if !has_body => {
@@ -121,7 +126,8 @@ fn quoted(text: &str) -> String {
 /// Whether a body can be a quoted word: it is short and printable, and curl does not read a file
 /// because of an `@`.
 fn is_plain(text: &str) -> bool {
-    let is_visible = |c: char| !c.is_control() && !is_reordering(c);
+    // A newline in single quotes stands for itself.
+    let is_visible = |c: char| c == '\n' || !(c.is_control() || is_reordering(c));
     text.len() <= MAX_QUOTED_BYTES && !text.starts_with('@') && text.chars().all(is_visible)
 }
 
@@ -169,6 +175,36 @@ mod tests {
     }
 
     #[test]
+    fn a_head_request_is_sent_without_its_body() {
+        let ring = crate::inspect::ring::Ring::new();
+        let body = bytes::Bytes::from_static(b"x");
+        let checker = Checker::without_secret();
+        let headers = http::HeaderMap::new();
+        let at = time::OffsetDateTime::UNIX_EPOCH;
+        let seq = ring.add(crate::inspect::entry::NewEntry {
+            at,
+            source: crate::inspect::entry::Source::Sender,
+            of: None,
+            checked: std::sync::Arc::new(checker.check(&headers, &body, at)),
+            request: std::sync::Arc::new(Request {
+                method: Method::HEAD,
+                path: "/".to_owned(),
+                headers,
+                body,
+            }),
+            receiver: crate::inspect::entry::Receiver::Pending,
+            answer: None,
+            sandbox: None,
+        });
+        let text = command(&ring.get(seq).unwrap(), None, &checker);
+        assert!(
+            !text.contains("--data-binary") && text.contains(" --head "),
+            "{text}"
+        );
+        assert!(text.starts_with("# curl sends no body with HEAD: it is left out\n"));
+    }
+
+    #[test]
     fn words_of_a_shell_are_quoted() {
         let name = HeaderName::from_static("x-a'b");
         let value = HeaderValue::from_static("it's $HOME `id` \\");
@@ -178,7 +214,7 @@ mod tests {
         let printed = r#""$(printf '%s: %b' 'x-b' '\0377\0047')""#;
         assert_eq!(header(&name, &value), printed);
         assert_eq!(header(&name, &HeaderValue::from_static("")), "'x-b;'");
-        assert!(is_plain("a'b$c") && !is_plain("@a") && !is_plain("a\nb"));
+        assert!(is_plain("a'b$c") && !is_plain("@a") && is_plain("a\nb"));
         assert!(!is_plain("a\u{1b}b") && !is_plain("a\u{202e}b"));
     }
 }

@@ -41,7 +41,7 @@ struct Detail<'a> {
     why: Why,
     decoded: Option<Vec<Field>>,
     malformed: Option<Malformed<'a>>,
-    answer: Option<AnswerDetail>,
+    answer: Option<AnswerDetail<'a>>,
 }
 
 /// A header. Its value is in hex if it is not visible text.
@@ -75,12 +75,13 @@ struct Malformed<'a> {
 }
 
 #[derive(Serialize)]
-struct AnswerDetail {
+struct AnswerDetail<'a> {
     status: u16,
     headers: Vec<Header>,
     body_bytes: usize,
     is_utf8: bool,
     cut_at: Option<usize>,
+    broken: Option<&'a str>,
 }
 
 /// `GET /api/entries/{seq}`
@@ -89,13 +90,19 @@ pub(crate) async fn show(State(app): Shared, Path(seq): Path<String>) -> Respons
         Ok(entry) => entry,
         Err(answer) => return answer,
     };
-    // It is never closed.
-    let _permit = app.explaining.acquire().await;
+    // It is never closed. The work goes on if the page closes its connection, so it has the permit.
+    let permit = Arc::clone(&app.explaining).acquire_owned().await;
     let shared = Arc::clone(&app);
-    let work = tokio::task::spawn_blocking(move || detail(&shared, &entry));
+    let waiting = Arc::new(());
+    let is_waiting = Arc::downgrade(&waiting);
+    let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        is_waiting.upgrade()?;
+        Some(detail(&shared, &entry))
+    });
     match work.await {
-        Ok(answer) => answer,
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the command ends"),
+        Ok(Some(answer)) => answer,
+        Ok(None) | Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the command ends"),
     }
 }
 
@@ -121,9 +128,16 @@ fn detail(app: &App, entry: &Entry) -> Response<Body> {
             body_bytes: answer.body.len(),
             is_utf8: str::from_utf8(&answer.body).is_ok(),
             cut_at: answer.is_cut.then_some(MAX_KEPT_BYTES),
+            broken: answer.broken.as_deref(),
         }),
     };
     api::json(StatusCode::OK, &detail)
+}
+
+/// Whether the values of a header prove who someone is, by its name.
+fn is_secret(name: &HeaderName) -> bool {
+    let name_ends = ["-token", "-api-key", "-secret"];
+    SECRET_HEADERS.contains(name) || name_ends.iter().any(|end| name.as_str().ends_with(end))
 }
 
 /// The headers as they are shown. A value that proves who someone is, or has the webhook's secret
@@ -131,7 +145,7 @@ fn detail(app: &App, entry: &Entry) -> Response<Body> {
 pub(crate) fn headers(headers: &HeaderMap, checker: &Checker) -> Vec<Header> {
     let shown = headers.iter().map(|(name, value)| {
         let bytes = value.as_bytes();
-        let is_masked = SECRET_HEADERS.contains(name) || checker.finds_secret_in(bytes);
+        let is_masked = is_secret(name) || checker.finds_secret_in(bytes);
         let is_visible = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\t');
         let (value, hex) = match str::from_utf8(bytes).ok().filter(is_visible) {
             _ if is_masked => (Some(MASKED.to_owned()), None),
@@ -202,6 +216,9 @@ mod tests {
             ("cookie", b"a=b"),
             ("proxy-authorization", b"Basic 1"),
             ("set-cookie", b"\xff"),
+            ("x-api-key", b"1"),
+            ("x-vendor-secret", b"1"),
+            ("x-csrf-token", b"1"),
         ] {
             let value = HeaderValue::from_bytes(value).unwrap();
             map.append(HeaderName::from_static(name), value);
@@ -215,6 +232,9 @@ mod tests {
         let expected = [
             (Some("héllo\t1"), None, false),
             (None, Some("61ff"), false),
+            masked,
+            masked,
+            masked,
             masked,
             masked,
             masked,

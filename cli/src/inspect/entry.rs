@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::since;
 use crate::text;
 
-/// A name or an id that is longer is cut in the list.
+/// A name or an id that is longer is cut when it is kept.
 const MAX_LABEL_CHARS: usize = 256;
 
 /// Where a request came from.
@@ -69,6 +69,15 @@ pub(crate) struct Checked {
     pub(crate) malformed: Option<(String, String)>,
 }
 
+impl Checked {
+    fn bytes(&self) -> usize {
+        let texts = [&self.summary, &self.event_type, &self.event_id];
+        let texts = texts.into_iter().flatten().map(String::len);
+        let malformed = self.malformed.as_ref();
+        texts.sum::<usize>() + malformed.map_or(0, |(path, reason)| path.len() + reason.len())
+    }
+}
+
 /// The state of the request at the receiver.
 #[derive(Clone, Debug)]
 pub(crate) enum Receiver {
@@ -87,6 +96,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the body was longer.
     pub(crate) is_cut: bool,
+    /// Why it ended before its end.
+    pub(crate) broken: Option<String>,
 }
 
 impl Answer {
@@ -137,7 +148,9 @@ pub(crate) struct Entry {
 impl Entry {
     /// How much memory it needs, in bytes, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        self.request.bytes() + self.answer.as_ref().map_or(0, |answer| answer.bytes())
+        self.request.bytes()
+            + self.checked.bytes()
+            + self.answer.as_ref().map_or(0, |answer| answer.bytes())
     }
 
     /// The line of the list.
@@ -168,6 +181,7 @@ impl Entry {
                 status,
                 ms: took.map(millis),
                 error,
+                broken: self.answer.as_ref().and_then(|it| it.broken.as_deref()),
             },
             fault: self.sandbox.as_ref().and_then(|it| it.fault),
             delivery_id: self.sandbox.as_ref().map(|it| &*it.delivery_id),
@@ -181,7 +195,11 @@ pub(crate) fn millis(took: Duration) -> f64 {
 }
 
 fn label(text: &str) -> String {
-    let text = text::without_secrets(text);
+    shortened(&text::without_secrets(text))
+}
+
+/// The beginning of a text that can be as long as a body.
+pub(crate) fn shortened(text: &str) -> String {
     let mut cut: String = text.chars().take(MAX_LABEL_CHARS).collect();
     if cut.len() < text.len() {
         cut.push('…');
@@ -196,6 +214,17 @@ fn bytes_of(headers: &HeaderMap) -> usize {
     let each = headers.iter();
     each.map(|(name, value)| name.as_str().len() + value.len() + BYTES_PER_HEADER)
         .sum()
+}
+
+/// The same headers in buffers of their own: a value of a connection is a part of its buffer, all
+/// of which it would keep.
+pub(crate) fn exact(headers: &HeaderMap) -> HeaderMap {
+    let mut copied = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let copy = HeaderValue::from_bytes(value.as_bytes());
+        copied.append(name.clone(), copy.unwrap_or_else(|_| value.clone()));
+    }
+    copied
 }
 
 /// An entry as the list shows it. The names are those of the page's API.
@@ -226,4 +255,6 @@ pub(crate) struct ReceiverLine<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) ms: Option<f64>,
     pub(crate) error: Option<&'a str>,
+    /// Why the answer ended before its end.
+    pub(crate) broken: Option<&'a str>,
 }

@@ -5,52 +5,46 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Extensions, HeaderValue, Response, StatusCode};
-use http_body::Body as _;
+use http::{Extensions, HeaderValue, Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use ptolemy_webhooks::Rejection;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::inspect::app::App;
 use crate::inspect::checker::rejected;
-use crate::inspect::entry::{Checked, NewEntry, Receiver, Request, Source};
-use crate::inspect::relay::{Relay, failure_line};
+use crate::inspect::entry::{Checked, NewEntry, Receiver, Request, Source, exact};
+use crate::inspect::relay::{BodyError, Relay, failure_line};
+use crate::inspect::room::{MAX_BODY_BYTES, Room, Unread};
 use crate::inspect::target::{Failure, end_to_end};
-
-/// The longest body that is accepted: 16 MiB, far more than a delivery.
-pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-
-/// How many KiB of bodies may be on their way at once: 64 MiB. More requests wait, so that a flood
-/// does not fill the memory.
-const MAX_KIB_ON_THEIR_WAY: usize = 64 * 1024;
-
-/// How long a sender may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A longer body is checked on another thread: hashing it takes a while.
 const MAX_INLINE_BYTES: usize = 256 * 1024;
 
 /// The body of an answer.
-pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// The sender's port.
 pub(crate) struct Forwarder {
     app: Arc<App>,
-    room: Semaphore,
+    room: Room,
 }
 
 impl Forwarder {
     pub(crate) fn new(app: Arc<App>) -> Self {
-        let room = Semaphore::new(MAX_KIB_ON_THEIR_WAY);
-        Self { app, room }
+        Self {
+            app,
+            room: Room::new(),
+        }
     }
 
     /// Answers one request.
     pub(crate) async fn serve(&self, request: http::Request<Incoming>) -> Response<AnswerBody> {
         let at = OffsetDateTime::now_utc();
+        if let Some(failure) = self.not_forwarded(&request) {
+            return failed(&failure);
+        }
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map(|path| path.as_str());
         let mut arriving = Arriving {
@@ -59,14 +53,13 @@ impl Forwarder {
             request: Some(Request {
                 method: head.method,
                 path: path.unwrap_or_default().to_owned(),
-                headers: head.headers,
+                headers: exact(&head.headers),
                 body: Bytes::new(),
             }),
         };
-        let _permit = self.reserve(&body).await;
-        let read = tokio::time::timeout(BODY_TIMEOUT, read(body)).await;
-        let body = match read.unwrap_or(Err(Unread::BrokenOff)) {
-            Ok(body) => body,
+        let (body, _permit) = match self.room.read(body).await {
+            Ok(read) => read,
+            Err(Unread::NoRoom) => return arriving.reject_full(),
             Err(Unread::TooLong) => return arriving.reject_long(),
             Err(Unread::BrokenOff) => return arriving.reject_broken(),
         };
@@ -87,27 +80,37 @@ impl Forwarder {
             sandbox: None,
         };
         let seq = self.app.add(new);
-        exchange(&self.app, seq, &request, head.extensions).await
+        exchange(&self.app, seq, &request, head.extensions, None).await
     }
 
-    /// Waits until there is room for the body.
-    async fn reserve(&self, body: &Incoming) -> Option<SemaphorePermit<'_>> {
-        let longest = MAX_BODY_BYTES as u64;
-        let length = body.size_hint().exact().unwrap_or(longest).min(longest);
-        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
-        // It is never closed, and the longest body fits.
-        self.room.acquire_many(kib).await.ok()
+    /// Returns why a request is answered here and appears in no list.
+    fn not_forwarded(&self, request: &http::Request<Incoming>) -> Option<Failure> {
+        let (status, text) = if request.method() == Method::CONNECT {
+            (StatusCode::NOT_IMPLEMENTED, "this server opens no tunnels")
+        } else if self.app.target.as_ref()?.sent(request.headers()) {
+            let text =
+                "the request came back from the receiver: --forward leads to this port again";
+            (StatusCode::LOOP_DETECTED, text)
+        } else {
+            return None;
+        };
+        let text = text.to_owned();
+        Some(Failure { status, text })
     }
 }
 
-/// Checks a request as a receiver with the library does.
+/// Checks a request as a receiver with the library does: by the headers that are sent on to it.
 pub(crate) async fn check(app: &Arc<App>, request: &Arc<Request>, at: OffsetDateTime) -> Checked {
     if request.body.len() <= MAX_INLINE_BYTES {
-        return app.checker.check(&request.headers, &request.body, at);
+        return app
+            .checker
+            .check(&end_to_end(&request.headers), &request.body, at);
     }
     let (owned, kept) = (Arc::clone(app), Arc::clone(request));
-    let work =
-        tokio::task::spawn_blocking(move || owned.checker.check(&kept.headers, &kept.body, at));
+    let work = tokio::task::spawn_blocking(move || {
+        let headers = end_to_end(&kept.headers);
+        owned.checker.check(&headers, &kept.body, at)
+    });
     match work.await {
         Ok(checked) => checked,
         // The command ends.
@@ -115,12 +118,14 @@ pub(crate) async fn check(app: &Arc<App>, request: &Arc<Request>, at: OffsetDate
     }
 }
 
-/// Sends a kept request to the receiver, and records the result.
+/// Sends a kept request to the receiver, and records the result. With `total`, the body of the
+/// answer must end within that time, too.
 pub(crate) async fn exchange(
     app: &Arc<App>,
     seq: u64,
     request: &Request,
     extensions: Extensions,
+    total: Option<Duration>,
 ) -> Response<AnswerBody> {
     let mut sending = Sending {
         app: Arc::clone(app),
@@ -139,13 +144,25 @@ pub(crate) async fn exchange(
             });
             failed(&failure)
         }
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let failure = Failure {
+                status: StatusCode::BAD_GATEWAY,
+                text: "the receiver switched to another protocol, which nobody asked for"
+                    .to_owned(),
+            };
+            sending.end(|took| Receiver::Failed {
+                error: failure.text.clone(),
+                took,
+            });
+            failed(&failure)
+        }
         Ok(response) => {
             let status = response.status().as_u16();
             sending.end(|took| Receiver::Answered { status, took });
             let (mut head, body) = response.into_parts();
-            let kept = head.headers.clone();
+            let kept = exact(&head.headers);
             head.headers = end_to_end(&head.headers);
-            let relay = Relay::new(app, seq, status, kept, body);
+            let relay = Relay::new(app, seq, (status, kept), body, (target.timeout(), total));
             Response::from_parts(head, UnsyncBoxBody::new(relay))
         }
     }
@@ -177,34 +194,6 @@ impl Drop for Sending {
     }
 }
 
-/// Why a body was not read.
-enum Unread {
-    TooLong,
-    BrokenOff,
-}
-
-/// Reads a body up to the limit, into memory that is exactly as long.
-async fn read(mut body: Incoming) -> Result<Bytes, Unread> {
-    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-        return Err(Unread::TooLong);
-    }
-    let mut frames = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unread::BrokenOff)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        length += data.len();
-        if length > MAX_BODY_BYTES {
-            return Err(Unread::TooLong);
-        }
-        frames.push(data);
-    }
-    // A frame is a part of the connection's buffer, all of which it would keep.
-    Ok(Bytes::from(frames.concat().into_boxed_slice()))
-}
-
 /// A request whose body is arriving. If it is dropped before its end, it is kept as an aborted
 /// request.
 struct Arriving {
@@ -222,6 +211,19 @@ impl Arriving {
             text,
         });
         // The rest of the body would be read as the next request.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+        answer
+    }
+
+    fn reject_full(&mut self) -> Response<AnswerBody> {
+        let text =
+            "64 MiB of bodies are on their way already, and this one was not sent on".to_owned();
+        self.reject(&Rejection::body_incomplete("no room"), &text);
+        let mut answer = failed(&Failure {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            text,
+        });
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(CONNECTION, close);
         answer

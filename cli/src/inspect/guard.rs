@@ -9,7 +9,7 @@
 //! Every answer, including rejections, has the same security headers, and no CORS headers.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::body::Body;
 use http::header::{
@@ -46,7 +46,7 @@ impl Token {
 
     /// The URL with the token in its fragment, which browsers do not send.
     pub(crate) fn url(&self, address: SocketAddr) -> Zeroizing<String> {
-        Zeroizing::new(format!("http://{address}/#token={}", *self.0))
+        Zeroizing::new(format!("http://{}/#token={}", reachable(address), *self.0))
     }
 
     /// Whether the header `Authorization` is `Bearer` and the token. The comparison takes constant
@@ -59,6 +59,17 @@ impl Token {
         let sent = value.as_bytes().strip_prefix(b"Bearer ");
         sent.is_some_and(|sent| bool::from(sent.ct_eq(self.0.as_bytes())))
     }
+}
+
+/// The address that a browser on this machine can open: the one that stands for every address of
+/// the machine is none.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 impl fmt::Debug for Token {
@@ -122,7 +133,10 @@ pub(crate) fn rejection<B>(
     request: &Request<B>,
 ) -> Option<Response<Body>> {
     if !hosts.are_in(request) {
-        let mut answer = Response::new(Body::from("this server has another name\n"));
+        let mut answer = Response::new(Body::from(format!(
+            "this server has another name: use {}\n",
+            hosts.names.join(", ")
+        )));
         *answer.status_mut() = StatusCode::MISDIRECTED_REQUEST;
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, text);
@@ -200,6 +214,18 @@ pub(crate) fn harden(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_of_a_url_can_be_opened() {
+        for (bound, expected) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("192.0.2.1:1", "192.0.2.1:1"),
+        ] {
+            let shown = reachable(bound.parse().unwrap()).to_string();
+            assert_eq!(shown, expected);
+        }
+    }
 
     fn hosts(bound: &str) -> Hosts {
         Hosts::of(bound.parse().unwrap())

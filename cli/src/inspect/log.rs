@@ -9,16 +9,19 @@ use crate::output::Output;
 use crate::stop::Stop;
 use crate::text;
 
-/// How many entries wait to be printed. If a terminal is slower, lines are left out: a request
+/// How many lines wait to be printed, each of at most some KiB. If a terminal is slower, lines are left out: a request
 /// never waits.
-const MAX_WAITING: usize = 10_000;
+const MAX_WAITING: usize = 1_000;
 
-/// The queue of entries to be printed.
-pub(crate) struct Log(Option<mpsc::Sender<Entry>>);
+/// A longer path is cut.
+const MAX_PATH_CHARS: usize = 2_048;
+
+/// Where entries become lines that are to be printed. An entry that waited would keep its body.
+pub(crate) struct Log(Option<(mpsc::Sender<String>, Output)>);
 
 /// The printer of these entries.
 pub(crate) struct Printer {
-    waiting: mpsc::Receiver<Entry>,
+    waiting: mpsc::Receiver<String>,
     output: Output,
 }
 
@@ -33,7 +36,7 @@ struct JsonLine<'a> {
 impl Log {
     pub(crate) fn new(output: Output) -> (Self, Printer) {
         let (sender, waiting) = mpsc::channel(MAX_WAITING);
-        (Self(Some(sender)), Printer { waiting, output })
+        (Self(Some((sender, output))), Printer { waiting, output })
     }
 
     /// Returns a log that does nothing, for a command that logs in another way.
@@ -41,31 +44,62 @@ impl Log {
         Self(None)
     }
 
+    /// Logs a request that could not be read.
+    pub(crate) fn push_invalid(&self) {
+        if let Some((sender, output)) = &self.0 {
+            let line = match output.is_json() {
+                true => text::json(&INVALID).unwrap_or_default(),
+                false => INVALID.error.to_owned(),
+            };
+            drop(sender.try_send(line));
+        }
+    }
+
     pub(crate) fn push(&self, entry: &Entry) {
-        if let Some(sender) = &self.0 {
+        if let Some((sender, output)) = &self.0
+            && let Some(line) = finished(entry, *output)
+        {
             // Full, or the command ends.
-            drop(sender.try_send(entry.clone()));
+            drop(sender.try_send(line));
         }
     }
 }
+
+/// The line of a request that is in no list.
+#[derive(Serialize)]
+struct Invalid {
+    kind: &'static str,
+    error: &'static str,
+}
+
+const INVALID: Invalid = Invalid {
+    kind: "invalid_request",
+    error: "a request was not valid HTTP, and was not sent on",
+};
 
 impl Printer {
     /// Prints until nobody adds entries any more. It blocks while a terminal or a pipe accepts no
     /// output, so it needs its own thread.
     pub(crate) fn run(mut self) -> Result<(), Stop> {
-        while let Some(entry) = self.waiting.blocking_recv() {
-            let line = entry.line();
+        while let Some(line) = self.waiting.blocking_recv() {
             if self.output.is_json() {
-                self.output.object(&JsonLine {
-                    kind: "request",
-                    line,
-                })?;
+                self.output.line(&line)?;
             } else {
-                notice::note(&text::words(&words(&line)));
+                notice::note(&line);
             }
         }
         Ok(())
     }
+}
+
+fn finished(entry: &Entry, output: Output) -> Option<String> {
+    let mut line = entry.line();
+    if output.is_json() {
+        line.path = line.path.chars().take(MAX_PATH_CHARS).collect();
+        let kind = "request";
+        return text::json(&JsonLine { kind, line }).ok();
+    }
+    Some(text::words(&words(&line)))
 }
 
 /// The line for people: time, type, verdict, status and milliseconds.
@@ -86,8 +120,10 @@ fn words(line: &Line<'_>) -> String {
         Some(ms) => format!(" in {ms} ms"),
         None => String::new(),
     };
+    let broken = line.receiver.broken.map(|broken| format!("; {broken}"));
+    let broken = broken.unwrap_or_default();
     format!(
-        "{} {} {event_type} {verdict}{reason}: {receiver}{took}",
+        "{} {} {event_type} {verdict}{reason}: {receiver}{took}{broken}",
         line.at, line.method
     )
 }

@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use crate::inspect::app::App;
 use crate::inspect::entry::Answer;
@@ -16,9 +18,19 @@ use crate::inspect::target::Failure;
 /// How much of an answer's body is kept, in bytes.
 pub(crate) const MAX_KEPT_BYTES: usize = 64 * 1024;
 
+/// Why a body ended before its end.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Passes a body on, and adds the answer to the entry when it ends.
 pub(crate) struct Relay {
     body: Incoming,
+    /// How long the receiver may send nothing.
+    idle: Duration,
+    /// When the body has to have ended.
+    deadline: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    /// Whether the timer runs: only while the receiver is waited for, not while the sender reads.
+    is_waiting: bool,
     end: Option<End>,
 }
 
@@ -36,9 +48,9 @@ impl Relay {
     pub(crate) fn new(
         app: &Arc<App>,
         seq: u64,
-        status: u16,
-        headers: HeaderMap,
+        (status, headers): (u16, HeaderMap),
         body: Incoming,
+        (idle, total): (Duration, Option<Duration>),
     ) -> Self {
         let mut relay = Self {
             end: Some(End {
@@ -50,10 +62,14 @@ impl Relay {
                 is_cut: false,
             }),
             body,
+            idle,
+            deadline: total.map(|total| Instant::now() + total),
+            timer: Box::pin(tokio::time::sleep(idle)),
+            is_waiting: false,
         };
         // A server does not look at a body that is empty.
         if relay.body.is_end_stream() {
-            relay.finish();
+            relay.finish(None);
         }
         relay
     }
@@ -67,13 +83,33 @@ impl Relay {
         }
     }
 
-    fn finish(&mut self) {
+    /// Returns an error if the receiver has sent nothing for too long.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        if !self.is_waiting {
+            let until = Instant::now() + self.idle;
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+            self.timer.as_mut().reset(until);
+            self.is_waiting = true;
+        }
+        self.timer.as_mut().poll(cx).map(|()| match self.deadline {
+            Some(deadline) if deadline <= Instant::now() => {
+                "the receiver's answer took too long".to_owned()
+            }
+            _ => format!(
+                "the receiver sent nothing of its answer for {} s",
+                self.idle.as_secs_f64()
+            ),
+        })
+    }
+
+    fn finish(&mut self, broken: Option<String>) {
         if let Some(end) = self.end.take() {
             let answer = Answer {
                 status: end.status,
                 headers: end.headers,
                 body: Bytes::from(end.kept.into_boxed_slice()),
                 is_cut: end.is_cut,
+                broken,
             };
             end.app.answer_ended(end.seq, answer);
         }
@@ -82,25 +118,35 @@ impl Relay {
 
 impl Body for Relay {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            return self.poll_timer(cx).map(|broken| {
+                self.finish(Some(broken.clone()));
+                Some(Err(broken.into()))
+            });
+        };
+        self.is_waiting = false;
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.keep(data);
                 }
                 if self.body.is_end_stream() {
-                    self.finish();
+                    self.finish(None);
                 }
             }
-            Some(Err(_)) | None => self.finish(),
+            Some(Err(_)) => {
+                let broken = "the receiver broke its answer off before the end";
+                self.finish(Some(broken.to_owned()));
+            }
+            None => self.finish(None),
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -113,9 +159,10 @@ impl Body for Relay {
 }
 
 impl Drop for Relay {
-    /// The sender went away, or wanted no body.
     fn drop(&mut self) {
-        self.finish();
+        self.finish(Some(
+            "the sender went away before the answer's end".to_owned(),
+        ));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sends a request again, only to the configured receiver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -17,6 +18,9 @@ use crate::inspect::app::App;
 use crate::inspect::entry::{Entry, NewEntry, Receiver, Request, Source};
 use crate::inspect::forward::{check, exchange};
 use crate::inspect::guard::error;
+
+/// How long the answer to a replay may take until its end: nobody else waits for it.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,8 +57,13 @@ pub(crate) async fn replay(
 
 /// Adds the new request and sends it in the background. Returns its number.
 async fn again(app: &Arc<App>, entry: &Entry, signing: Signing) -> Result<u64, &'static str> {
-    if app.target.is_none() {
+    let Some(target) = &app.target else {
         return Err("no receiver is configured: start the command with --forward");
+    };
+    if let Some(sandbox) = app.sandbox.get()
+        && !sandbox.is_sent_to(entry, target.url())
+    {
+        return Err("its webhook has another URL than --forward, where replays go");
     }
     if matches!(&entry.receiver, Receiver::NotSent { .. }) {
         return Err("its body did not arrive whole, so it cannot be sent again");
@@ -99,7 +108,7 @@ async fn again(app: &Arc<App>, entry: &Entry, signing: Signing) -> Result<u64, &
     });
     let app = Arc::clone(app);
     tokio::spawn(async move {
-        let answer = exchange(&app, seq, &request, Extensions::new()).await;
+        let answer = exchange(&app, seq, &request, Extensions::new(), Some(TIMEOUT)).await;
         // The beginning is kept while it passes by.
         let mut body = answer.into_body();
         while let Some(Ok(_)) = body.frame().await {}

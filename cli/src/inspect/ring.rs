@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::inspect::entry::{Entry, NewEntry};
+use crate::inspect::entry::{Checked, Entry, NewEntry, Verdict};
 
 /// How many requests are kept.
 const MAX_ENTRIES: usize = 500;
@@ -146,14 +146,28 @@ impl State {
         self.entries.get_mut(usize::try_from(place).ok()?)
     }
 
-    /// How many kept requests have the event id, this one included; 1 without an id.
+    /// How many kept requests have the event id, this one included; 1 without an id, or if the
+    /// verdict does not prove it.
     fn attempt(&self, new: &NewEntry) -> u64 {
-        let Some(id) = &new.checked.event_id else {
+        let Some(id) = proven_id(&new.checked, new.sandbox.is_some()) else {
             return 1;
         };
         let mut latest = self.entries.iter().rev();
-        let same = latest.find(|entry| entry.checked.event_id.as_ref() == Some(id));
+        let same =
+            latest.find(|entry| proven_id(&entry.checked, entry.sandbox.is_some()) == Some(id));
         same.map_or(1, |entry| entry.attempt + 1)
+    }
+}
+
+/// The event id, unless anybody could have written it. A run without a secret checks nothing: there
+/// every id counts, and a delivery of the sandbox has the id that the sandbox gave it.
+fn proven_id(checked: &Checked, is_of_sandbox: bool) -> Option<&str> {
+    match checked.verdict {
+        Verdict::Accepted | Verdict::MalformedData | Verdict::NotChecked => {
+            checked.event_id.as_deref()
+        }
+        _ if is_of_sandbox => checked.event_id.as_deref(),
+        Verdict::Rejected | Verdict::NotAnEvent => None,
     }
 }
 
@@ -167,7 +181,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::inspect::entry::{Answer, Checked, Receiver, Request, Source, Verdict};
+    use crate::inspect::entry::{Answer, Receiver, Request, Source};
 
     fn new(id: Option<&str>, body_bytes: usize) -> NewEntry {
         NewEntry {
@@ -222,6 +236,7 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::from(vec![0; 300]),
             is_cut: false,
+            broken: None,
         };
         ring.change(second, |entry| entry.answer = Some(Arc::new(answer)));
         assert_eq!(seqs(&ring.after(0, 10)), [2]);
@@ -253,6 +268,20 @@ mod tests {
         assert_eq!(seqs(&ring.after(0, 1)), [2]);
         // A number of another run.
         assert_eq!(ring.after(99, 10).entries.len(), 2);
+    }
+
+    #[test]
+    fn forged_ids_do_not_count_as_attempts_and_labels_count_as_memory() {
+        let ring = Ring::new();
+        let mut forged = new(Some("a"), 1);
+        let checked = Arc::get_mut(&mut forged.checked).unwrap();
+        checked.verdict = Verdict::Rejected;
+        checked.summary = Some("x".repeat(100));
+        let seq = ring.add(forged);
+        assert_eq!(ring.get(seq).unwrap().attempt, 1);
+        assert_eq!(ring.lock().bytes, 1 + 1 + 100);
+        let seq = ring.add(new(Some("a"), 1));
+        assert_eq!(ring.get(seq).unwrap().attempt, 1);
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl SandboxHandle {
         Some(webhook.url().to_owned())
     }
 
+    /// Whether the webhook that an entry was sent to has this URL.
+    pub(crate) fn is_sent_to(&self, entry: &Entry, url: &reqwest::Url) -> bool {
+        let webhook = self.url_of(entry);
+        webhook.is_some_and(|it| reqwest::Url::parse(&it).is_ok_and(|it| it == *url))
+    }
+
     /// Adds an attempt, which has ended.
     fn add(&self, app: &App, attempt: SentAttempt) {
         let request = Request {
@@ -94,6 +100,7 @@ impl SandboxHandle {
             headers: answer.headers,
             body: answer.body,
             is_cut: answer.is_cut,
+            broken: None,
         });
         app.add(NewEntry {
             at: attempt.at,

@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::io;
 use std::iter::successors;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,23 +19,30 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::Url;
+use tokio::net::lookup_host;
 
 use crate::inspect::entry::Request;
+use crate::inspect::guard::Token;
 use crate::stop::{Stop, chain};
 
 /// How long a connection may be idle before it is closed: less than servers allow, which could
 /// otherwise close it while a request is on its way.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// Headers that are about one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// Headers that are about one connection only (RFC 9110, section 7.6.1), and the one that announces
+/// trailers, which are not sent on.
+const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("keep-alive"),
     TE,
+    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// How long the receiver's name may take to be resolved at the start.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The receiver, and the connections to it.
 pub(crate) struct Target {
@@ -40,6 +50,8 @@ pub(crate) struct Target {
     uri: Uri,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
+    /// The value of `Via` by which a request of this run is recognized if it comes back.
+    via: HeaderValue,
 }
 
 /// The reason why the receiver did not answer, and the status for the sender.
@@ -53,6 +65,9 @@ impl Target {
     pub(crate) fn new(url: Url, timeout: Duration) -> Result<Self, Stop> {
         let uri = url.as_str().parse();
         let uri = uri.map_err(|_| Stop::usage("--forward: the URL cannot be read"))?;
+        let run = Token::random()?.run_name();
+        let via = HeaderValue::try_from(format!("1.1 ptolemy-{run}"))
+            .map_err(|_| Stop::failed("the name of the run is not a header value"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_platform_verifier(provider)
@@ -73,11 +88,43 @@ impl Target {
             uri,
             client,
             timeout,
+            via,
         })
     }
 
     pub(crate) fn url(&self) -> &Url {
         &self.url
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether a request with these headers was sent by this run.
+    pub(crate) fn sent(&self, headers: &HeaderMap) -> bool {
+        let via = self.via.as_bytes();
+        let mut values = headers.get_all(VIA).iter();
+        // Another proxy may have joined its own value.
+        values.any(|value| value.as_bytes().windows(via.len()).any(|part| part == via))
+    }
+
+    /// Returns an error if the receiver's address is one of these, which would send each request
+    /// to this program again. A host that cannot be resolved yet is not an error.
+    pub(crate) async fn check_addresses(&self, bound: &[SocketAddr]) -> Result<(), Stop> {
+        let host = self.url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, lookup_host((host, port))).await;
+        let Ok(Ok(addresses)) = lookup else {
+            return Ok(());
+        };
+        for address in addresses {
+            if let Some(bound) = bound.iter().find(|bound| reaches(address, **bound)) {
+                let text = format!("--forward: {address} is this command's own port, {bound}");
+                return Err(Stop::usage(text));
+            }
+        }
+        Ok(())
     }
 
     /// Sends a request on, and waits for the head of the answer. `extensions` has the spelling of
@@ -92,6 +139,7 @@ impl Target {
         *outgoing.uri_mut() = self.uri.clone();
         *outgoing.version_mut() = Version::HTTP_11;
         *outgoing.headers_mut() = onward(&request.headers, request.body.len());
+        outgoing.headers_mut().append(VIA, self.via.clone());
         *outgoing.extensions_mut() = extensions;
         match tokio::time::timeout(self.timeout, self.client.request(outgoing)).await {
             Ok(Ok(response)) => Ok(response),
@@ -108,6 +156,14 @@ impl Target {
             }),
         }
     }
+}
+
+/// Whether a connection to an address arrives at a bound one.
+fn reaches(address: SocketAddr, bound: SocketAddr) -> bool {
+    let (to, at) = (address.ip().to_canonical(), bound.ip().to_canonical());
+    let is_local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    let is_same = to == at || (to.is_unspecified() && is_local(at));
+    address.port() == bound.port() && (is_same || (at.is_unspecified() && is_local(to)))
 }
 
 /// The headers without those of the connection that they came on, without its `Host`, and with the
@@ -175,6 +231,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_reaches_a_port_that_is_bound_to_it_or_to_every_address() {
+        for (to, bound, expected) in [
+            ("127.0.0.1:4040", "127.0.0.1:4040", true),
+            ("127.0.0.1:4041", "127.0.0.1:4040", false),
+            ("127.0.0.1:4040", "0.0.0.0:4040", true),
+            ("[::1]:4040", "[::]:4040", true),
+            ("0.0.0.0:4040", "127.0.0.1:4040", true),
+            ("192.0.2.1:4040", "127.0.0.1:4040", false),
+            ("[::ffff:192.0.2.1]:4040", "192.0.2.1:4040", true),
+        ] {
+            let reached = reaches(to.parse().unwrap(), bound.parse().unwrap());
+            assert_eq!(reached, expected, "{to} {bound}");
+        }
+    }
+
+    #[test]
     fn headers_of_the_connection_are_left_out_and_the_rest_keeps_its_order() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -187,6 +259,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("transfer-encoding", "chunked"),
             ("te", "trailers"),
+            ("trailer", "x-end"),
             ("upgrade", "h2c"),
             ("proxy-connection", "close"),
             ("expect", "100-continue"),

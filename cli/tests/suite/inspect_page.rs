@@ -164,7 +164,7 @@ fn a_stale_request_is_rejected_as_it_was_and_accepted_signed_anew() {
     );
     assert_eq!(
         (&anew["path"], &anew["attempt"]),
-        (&"/path".into(), &3.into())
+        (&"/path".into(), &1.into())
     );
     let got = verifying.last();
     assert_eq!(
@@ -244,6 +244,8 @@ fn the_command_sends_the_same_request_through_a_shell() {
             let mut headers: Vec<_> = headers
                 .map(|(name, value)| (name.to_ascii_lowercase(), value))
                 .collect();
+            // The command goes past the proxy, which adds it.
+            headers.retain(|(name, _)| name != "via");
             headers.sort();
             headers
         };
@@ -259,6 +261,12 @@ fn the_command_sends_the_same_request_through_a_shell() {
             .stdout(Stdio::null())
             .status();
         assert!(status.unwrap().success(), "{command}");
-        assert_eq!(receiver.last().head, original.head, "{command}");
+        let again = receiver.last();
+        let without_via = |message: &crate::inspect_http::Message| {
+            let mut headers = message.headers();
+            headers.retain(|(name, _)| !name.eq_ignore_ascii_case("via"));
+            (message.first_line(), headers)
+        };
+        assert_eq!(without_via(&again), without_via(&original), "{command}");
     }
 }

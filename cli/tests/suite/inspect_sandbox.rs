@@ -187,6 +187,57 @@ fn a_sandbox_shows_its_attempts_and_does_what_the_page_asks() {
 }
 
 #[test]
+fn a_delivery_to_another_webhook_stays_with_it() {
+    let folder = Folder::new();
+    let (forward, other) = (ByteReceiver::accepting(), ByteReceiver::accepting());
+    let page = Page::start(&folder, &format!("--forward {}", forward.url()));
+    let token = fs::read_to_string(page.ready["token_file"].as_str().unwrap()).unwrap();
+    let api = page.ready["url"].as_str().unwrap();
+    let (_, base) = api.split_once("://").unwrap();
+    let base = base
+        .split_once('/')
+        .map_or(String::new(), |(_, path)| format!("/{path}"));
+    let workspace = page.ready["workspace"].as_str().unwrap();
+    let call = |path: &str, body: &str| {
+        let request = format!(
+            "POST {}/workspaces/{workspace}{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            base.trim_end_matches('/'),
+            page.address,
+            token.trim(),
+            body.len()
+        );
+        let answer = crate::inspect_http::exchange(page.address, request.as_bytes());
+        assert_eq!(answer.status(), 201, "{}", answer.text());
+        answer.json()
+    };
+    let body = format!(
+        r#"{{"url":"{}","label":"other","active":true}}"#,
+        other.url()
+    );
+    let id = call("/webhooks", &body)["id"].as_str().unwrap().to_owned();
+    call(
+        &format!("/webhooks/{id}/subscriptions"),
+        r#"{"event_type":"*"}"#,
+    );
+    let mut stream = Stream::open(page.address, &page.token, 0);
+    let emitted = page.change("/api/sandbox/emit", r#"{"event_type":"market.created"}"#);
+    assert_eq!(emitted.status(), 202);
+    stream.until(|line| line["entry"]["seq"].as_u64() >= Some(2));
+    let replay = r#"{"signing":"anew"}"#;
+    let mut statuses = Vec::new();
+    for seq in 1..=2 {
+        let curl = page.get(&format!("/api/entries/{seq}/curl")).text();
+        let is_other = curl.contains(&other.url());
+        assert_ne!(is_other, curl.contains(&forward.url()));
+        let answer = page.change(&format!("/api/entries/{seq}/replay"), replay);
+        statuses.push((is_other, answer.status()));
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [(false, 202), (true, 409)]);
+}
+
+#[test]
 fn wrong_actions_are_named_and_change_nothing() {
     let folder = Folder::new();
     let page = Page::start(&folder, "");
