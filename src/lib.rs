@@ -39,8 +39,8 @@
 //!
 //! The [`guide`] begins with [a typed event in five minutes](guide::first_event), without an
 //! account, followed by [tests of your handlers](guide::test_handlers), [rotation](guide::rotate),
-//! [exactly-once work](guide::exactly_once) and [deployment](guide::production). If something fails,
-//! see [My deliveries are rejected](guide::rejected) and [It does not
+//! [exactly-once work](guide::exactly_once) and [deployment](guide::production). If something
+//! fails, see [My deliveries are rejected](guide::rejected) and [It does not
 //! compile](guide::does_not_compile). The [README](https://docs.rs/crate/ptolemy-webhooks/latest)
 //! has a program that stores each delivery before it is acknowledged.
 //!

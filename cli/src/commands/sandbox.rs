@@ -102,9 +102,9 @@ pub(crate) struct Sandbox {
     /// The slug of the workspace. By default it is random
     #[arg(long, value_name = "SLUG", value_parser = slug)]
     workspace: Option<String>,
-    /// The folder for the files `token`, `secret` and, with --json, `page_url`, which must not exist
-    /// yet; it is created if it is missing. By default a new folder in the temporary folder, which is removed
-    /// at the end
+    /// The folder for the files `token`, `secret` and, with --json, `page_url`, which must not
+    /// exist yet; it is created if it is missing. By default a new folder in the temporary
+    /// folder, which is removed at the end
     #[arg(long, value_name = "PATH")]
     folder: Option<PathBuf>,
     /// Write what --json prints first into this file when everything is ready. The file of an

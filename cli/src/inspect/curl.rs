@@ -27,7 +27,7 @@ pub(crate) async fn show(State(app): Shared, Path(seq): Path<String>) -> Respons
     };
     let of_sandbox = app.sandbox.get().map(|sandbox| sandbox.checker(&entry));
     let checker = of_sandbox.as_ref().unwrap_or(&app.checker);
-    // A delivery of the sandbox went to its webhook, which may be another one than that of --forward.
+    // A delivery of the sandbox went to its webhook, which may not be the one of --forward.
     let url = match (app.sandbox.get(), &app.target) {
         (Some(sandbox), _) => sandbox.url_of(&entry),
         (None, Some(target)) => Some(target.url().to_string()),

@@ -9,8 +9,8 @@ use crate::output::Output;
 use crate::stop::Stop;
 use crate::text;
 
-/// How many lines wait to be printed, each of at most some KiB. If a terminal is slower, lines are left out: a request
-/// never waits.
+/// How many lines wait to be printed, each of at most some KiB. If a terminal is slower, lines are
+/// left out: a request never waits.
 const MAX_WAITING: usize = 1_000;
 
 /// A longer path is cut.
