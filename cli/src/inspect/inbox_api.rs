@@ -127,31 +127,34 @@ async fn show(State(app): Shared) -> Response<Body> {
 
 /// `POST /api/inbox/replay`
 async fn replay(State(app): Shared, request: Request<Body>) -> Response<Body> {
-    let (inbox, ids) = match chosen(&app, request).await {
-        Ok(chosen) => chosen,
-        Err(answer) => return answer,
-    };
-    let letters = inbox.dead_letters();
-    let mut count = 0;
-    for id in ids {
-        match letters.replay(id).await {
-            Ok(is_changed) => count += u32::from(is_changed),
-            Err(fault) => return failed(&fault),
-        }
-    }
-    api::json(StatusCode::OK, &json!({ "count": count }))
+    change(&app, request, Change::Replay).await
 }
 
 /// `POST /api/inbox/discard`
 async fn discard(State(app): Shared, request: Request<Body>) -> Response<Body> {
-    let (inbox, ids) = match chosen(&app, request).await {
+    change(&app, request, Change::Discard).await
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Replay,
+    Discard,
+}
+
+/// Changes each of the chosen letters, and answers with how many have changed.
+async fn change(app: &App, request: Request<Body>, change: Change) -> Response<Body> {
+    let (inbox, ids) = match chosen(app, request).await {
         Ok(chosen) => chosen,
         Err(answer) => return answer,
     };
     let letters = inbox.dead_letters();
     let mut count = 0;
     for id in ids {
-        match letters.discard(id).await {
+        let changed = match change {
+            Change::Replay => letters.replay(id).await,
+            Change::Discard => letters.discard(id).await,
+        };
+        match changed {
             Ok(is_changed) => count += u32::from(is_changed),
             Err(fault) => return failed(&fault),
         }

@@ -46,6 +46,15 @@ impl Store {
         }
     }
 
+    /// As if a newer version had migrated the tables.
+    fn add_version_7(&self) {
+        self.execute(
+            "INSERT INTO ptolemy_inbox_migrations
+             SELECT 7, description, installed_on, success, checksum, execution_time
+             FROM ptolemy_inbox_migrations",
+        );
+    }
+
     fn accept(&self, body: &str) {
         let secret = Secret::new("whsec_test_secret").unwrap();
         let header = Signer::new(&secret).sign(body.as_bytes());
@@ -187,11 +196,7 @@ fn migrate_creates_the_tables_once_and_handles_no_event() {
 #[test]
 fn migrate_does_not_touch_the_tables_of_a_newer_version() {
     let store = Store::new();
-    store.execute(
-        "INSERT INTO ptolemy_inbox_migrations
-         SELECT 7, description, installed_on, success, checksum, execution_time
-         FROM ptolemy_inbox_migrations",
-    );
+    store.add_version_7();
     let newer = store.program("migrate").run().with_code(2);
     assert!(
         newer.stderr.contains("upgrade the tool"),
@@ -204,11 +209,7 @@ fn migrate_does_not_touch_the_tables_of_a_newer_version() {
 #[test]
 fn tables_of_another_version_are_not_touched() {
     let store = Store::new();
-    store.execute(
-        "INSERT INTO ptolemy_inbox_migrations
-         SELECT 7, description, installed_on, success, checksum, execution_time
-         FROM ptolemy_inbox_migrations",
-    );
+    store.add_version_7();
     let newer = store.program("stats").run().with_code(2);
     let expected = "error: DATABASE_URL: the inbox's tables are at version 7, and this tool knows them up to 1: upgrade the tool\n";
     assert_eq!(newer.stderr, expected);
