@@ -298,7 +298,7 @@ async fn a_file_with_another_content_is_not_overwritten() {
         .secret_file("webhook.secret", "something else");
     let ended = account.run(&register("--all-events")).with_code(2);
     assert!(
-        ended.stderr.contains("a content that is not a secret"),
+        ended.stderr.contains("contains text that is not a secret"),
         "{}",
         ended.stderr
     );
