@@ -21,7 +21,7 @@ use crate::commands::webhooks::Webhooks;
 use crate::commands::why::Why;
 
 /// Receive Ptolemy's webhooks: register an endpoint, check a receiver, send events, explain
-/// rejections, have deliveries sent again, and look after an inbox.
+/// rejections, redeliver, and look after an inbox.
 #[derive(Debug, Parser)]
 #[command(
     name = "ptolemy-webhooks",

@@ -9,7 +9,7 @@ use crate::stop::Stop;
 pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Stop::usage(format!(
-            "{question} No terminal is attached to ask at: pass --yes to continue"
+            "{question} There is no terminal to ask on: pass --yes to continue"
         )));
     }
     let mut answer = String::new();

@@ -52,7 +52,7 @@ impl Database {
                 }
                 from_env()?.ok_or_else(|| {
                     Stop::usage(format!(
-                        "no inbox is named: set {VARIABLE} (such as sqlite://inbox.db), {FILE_VARIABLE}, or pass --database"
+                        "no inbox is given: set {VARIABLE} (such as sqlite://inbox.db), {FILE_VARIABLE}, or pass --database"
                     ))
                 })
             }

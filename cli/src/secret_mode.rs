@@ -42,7 +42,7 @@ pub(crate) fn open_to_others(path: &Path) -> io::Result<Option<String>> {
     }
     let path = crate::text::words(&path.display().to_string());
     Ok(Some(format!(
-        "file {path} has mode {mode:03o}, so others than its owner can use it"
+        "file {path} has mode {mode:03o}, so users other than its owner can use it"
     )))
 }
 

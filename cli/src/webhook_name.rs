@@ -99,7 +99,7 @@ pub(crate) async fn only(client: &Client) -> Result<Webhook, Stop> {
         return Err(several(&webhooks));
     }
     webhooks.pop().ok_or_else(|| {
-        Stop::failed("the workspace has no webhook: `ptolemy-webhooks register` makes one")
+        Stop::failed("the workspace has no webhook: `ptolemy-webhooks register` creates one")
     })
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn base(url: &str) -> Result<Url, &'static str> {
         ("https", Some(_)) => Ok(url),
         ("http", Some(host)) if is_loopback(host) => Ok(url),
         ("http", Some(_)) => Err(
-            "it is http, which would show the token to the network; only loopback hosts may use it",
+            "it is http, which would send the token unencrypted; only loopback hosts may use http",
         ),
         _ => Err("it is neither https nor http"),
     }

@@ -74,9 +74,9 @@ impl Stop {
             Self::Quota => "not repeated, because the quota is used up",
             Self::MayBeCarriedOut => "not repeated, because it could be carried out twice",
             Self::NeverRepeated if attempts > 1 => {
-                "not repeated again, because each rotation makes another secret"
+                "not repeated again, because each rotation issues another secret"
             }
-            Self::NeverRepeated => "not repeated, because each rotation makes another secret",
+            Self::NeverRepeated => "not repeated, because each rotation issues another secret",
             Self::AttemptsUsed => "not repeated, because all attempts are used",
             Self::TimeUsed => "not repeated, because the time limit of the call is reached",
             Self::RetryAfterTooLong => {
@@ -281,17 +281,17 @@ impl Parts {
         let clause = match self.kind {
             ApiErrorKind::InvalidArgument => "an argument is invalid",
             ApiErrorKind::NotConnected => "no connection",
-            ApiErrorKind::Timeout => "no whole answer within the time limit of an attempt",
+            ApiErrorKind::Timeout => "no complete answer within the time limit of an attempt",
             ApiErrorKind::Broken => "the connection broke off or did not carry HTTP",
             ApiErrorKind::Redirect => {
-                "a redirect, which is not followed because it would take the token along; check the URL of the API"
+                "a redirect, which is not followed because it could send the token to another host; check the URL of the API"
             }
             ApiErrorKind::Unauthorized => {
                 "the token is missing, expired or revoked; an API token begins with ptk_live_, and the secret of a webhook (whsec_) is not one"
             }
             ApiErrorKind::Forbidden => return self.write_forbidden(f),
-            ApiErrorKind::NotFound => "not found, in this workspace",
-            ApiErrorKind::Conflict => "a conflict with what exists",
+            ApiErrorKind::NotFound => "not found in this workspace",
+            ApiErrorKind::Conflict => "a conflict with the current state",
             ApiErrorKind::Invalid => "the server did not accept the request",
             ApiErrorKind::Throttled => "too many calls in a short time",
             ApiErrorKind::OverQuota => "no calls are left in the month's quota",
@@ -302,7 +302,7 @@ impl Parts {
             ApiErrorKind::Unreadable => "the answer cannot be read",
             ApiErrorKind::NoSecret => "the secret was not found in the answer",
             ApiErrorKind::CursorExpired => {
-                "the cursor of a later page is not accepted any more; list again"
+                "the cursor of a later page is no longer accepted; list again"
             }
             ApiErrorKind::BadCursor => "the list cannot be read to its end",
         };
@@ -313,11 +313,11 @@ impl Parts {
         if self.is_role_assumed {
             write!(
                 f,
-                "forbidden: the call probably wants the role {}",
+                "forbidden: the call probably requires the role {}",
                 self.role
             )?;
         } else {
-            write!(f, "forbidden: the call wants the role {}", self.role)?;
+            write!(f, "forbidden: the call requires the role {}", self.role)?;
         }
         if self.role == Role::Admin {
             f.write_str(", which a robot's token cannot have")?;

@@ -84,7 +84,7 @@ impl RegistrationError {
 
     /// The line shows the cause, because it names the file.
     pub(crate) fn place(cause: &Cause) -> Self {
-        let detail = format!("the place of the secret cannot be used: {cause}");
+        let detail = format!("the secret's storage cannot be used: {cause}");
         Self::new(RegistrationErrorKind::Place, detail)
     }
 
@@ -107,7 +107,7 @@ impl RegistrationError {
 
     pub(crate) fn secret_lost(webhook: &WebhookId) -> Self {
         let detail = format!(
-            "webhook {webhook} exists, and its secret is not at hand; put it into its place, or allow a new one with rotate_lost_secret()"
+            "webhook {webhook} exists, but its secret is missing; store the secret, or issue a new one with rotate_lost_secret()"
         );
         Self::new(RegistrationErrorKind::SecretLost, detail).of(webhook)
     }
@@ -125,7 +125,7 @@ impl RegistrationError {
             })
             .collect();
         let detail = format!(
-            "several webhooks have this URL, and the label does not decide between them: {}; delete those that are not used",
+            "several webhooks have this URL, and the label does not distinguish them: {}; delete those that are not used",
             listed.join(", ")
         );
         Self::new(RegistrationErrorKind::SeveralMatch, detail)
@@ -139,7 +139,7 @@ impl RegistrationError {
 
     pub(crate) fn not_stored(webhook: &WebhookId, secret: IssuedSecret, cause: Cause) -> Self {
         let detail = format!(
-            "the new secret of webhook {webhook} could not be stored; this error carries it, and running again makes another"
+            "the new secret of webhook {webhook} could not be stored; it is in this error, and the next run issues another"
         );
         let mut error = Self::new(RegistrationErrorKind::NotStored, detail).of(webhook);
         error.0.secret = Some(secret);
@@ -149,7 +149,7 @@ impl RegistrationError {
 
     pub(crate) fn not_noted(webhook: &WebhookId, cause: &Cause) -> Self {
         let detail = format!(
-            "the new secret of webhook {webhook} is live and stored, but the note beside it was not written: {cause}; run again when it can be"
+            "the new secret of webhook {webhook} is live and stored, but the note beside it was not written: {cause}; run again when it can be written"
         );
         Self::new(RegistrationErrorKind::NotNoted, detail).of(webhook)
     }

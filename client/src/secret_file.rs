@@ -140,7 +140,7 @@ fn read_secret(path: &Path) -> Result<Option<Content>, FileError> {
         // The cause is not shown: it could describe a secret that is almost right.
         Err(_) => Err(FileError::new(
             path,
-            "has a content that is not a secret (whsec_…); move it away, or put the secret back",
+            "contains text that is not a secret (whsec_…); move it away, or restore the secret",
         )),
     }
 }
@@ -152,7 +152,7 @@ fn read_state(path: &Path) -> Result<State, FileError> {
     State::parse(bytes.to_vec()).ok_or_else(|| {
         FileError::new(
             path,
-            "is not what this crate writes; remove it if the secret beside it is right",
+            "is not in the format that this crate writes; remove it if the secret beside it is right",
         )
     })
 }

@@ -53,7 +53,7 @@ fn check(text: &str) -> Result<(), TokenFault> {
         return Err("it is the secret of a webhook (whsec_); an API token begins with ptk_live_");
     }
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("it has white space in it or around it");
+        return Err("it has white space in or around it");
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("it is not visible ASCII");

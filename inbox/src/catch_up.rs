@@ -49,7 +49,7 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// It asks Ptolemy to redeliver what the inbox does not have. The redeliveries are signed and go
 /// through the receiver like any other delivery, so the receiver must be running, with the
-/// webhook's secret and this inbox. See [After an outage](crate::_after_an_outage).
+/// webhook's secret and this inbox. See [After an outage](crate::guide::after_an_outage).
 ///
 /// Ptolemy documents its calls: it filters the delivery log by `webhook_id`, sorted by
 /// `delivered_at`, and has deliveries sent again. It is assumed that the entries of the log have an

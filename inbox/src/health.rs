@@ -16,7 +16,9 @@ use crate::metrics;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Running workers.
+    /// Running workers, including those that end when nothing is due. The metric
+    /// `ptolemy_inbox_workers_running` leaves these out: between two of their runs, its alert would
+    /// fire.
     pub workers_running: u32,
     /// Workers that have ended on the signal of
     /// [`graceful_shutdown`](crate::Worker::graceful_shutdown).
@@ -145,7 +147,9 @@ impl OnDuty {
                 counts.until_idle.replace_one();
             }
         });
-        metrics::worker_began();
+        if duty == Duty::Lasting {
+            metrics::worker_began();
+        }
         Self {
             record,
             duty,
@@ -166,7 +170,9 @@ impl OnDuty {
 
     fn end(&mut self, change: impl FnOnce(&mut Missed)) {
         self.ended = true;
-        metrics::worker_ended();
+        if self.duty == Duty::Lasting {
+            metrics::worker_ended();
+        }
         self.record.change(|counts| {
             counts.running -= 1;
             change(counts.missed(self.duty));

@@ -149,11 +149,12 @@
 //! `waiting` with a `run_at` in the future. `queue` is `first`, `again`, or `suspect` if the worker
 //! of the event died before it ended. Do not modify the table directly.
 //!
-//! A [catch-up](_after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for each
-//! webhook, with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in
+//! A [catch-up](guide::after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for
+//! each webhook, with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in
 //! Ptolemy's logs.
 //!
-//! [What can go wrong](_what_can_go_wrong) lists what an operator sees in the log, and what to do.
+//! [What can go wrong](guide::what_can_go_wrong) lists what an operator sees in the log, and what to
+//! do.
 //!
 //! # What is not here
 //!
@@ -271,17 +272,7 @@ pub use error::{ConnectError, ConnectErrorKind, InboxError, InboxErrorKind, Wron
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use sqlx;
 
-#[cfg(doc)]
-#[cfg_attr(feature = "catch-up", doc = include_str!("../after-an-outage.md"))]
-#[cfg_attr(
-    not(feature = "catch-up"),
-    doc = "See the documentation with the feature `catch-up`."
-)]
-pub mod _after_an_outage {}
-
-#[cfg(doc)]
-#[doc = include_str!("../what-can-go-wrong.md")]
-pub mod _what_can_go_wrong {}
+pub mod guide;
 
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]

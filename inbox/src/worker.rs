@@ -330,6 +330,10 @@ impl Worker {
     /// Events that are backing off or postponed are not due, and neither are those that another
     /// worker has taken. While the database is down, the worker keeps retrying.
     ///
+    /// [`Inbox::health`](crate::Inbox::health) counts this worker while it runs. The metric
+    /// `ptolemy_inbox_workers_running` does not, and this worker does not record the numbers of
+    /// events: a process that has no other worker calls `Inbox::record_stats` for them.
+    ///
     /// # Panics
     ///
     /// Panics if it is polled outside a Tokio runtime.

@@ -68,7 +68,7 @@ impl fmt::Display for Outcome {
             Self::AnswerLost(status) => write!(f, "answered {status}, answer lost"),
             Self::TimedOut => f.write_str("timed out"),
             Self::NotLoopback => f.write_str(
-                "not sent: host is not loopback, which Builder::deliver_to_any_host would allow",
+                "not sent: host is not loopback; Builder::deliver_to_any_host allows any host",
             ),
             Self::NotConnected => f.write_str("not connected"),
             Self::BrokenOff => f.write_str("broken off"),

@@ -67,8 +67,8 @@ impl Document {
     }
 }
 
-/// The documents that `cargo package` takes of all packages, apart from those below `docs/`.
-const PACKAGED: [&str; 13] = [
+/// The documents that `cargo package` takes of all packages, apart from those in folders named `docs`.
+const PACKAGED: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",
     "SECURITY.md",
@@ -77,8 +77,6 @@ const PACKAGED: [&str; 13] = [
     "client/README.md",
     "inbox/CHANGELOG.md",
     "inbox/README.md",
-    "inbox/after-an-outage.md",
-    "inbox/what-can-go-wrong.md",
     "sandbox/CHANGELOG.md",
     "sandbox/README.md",
     "docs/rejected.md",
@@ -101,6 +99,7 @@ pub(crate) fn packaged_names() -> Vec<String> {
     let mut names: Vec<_> = PACKAGED.map(str::to_owned).into();
     names.extend(markdown_in("docs"));
     names.extend(markdown_in("docs/guide"));
+    names.extend(markdown_in("inbox/docs"));
     names.sort();
     names.dedup();
     names
@@ -200,12 +199,29 @@ fn sources(folder: &Path) -> String {
 
 #[test]
 fn links_to_the_reference_name_items_that_exist() {
-    const REFERENCE: &str = "https://docs.rs/ptolemy-webhooks/latest/ptolemy_webhooks/";
-    let sources = sources(&root().join("src"));
+    for (reference, folder, least) in [
+        (
+            "https://docs.rs/ptolemy-webhooks/latest/ptolemy_webhooks/",
+            "src",
+            20,
+        ),
+        (
+            "https://docs.rs/ptolemy-webhooks-inbox/latest/ptolemy_webhooks_inbox/",
+            "inbox/src",
+            6,
+        ),
+    ] {
+        let seen = links_that_name_items(reference, &sources(&root().join(folder)));
+        assert!(seen >= least, "{reference}: {seen}");
+    }
+}
+
+/// Checks the links that begin like this, and returns their number.
+fn links_that_name_items(reference: &str, sources: &str) -> usize {
     let mut seen = 0;
     for document in packaged() {
         let links = document.links().into_iter();
-        for link in links.filter_map(|link| link.strip_prefix(REFERENCE)) {
+        for link in links.filter_map(|link| link.strip_prefix(reference)) {
             let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
             let definition = match page.trim_end_matches(".html").split_once('.') {
                 Some(("constant", name)) => format!("pub const {name}:"),
@@ -226,7 +242,7 @@ fn links_to_the_reference_name_items_that_exist() {
             seen += 1;
         }
     }
-    assert!(seen > 20, "{seen}");
+    seen
 }
 
 /// The code of all fences of a document that open with one of these.
@@ -295,22 +311,30 @@ fn rustdoc_passes_over_a_program_only_if_another_package_runs_it() {
 
 #[test]
 fn every_page_of_the_guide_is_a_module_and_is_listed() {
-    let source = read("src/guide.rs");
     let mut pages = markdown_in("docs/guide");
     assert!(pages.len() > 10, "{pages:?}");
     pages.extend(markdown_in("docs"));
-    for page in &pages {
+    each_page_is_a_module_and_is_listed("", &pages);
+    let pages = markdown_in("inbox/docs");
+    assert_eq!(pages.len(), 2, "{pages:?}");
+    each_page_is_a_module_and_is_listed("inbox/", &pages);
+}
+
+fn each_page_is_a_module_and_is_listed(package: &str, pages: &[String]) {
+    let source = read(&format!("{package}src/guide.rs"));
+    for page in pages {
         let (_, name) = page.trim_end_matches(".md").rsplit_once('/').unwrap();
         // The module has the title of the page, "Run in production".
         let name = match &**page {
             "docs/deploy.md" => "production".to_owned(),
             _ => name.replace('-', "_"),
         };
-        let module = format!("#[doc = include_str!(\"../{page}\")]\npub mod {name} {{}}");
+        let file = page.strip_prefix(package).unwrap();
+        let module = format!("#[doc = include_str!(\"../{file}\")]\npub mod {name} {{}}");
         assert!(source.contains(&module), "{page}");
         assert!(source.contains(&format!("]({name})")), "{page}");
         assert!(read(page).starts_with("# "), "{page}");
-        let prose = Document::new(&**page).prose;
+        let prose = Document::new(page).prose;
         let level_one = prose.lines().filter(|line| line.starts_with("# "));
         assert!(
             page.ends_with("rejected.md") || level_one.count() == 1,

@@ -217,7 +217,7 @@ pub(super) const PROBES: &[Probe] = &[
     .needs(Needs::Extras),
     Probe::delivery(
         "exact-unicode",
-        "letters outside of ASCII and emoji",
+        "non-ASCII letters and emoji",
         RAW_BYTES,
         |f| {
             let json = "\"Ünïted £ 株式会社 🦀 \u{2028}\"";

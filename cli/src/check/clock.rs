@@ -12,7 +12,7 @@ const WIDE_ENOUGH: &str =
 const OVERFLOW: &str =
     "Read `t` as a 64-bit number, reject one that does not fit, and subtract without overflow.";
 const DIGITS: &str =
-    "Accept ASCII digits alone in `t`: lenient parsers read other texts as numbers too.";
+    "Accept only ASCII digits in `t`: lenient parsers read other texts as numbers too.";
 const ONE_T: &str = "Reject a header with more than one `t`: the time that is checked and the time that is signed \
                      must be the same.";
 

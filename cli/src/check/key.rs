@@ -14,7 +14,7 @@ const NO_DEFAULT: &str =
 const NEEDS_HEADER: &str =
     "Reject a request without `Ptolemy-Signature`, or without both `t` and `v1` in it.";
 const SCHEME: &str =
-    "Accept the scheme of Ptolemy alone: `t` and `v1` of `Ptolemy-Signature`, HMAC-SHA256 in hex.";
+    "Accept only Ptolemy's scheme: `t` and `v1` of `Ptolemy-Signature`, HMAC-SHA256 in hex.";
 
 const OTHER_SECRET: &[u8] = b"whsec_another_secret";
 const EVERY_REQUEST: &str =
@@ -275,7 +275,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::forged(
         "mac-without-t",
         "the signature of the body alone",
-        "Sign the text of `t`, a dot and the body: a signature without the time can be replayed for ever.",
+        "Sign the text of `t`, a dot and the body: a signature without the time can be replayed forever.",
         |f| {
             let body = f.body("mac-without-t");
             let value = format!("t={},v1={}", f.now(), f.tag_of_body(body.as_bytes()));

@@ -6,7 +6,7 @@ use super::forge::Via;
 use super::key::forgery;
 use super::probe::{Basis, Expected, Order, Plan, Probe};
 
-const POST_ALONE: &str = "Route the path for POST alone, and answer other methods with 405.";
+const POST_ALONE: &str = "Route the path only for POST, and answer other methods with 405.";
 const ANY_CONTENT_TYPE: &str =
     "Read the body without regard to its `Content-Type`, which is not signed.";
 const AS_SENT: &str =

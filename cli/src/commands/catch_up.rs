@@ -32,14 +32,14 @@ const INTERRUPTED: &str = "interrupted: nothing is lost, and the same command co
 const INTERRUPTED_SINCE: &str = "interrupted: nothing is lost, and the same command continues; if its \
      --since is a span, make it longer, since it counts from the start of the command";
 
-/// Have the deliveries that an inbox missed sent again, and list what is still missing
+/// Have Ptolemy redeliver what an inbox missed, and list what is still missing
 ///
 /// For receivers that use ptolemy-webhooks-inbox. After an outage, start the receiver first: the
 /// deliveries go to it. This command reads the delivery log from --since or the last checkpoint to
-/// 2 minutes ago, prints a plan, asks, and has the deliveries whose events the inbox does not have
-/// sent again, the oldest first and each event three times at most. At the end it compares the
-/// inbox with the event log, and lists the events that are missing. It can be interrupted at any
-/// time: the same command continues.
+/// 2 minutes ago, prints a plan, asks, and has Ptolemy redeliver the events that the inbox does not
+/// have, oldest first and each at most three times. At the end it compares the inbox with the event
+/// log, and lists the events that are missing. It can be interrupted at any time: the same command
+/// continues.
 ///
 /// Ptolemy documents the delivery log, its order and redelivery. The fields of its entries, and
 /// that a redelivery needs the role Admin, are assumed.
@@ -48,7 +48,7 @@ const INTERRUPTED_SINCE: &str = "interrupted: nothing is lost, and the same comm
 /// run failed; 2 if the start of the gap is not known or cannot be used.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The first run needs --since. A run that ends well sets a checkpoint, from which the next one continues.
+The first run needs --since. A successful run sets a checkpoint, from which the next one continues.
 
 Examples:
   ptolemy-webhooks catch-up --since 6h --dry-run
@@ -95,7 +95,7 @@ pub(crate) struct CatchUp {
     /// Print the plan, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask; needed without a terminal
+    /// Do not ask; required without a terminal
     #[arg(long)]
     yes: bool,
     /// Run repeatedly with this time between the starts, such as 15m, until Ctrl-C; needs --yes. A

@@ -80,7 +80,7 @@ impl Deliveries {
         if printed == 0 {
             notice::note("no deliveries match");
         }
-        filter.report_unclear("listed all the same");
+        filter.report_unclear("listed anyway");
         Ok(())
     }
 }

@@ -24,8 +24,7 @@ use crate::webhook_name;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Checks the token, the workspace, the clock, the webhooks, their last failures, the assumptions \
-about events, the secret at hand and the inbox. It reads and changes nothing: about six calls of \
+Checks the token, the workspace, the clock, the webhooks, their last failures, the assumptions about events, the local secret and the inbox. It reads and changes nothing: about six calls of \
 the API, and one for each webhook.
 
 A finding is ok, a warning, a problem, or unknown if it was not checked or cannot be known. Exit \

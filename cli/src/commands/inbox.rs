@@ -74,7 +74,7 @@ struct Prune {
     /// repeated after its row was removed is handled again, so keep at least 30d
     #[arg(long, value_name = "SPAN", value_parser = since::span)]
     older_than: Duration,
-    /// Prune without asking; needed without a terminal
+    /// Prune without asking; required without a terminal
     #[arg(long)]
     yes: bool,
 }

@@ -29,10 +29,10 @@ use crate::stop::Stop;
 
 /// Show every delivery on a local page, with the reason of a rejection and the receiver's answer.
 ///
-/// Listens in front of a receiver, passes each request on byte for byte, and answers what the
-/// receiver answered. The page is on another port and needs the token in its printed URL. It keeps
-/// the last 500 requests, at most 64 MiB, in memory; the secret and the values of Authorization and
-/// cookies stay out of it. With DATABASE_URL, or DATABASE_URL_FILE, it shows the inbox too.
+/// Listens in front of a receiver, forwards each request byte for byte, and returns the receiver's
+/// answer. The page is on another port and needs the token in its printed URL. It keeps the last
+/// 500 requests, at most 64 MiB, in memory; the secret and the values of Authorization and cookies
+/// stay out of it. With DATABASE_URL, or DATABASE_URL_FILE, it shows the inbox too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Let the sender, or the tunnel that it reaches, post to port 4040. Requests go to the URL of --forward \
@@ -52,10 +52,10 @@ pub(crate) struct Inspect {
     /// The port of the page; 0 lets the system choose a free one
     #[arg(long, value_name = "N", default_value_t = 4041)]
     page_port: u16,
-    /// The address for the sender. Another one than loopback can be reached by other machines
+    /// The address for the sender. Other machines can reach an address other than loopback
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
-    /// The address of the page. Another one than loopback can be reached by other machines
+    /// The address of the page. Other machines can reach an address other than loopback
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind_page: IpAddr,
     /// How long to wait for the receiver's answer: a number and s, m, h or d
@@ -140,7 +140,7 @@ impl Inspect {
                 "{NOT_CHECKED}; set PTOLEMY_WEBHOOK_SECRET or pass --secret-file"
             ));
         } else if !checker.can_sign() {
-            notice::warning("the secret is one that no webhook can have; the page says why");
+            notice::warning("no webhook can have this secret; the page says why");
         }
         if let InboxState::Failed(fault) = inbox {
             notice::warning(&format!("the inbox is not shown: {fault}"));

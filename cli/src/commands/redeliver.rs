@@ -26,17 +26,18 @@ const QUOTA_FLOOR: u64 = 1_000;
 /// first one is sent.
 const MAX_DELIVERIES: usize = 100_000;
 
-/// Have deliveries sent again
+/// Have Ptolemy redeliver deliveries
 ///
-/// Several deliveries are sent the oldest first, after a plan with the number of calls and a
+/// Several deliveries are sent oldest first, after a plan with the number of calls and a
 /// question. It stops after 5 deliveries in a row that fail, and keeps a part of the month's quota.
 /// The API answers 202, which means accepted, not delivered: `deliveries` shows what became of it.
-/// That the role Admin is needed is assumed.
+/// That it requires the role Admin is assumed.
 ///
 /// Ptolemy does not document the fields of a delivery. With --failed, a delivery that lacks the
 /// field for an option is not sent again; name it by its id.
 ///
-/// Exit code 3 if a delivery may have been sent or not, else 1 if one failed or was not sent.
+/// Exit code 3 if it is not known whether a delivery was sent, otherwise 1 if one failed or was not
+/// sent.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("which").required(true).args(["ids", "failed"])), after_help = "\
 Examples:

@@ -20,8 +20,8 @@ use crate::stop::Stop;
 /// Register an endpoint, or make sure that it is registered
 ///
 /// It creates the webhook unless one with this URL exists, stores its secret, and then subscribes
-/// it. The second run changes nothing; after a lost answer or a killed process, run it again. The
-/// role Admin is needed, which a robot's token cannot have.
+/// it. The second run changes nothing; after a lost answer or a killed process, run it again.
+/// Requires the role Admin, which a robot's token cannot have.
 ///
 /// Beside the file of the secret it keeps PATH.previous, the secret before this one (empty if there
 /// is none), and PATH.state, notes for the next run. Keep the three together, one file for each
@@ -41,7 +41,7 @@ pub(crate) struct Register {
     api: Api,
     /// The URL of the endpoint
     url: String,
-    /// A name for people. It also decides between webhooks with the same URL
+    /// A name for people. It also distinguishes webhooks with the same URL
     #[arg(long)]
     label: Option<String>,
     /// Subscribe to all event types, also to those that Ptolemy adds later
@@ -135,8 +135,7 @@ impl Register {
         let file = shown(&self.secret_file);
         Stop::from_registration(error)
             .while_doing(&format!(
-                "webhook {webhook} is registered and its secret is in {file}, but its {missing} are not \
-                 as asked for"
+                "webhook {webhook} is registered and its secret is in {file}, but its {missing} are not as requested"
             ))
             .with_more(&format!(
                 "; run the same command again, with another {option} if this one is not accepted"

@@ -14,11 +14,11 @@ use crate::output::{Output, Record};
 use crate::stop::Stop;
 use crate::webhook_name::resolve;
 
-/// Have a new secret issued for a webhook, and store it
+/// Issue a new secret for a webhook, and store it
 ///
 /// The new secret replaces the one in the file, which is kept in PATH.previous. Whether Ptolemy
 /// signs with the old secret for a while is not documented, so a receiver must accept both. After a
-/// lost answer or a killed process, run it again. The role Admin is needed, which a robot's token
+/// lost answer or a killed process, run it again. Requires the role Admin, which a robot's token
 /// cannot have.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -76,16 +76,14 @@ impl Rotate {
         let previous = previous_path(&self.secret_file);
         let shown_previous = shown(&previous);
         notice::note(&format!(
-            "webhook {webhook} has a new secret. Have every receiver accept both until none has the old one alone: \
-             start it with PTOLEMY_WEBHOOK_SECRET_FILE={} and PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE={shown_previous}, or \
+            "webhook {webhook} has a new secret. Make every receiver accept both until none has only the old one: start it with PTOLEMY_WEBHOOK_SECRET_FILE={} and PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE={shown_previous}, or \
              with the secrets themselves in PTOLEMY_WEBHOOK_SECRET and PTOLEMY_WEBHOOK_SECRET_PREVIOUS. \
              Ptolemy does not document whether the old secret still signs deliveries",
             shown(&self.secret_file),
         ));
         if std::fs::metadata(&previous).is_ok_and(|previous| previous.len() == 0) {
             notice::note(&format!(
-                "{shown_previous} is empty, because the old secret was not in the file: receivers have it already, or \
-                 nobody does",
+                "{shown_previous} is empty, because the old secret was not in the file: the receivers have it already, or it is lost",
             ));
         }
     }

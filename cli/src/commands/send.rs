@@ -33,7 +33,7 @@ use crate::stop::{Code, Stop};
 #[derive(Args, Debug)]
 #[command(after_help = after_help())]
 pub(crate) struct Send {
-    /// Where to post to: an http or https URL without a user and a password
+    /// The receiver: an http or https URL without a user and a password
     #[arg(default_value = "http://127.0.0.1:3000/webhooks/ptolemy", value_parser = receiver_url::parse)]
     url: Url,
 

@@ -35,7 +35,7 @@ Examples:
   ptolemy-webhooks subscribe production instrument.created instrument.updated
   ptolemy-webhooks subscribe production '*'
 
-Other subscriptions stay as they are. '*' stands for all event types. The role Admin is needed.")]
+Other subscriptions stay as they are. '*' stands for all event types. Requires the role Admin.")]
 pub(crate) struct Subscribe {
     #[command(flatten)]
     change: Change,
@@ -46,7 +46,7 @@ pub(crate) struct Subscribe {
 Examples:
   ptolemy-webhooks unsubscribe production instrument.updated
 
-Other subscriptions stay as they are. The role Admin is needed.")]
+Other subscriptions stay as they are. Requires the role Admin.")]
 pub(crate) struct Unsubscribe {
     #[command(flatten)]
     change: Change,
@@ -126,7 +126,7 @@ impl Unsubscribe {
         changes.finish(output, ended)?;
         if is_done && present.iter().any(|it| is_of(it, ALL)) {
             notice::warning(&format!(
-                "webhook {} is subscribed to *, so all event types are sent to it all the same",
+                "webhook {} is subscribed to *, so all event types are still sent to it",
                 webhook.id
             ));
         }
@@ -254,7 +254,7 @@ async fn remove(
         if kept.iter().any(|it| it.event_type.is_none()) {
             return Err(Stop::failed(
                 "the API lists a subscription without an id and one without an event type, so that \
-                 neither can be removed without a risk for the others; nothing was removed",
+                 neither can be removed without risk to the others; nothing was removed",
             ));
         }
         let kept: Subscriptions = types(kept).into_iter().collect();

@@ -41,25 +41,25 @@ Examples:
   ptolemy-webhooks webhooks show production
   ptolemy-webhooks webhooks show https://your-app.example.com/webhooks/ptolemy")]
     Show(Named),
-    /// Begin to send events to a webhook; the role Admin is needed
+    /// Start sending events to a webhook; requires the role Admin
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks webhooks enable production")]
     Enable(Named),
-    /// Stop sending events to a webhook, which keeps its secret and its subscriptions; the role
-    /// Admin is needed
+    /// Stop sending events to a webhook, which keeps its secret and its subscriptions; requires the
+    /// role Admin
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks webhooks disable production")]
     Disable(Named),
-    /// Delete a webhook with its secret and its subscriptions; the role Admin is needed
+    /// Delete a webhook with its secret and its subscriptions; requires the role Admin
     #[command(after_help = "\
 Examples:
   ptolemy-webhooks webhooks delete production --yes")]
     Delete {
         #[command(flatten)]
         named: Named,
-        /// Delete without asking; needed without a terminal
+        /// Delete without asking; required without a terminal
         #[arg(long)]
         yes: bool,
     },

@@ -119,7 +119,7 @@ pub(crate) async fn parse<T: DeserializeOwned>(
 pub(crate) fn entry(app: &App, seq: &str) -> Result<Entry, Response<Body>> {
     let seq = seq.parse::<u64>().ok();
     let entry = seq.and_then(|seq| app.ring.get(seq));
-    entry.ok_or_else(|| error(StatusCode::NOT_FOUND, "this request is not kept any more"))
+    entry.ok_or_else(|| error(StatusCode::NOT_FOUND, "this request is no longer kept"))
 }
 
 async fn body(State(app): Shared, Path(seq): Path<String>) -> Response<Body> {

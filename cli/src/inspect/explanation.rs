@@ -53,7 +53,7 @@ fn blame_sandbox(fault: &str, verdict: Verdict, why: &mut Why) {
         why.causes = vec![cause];
         why.suspicions.clear();
         why.fix = vec![
-            "a receiver is right not to accept it; to deliver the event without the fault, redeliver it"
+            "a receiver should reject it; to deliver the event without the fault, redeliver it"
                 .to_owned(),
         ];
     }

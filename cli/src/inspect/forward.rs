@@ -86,10 +86,12 @@ impl Forwarder {
     /// Returns why a request is answered here and appears in no list.
     fn not_forwarded(&self, request: &http::Request<Incoming>) -> Option<Failure> {
         let (status, text) = if request.method() == Method::CONNECT {
-            (StatusCode::NOT_IMPLEMENTED, "this server opens no tunnels")
+            (
+                StatusCode::NOT_IMPLEMENTED,
+                "this server does not open tunnels",
+            )
         } else if self.app.target.as_ref()?.sent(request.headers()) {
-            let text =
-                "the request came back from the receiver: --forward leads to this port again";
+            let text = "the request came back from the receiver: --forward points to this port";
             (StatusCode::LOOP_DETECTED, text)
         } else {
             return None;
@@ -147,7 +149,7 @@ pub(crate) async fn exchange(
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let failure = Failure {
                 status: StatusCode::BAD_GATEWAY,
-                text: "the receiver switched to another protocol, which nobody asked for"
+                text: "the receiver switched to another protocol, which was not requested"
                     .to_owned(),
             };
             sending.end(|took| Receiver::Failed {
@@ -168,8 +170,8 @@ pub(crate) async fn exchange(
     }
 }
 
-/// A request that was sent to the receiver. If it is dropped before its end, the sender went away,
-/// which is recorded.
+/// A request that was sent to the receiver. If it is dropped before its end, the sender
+/// disconnected, which is recorded.
 struct Sending {
     app: Arc<App>,
     seq: u64,
@@ -188,7 +190,7 @@ impl Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         if !self.is_ended {
-            let error = "the sender went away before the receiver answered".to_owned();
+            let error = "the sender disconnected before the receiver answered".to_owned();
             self.end(|took| Receiver::Failed { error, took });
         }
     }
@@ -204,7 +206,7 @@ struct Arriving {
 
 impl Arriving {
     fn reject_long(&mut self) -> Response<AnswerBody> {
-        let text = format!("the body is longer than {MAX_BODY_BYTES} bytes, and was not sent on");
+        let text = format!("the body is longer than {MAX_BODY_BYTES} bytes, and was not forwarded");
         self.reject(&Rejection::body_too_large(), &text);
         let mut answer = failed(&Failure {
             status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -218,7 +220,7 @@ impl Arriving {
 
     fn reject_full(&mut self) -> Response<AnswerBody> {
         let text =
-            "64 MiB of bodies are on their way already, and this one was not sent on".to_owned();
+            "64 MiB of bodies are already in transit, and this one was not forwarded".to_owned();
         self.reject(&Rejection::body_incomplete("no room"), &text);
         let mut answer = failed(&Failure {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -230,8 +232,11 @@ impl Arriving {
     }
 
     fn reject_broken(&mut self) -> Response<AnswerBody> {
-        let text = "the body broke off before its end, and was not sent on".to_owned();
-        self.reject(&Rejection::body_incomplete("the sender went away"), &text);
+        let text = "the body broke off before its end, and was not forwarded".to_owned();
+        self.reject(
+            &Rejection::body_incomplete("the sender disconnected"),
+            &text,
+        );
         failed(&Failure {
             status: StatusCode::BAD_REQUEST,
             text,

@@ -89,7 +89,7 @@ fn opened(app: &App) -> Result<&Inbox, Response<Body>> {
         InboxState::Open(inbox) => Ok(inbox),
         InboxState::None => Err(error(
             StatusCode::NOT_FOUND,
-            "no inbox is named: set DATABASE_URL",
+            "no inbox is given: set DATABASE_URL",
         )),
         InboxState::Failed(clause) => Err(error(StatusCode::SERVICE_UNAVAILABLE, clause)),
     }

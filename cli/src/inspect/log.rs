@@ -74,7 +74,7 @@ struct Invalid {
 
 const INVALID: Invalid = Invalid {
     kind: "invalid_request",
-    error: "a request was not valid HTTP, and was not sent on",
+    error: "a request was not valid HTTP, and was not forwarded",
 };
 
 impl Printer {

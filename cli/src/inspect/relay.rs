@@ -141,7 +141,7 @@ impl Body for Relay {
                 }
             }
             Some(Err(_)) => {
-                let broken = "the receiver broke its answer off before the end";
+                let broken = "the receiver's answer broke off before its end";
                 self.finish(Some(broken.to_owned()));
             }
             None => self.finish(None),
@@ -161,7 +161,7 @@ impl Body for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.finish(Some(
-            "the sender went away before the answer's end".to_owned(),
+            "the sender disconnected before the end of the answer".to_owned(),
         ));
     }
 }

@@ -75,7 +75,7 @@ impl Saved {
         }
         if starts_request(&saved.extra) {
             return Err(fault(
-                "it holds more than one request; save each in its own file",
+                "it contains more than one request; save each in its own file",
             ));
         }
         Ok(saved)

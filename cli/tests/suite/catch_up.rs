@@ -495,7 +495,7 @@ async fn configuration_errors_name_the_option_that_helps() {
         assert!(!ended.stderr.contains("`since`"), "{}", ended.stderr);
     }
     let ended = scene.account.run("catch-up --since 1h").with_code(2);
-    says(&ended, &["no inbox is named: set DATABASE_URL"]);
+    says(&ended, &["no inbox is given: set DATABASE_URL"]);
 
     // Pruned events could be handled again.
     let inbox = Inbox::open_existing(&scene.url).await.unwrap();

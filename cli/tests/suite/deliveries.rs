@@ -104,7 +104,7 @@ async fn a_delivery_that_cannot_be_checked_is_listed_with_a_warning() {
         let listed = lines(&ended);
         assert_eq!(listed.len(), 2, "{shape:?}");
         assert_eq!(listed[0]["unchecked"], json!([unchecked]));
-        let warning = format!("could not be checked against {unchecked}: listed all the same");
+        let warning = format!("could not be checked against {unchecked}: listed anyway");
         assert!(ended.stderr.contains(&warning), "{}", ended.stderr);
         let ended = account
             .run(&format!("deliveries {arguments} --limit 1"))

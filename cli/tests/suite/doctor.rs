@@ -459,7 +459,7 @@ fn answers_after_the_file_was_written_suggest_whether_the_secret_is_right() {
             });
             let found = set_up.found("--secret-file webhook.secret");
             found.says("secret_in_use", result, part);
-            found.says("right_secret", "unknown", "cannot be asked");
+            found.says("right_secret", "unknown", "does not return the secret");
         }
     }
     let set_up = SetUp::with(Sandbox::builder().shape(Shape::DeliveriesWithoutTimes));
@@ -550,7 +550,7 @@ fn a_clock_that_is_off_is_found() {
         (
             date(-120),
             "warning",
-            "rejects signatures that are more than 300 s apart",
+            "rejects signatures whose time differs from its clock by more than 300 s",
         ),
         ("date: nonsense\r\n".to_owned(), "unknown", "no Date"),
         (String::new(), "unknown", "no Date"),

@@ -214,7 +214,7 @@ fn a_body_over_16_mib_is_413_and_is_not_sent_on() {
     assert_eq!(got.status(), 413);
     assert_eq!(
         got.text(),
-        "the body is longer than 16777216 bytes, and was not sent on\n"
+        "the body is longer than 16777216 bytes, and was not forwarded\n"
     );
     let mut stream = TcpStream::connect(inspected.sender).unwrap();
     stream
@@ -266,7 +266,7 @@ fn an_answer_that_breaks_off_is_named() {
     // The sender sees the break, too.
     let got = read_message(&mut stream, true);
     assert!(got.is_none(), "{got:?}");
-    let text = "the receiver broke its answer off before the end";
+    let text = "the receiver's answer broke off before its end";
     let lines = [(); 2].map(|()| next_line(&mut inspected.stdout));
     assert_eq!(lines[1]["receiver"]["broken"], text, "{lines:?}");
     let detail = inspected.ended(1);
@@ -355,7 +355,7 @@ fn a_request_that_is_not_http_is_logged() {
     assert_eq!(line["kind"], "invalid_request");
     assert_eq!(
         line["error"],
-        "a request was not valid HTTP, and was not sent on"
+        "a request was not valid HTTP, and was not forwarded"
     );
 }
 
@@ -400,7 +400,7 @@ fn a_sender_that_goes_away_is_named() {
     receiver.read_exact(&mut [0; 10]).unwrap();
     drop(stream);
     let detail = inspected.ended(1);
-    let text = "the sender went away before the receiver answered";
+    let text = "the sender disconnected before the receiver answered";
     assert_eq!(detail["entry"]["receiver"]["error"], text);
 
     let mut stream = TcpStream::connect(inspected.sender).unwrap();

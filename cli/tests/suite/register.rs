@@ -244,7 +244,7 @@ async fn a_token_that_may_not_register_has_the_exit_code_4() {
         .run()
         .with_code(4);
     assert!(
-        ended.stderr.contains("wants the role Admin"),
+        ended.stderr.contains("requires the role Admin"),
         "{}",
         ended.stderr
     );
@@ -298,7 +298,7 @@ async fn a_file_with_another_content_is_not_overwritten() {
         .secret_file("webhook.secret", "something else");
     let ended = account.run(&register("--all-events")).with_code(2);
     assert!(
-        ended.stderr.contains("a content that is not a secret"),
+        ended.stderr.contains("contains text that is not a secret"),
         "{}",
         ended.stderr
     );
@@ -440,8 +440,7 @@ async fn a_registration_whose_subscriptions_fail_says_what_exists() {
             .with_code(1);
         let id = account.sandbox.webhooks()[0].id().to_owned();
         let begin = format!(
-            "webhook {id} is registered and its secret is in webhook.secret, but its subscriptions are \
-             not as asked for: "
+            "webhook {id} is registered and its secret is in webhook.secret, but its subscriptions are not as requested: "
         );
         assert!(ended.stderr.contains(&begin), "{}", ended.stderr);
         assert!(ended.stderr.contains("status 422"), "{}", ended.stderr);
@@ -489,7 +488,7 @@ async fn a_rotation_without_an_answer_says_how_often_it_was_tried_and_what_is_ne
         .run(&format!("rotate {URL} --secret-file webhook.secret"))
         .with_code(3);
     for part in [
-        "; 3 attempts, not repeated again, because each rotation makes another secret".to_owned(),
+        "; 3 attempts, not repeated again, because each rotation issues another secret".to_owned(),
         format!(
             "next, run `ptolemy-webhooks rotate {id} --secret-file webhook.secret`, which issues"
         ),

@@ -218,7 +218,7 @@ async fn a_403_of_a_call_whose_role_is_assumed_says_probably() {
     let deliveries = stand_in.client.deliveries();
     let error = deliveries.redeliver(&*stand_in.delivery).await.unwrap_err();
     let line = error.to_string();
-    assert!(line.contains("probably wants the role Admin"), "{line}");
+    assert!(line.contains("probably requires the role Admin"), "{line}");
 }
 
 #[tokio::test]

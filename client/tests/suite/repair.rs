@@ -199,7 +199,10 @@ async fn a_file_whose_content_is_not_a_secret_is_neither_used_nor_overwritten() 
     let error = error.unwrap_err();
     assert_eq!(error.kind(), RegistrationErrorKind::Place);
     let line = error.to_string();
-    assert!(line.contains("webhook.secret has a content"), "{line}");
+    assert!(
+        line.contains("webhook.secret contains text that is not a secret"),
+        "{line}"
+    );
     assert!(!line.contains("something"), "{line}");
     assert_eq!(folder.read(""), "something else");
     assert_eq!(sandbox.calls().len(), 0);

@@ -54,7 +54,9 @@ const ACCEPTED: [&str; 6] = [
 
 static WORKERS_OF_PROCESS: Workers = Workers::new();
 
-/// The workers of this process, of all its inboxes.
+/// The workers of this process that run until the shutdown signal, of all its inboxes. A worker
+/// that ends when nothing is due does not count: between two of its runs the gauge would be 0, and
+/// the alert on that would fire.
 struct Workers {
     running: AtomicU32,
     has_begun: AtomicBool,
@@ -78,7 +80,7 @@ impl Workers {
     }
 
     /// The number that run; `None` before the first: an alert on 0 would always be on in a process
-    /// that only accepts.
+    /// that only accepts, or that only runs workers until nothing is due.
     fn running(&self) -> Option<u32> {
         let has_begun = self.has_begun.load(Ordering::Relaxed);
         has_begun.then(|| self.running.load(Ordering::Relaxed))
@@ -91,7 +93,8 @@ impl Workers {
 /// Call it once, after the program has installed its recorder and before it starts workers: without
 /// it the metrics have neither help texts nor units, and a counter is missing until it counts for
 /// the first time. It sets the counters whose labels are known in advance to zero, except those by
-/// event type. The gauge of workers is missing until the first worker starts.
+/// event type. The gauge of workers is missing until the first worker that runs until the shutdown
+/// signal starts.
 ///
 /// # Examples
 ///
@@ -125,7 +128,11 @@ pub fn describe_metrics() {
             Unit::Seconds,
             "When the events were last counted, as Unix time.",
         ),
-        (WORKERS, Unit::Count, "Workers of this process that run."),
+        (
+            WORKERS,
+            Unit::Count,
+            "Workers of this process that run until the shutdown signal.",
+        ),
     ] {
         metrics::describe_gauge!(name, unit, text);
     }

@@ -359,3 +359,30 @@ async fn a_worker_counts_the_events_at_once_and_every_15_s() {
     let after = series(&snapshotter);
     assert_eq!(value(&after, counted), 0.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_until_idle_is_not_in_the_gauge_whose_alert_would_fire_between_two_runs() {
+    let (store, inbox) = inbox();
+    store.add(EVENT);
+    let health = inbox.clone();
+    let series = recorded(async {
+        let handler = move |_, _| {
+            let running = health.health().workers_running;
+            async move {
+                assert_eq!(running, 1);
+                Ok::<_, Failure>(())
+            }
+        };
+        inbox.worker().run_until_idle(handler).await;
+    })
+    .await;
+    let succeeded: f64 = series
+        .iter()
+        .filter(|(name, _)| name.contains("outcome=succeeded"))
+        .map(|(_, it)| it.value)
+        .sum();
+    // The attempt and the time of its handler.
+    assert_eq!(succeeded, 2.0, "{series:?}");
+    let gauge = series.get("ptolemy_inbox_workers_running{}");
+    assert!(gauge.is_none(), "{gauge:?}");
+}

@@ -23,11 +23,13 @@ impl Line {
 }
 
 /// Whether a text is the pattern with something for each `{…}`.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let Some((before, rest)) = pattern.split_once('{') else {
         return pattern == text;
     };
-    let (_, after) = rest.split_once('}').unwrap();
+    let Some((_, after)) = rest.split_once('}') else {
+        return false;
+    };
     let Some(text) = text.strip_prefix(before) else {
         return false;
     };

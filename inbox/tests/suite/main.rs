@@ -25,6 +25,7 @@ mod metrics;
 mod misbehaving;
 mod observability;
 mod once;
+mod operator_page;
 mod order;
 mod outages;
 mod poolers;

@@ -37,7 +37,7 @@ fn code(error: &CatchUpError) -> Code {
 fn next_step(kind: CatchUpErrorKind, webhook: &WebhookId) -> Option<String> {
     Some(match kind {
         CatchUpErrorKind::NoCheckpoint => {
-            "no catch-up of this webhook has ended well, so the start of the gap is not known: pass \
+            "no catch-up of this webhook has succeeded yet, so the start of the gap is not known: pass \
              --since with a time before the outage, such as --since 6h"
                 .to_owned()
         }

@@ -52,8 +52,7 @@ pub(super) fn warn(plan: &CatchUpPlan) {
     if let Some(seconds) = plan.clock_warning() {
         let direction = if seconds > 0 { "ahead of" } else { "behind" };
         notice::warning(&format!(
-            "the clock of this host is {} s {direction} the API's: set it, since receivers reject every \
-             delivery from 300 s on",
+            "the clock of this host is {} s {direction} the API's: set it, since receivers reject every delivery above 300 s",
             seconds.unsigned_abs()
         ));
     }

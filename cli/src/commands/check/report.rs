@@ -97,8 +97,8 @@ fn good_delivery(status: Option<u16>) -> &'static str {
         Some(200..=299) => {
             "The answer came too late: store the delivery or queue it, answer, and handle it later."
         }
-        Some(_) => "Look into the receiver's log.",
-        None => "The receiver accepted the connection and did not answer: look into its log.",
+        Some(_) => "Look at the receiver's log.",
+        None => "The receiver accepted the connection and did not answer: look at its log.",
     }
 }
 

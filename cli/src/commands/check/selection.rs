@@ -133,5 +133,5 @@ impl Selection {
 }
 
 fn nothing_left() -> Stop {
-    Stop::usage("these options leave no probe: --list shows all")
+    Stop::usage("no probe matches these options: --list shows all")
 }

@@ -36,7 +36,7 @@ pub(super) async fn check(report: &mut Report) -> Result<(), Stop> {
         0..WARNING_FROM => report.ok("clock", &text),
         WARNING_FROM..=TOLERANCE => {
             let text = format!(
-                "{text}; a receiver rejects signatures that are more than {TOLERANCE} s apart from its clock"
+                "{text}; a receiver rejects signatures whose time differs from its clock by more than {TOLERANCE} s"
             );
             report.warning("clock", &text, FIX)
         }

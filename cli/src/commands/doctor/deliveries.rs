@@ -83,7 +83,7 @@ fn check_entries(
     }
     if unclear > 0 {
         let text = format!(
-            "{} without a readable `status` or `webhook_id`: whether they failed cannot be known",
+            "{} without a readable `status` or `webhook_id`: whether they failed is not known",
             plural(unclear, "delivery", "deliveries")
         );
         let fix =
@@ -157,7 +157,7 @@ fn fix(status: Option<u16>) -> &'static str {
             "401, 403: the secret or the clock of the receiver is wrong, or a proxy changes the body; \
              `ptolemy-webhooks why` explains a request"
         }
-        Some(404 | 405) => "404, 405: the URL has another path than the receiver",
+        Some(404 | 405) => "404, 405: the path of the URL is not the receiver's",
         Some(413) => "413: the receiver or a proxy limits the size of the body too much",
         Some(300..=399) => "3xx: register the URL to which the receiver redirects",
         Some(500..=599) => "5xx: look at the log of the receiver or of the proxy in front of it",

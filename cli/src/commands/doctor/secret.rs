@@ -75,7 +75,7 @@ impl AtHand {
         log: &Log,
         report: &mut Report,
     ) -> Result<(), Stop> {
-        let cannot = "the API cannot be asked for a secret";
+        let cannot = "the API does not return the secret of a webhook";
         let Some(path) = self.0.path() else {
             let text =
                 format!("{cannot}, and only a file has a note beside it that names the webhook");

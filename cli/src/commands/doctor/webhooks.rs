@@ -108,7 +108,7 @@ async fn check_subscriptions(
     let is_all = types.iter().flatten().any(|it| it.as_str() == "*");
     match (types.len(), is_all) {
         (0, _) => {
-            let text = format!("{name} is subscribed to nothing, as each new webhook is");
+            let text = format!("{name} has no subscriptions, like every new webhook");
             let fix = format!(
                 "`ptolemy-webhooks subscribe {} '*'` subscribes it to every event type",
                 webhook.id

@@ -39,7 +39,7 @@ Examples:
 pub(super) struct Discard {
     #[command(flatten)]
     chosen: Chosen,
-    /// Discard without asking; needed without a terminal
+    /// Discard without asking; required without a terminal
     #[arg(long)]
     yes: bool,
 }

@@ -107,7 +107,7 @@ async fn emit(sandbox: &Sandbox, plan: &Plan) {
             _ = ticks.tick(), if left > 0 => {
                 left -= 1;
                 if on_their_way.len() + plan.samples.len() > MAX_ON_THEIR_WAY {
-                    notice::warning("the receiver is too slow: a round of events was left out");
+                    notice::warning("the receiver is too slow: a round of events was skipped");
                     continue;
                 }
                 for sample in &plan.samples {

@@ -209,7 +209,7 @@ impl Faults {
         let signers = [Fault::WrongSecret, Fault::PreviousSecret, Fault::NoHeader];
         if signers.iter().filter(|it| faults.contains(it)).count() > 1 {
             return Err(Stop::usage(
-                "only one of the faults wrong-secret, previous-secret and no-header can be made at once",
+                "only one of the faults wrong-secret, previous-secret and no-header can be used at a time",
             ));
         }
         if let Some((ignored, by)) = ignored(faults) {
