@@ -223,7 +223,7 @@ pub use rejection::{Rejection, RejectionKind};
 pub use assumption::{Assumption, Finding};
 
 #[cfg(feature = "metrics")]
-pub use crate::metrics::describe_metrics;
+pub use crate::metrics::{describe_metrics, histogram_buckets};
 
 pub use intake::Intake;
 

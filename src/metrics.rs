@@ -10,9 +10,9 @@ mod recorded;
 mod silent;
 
 #[cfg(feature = "metrics")]
-pub use recorded::describe_metrics;
-#[cfg(feature = "metrics")]
 pub(crate) use recorded::{Measure, deviated};
+#[cfg(feature = "metrics")]
+pub use recorded::{describe_metrics, histogram_buckets};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use silent::{Measure, deviated};
 

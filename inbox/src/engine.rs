@@ -32,6 +32,17 @@ impl Engine {
         }
     }
 
+    pub(crate) async fn close(&self) {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.close().await,
+            #[cfg(test)]
+            Self::Fake(_) => {}
+        }
+    }
+
     /// `None` in the simulation, which has no catch-up.
     #[cfg(feature = "catch-up")]
     pub(crate) fn catch_up_store(&self) -> Option<Arc<dyn CatchUpStore>> {

@@ -1,3 +1,4 @@
+mod close;
 mod letters;
 mod ready;
 mod upkeep;

@@ -86,7 +86,8 @@
 //! 7. **Bounded size.** Workers remove rows that were done 90 days ago: see
 //!    [`Inbox::with_keep_done`]. [`Inbox::stats`] counts the events that are not done.
 //! 8. **Clean stop.** Running events finish or return to the inbox: see
-//!    [`Worker::graceful_shutdown`].
+//!    [`Worker::graceful_shutdown`]. [`Inbox::close`] then closes the connections; on SQLite it
+//!    leaves everything in one file.
 //! 9. **Readable.** The events are in one table, `ptolemy_inbox`, whose columns say what they
 //!    contain.
 //!
@@ -246,7 +247,7 @@ mod http;
 pub use inbox::{DeadLetters, Inbox};
 
 #[cfg(feature = "metrics")]
-pub use crate::metrics::describe_metrics;
+pub use crate::metrics::{describe_metrics, histogram_buckets};
 
 pub use accept::Accept;
 pub use accepted::{Accepted, EventState};

@@ -12,8 +12,8 @@ mod recorded;
 mod silent;
 
 #[cfg(feature = "metrics")]
-pub use recorded::describe_metrics;
-#[cfg(feature = "metrics")]
 pub(crate) use recorded::*;
+#[cfg(feature = "metrics")]
+pub use recorded::{describe_metrics, histogram_buckets};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use silent::*;

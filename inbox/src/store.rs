@@ -9,6 +9,8 @@ mod crashes;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod gate;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrate;
 #[cfg(all(test, feature = "postgres", feature = "sqlite"))]
 mod model;

@@ -14,19 +14,19 @@ mod process;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
+use std::{env, io};
 
 use database::Database;
-use durable_receiver::{App, run, run_until};
+use durable_receiver::{App, router, run};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use process::{Connection, Process, command_of, until};
-use ptolemy_webhooks::{Event, Secret, Signer, Verifier};
-use ptolemy_webhooks_inbox::{Attempt, Failure, Inbox};
+use process::{Connection, Process, command_of, on_database, until};
+use ptolemy_webhooks::{Secret, Signer, Verifier};
+use ptolemy_webhooks_inbox::Failure;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 /// Requests a path; returns the status and the rest of the response.
@@ -157,76 +157,97 @@ fn on_sigterm_it_ends_within_25_s_beside_a_request_that_hangs() {
     );
 }
 
-/// The example in this process, with a handler of the test.
-struct Here {
-    address: SocketAddr,
-    inbox: Inbox,
-    stop: oneshot::Sender<()>,
-    ended: std::thread::JoinHandle<()>,
-}
-
 fn verifier() -> Verifier {
     Verifier::new(Secret::new("whsec_test_secret").unwrap())
 }
 
-fn here<F, Fut>(database: &Database, handler: F) -> Here
+/// The variable with the file in which a handler of a test writes a byte for each of its calls.
+const CALLS: &str = "PTOLEMY_TEST_CALLS";
+
+/// Runs the example with this handler if `started` has started this process for it.
+fn if_started<Fut>(handler: impl Fn() -> Fut + Send + Sync + 'static)
 where
-    F: Fn(Event, Attempt) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
 {
-    let url = database.url();
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    let (stop, stopped) = oneshot::channel();
-    let ended = std::thread::spawn(move || {
-        let stopped = async { drop(stopped.await) };
-        let ended = run_until(stopped, |stopped| async move {
-            let inbox = Inbox::connect(&url).await?;
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            ready.send((listener.local_addr()?, inbox.clone())).unwrap();
-            let app = App {
-                verifier: verifier(),
-                inbox,
-                metrics: PrometheusBuilder::new().build_recorder().handle(),
-            };
-            run(app, listener, handler, stopped).await
-        });
-        ended.unwrap();
-    });
-    let (address, inbox) = is_ready.recv().unwrap();
-    Here {
-        address,
-        inbox,
-        stop,
-        ended,
+    let Some(calls) = env::var_os(CALLS) else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let called = move |_, _| {
+        let mut calls = fs::File::options().append(true).open(&calls).unwrap();
+        calls.write_all(b".").unwrap();
+        let handled = handler();
+        async move {
+            handled.await;
+            Ok(())
+        }
+    };
+    let threads = tokio::runtime::Runtime::new().unwrap();
+    threads.block_on(run(called)).unwrap();
+    std::process::exit(0);
+}
+
+/// The example in another process, with the handler of a test.
+struct Started {
+    receiver: Process,
+    calls: PathBuf,
+}
+
+impl Started {
+    /// Runs the test of this name, which calls `if_started`.
+    fn of(test: &str, database: &Database) -> Self {
+        let calls = env::temp_dir().join(format!("ptolemy-{test}-{}", std::process::id()));
+        fs::write(&calls, "").unwrap();
+        let mut command = Command::new(env::current_exe().unwrap());
+        on_database(&mut command, &database.url())
+            .args(["--exact", test, "--nocapture"])
+            .env_remove("PTOLEMY_WEBHOOK_SECRET_FILE")
+            .env(CALLS, &calls);
+        Self {
+            receiver: Process::start(command),
+            calls,
+        }
+    }
+
+    fn calls(&self) -> usize {
+        fs::read(&self.calls).unwrap().len()
+    }
+
+    /// Stops it as `Process::stop` does, within 25 s.
+    fn stop(self) -> String {
+        fs::remove_file(&self.calls).unwrap();
+        let began = Instant::now();
+        let log = self.receiver.stop();
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        log
     }
 }
 
 #[test]
 fn a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s() {
+    if_started(|| sleep(Duration::from_secs(3_600)));
     let (runtime, database) = database();
-    let here = here(&database, |_, _| async {
-        sleep(Duration::from_secs(3_600)).await;
-        Ok(())
-    });
-    let mut connection = Connection::open(here.address).unwrap();
+    let started = Started::of(
+        "a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s",
+        &database,
+    );
+    let address = started.receiver.address();
+    let mut connection = Connection::open(address).unwrap();
     for number in 0..200 {
         assert_eq!(connection.post(&format!("e{number}")).unwrap(), 202);
     }
-    until("8 events run", || {
-        runtime.block_on(here.inbox.stats()).unwrap().running >= 8
-    });
-    let stats = runtime.block_on(here.inbox.stats()).unwrap();
+    until("8 events run", || started.calls() >= 8);
+    let inbox = runtime.block_on(database.inbox());
+    let stats = runtime.block_on(inbox.stats()).unwrap();
     assert!(stats.due > 100, "{stats:?}");
-    assert_eq!(get(here.address, "/readyz").0, 200);
-    assert_eq!(get(here.address, "/healthz").0, 200);
-    let began = Instant::now();
-    here.stop.send(()).unwrap();
-    here.ended.join().unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(25),
-        "{:?}",
-        began.elapsed()
-    );
+    assert_eq!(get(address, "/readyz").0, 200);
+    assert_eq!(get(address, "/healthz").0, 200);
+    let log = started.stop();
+    assert!(!log.contains("handlers block their threads"), "{log}");
     let running = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'";
     assert_eq!(runtime.block_on(database.number(running)), 0);
     let waiting = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'waiting'";
@@ -236,6 +257,7 @@ fn a_slow_handler_with_a_backlog_leaves_it_ready_and_a_stop_ends_within_25_s() {
 /// They also block the timers of their threads, and the acceptance of requests.
 #[test]
 fn handlers_that_block_all_threads_do_not_delay_a_stop_beyond_25_s() {
+    if_started(|| async { std::thread::sleep(Duration::from_secs(3_600)) });
     let (runtime, database) = database();
     runtime.block_on(async {
         let inbox = database.inbox().await;
@@ -249,34 +271,50 @@ fn handlers_that_block_all_threads_do_not_delay_a_stop_beyond_25_s() {
             inbox.accept(&delivery).await.unwrap();
         }
     });
-    let blocked = Arc::new(AtomicUsize::new(0));
-    let count = blocked.clone();
-    let here = here(&database, move |_, _| {
-        count.fetch_add(1, Ordering::Relaxed);
-        async {
-            std::thread::sleep(Duration::from_secs(3_600));
-            Ok(())
-        }
-    });
+    let started = Started::of(
+        "handlers_that_block_all_threads_do_not_delay_a_stop_beyond_25_s",
+        &database,
+    );
     // The worker calls up to 8 handlers at the same time.
     let threads = available_parallelism().unwrap().get().min(8);
-    until("all threads are blocked", || {
-        blocked.load(Ordering::Relaxed) >= threads
-    });
-    let began = Instant::now();
-    here.stop.send(()).unwrap();
-    here.ended.join().unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(25),
-        "{:?}",
-        began.elapsed()
-    );
+    until("all threads are blocked", || started.calls() >= threads);
+    let log = started.stop();
+    assert!(log.contains("handlers block their threads"), "{log}");
+}
+
+/// Copies of the file alone are complete then.
+#[test]
+fn a_clean_stop_leaves_everything_in_the_file_of_the_database() {
+    let folder = env::temp_dir().join(format!("ptolemy-clean-stop-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("inbox.db");
+    let mut command = command_of("durable_receiver", &format!("sqlite://{}", file.display()));
+    command.env_remove("PTOLEMY_WEBHOOK_SECRET_FILE");
+    let receiver = Process::start(command);
+    let mut connection = Connection::open(receiver.address()).unwrap();
+    assert_eq!(connection.post("e").unwrap(), 202);
+    let names = |folder: &Path| -> Vec<_> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&folder), ["inbox.db", "inbox.db-shm", "inbox.db-wal"]);
+    let log = receiver.stop();
+    assert!(!log.contains("ERROR"), "{log}");
+    assert_eq!(names(&folder), ["inbox.db"]);
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Starts it where it cannot start; what it prints.
 fn error_of(database: &str, listen: &str) -> String {
     let mut command = command_of("durable_receiver", database);
     command.env_remove("PTOLEMY_WEBHOOK_SECRET_FILE");
+    // The errors of the example print one if asked.
+    command
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("RUST_LIB_BACKTRACE");
     let output = command.env("PTOLEMY_LISTEN", listen).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
@@ -288,7 +326,7 @@ fn errors_of_the_start_name_the_variable_and_the_cause_and_no_password() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let error = error_of(&database.url(), &listen);
-    let expected = format!("durable_receiver: PTOLEMY_LISTEN: {listen}: ");
+    let expected = format!("Error: PTOLEMY_LISTEN: {listen}\n\nCaused by:\n");
     assert!(error.contains(&expected), "{error}");
     assert!(error.contains("in use"), "{error}");
 
@@ -301,13 +339,13 @@ fn errors_of_the_start_name_the_variable_and_the_cause_and_no_password() {
         "sqlite:///no/such/folder/inbox.db".to_owned(),
     ] {
         let error = error_of(&url, "127.0.0.1:0");
-        assert!(
-            error.contains("durable_receiver: DATABASE_URL: "),
-            "{error}"
-        );
+        let (_, causes) = error
+            .split_once("Error: DATABASE_URL\n\nCaused by:\n")
+            .unwrap_or_else(|| panic!("{error}"));
         for text in ["xyzzy", "whsec", "Error", "Kind"] {
-            assert!(!error.contains(text), "{error}");
+            assert!(!causes.contains(text), "{error}");
         }
+        assert!(!error.contains("xyzzy"), "{error}");
     }
 }
 
@@ -315,23 +353,39 @@ fn errors_of_the_start_name_the_variable_and_the_cause_and_no_password() {
 #[test]
 fn a_worker_that_has_ended_is_not_healthy_and_deliveries_are_still_taken() {
     let (runtime, database) = database();
-    let here = here(&database, |_, _| async { Ok(()) });
-    until("it works", || get(here.address, "/healthz").0 == 200);
-    runtime.block_on(async {
-        let more = here.inbox.worker();
-        let worker = tokio::spawn(more.run(|_, _| async { Ok::<(), Failure>(()) }));
-        while here.inbox.health().workers_running < 2 {
+    let (inbox, address) = runtime.block_on(async {
+        let inbox = database.inbox().await;
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let app = App {
+            verifier: verifier(),
+            inbox: inbox.clone(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router(app, metrics)).into_future());
+        (inbox, address)
+    });
+    let work = || async {
+        let worker = inbox.worker();
+        let workers = inbox.health().workers_running;
+        let worker = tokio::spawn(worker.run(|_, _| async { Ok::<(), Failure>(()) }));
+        while inbox.health().workers_running == workers {
             tokio::task::yield_now().await;
         }
+        worker
+    };
+    assert_eq!(get(address, "/healthz").0, 503);
+    runtime.block_on(work());
+    assert_eq!(get(address, "/healthz").0, 200);
+    runtime.block_on(async {
+        let worker = work().await;
         worker.abort();
         assert!(worker.await.unwrap_err().is_cancelled());
     });
-    assert_eq!(get(here.address, "/healthz").0, 503);
-    assert_eq!(get(here.address, "/readyz").0, 200);
-    let mut connection = Connection::open(here.address).unwrap();
+    assert_eq!(get(address, "/healthz").0, 503);
+    assert_eq!(get(address, "/readyz").0, 200);
+    let mut connection = Connection::open(address).unwrap();
     assert_eq!(connection.post("e").unwrap(), 202);
-    here.stop.send(()).unwrap();
-    here.ended.join().unwrap();
 }
 
 /// The CPU time of the process, in clock ticks.

@@ -16,6 +16,25 @@ const BODY_SIZE: &str = "ptolemy_webhooks_body_size_bytes";
 const VERIFICATION: &str = "ptolemy_webhooks_verification_duration_seconds";
 const DEVIATIONS: &str = "ptolemy_webhooks_assumption_deviations_total";
 
+const BUCKETS: &[(&str, &[f64])] = &[
+    (
+        BODY_SIZE,
+        &[
+            256.0,
+            1_024.0,
+            4_096.0,
+            16_384.0,
+            65_536.0,
+            262_144.0,
+            1_048_576.0,
+        ],
+    ),
+    (
+        VERIFICATION,
+        &[1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2],
+    ),
+];
+
 static METADATA: Metadata<'static> = Metadata::new("ptolemy_webhooks", Level::INFO, None);
 
 // The keys of a verified delivery are constants, so that it costs no allocation.
@@ -104,6 +123,27 @@ pub fn describe_metrics() {
             counter(&deviation(assumption.as_str(), finding.as_str())).increment(0);
         }
     }
+}
+
+/// Returns the name of each histogram of this crate with the upper bounds of its buckets that
+/// [Metrics, logs and alerts](crate::guide::observability) recommends, in ascending order and in
+/// the unit of the histogram: seconds or bytes.
+///
+/// Set them in your recorder before you install it: without buckets, Prometheus's exporter renders
+/// a histogram as a summary, which cannot be added up over processes. With the companion crate
+/// `ptolemy-webhooks-inbox`, call the function of the same name there, which includes these.
+///
+/// # Examples
+///
+/// ```
+/// for (name, buckets) in ptolemy_webhooks::histogram_buckets() {
+///     // With `metrics-exporter-prometheus`:
+///     // builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
+///     assert!(name.starts_with("ptolemy_webhooks_") && buckets.is_sorted());
+/// }
+/// ```
+pub fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    BUCKETS.iter().copied()
 }
 
 /// One request, from its header to its end.

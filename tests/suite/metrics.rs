@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use metrics_util::debugging::DebuggingRecorder;
 use ptolemy_webhooks::{
     Assumption, Delivery, Event, Finding, Intake, Observations, Reason, Rejection, Verifier,
-    describe_metrics,
+    describe_metrics, histogram_buckets,
 };
 
 use super::{SECRET, at, secret, signed, verifier};
@@ -342,4 +342,11 @@ fn no_text_of_a_delivery_becomes_a_label() {
             assert!(!name.contains(text), "{name}");
         }
     }
+}
+
+#[test]
+fn the_list_of_buckets_and_its_table_have_each_histogram_of_the_page() {
+    let listed = table::buckets_in(histogram_buckets());
+    assert_eq!(listed, table::buckets_of(&rows("ptolemy_webhooks_")));
+    assert_eq!(listed.len(), 2);
 }

@@ -37,6 +37,21 @@ const DEATHS: &str = "ptolemy_inbox_deaths_total";
 const DATABASE_ERRORS: &str = "ptolemy_inbox_database_errors_total";
 const WORKERS: &str = "ptolemy_inbox_workers_running";
 
+const BUCKETS: &[(&str, &[f64])] = &[
+    (
+        ACCEPT_TIME,
+        &[0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+    ),
+    (
+        COMMIT_SIZE,
+        &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0],
+    ),
+    (
+        HANDLER_TIME,
+        &[0.001, 0.01, 0.1, 1.0, 10.0, 30.0, 60.0, 300.0, 900.0],
+    ),
+];
+
 /// How often a worker counts the events that are not done.
 const RECORD_EVERY: Duration = Duration::from_secs(15);
 
@@ -159,6 +174,31 @@ pub fn describe_metrics() {
     }
     counter!(RETRIES).increment(0);
     show_workers();
+}
+
+/// Returns the name of each histogram of this crate, and of `ptolemy-webhooks`, with the upper
+/// bounds of its recommended buckets, in ascending order and in the unit of the histogram.
+///
+/// Set them in your recorder before you install it: without buckets, Prometheus's exporter renders
+/// a histogram as a summary, which cannot be added up over processes.
+///
+/// If [`Worker::handler_timeout`](crate::Worker::handler_timeout) is above 900 s, set longer buckets
+/// for `ptolemy_inbox_handler_duration_seconds`.
+///
+/// # Examples
+///
+/// ```
+/// use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+/// use ptolemy_webhooks_inbox::histogram_buckets;
+///
+/// let mut recorder = PrometheusBuilder::new();
+/// for (name, buckets) in histogram_buckets() {
+///     recorder = recorder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
+/// }
+/// # Ok::<(), metrics_exporter_prometheus::BuildError>(())
+/// ```
+pub fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    ptolemy_webhooks::histogram_buckets().chain(BUCKETS.iter().copied())
 }
 
 /// One of the event types that Ptolemy documents, or `other`.

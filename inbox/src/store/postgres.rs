@@ -32,6 +32,7 @@ use self::settings::Settings;
 use self::steps::PostgresSteps;
 use self::trouble::Trouble;
 use super::choice::Rotation;
+use super::gate::Gate;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -77,6 +78,8 @@ const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
+    owns_pool: bool,
+    gate: Gate,
     trouble: Trouble,
     settings: Settings,
     /// Whether statements are prepared by name. Behind a pooler that gives each transaction another
@@ -97,6 +100,15 @@ impl PostgresStore {
     /// How many handlers in transactions may run at the same time.
     pub(crate) fn max_transactions(&self) -> usize {
         self.max_transactions
+    }
+
+    /// Closes the connections that belong to the inbox, and gives back those of a user's pool.
+    pub(crate) async fn close(&self) {
+        self.gate.close().await;
+        self.kept.clear();
+        if self.owns_pool {
+            self.pool.close().await;
+        }
     }
 
     async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {

@@ -27,6 +27,7 @@ use self::clock::{Clock, Seen};
 use self::steps::SqliteSteps;
 use self::watch::{Lost, Watch};
 use super::choice::Rotation;
+use super::gate::Gate;
 use super::steps::take_turn;
 use super::{Answer, Ids, Pruning, Store};
 use crate::accepted::Accepted;
@@ -43,7 +44,8 @@ pub(crate) struct SqliteStore {
     /// Admits this process's writers one at a time and in order, which SQLite's own lock does not
     /// do; and keeps their connection, with its page cache, if the pool belongs to the inbox.
     writer: Mutex<Option<PoolConnection<Sqlite>>>,
-    keep_writer: bool,
+    owns_pool: bool,
+    gate: Gate,
     clock: Clock,
     watch: Watch,
     /// Where the next look beside the pages begins.
@@ -88,10 +90,25 @@ impl SqliteStore {
                 *slot = Some(connection);
                 return Ok(Writer {
                     slot,
-                    keep: self.keep_writer,
+                    keep: self.owns_pool,
                 });
             }
             connection.close_on_drop();
+        }
+    }
+
+    /// Closes the connections that belong to the inbox. The last one that closes the file writes
+    /// the log into it and removes the log; a look at the files would report that, so nothing may
+    /// run any more.
+    pub(crate) async fn close(&self) {
+        self.gate.close().await;
+        // What was committed is on disk, whether or not a connection can be closed in order.
+        if let Some(writer) = self.writer.lock().await.take() {
+            let _ = writer.close().await;
+        }
+        self.watch.close().await;
+        if self.owns_pool {
+            self.pool.close().await;
         }
     }
 
@@ -100,6 +117,7 @@ impl SqliteStore {
         &self,
         answer: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, BoxError> {
+        let _running = self.gate.enter()?;
         let answer = self.on_files_that_are_open(answer).await;
         answer.inspect_err(|error| metrics::database_failed(&**error, |error| error.is::<Lost>()))
     }

@@ -1,5 +1,7 @@
 //! The metrics of accepts and workers, on paused time: those of the documentation, and no others.
 
+// The suites compare the buckets.
+#[allow(dead_code)]
 #[path = "../../../tests/suite/metrics/table.rs"]
 mod table;
 

@@ -40,6 +40,12 @@ pub(crate) fn command_of(example: &str, database: &str) -> Command {
     let path = built.join("examples").join(example);
     assert!(path.exists(), "{} is not built", path.display());
     let mut command = Command::new(path);
+    on_database(&mut command, database);
+    command
+}
+
+/// Sets what each receiver needs to run on a database.
+pub(crate) fn on_database<'c>(command: &'c mut Command, database: &str) -> &'c mut Command {
     command
         .env_remove("PTOLEMY_WEBHOOK_SECRET_PREVIOUS")
         .env_remove("RUST_LOG")
@@ -48,8 +54,7 @@ pub(crate) fn command_of(example: &str, database: &str) -> Command {
         .env("DATABASE_URL", database)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+        .stderr(Stdio::piped())
 }
 
 impl Process {

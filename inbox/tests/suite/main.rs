@@ -14,6 +14,7 @@ mod proxy;
 mod workers;
 
 mod clocks;
+mod close;
 mod crashes;
 mod durable;
 mod failover;

@@ -184,3 +184,10 @@ async fn errors_of_postgres_have_their_class() {
         assert_eq!(errors(&series, class), 1.0, "{code}: {series:?}");
     }
 }
+
+#[test]
+fn the_list_of_buckets_and_its_table_have_each_histogram_of_the_page() {
+    let listed = table::buckets_in(ptolemy_webhooks_inbox::histogram_buckets());
+    assert_eq!(listed, table::buckets_of(&table::rows("ptolemy_")));
+    assert_eq!(listed.len(), 5);
+}

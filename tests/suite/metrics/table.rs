@@ -87,6 +87,37 @@ pub(crate) fn rows(prefix: &str) -> Vec<Row> {
         .collect()
 }
 
+/// The names of the histograms in these rows, with their buckets as the table of buckets has them.
+pub(crate) fn buckets_of(rows: &[Row]) -> Vec<(String, String)> {
+    let histograms = rows.iter().filter(|row| row.kind == "histogram");
+    let with_buckets = histograms.map(|row| {
+        let start = format!("| `{}` |", row.name);
+        let mut lines = PAGE.lines().filter(|line| line.starts_with(&start));
+        // The table of metrics has more cells.
+        let line = lines.find(|line| line.matches('|').count() == 3);
+        let line = line.unwrap_or_else(|| panic!("no buckets: {}", row.name));
+        let buckets = line.split('|').nth(2).unwrap().trim();
+        (row.name.clone(), buckets.to_owned())
+    });
+    let mut with_buckets: Vec<_> = with_buckets.collect();
+    with_buckets.sort();
+    with_buckets
+}
+
+/// The same of a list in the code.
+pub(crate) fn buckets_in<'a>(
+    list: impl Iterator<Item = (&'a str, &'a [f64])>,
+) -> Vec<(String, String)> {
+    let texts = list.map(|(name, buckets)| {
+        assert!(buckets.is_sorted_by(|a, b| a < b), "{name}: {buckets:?}");
+        let buckets: Vec<_> = buckets.iter().map(f64::to_string).collect();
+        (name.to_owned(), buckets.join(", "))
+    });
+    let mut texts: Vec<_> = texts.collect();
+    texts.sort();
+    texts
+}
+
 /// Compares the rows with the series of a run: name and labels, kind, unit and value. Each value of
 /// each label must have been emitted with a value above zero, and no other.
 pub(crate) fn compare<'a>(

@@ -21,6 +21,10 @@ impl PostgresStore {
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
     {
+        let _running = match self.gate.enter() {
+            Ok(running) => running,
+            Err(closed) => return Outcome::not_begun(closed),
+        };
         let turn = match self.transactions.clone().acquire_owned().await {
             Ok(turn) => Arc::new(turn),
             Err(closed) => return Outcome::not_begun(closed),

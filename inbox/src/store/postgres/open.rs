@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::kept::Kept;
 use super::{BEGIN, MIGRATION_LOCK, PostgresStore, Settings, Trouble, pooler, versions};
 use crate::error::{ConnectError, ConnectErrorKind};
+use crate::store::gate::Gate;
 use crate::store::migrate;
 
 const VERSIONS: &[&str] = &[include_str!("../../../migrations/postgres/1_inbox.sql")];
@@ -23,7 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl PostgresStore {
     pub(crate) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        Self::open_with(connect(url).await?, names_in(url)).await
+        let mut store = Self::open_with(connect(url).await?, names_in(url)).await?;
+        store.owns_pool = true;
+        Ok(store)
     }
 
     /// Creates nothing and changes nothing.
@@ -33,7 +36,9 @@ impl PostgresStore {
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
         let named = names_in(url) && !pooler::is_before(&pool.connect_options()).await;
-        Self::on(pool, named).checked().await
+        let mut store = Self::on(pool, named).checked().await?;
+        store.owns_pool = true;
+        Ok(store)
     }
 
     pub(crate) async fn open(pool: PgPool) -> Result<Self, ConnectError> {
@@ -74,6 +79,8 @@ impl PostgresStore {
         let transactions = usize::try_from(transactions).unwrap_or(1);
         Self {
             pool,
+            owns_pool: false,
+            gate: Gate::default(),
             trouble: Trouble::default(),
             settings: Settings::default(),
             named,

@@ -98,6 +98,7 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, BoxError>>,
     {
+        let _running = self.gate.enter()?;
         let give_up = Instant::now() + TRY_AGAIN_FOR;
         let mut pause = Duration::ZERO;
         loop {

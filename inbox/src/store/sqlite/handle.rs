@@ -21,6 +21,10 @@ impl SqliteStore {
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(), Failure>>,
     {
+        let _running = match self.gate.enter() {
+            Ok(running) => running,
+            Err(closed) => return Outcome::not_begun(closed),
+        };
         let mut writer = match self.writer().await {
             Ok(writer) => writer,
             Err(error) => return Outcome::not_begun(error),

@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::watch::Watch;
 use super::{SqliteStore, code, file};
 use crate::error::{ConnectError, ConnectErrorKind};
+use crate::store::gate::Gate;
 use crate::store::migrate;
 
 const VERSIONS: &[&str] = &[include_str!("../../../migrations/sqlite/1_inbox.sql")];
@@ -35,7 +36,7 @@ impl SqliteStore {
         file::must_be_writable(&pool).await?;
         write_ahead(&pool).await?;
         let mut store = Self::open_writable(pool, OffsetDateTime::now_utc).await?;
-        store.keep_writer = true;
+        store.owns_pool = true;
         Ok(store)
     }
 
@@ -48,7 +49,7 @@ impl SqliteStore {
         migrate::must_be_newest(version, VERSIONS)?;
         must_be_durable(&pool).await?;
         let mut store = Self::on(pool, OffsetDateTime::now_utc).await;
-        store.keep_writer = true;
+        store.owns_pool = true;
         Ok(store)
     }
 
@@ -86,7 +87,8 @@ impl SqliteStore {
             rotation: std::sync::Mutex::default(),
             pool,
             writer: Mutex::new(None),
-            keep_writer: false,
+            owns_pool: false,
+            gate: Gate::default(),
             clock: Clock::new(host),
         }
     }

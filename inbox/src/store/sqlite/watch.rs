@@ -9,8 +9,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -28,7 +28,7 @@ pub(super) struct Watch {
     warn_at: u64,
     /// The size of the log at the last warning; 0 if it is short.
     warned: AtomicU64,
-    _open: Option<Mutex<SqliteConnection>>,
+    open: Mutex<Option<SqliteConnection>>,
 }
 
 /// Device and inode.
@@ -79,9 +79,21 @@ impl Watch {
             known,
             log: beside("-wal"),
             warn_at: WARN_AT_LOG_BYTES,
-            _open: Some(Mutex::new(open)),
+            open: Mutex::new(Some(open)),
             ..Self::default()
         })
+    }
+
+    /// Closes the connection that keeps the files; they may be removed from here on.
+    pub(super) async fn close(&self) {
+        let open = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(open) = open {
+            let _ = open.close().await;
+        }
     }
 
     /// Returns an error if a path no longer leads to the open file.
