@@ -47,12 +47,6 @@ use crate::turn::{Turn, Turned};
 /// stricter levels fail if two receivers accept the same delivery.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Same as `BEGIN`, for a handler. A handler may wait for longer than the role's setting lets a
-/// transaction be idle. The worker limits handlers; this limit is for a process that is frozen.
-const BEGIN_LONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-     SELECT set_config('idle_in_transaction_session_timeout', '1h', true)
-     WHERE current_setting('idle_in_transaction_session_timeout') <> '0'";
-
 /// Same as `BEGIN`, for the inbox's own transactions, regardless of the settings of the database
 /// and the role. A commit waits for the disk, and for synchronous standbys if there are any; and a
 /// process that is frozen in mid-transaction, or cut off, does not keep its locks for long.
@@ -63,11 +57,9 @@ const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT set_config('synchronous_commit', 'on', true)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// Releases the savepoint of a handler, and sets the inbox's own limits for the statements after
-/// it: those of the role are meant for the handler's statements.
-const END_OF_HANDLER: &str = "RELEASE SAVEPOINT ptolemy_inbox;
-     SET LOCAL lock_timeout = 0;
-     SET LOCAL statement_timeout = '30s'";
+/// Sets the inbox's own limits at the end of a handler's transaction: those of the role are meant
+/// for the handler's statements.
+const END_OF_HANDLER: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '30s'";
 
 /// The number of the lock under which the tables are migrated; an arbitrary number that others are
 /// unlikely to use.

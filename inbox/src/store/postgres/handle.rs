@@ -6,9 +6,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::session::{CHECK_TIMEOUT, ReadOnly, Session, is_broken};
-use super::steps::DONE;
-use super::{BEGIN_LONG, END_OF_HANDLER, PostgresStore};
+use super::session::{CHECK_TIMEOUT, Session, is_broken};
+use super::{BEGIN, END_OF_HANDLER, PostgresStore};
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -67,7 +66,7 @@ impl PostgresStore {
                 }
                 Err(elapsed) => return Outcome::not_begun(elapsed),
             };
-            let outcome = run(tx, lease, handler).await;
+            let outcome = run(tx, lease, self.named, handler).await;
             if let Outcome::Committed = outcome {
                 self.kept.put(session, &self.pool);
             }
@@ -77,7 +76,7 @@ impl PostgresStore {
 }
 
 /// Calls the handler, and ends its transaction.
-async fn run<F>(mut tx: Transaction<'_, Postgres>, lease: Lease, handler: F) -> Outcome
+async fn run<F>(mut tx: Transaction<'_, Postgres>, lease: Lease, chain: bool, handler: F) -> Outcome
 where
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
 {
@@ -85,8 +84,10 @@ where
         return Outcome::failed(failure);
     }
     // Unlike on SQLite, the end of this transaction may wait for the network.
-    match timeout(TURN_TIMEOUT, finish(tx, lease)).await {
-        Ok(finished) => finished.unwrap_or_else(Outcome::failed),
+    match timeout(TURN_TIMEOUT, finish(tx, lease, chain)).await {
+        Ok(Ok(())) => Outcome::Committed,
+        Ok(Err(error)) if is_lost(&error) => Outcome::Lost,
+        Ok(Err(error)) => Outcome::failed(error.into()),
         Err(elapsed) => Outcome::failed(elapsed.into()),
     }
 }
@@ -97,70 +98,49 @@ enum Begun<'c> {
     Lost,
 }
 
-/// Errors of the message that begins a handler's transaction: the lease was lost, and the server
-/// may not write. The driver ignores the rows of that message but returns its errors, so each of
-/// these is a text that the server fails to parse as a number.
-const LOST: &str = "ptolemy_inbox: the lease of this event was lost";
-const READ_ONLY: &str = "ptolemy_inbox: the transaction is read-only";
+/// The code of the error that the functions of the inbox raise if the lease was lost.
+const LOST: &str = "PI001";
 
-/// Begins the transaction of a handler, if its lease was not lost. The begin, the check of the
-/// lease and the savepoint are one message, since a round trip costs more than the statements do.
-/// The numbers in it are the inbox's own.
+fn is_lost(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.and_then(|error| error.code()).as_deref() == Some(LOST)
+}
+
+/// Begins the transaction of a handler, if its lease was not lost. The begin and the check are one
+/// message, since a round trip costs more than they do. The numbers in it are the inbox's own.
+///
+/// In a read-only transaction every write fails; an error from one of the handler's writes would
+/// count as an attempt. So the check fails there too.
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
 ) -> Result<Begun<'_>, BoxError> {
-    // Without a lock, so that the lease can be renewed while the handler runs. In a read-only
-    // transaction every write fails; an error from one of the handler's writes would count as an
-    // attempt. Each text contains the result of a function, since constants are evaluated before
-    // the case is decided.
-    let begin = format!(
-        "{BEGIN_LONG};
-         SELECT CASE WHEN current_setting('transaction_read_only')::bool
-                THEN ('{READ_ONLY}' || current_setting('transaction_read_only'))::int
-                WHEN NOT EXISTS (SELECT 1 FROM ptolemy_inbox
-                                 WHERE id = {id} AND lease_token = {token}
-                                   AND state || '' = 'running')
-                THEN ('{LOST}: {id} ' || current_setting('transaction_read_only'))::int END;
-         SAVEPOINT ptolemy_inbox"
-    );
-    let error = match session.begin(AssertSqlSafe(begin)).await {
-        Ok(tx) => return Ok(Begun::Held(tx)),
-        Err(error) => error,
-    };
-    let says = |text: &str| match &error {
-        sqlx::Error::Database(error) => error.message().contains(text),
-        _ => false,
-    };
-    if says(LOST) {
-        return Ok(Begun::Lost);
+    let begin = format!("{BEGIN}; SELECT ptolemy_inbox_begin({id}, {token})");
+    match session.begin(AssertSqlSafe(begin)).await {
+        Ok(tx) => Ok(Begun::Held(tx)),
+        Err(error) if is_lost(&error) => Ok(Begun::Lost),
+        Err(error) => Err(error.into()),
     }
-    Err(if says(READ_ONLY) {
-        ReadOnly.into()
-    } else {
-        error.into()
-    })
 }
 
 /// Ends the transaction of a handler, unless its lease was lost.
+///
+/// With `chain` in one message, after which the connection is in a new and empty transaction: the
+/// driver only commits in a message of its own, but a rollback waits for the next message. Not
+/// behind a pooler, which would keep a process of the server for that transaction.
 async fn finish(
     mut tx: Transaction<'_, Postgres>,
     Lease { id, token }: Lease,
-) -> Result<Outcome, Failure> {
-    // One message, which fails if the handler's transaction has ended or failed.
-    let end = format!(
-        "{END_OF_HANDLER};
-         UPDATE ptolemy_inbox SET {DONE}
-         WHERE id = {id} AND lease_token = {token} AND state || '' = 'running'
-         RETURNING id;
-         UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = {id}"
-    );
-    let ended = sqlx::raw_sql(AssertSqlSafe(end))
-        .fetch_all(&mut *tx)
-        .await?;
-    if ended.is_empty() {
-        return Ok(Outcome::Lost);
+    chain: bool,
+) -> Result<(), sqlx::Error> {
+    // The limits of the role are meant for the handler's statements.
+    let end = format!("{END_OF_HANDLER}; SELECT ptolemy_inbox_end({id}, {token})");
+    if !chain {
+        sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
+        return tx.commit().await;
     }
-    tx.commit().await?;
-    Ok(Outcome::Committed)
+    let end = format!("{end}; COMMIT AND CHAIN");
+    sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
+    drop(tx);
+    Ok(())
 }

@@ -208,9 +208,6 @@ async fn roll_back(
 /// Returns whether an error is one of the connection, so that a new connection may help: it is
 /// closed, or its server is stopping, starting, or read-only.
 pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
-    if error.is::<ReadOnly>() {
-        return true;
-    }
     let error = match error.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Database(error)) => error,
         Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => return true,
@@ -224,11 +221,6 @@ pub(super) fn is_broken(error: &(dyn Error + 'static)) -> bool {
         .code()
         .is_some_and(|code| code == "25006" || code.starts_with("08") || closed.contains(&&*code))
 }
-
-/// The server may not write: it is a standby, or the role's transactions are read-only.
-#[derive(Debug, thiserror::Error)]
-#[error("transactions of this connection are read-only")]
-pub(super) struct ReadOnly;
 
 /// A commit without an answer: it may or may not have happened, so it is not repeated.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,11 @@
 //! The transaction of a handler.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
-use super::clock::{self, Seen};
+use super::clock::Seen;
 use super::steps::settle_done;
-use super::{LATEST_TIMES, SqliteStore, Writer, seen};
+use super::{SqliteStore, Writer};
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -32,16 +32,16 @@ impl SqliteStore {
         if let Err(lost) = self.watch.check() {
             return Outcome::not_begun(lost);
         }
-        let limit = clock::text(self.clock.limit());
-        let (mut tx, seen) = match begin_held(&mut writer, lease, &limit).await {
+        let mut tx = match begin_held(&mut writer, lease).await {
             Ok(Some(begun)) => begun,
             Ok(None) => return Outcome::Lost,
             Err(error) => return Outcome::not_begun(error),
         };
         let handled = async {
             handler(&mut tx).await?;
-            // No other writer has added a later time meanwhile.
-            let now = self.clock.now(seen);
+            // The turn that took this event has read the times in the table, and the clock of this
+            // process does not go back.
+            let now = self.clock.now(Seen::default());
             // Fails if the handler's transaction has ended, for example because SQLite has ended it
             // by itself.
             if !settle_done(&mut tx, "RELEASE ptolemy_inbox;", lease, now).await? {
@@ -54,32 +54,25 @@ impl SqliteStore {
     }
 }
 
-/// Begins the transaction of a handler, if its lease was not lost; with the latest times in the
-/// table.
+/// Begins the transaction of a handler, if its lease was not lost.
 ///
 /// A call for each statement would cost more than the statements do, since SQLite runs in a
 /// separate thread.
 async fn begin_held<'a>(
     writer: &'a mut Writer<'_>,
     Lease { id, token }: Lease,
-    limit: &str,
-) -> Result<Option<(Transaction<'a, Sqlite>, Seen)>, BoxError> {
+) -> Result<Option<Transaction<'a, Sqlite>>, BoxError> {
     let mut tx = writer.begin().await?;
-    let begin = format!(
-        "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
-                        WHERE id = ? AND lease_token = ? AND state = 'running'), latest.*
-         FROM ({LATEST_TIMES}) AS latest;
-         SAVEPOINT ptolemy_inbox"
-    );
-    let rows = sqlx::query(AssertSqlSafe(begin))
+    let begin = "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox
+                                WHERE id = ? AND lease_token = ? AND state = 'running');
+                 SAVEPOINT ptolemy_inbox";
+    let held: bool = sqlx::query_scalar(begin)
         .bind(id)
         .bind(token)
-        .bind(limit)
-        .bind(limit)
         .fetch_all(&mut *tx)
-        .await?;
-    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let held: bool = row.try_get(0)?;
-    let seen = seen(row.try_get(1)?, row.try_get(2)?);
-    Ok(held.then_some((tx, seen)))
+        .await?
+        .first()
+        .copied()
+        .ok_or(sqlx::Error::RowNotFound)?;
+    Ok(held.then_some(tx))
 }
