@@ -323,7 +323,7 @@ mod tests {
             // A hundredth of the time.
             (secs(0.5), secs(50.0)),
             (secs(5.0), secs(95.0)),
-            // It is given up after 10 s.
+            // It is cancelled after 10 s.
             (secs(60.0), secs(100.0)),
         ] {
             let store = Arc::new(FakeStore::default());
