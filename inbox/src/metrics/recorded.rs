@@ -52,8 +52,12 @@ const BUCKETS: &[(&str, &[f64])] = &[
     ),
 ];
 
-/// How often a worker counts the events that are not done.
-const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// How long a worker waits between two counts of the events that are not done: 99 times as long as
+/// the last count took, within these bounds. So it spends at most a hundredth of its time on
+/// counting if a count takes up to 0.9 s, and `docs/alerts.yml` may expect counts that are younger
+/// than two minutes.
+const MIN_PAUSE: Duration = Duration::from_secs(15);
+const MAX_PAUSE: Duration = Duration::from_secs(90);
 
 const CANCELLED: &str = "cancelled";
 
@@ -319,15 +323,16 @@ fn show_workers() {
     }
 }
 
-/// Counts the events now and every 15 s, for as long as it is polled.
+/// Counts the events now and again after a pause, for as long as it is polled.
 pub(crate) async fn keep_recording(store: Arc<dyn Store>) {
     loop {
+        let began = Instant::now();
         // A pool of the user may call the user's code, and so may its errors.
         let counted = Guarded::new(async { timed(timeout(TURN_TIMEOUT, store.stats())).await });
         if let Ok(Ok(Ok(stats))) = counted.await {
             show(&stats);
         }
-        sleep(RECORD_EVERY).await;
+        sleep((99 * began.elapsed()).clamp(MIN_PAUSE, MAX_PAUSE)).await;
     }
 }
 
@@ -354,6 +359,35 @@ pub(crate) fn show(stats: &Stats) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::fake::FakeStore;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_takes_long_is_repeated_less_often() {
+        let secs = Duration::from_secs_f64;
+        for (takes, period) in [
+            (secs(0.0), secs(15.0)),
+            (secs(0.1), secs(15.1)),
+            // A hundredth of the time.
+            (secs(0.5), secs(50.0)),
+            (secs(5.0), secs(95.0)),
+            // It is cancelled after 10 s.
+            (secs(60.0), secs(100.0)),
+        ] {
+            let store = Arc::new(FakeStore::default());
+            store.counts_take(takes);
+            let begin = Instant::now();
+            let recording = keep_recording(store.clone());
+            assert!(timeout(2 * period + secs(1.0), recording).await.is_err());
+            let counted = store.counted().into_iter().map(|at| at - begin);
+            let expected = [Duration::ZERO, period, 2 * period];
+            // Timers are exact to a millisecond.
+            for (at, expected) in counted.clone().zip(expected) {
+                let late = at.checked_sub(expected).unwrap();
+                assert!(late <= secs(0.01), "{at:?} instead of {expected:?}");
+            }
+            assert_eq!(counted.count(), expected.len(), "{takes:?}");
+        }
+    }
 
     #[test]
     fn workers_are_not_shown_before_the_first_has_begun() {

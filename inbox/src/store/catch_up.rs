@@ -5,11 +5,16 @@
 //! ten entries and for a million, and so that a killed run can be continued: a redelivery is
 //! counted on disk before it is requested.
 
+#[cfg(test)]
+pub(crate) mod compare;
+mod tidy;
+
 use std::time::Duration;
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use time::OffsetDateTime;
 
+pub(crate) use self::tidy::Tidy;
 use super::{Answer, Ids};
 use crate::error::BoxError;
 
@@ -221,45 +226,6 @@ pub(crate) enum Change<'a> {
     Settle(&'a [Settled]),
     /// Sets the checkpoint.
     Checkpoint(OffsetDateTime),
-}
-
-/// A change of many entries, in steps of [`ROWS_PER_TIDY`], repeated until a step changes fewer.
-///
-/// An entry that was tried stays until the inbox has its event, and an unreachable one until it was
-/// reported, since neither the logs nor the next gap may show them again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Tidy {
-    /// Removes entries whose events are in the inbox, and entries of earlier runs that were not
-    /// tried and need no report.
-    Found,
-    /// Reopens entries whose events are missing, with no tries counted, unless they are older than
-    /// the horizon.
-    Again { horizon: Option<OffsetDateTime> },
-    /// Reopens entries that were tried and were delivered at this time or later.
-    Reopen { from: OffsetDateTime },
-    /// Sets aside entries that were tried and are older than the gap, unless their tries were given
-    /// back, and all entries older than the horizon.
-    SetAside {
-        from: OffsetDateTime,
-        horizon: Option<OffsetDateTime>,
-    },
-    /// Records that the entries which no run can redeliver or confirm were reported.
-    Reported,
-    /// Removes entries that no later run needs: those whose events are in the inbox, and untried
-    /// ones older than the horizon.
-    Ended { horizon: Option<OffsetDateTime> },
-}
-
-impl Tidy {
-    /// Returns the start of the gap and the horizon, if the statement of this change uses them.
-    pub(crate) fn bounds(self) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
-        match self {
-            Self::Found | Self::Reported => (None, None),
-            Self::Again { horizon } | Self::Ended { horizon } => (None, horizon),
-            Self::Reopen { from } => (Some(from), None),
-            Self::SetAside { from, horizon } => (Some(from), horizon),
-        }
-    }
 }
 
 pub(crate) trait CatchUpStore: Send + Sync {

@@ -122,6 +122,10 @@ pub(crate) struct FakeStore {
     /// Everything that was changed after it was inserted.
     changes: Mutex<Vec<Change>>,
     faults: Mutex<VecDeque<Fault>>,
+    /// How long a count takes.
+    counts_take: Mutex<Duration>,
+    /// When counts began.
+    counted: Mutex<Vec<Instant>>,
     /// The processes that do not reach the store.
     cut_off: Mutex<Vec<i64>>,
     turns: Mutex<Vec<Asked>>,
@@ -156,6 +160,8 @@ impl FakeStore {
             rows: Mutex::default(),
             changes: Mutex::default(),
             faults: Mutex::default(),
+            counts_take: Mutex::default(),
+            counted: Mutex::default(),
             cut_off: Mutex::default(),
             turns: Mutex::default(),
             inserts: Mutex::default(),
@@ -183,6 +189,16 @@ impl FakeStore {
     }
 
     /// Makes the next turn, insert or pruning go wrong.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counts_take(&self, time: Duration) {
+        *lock(&self.counts_take) = time;
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counted(&self) -> Vec<Instant> {
+        lock(&self.counted).clone()
+    }
+
     pub(crate) fn will(&self, fault: Fault) {
         lock(&self.faults).push_back(fault);
     }
@@ -351,8 +367,11 @@ impl Store for FakeStore {
     }
 
     fn stats(&self) -> Answer<'_, Stats> {
+        lock(&self.counted).push(Instant::now());
+        let takes = *lock(&self.counts_take);
+        let fault = (!takes.is_zero()).then_some(Fault::Takes(takes));
         // Nobody reads the counts.
-        Box::pin(with(None, || Ok(Stats::default())))
+        Box::pin(with(fault, || Ok(Stats::default())))
     }
 
     fn dead(&self, ids: Ids, limit: u32) -> Answer<'_, Vec<DeadLetter>> {

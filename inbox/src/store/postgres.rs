@@ -12,6 +12,7 @@ mod open;
 mod pooler;
 mod session;
 mod settings;
+mod stats;
 mod steps;
 mod trouble;
 mod upkeep;

@@ -1,4 +1,4 @@
-//! Counts, the removal of old done rows, and the settings that all processes share.
+//! The removal of old done rows, and the settings that all processes share.
 
 use std::time::Duration;
 
@@ -9,56 +9,12 @@ use super::session::commit_once;
 use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::stats::Stats;
 use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
 
 /// No row is older, and PostgreSQL can subtract it from the current time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl PostgresStore {
-    pub(super) async fn count(&self) -> Result<Stats, BoxError> {
-        let mut session = self.session().await?;
-        let mut tx = session.begin(BEGIN_SHORT).await?;
-        let counts = sqlx::query_as(
-            // One by one, so that the indexes are used even before the table was analyzed; SQLite
-            // plans without statistics.
-            "SELECT (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state = 'waiting' AND waits_for IS NULL
-                       AND queue IN ('first', 'again', 'suspect') AND run_at <= now()),
-                    (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state = 'waiting' AND waits_for IS NULL
-                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
-                       AND NOT postponed),
-                    (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state = 'waiting' AND waits_for IS NULL
-                       AND queue IN ('first', 'again', 'suspect') AND run_at > now()
-                       AND postponed),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
-                    (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state <> 'done' AND state = 'running'),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
-        )
-        .persistent(self.named)
-        .fetch_one(&mut *tx)
-        .await?;
-        // The front of each queue separately, which is what the index is for.
-        let oldest: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM now() - min(front))::float8
-             FROM (VALUES ('first'), ('again'), ('suspect')) AS of (queue),
-                  LATERAL (SELECT min(run_at) FROM ptolemy_inbox AS inbox
-                           WHERE state = 'waiting' AND waits_for IS NULL
-                             AND inbox.queue = of.queue) AS oldest (front)
-             WHERE front <= now()",
-        )
-        .persistent(self.named)
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        session.end();
-        Stats::new(counts, oldest.map(time::Duration::seconds_f64))
-    }
-
     pub(super) async fn prune_some(&self, older_than: Duration) -> Result<u64, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;

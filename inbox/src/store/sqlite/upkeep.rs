@@ -16,21 +16,21 @@ impl SqliteStore {
         let mut tx = self.pool.begin().await?;
         let now = self.now(&mut tx).await?;
         let counts = sqlx::query_as(
+            // No index has `postponed`, so the rows of retrying and postponed events are read, once.
             "SELECT (SELECT count(*) FROM ptolemy_inbox
                      WHERE state = 'waiting' AND waits_for IS NULL
                        AND queue IN ('first', 'again', 'suspect') AND run_at <= ?1),
-                    (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state = 'waiting' AND waits_for IS NULL
-                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1
-                       AND NOT postponed),
-                    (SELECT count(*) FROM ptolemy_inbox
-                     WHERE state = 'waiting' AND waits_for IS NULL
-                       AND queue IN ('first', 'again', 'suspect') AND run_at > ?1 AND postponed),
+                    later.retrying, later.postponed,
                     (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
                     (SELECT count(*) FROM ptolemy_inbox
                      WHERE state <> 'done' AND state = 'running'),
                     (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)",
+                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)
+             FROM (SELECT count(*) FILTER (WHERE NOT postponed) AS retrying,
+                          count(*) FILTER (WHERE postponed) AS postponed
+                   FROM ptolemy_inbox
+                   WHERE state = 'waiting' AND waits_for IS NULL
+                     AND queue IN ('first', 'again', 'suspect') AND run_at > ?1) AS later",
         )
         .bind(clock::text(now))
         .fetch_one(&mut *tx)

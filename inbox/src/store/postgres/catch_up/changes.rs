@@ -35,17 +35,8 @@ pub(super) async fn tidy(
     tidy: Tidy,
     named: bool,
 ) -> Result<u64, BoxError> {
-    let sql = match tidy {
-        Tidy::Found => FOUND,
-        Tidy::Again { .. } => AGAIN,
-        Tidy::Reopen { .. } => REOPEN,
-        Tidy::SetAside { .. } => SET_ASIDE,
-        Tidy::Reported => REPORTED,
-        Tidy::Ended { .. } => ENDED,
-    };
     let (from, horizon) = tidy.bounds();
-    // Each has all parameters.
-    let tidied = sqlx::query(sql)
+    let tidied = sqlx::query(tidy.sql())
         .persistent(named)
         .bind(&claim.webhook)
         .bind(i64::from(ROWS_PER_TIDY))
@@ -55,50 +46,6 @@ pub(super) async fn tidy(
         .await?;
     Ok(tidied.rows_affected())
 }
-
-const FOUND: &str = "DELETE FROM ptolemy_inbox_catch_up_event
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND ($3::timestamptz IS NULL AND $4::timestamptz IS NULL)
-          AND (state = 'here'
-               OR NOT was_tried AND state NOT IN ('unreachable', 'unconfirmed', 'listed'))
-        LIMIT $2)";
-
-const AGAIN: &str = "UPDATE ptolemy_inbox_catch_up_event
-    SET tries = 0, answer = NULL, state = 'open'
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND $3::timestamptz IS NULL AND tries > 0 AND state <> 'here'
-          AND ($4::timestamptz IS NULL OR delivered_at IS NULL OR delivered_at >= $4)
-        LIMIT $2)";
-
-const REOPEN: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'open'
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND $4::timestamptz IS NULL AND was_tried
-          AND state NOT IN ('open', 'here', 'unconfirmed', 'listed')
-          AND (delivered_at IS NULL OR delivered_at >= $3)
-        LIMIT $2)";
-
-const SET_ASIDE: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'known'
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND was_tried
-          AND state NOT IN ('known', 'here', 'unconfirmed', 'listed')
-          AND (delivered_at < $3 AND tries > 0 OR delivered_at < $4)
-        LIMIT $2)";
-
-const REPORTED: &str = "UPDATE ptolemy_inbox_catch_up_event SET state = 'listed'
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND ($3::timestamptz IS NULL AND $4::timestamptz IS NULL)
-          AND (state IN ('unreachable', 'unconfirmed')
-               OR state = 'open' AND event_id IS NULL AND tries > 0)
-        LIMIT $2)";
-
-const ENDED: &str = "DELETE FROM ptolemy_inbox_catch_up_event
-    WHERE webhook_id = $1 AND key IN (SELECT key FROM ptolemy_inbox_catch_up_event
-        WHERE webhook_id = $1 AND $3::timestamptz IS NULL
-          AND (state = 'here'
-               OR NOT was_tried AND (state IN ('later', 'unsubscribed') OR delivered_at < $4)
-               -- No run can look for it any more.
-               OR event_id IS NULL AND delivered_at < $4)
-        LIMIT $2)";
 
 /// Returns how many of the entries have an id that another event has.
 pub(super) async fn spool(

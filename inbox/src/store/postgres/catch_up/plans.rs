@@ -3,16 +3,11 @@
 //! `CATCH_UP_ROWS` says how many rows each has; 50,000 unless set. The times are printed.
 
 use std::env;
-use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::*;
-
-const CLAIM: fn() -> Claim = || Claim {
-    webhook: "w".to_owned(),
-    holder: 1,
-};
+use crate::store::catch_up::compare::compare;
 
 /// Every second entry is in the inbox.
 async fn fill(store: &PostgresStore, rows: u32) {
@@ -100,37 +95,8 @@ async fn an_inbox_is_compared_by_indexes_alone() {
             assert!(!plan.contains("Sort"), "{name}, {analyze}:\n{plan}");
         }
     }
-    measure(&store, u64::from(rows)).await;
+    compare(&store, rows.into()).await;
     store.pool.close().await;
     let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
     connection.execute(drop).await.unwrap();
-}
-
-async fn measure(store: &PostgresStore, rows: u64) {
-    let (claim, begun) = (CLAIM(), Instant::now());
-    assert!(matches!(
-        store.begin_catch_up(&claim).await.unwrap(),
-        Begun::Held { .. }
-    ));
-    let ends = store.read_rows().await.unwrap();
-    let (mut after, mut here) = (ends.after, 0);
-    while after < ends.up_to {
-        let up_to = store.read_step(Ids { after, ..ends }).await.unwrap();
-        let rows = Ids { after, up_to };
-        here += store.mark_entries(&claim, rows, None).await.unwrap().len() as u64;
-        after = up_to;
-    }
-    let compared = begun.elapsed();
-    assert_eq!(here, rows / 2);
-    let begun = Instant::now();
-    let taken = store.take_entries(&claim, 8).await.unwrap().unwrap();
-    assert_eq!(taken.len(), 8);
-    let took = begun.elapsed();
-    let begun = Instant::now();
-    let counts = store.count_entries(&claim).await.unwrap();
-    assert_eq!(counts.iter().map(|count| count.entries).sum::<u64>(), rows);
-    println!(
-        "{rows} rows: compared {compared:?} taken {took:?} counted {:?}",
-        begun.elapsed()
-    );
 }

@@ -2,16 +2,10 @@
 //!
 //! `CATCH_UP_ROWS` says how many rows each has; 2,000 unless set. The times are printed.
 
-use std::time::Instant;
-
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-
-const CLAIM: fn() -> Claim = || Claim {
-    webhook: "w".to_owned(),
-    holder: 1,
-};
+use crate::store::catch_up::compare::compare;
 
 /// Every second entry is in the inbox.
 async fn fill(store: &SqliteStore, rows: u32) {
@@ -66,38 +60,9 @@ async fn an_inbox_is_compared_by_indexes_alone() {
             sqlx::raw_sql("ANALYZE").execute(&store.pool).await.unwrap();
         }
     }
-    measure(&store, u64::from(rows)).await;
+    compare(&store, rows.into()).await;
     drop(store);
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
-}
-
-async fn measure(store: &SqliteStore, rows: u64) {
-    let (claim, begun) = (CLAIM(), Instant::now());
-    assert!(matches!(
-        store.begin_catch_up(&claim).await.unwrap(),
-        Begun::Held { .. }
-    ));
-    let ends = store.read_rows().await.unwrap();
-    let (mut after, mut here) = (ends.after, 0);
-    while after < ends.up_to {
-        let up_to = store.read_step(Ids { after, ..ends }).await.unwrap();
-        let rows = Ids { after, up_to };
-        here += store.mark_entries(&claim, rows, None).await.unwrap().len() as u64;
-        after = up_to;
-    }
-    let compared = begun.elapsed();
-    assert_eq!(here, rows / 2);
-    let begun = Instant::now();
-    let taken = store.take_entries(&claim, 8).await.unwrap().unwrap();
-    assert_eq!(taken.len(), 8);
-    let took = begun.elapsed();
-    let begun = Instant::now();
-    let counts = store.count_entries(&claim).await.unwrap();
-    assert_eq!(counts.iter().map(|count| count.entries).sum::<u64>(), rows);
-    println!(
-        "{rows} rows: compared {compared:?} taken {took:?} counted {:?}",
-        begun.elapsed()
-    );
 }
