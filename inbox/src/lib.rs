@@ -152,7 +152,8 @@
 //!
 //! A [catch-up](guide::after_an_outage) has two more tables: `ptolemy_inbox_catch_up` has a row for
 //! each webhook, with the checkpoint, and `ptolemy_inbox_catch_up_event` what the last run found in
-//! Ptolemy's logs.
+//! Ptolemy's logs. On PostgreSQL there are two functions for handlers in transactions,
+//! `ptolemy_inbox_begin` and `ptolemy_inbox_end`.
 //!
 //! [What can go wrong](guide::what_can_go_wrong) lists what an operator sees in the log, and what to
 //! do.

@@ -98,7 +98,8 @@ enum Begun<'c> {
     Lost,
 }
 
-/// The code of the error that the functions of the inbox raise if the lease was lost.
+/// The code of the error that the functions of the inbox raise if the lease was lost
+/// (`migrations/postgres`).
 const LOST: &str = "PI001";
 
 fn is_lost(error: &sqlx::Error) -> bool {
@@ -143,4 +144,16 @@ async fn finish(
     sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
     drop(tx);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::postgres::steps::DONE;
+
+    #[test]
+    fn an_event_is_done_in_the_same_way_in_a_turn_and_in_a_transaction() {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let tables = include_str!("../../../migrations/postgres/1_inbox.sql");
+        assert!(words(tables).contains(&format!("UPDATE ptolemy_inbox SET {} WHERE", words(DONE))));
+    }
 }

@@ -21,8 +21,8 @@ use crate::store::choice::{Due, Rotation};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, Steps, Terms};
 use crate::turn::{Claim, Lease, Queue, Running, Verdict};
 
-/// The columns that are set for an event that is done, by a turn and by the transaction of its
-/// handler.
+/// The columns that are set for an event that is done. The function `ptolemy_inbox_end` of the
+/// database sets the same ones.
 pub(super) const DONE: &str = "
     state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
     malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";

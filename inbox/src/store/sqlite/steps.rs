@@ -73,7 +73,7 @@ impl Steps for SqliteSteps<'_> {
         self.mend_leases().await?;
         let mended = sqlx::query(
             "UPDATE ptolemy_inbox SET run_at = ?1, written_at = ?1
-             WHERE id IN (SELECT id FROM ptolemy_inbox
+             WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                           WHERE state = 'waiting' AND waits_for IS NULL
                             AND queue IN ('first', 'again', 'suspect') AND run_at > ?1
                             AND written_at > ?2 LIMIT ?3)",
@@ -91,7 +91,8 @@ impl Steps for SqliteSteps<'_> {
         sqlx::query(
             "SELECT id, lease_token, renewed_at, lease_until, lease_worker, attempts, crash_group,
                     dedup_key, event_type, started_at
-             FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
+             FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
+                 WHERE state <> 'done' AND state = 'running'
              ORDER BY lease_until LIMIT ?",
         )
         .bind(RUNNING_PER_TURN)
@@ -126,6 +127,7 @@ impl Steps for SqliteSteps<'_> {
     async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
         Ok(sqlx::query_scalar(
             "SELECT min(max(coalesce(crash_group, 1), 1), 2147483647) FROM ptolemy_inbox
+                 INDEXED BY ptolemy_inbox_ready
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect' AND run_at <= ?
              ORDER BY run_at, id LIMIT ?",
         )
@@ -159,14 +161,14 @@ impl Steps for SqliteSteps<'_> {
         let (run_at, id) = after.map_or(("", 0), |(run_at, id)| (run_at, *id));
         Ok(sqlx::query_as(
             "SELECT run_at, id, resource, resource_id,
-                    (SELECT max(e.id) FROM ptolemy_inbox AS e
+                    (SELECT max(e.id) FROM ptolemy_inbox AS e INDEXED BY ptolemy_inbox_order
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
                        AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
                     -- By the index of states: a resource may have very many events.
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_open
                      WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
                        AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
-             FROM ptolemy_inbox AS r
+             FROM ptolemy_inbox AS r INDEXED BY ptolemy_inbox_ready
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = ?5 AND run_at <= ?1
                AND (run_at, id) > (?2, ?3)
              ORDER BY run_at, id LIMIT ?4",
@@ -190,12 +192,12 @@ impl Steps for SqliteSteps<'_> {
                  SELECT NULL, ?1, ?2
                  UNION ALL
                  SELECT next.id, next.resource, next.resource_id
-                 FROM front JOIN ptolemy_inbox AS next ON next.id = coalesce(
-                     (SELECT id FROM ptolemy_inbox AS n
+                 FROM front CROSS JOIN ptolemy_inbox AS next ON next.id = coalesce(
+                     (SELECT id FROM ptolemy_inbox AS n INDEXED BY ptolemy_inbox_order
                       WHERE finished_at IS NULL AND resource_id IS NOT NULL
                         AND n.resource = front.resource AND n.resource_id > front.resource_id
                       ORDER BY n.resource_id, id LIMIT 1),
-                     (SELECT id FROM ptolemy_inbox AS n
+                     (SELECT id FROM ptolemy_inbox AS n INDEXED BY ptolemy_inbox_order
                       WHERE finished_at IS NULL AND resource_id IS NOT NULL
                         AND n.resource > front.resource
                       ORDER BY n.resource, n.resource_id, id LIMIT 1))
@@ -203,10 +205,10 @@ impl Steps for SqliteSteps<'_> {
              SELECT run_at, r.id, r.resource, r.resource_id,
                     state || '' = 'waiting' AND waits_for IS NULL AND run_at <= ?4
                         AND queue IN ('first', 'again'),
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_open
                      WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
                        AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
-             FROM front JOIN ptolemy_inbox AS r ON r.id = front.id
+             FROM front CROSS JOIN ptolemy_inbox AS r ON r.id = front.id
              ORDER BY r.resource, r.resource_id",
         )
         .bind(kind)
@@ -218,7 +220,7 @@ impl Steps for SqliteSteps<'_> {
         let mut aside = fronts(fronts_of, rows, &mut self.rotation);
         let last: Vec<(String, i64)> = sqlx::query_as(
             "SELECT run_at, id FROM (
-                 SELECT run_at, id, resource_id FROM ptolemy_inbox
+                 SELECT run_at, id, resource_id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first' AND run_at <= ?
                  ORDER BY run_at DESC, id DESC LIMIT ?)
              WHERE resource_id IS NULL",
@@ -294,10 +296,13 @@ impl SqliteSteps<'_> {
             return Ok(false);
         }
         if verdict.is_end() {
-            sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ?")
-                .bind(id)
-                .execute(&mut *self.tx)
-                .await?;
+            sqlx::query(
+                "UPDATE ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for
+                SET waits_for = NULL WHERE waits_for = ?",
+            )
+            .bind(id)
+            .execute(&mut *self.tx)
+            .await?;
         }
         Ok(true)
     }
@@ -333,7 +338,7 @@ impl SqliteSteps<'_> {
 
     async fn due_in(&mut self, queue: Queue, rows: usize) -> Result<Vec<i64>, BoxError> {
         Ok(sqlx::query_scalar(
-            "SELECT id FROM ptolemy_inbox
+            "SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = ? AND run_at <= ?
              ORDER BY run_at, id LIMIT ?",
         )
@@ -402,7 +407,7 @@ pub(super) async fn settle_done(
              postponed = FALSE
          WHERE id = ?2 AND lease_token = ?3 AND state = 'running'
          RETURNING id;
-         UPDATE ptolemy_inbox SET waits_for = NULL
+         UPDATE ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for SET waits_for = NULL
          WHERE waits_for = ?2
            AND EXISTS (SELECT 1 FROM ptolemy_inbox
                        WHERE id = ?2 AND lease_token = ?3 AND state = 'done')"

@@ -17,18 +17,21 @@ impl SqliteStore {
         let now = self.now(&mut tx).await?;
         let counts = sqlx::query_as(
             // No index has `postponed`, so the rows of retrying and postponed events are read, once.
-            "SELECT (SELECT count(*) FROM ptolemy_inbox
+            "SELECT (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                      WHERE state = 'waiting' AND waits_for IS NULL
                        AND queue IN ('first', 'again', 'suspect') AND run_at <= ?1),
                     later.retrying, later.postponed,
-                    (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
-                    (SELECT count(*) FROM ptolemy_inbox
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for
+                        WHERE waits_for IS NOT NULL),
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
                      WHERE state <> 'done' AND state = 'running'),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
-                    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
+                        WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_malformed
+                        WHERE state = 'dead' AND malformed)
              FROM (SELECT count(*) FILTER (WHERE NOT postponed) AS retrying,
                           count(*) FILTER (WHERE postponed) AS postponed
-                   FROM ptolemy_inbox
+                   FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                    WHERE state = 'waiting' AND waits_for IS NULL
                      AND queue IN ('first', 'again', 'suspect') AND run_at > ?1) AS later",
         )
@@ -38,13 +41,13 @@ impl SqliteStore {
         // The front of each queue separately, which is what the index is for.
         let oldest: Option<String> = sqlx::query_scalar(
             "SELECT min(run_at) FROM (
-                 SELECT min(run_at) AS run_at FROM ptolemy_inbox
+                 SELECT min(run_at) AS run_at FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
                  UNION ALL
-                 SELECT min(run_at) FROM ptolemy_inbox
+                 SELECT min(run_at) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'again'
                  UNION ALL
-                 SELECT min(run_at) FROM ptolemy_inbox
+                 SELECT min(run_at) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'suspect')
              WHERE run_at <= ?",
         )
@@ -115,7 +118,8 @@ impl SqliteStore {
                 .await?;
             if order == EventOrder::AsDue {
                 sqlx::query(
-                    "UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL",
+                    "UPDATE ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for
+                         SET waits_for = NULL WHERE waits_for IS NOT NULL",
                 )
                 .execute(&mut *tx)
                 .await?;
@@ -161,7 +165,7 @@ async fn prune(
     let bound = clock::text(clock::before(now, older_than));
     let pruned = sqlx::query(
         "DELETE FROM ptolemy_inbox
-         WHERE id IN (SELECT id FROM ptolemy_inbox
+         WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_done
                       WHERE state = 'done' AND finished_at < ? ORDER BY finished_at LIMIT ?)",
     )
     .bind(&bound)
