@@ -6,8 +6,8 @@ use std::collections::{HashSet, VecDeque};
 use crate::turn::Queue;
 
 /// How many pages of a queue one turn reads: marking the events that must wait takes time and holds
-/// locks.
-const MAX_PAGES: usize = 16;
+/// locks, and the events of other resources that the turn takes begin after it.
+const MAX_PAGES: usize = 4;
 
 /// How many rows each page has after the first, which has as many as are wanted.
 const PAGE_ROWS: i64 = 128;
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_read_until_one_is_short_or_16_are_read() {
+    fn pages_are_read_until_one_is_short_or_4_are_read() {
         let mut pages = Pages::new(Queue::First);
         pages.add(free(2), 2);
         assert_eq!(pages.next_page(2), Some(128));
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(pages.next_page(2), None);
 
         let mut pages = Pages::new(Queue::First);
-        for number in 0..16 {
+        for number in 0..4 {
             assert!(pages.next_page(128).is_some(), "{number}");
             pages.add(free(128), 128);
         }

@@ -759,7 +759,7 @@ mod tests {
         ];
         let mut aside = page(Queue::First, &rows).1;
         aside.push(none);
-        let mut pages = vec![must_wait; 15];
+        let mut pages = vec![must_wait; 3];
         pages.insert(0, first);
         let fake = |pages, aside| Fake {
             order: Some(EventOrder::ByResource),
@@ -789,20 +789,20 @@ mod tests {
         assert_eq!([step(&full, "aside"), step(&short, "aside")], [[""; 0]; 2]);
     }
 
-    /// A turn reads 16 pages of a queue at most. Here all that they have must wait.
+    /// A turn reads 4 pages of a queue at most. Here all that they have must wait.
     #[tokio::test]
     async fn in_order_there_is_more_at_once_if_a_queue_was_not_read_to_its_end() {
         let must_wait = [(9, "a", Some(8), false); 128];
         for queue in [Queue::First, Queue::Again] {
             let mut fake = Fake {
                 order: Some(EventOrder::ByResource),
-                pages: vec![page(queue, &must_wait); 16],
+                pages: vec![page(queue, &must_wait); 4],
                 ..Fake::default()
             };
             let turned = turn(&mut fake, due(1)).await;
             assert_eq!((turned.claims.len(), turned.next), (0, Look::AtOnce));
             // One page less, and all was read.
-            fake.pages = vec![page(queue, &must_wait); 15];
+            fake.pages = vec![page(queue, &must_wait); 3];
             assert_eq!(turn(&mut fake, due(1)).await.next, Look::Later);
         }
         // No suspect is due.
