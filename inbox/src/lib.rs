@@ -155,8 +155,8 @@
 //! Ptolemy's logs. On PostgreSQL there are two functions for handlers in transactions,
 //! `ptolemy_inbox_begin` and `ptolemy_inbox_end`.
 //!
-//! [What can go wrong](guide::what_can_go_wrong) lists what an operator sees in the log, and what to
-//! do.
+//! [What can go wrong](guide::what_can_go_wrong) lists what an operator sees in the log, and what
+//! to do.
 //!
 //! # What is not here
 //!

@@ -1,5 +1,5 @@
-//! How SQLite runs each statement of the inbox: with an index, whatever `ANALYZE` has seen. A user, or
-//! a tool of the host, may run it at any time, and its figures make SQLite prefer other plans.
+//! How SQLite runs each statement of the inbox: with an index, whatever `ANALYZE` has seen. A user,
+//! or a tool of the host, may run it at any time, and its figures make SQLite prefer other plans.
 //!
 //! In a separate binary, since it captures all statements of the process.
 

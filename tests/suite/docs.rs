@@ -67,7 +67,8 @@ impl Document {
     }
 }
 
-/// The documents that `cargo package` takes of all packages, apart from those in folders named `docs`.
+/// The documents that `cargo package` takes of all packages, apart from those in folders named
+/// `docs`.
 const PACKAGED: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",

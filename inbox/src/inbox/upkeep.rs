@@ -89,11 +89,11 @@ impl Inbox {
     /// Same as [`stats`](Self::stats), and records the counts as metrics: `ptolemy_inbox_events`,
     /// `ptolemy_inbox_oldest_due_age_seconds` and `ptolemy_inbox_stats_timestamp_seconds`.
     ///
-    /// A worker that runs until the shutdown signal does so when it starts and then every 15 to 100 s,
-    /// less often if a count takes long. Call this in a process without such a worker, at most once
-    /// per scrape. It took about 1 ms with 1,000 events that are not done, 50 to 290 ms with 1,000,000
-    /// that are due, and 1 to 3 s on PostgreSQL if half of those are retrying, since their rows are
-    /// read. Done events cost nothing.
+    /// A worker that runs until the shutdown signal does so when it starts and then every 15 to
+    /// 100 s, less often if a count takes long. Call this in a process without such a worker, at
+    /// most once per scrape. It took about 1 ms with 1,000 events that are not done, 50 to 290 ms
+    /// with 1,000,000 that are due, and 1 to 3 s on PostgreSQL if half of those are retrying, since
+    /// their rows are read. Done events cost nothing.
     ///
     /// # Errors
     ///

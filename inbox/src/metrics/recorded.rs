@@ -186,8 +186,8 @@ pub fn describe_metrics() {
 /// Set them in your recorder before you install it: without buckets, Prometheus's exporter renders
 /// a histogram as a summary, which cannot be added up over processes.
 ///
-/// If [`Worker::handler_timeout`](crate::Worker::handler_timeout) is above 900 s, set longer buckets
-/// for `ptolemy_inbox_handler_duration_seconds`.
+/// If [`Worker::handler_timeout`](crate::Worker::handler_timeout) is above 900 s, set longer
+/// buckets for `ptolemy_inbox_handler_duration_seconds`.
 ///
 /// # Examples
 ///

@@ -10,8 +10,8 @@ use crate::error::BoxError;
 use crate::stats::Stats;
 
 /// All counts are of one moment, and come from indexes even before the table was analyzed: done
-/// rows, which may be many more, are not read. Compiling the statements takes seconds, which a count
-/// does not gain back.
+/// rows, which may be many more, are not read. Compiling the statements takes seconds, which a
+/// count does not gain back.
 const BEGIN_COUNT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
      SET LOCAL idle_in_transaction_session_timeout = '15s';
      SET LOCAL lock_timeout = 0;

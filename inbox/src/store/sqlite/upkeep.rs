@@ -16,7 +16,8 @@ impl SqliteStore {
         let mut tx = self.pool.begin().await?;
         let now = self.now(&mut tx).await?;
         let counts = sqlx::query_as(
-            // No index has `postponed`, so the rows of retrying and postponed events are read, once.
+            // No index has `postponed`, so the rows of retrying and postponed events are read,
+            // once.
             "SELECT (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                      WHERE state = 'waiting' AND waits_for IS NULL
                        AND queue IN ('first', 'again', 'suspect') AND run_at <= ?1),
