@@ -33,11 +33,11 @@ impl Engine {
     }
 
     pub(crate) async fn close(&self) {
-        match self {
+        match *self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.close().await,
+            Self::Sqlite(ref store) => store.close().await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.close().await,
+            Self::Postgres(ref store) => store.close().await,
             #[cfg(test)]
             Self::Fake(_) => {}
         }

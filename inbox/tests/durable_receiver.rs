@@ -365,20 +365,21 @@ fn a_worker_that_has_ended_is_not_healthy_and_deliveries_are_still_taken() {
         tokio::spawn(axum::serve(listener, router(app, metrics)).into_future());
         (inbox, address)
     });
-    let work = || async {
-        let worker = inbox.worker();
-        let workers = inbox.health().workers_running;
-        let worker = tokio::spawn(worker.run(|_, _| async { Ok::<(), Failure>(()) }));
-        while inbox.health().workers_running == workers {
+    let start = || tokio::spawn(inbox.worker().run(|_, _| async { Ok::<(), Failure>(()) }));
+    let run = async |workers| {
+        while inbox.health().workers_running != workers {
             tokio::task::yield_now().await;
         }
-        worker
     };
     assert_eq!(get(address, "/healthz").0, 503);
-    runtime.block_on(work());
+    runtime.block_on(async {
+        drop(start());
+        run(1).await;
+    });
     assert_eq!(get(address, "/healthz").0, 200);
     runtime.block_on(async {
-        let worker = work().await;
+        let worker = start();
+        run(2).await;
         worker.abort();
         assert!(worker.await.unwrap_err().is_cancelled());
     });
