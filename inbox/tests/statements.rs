@@ -1,4 +1,4 @@
-//! How SQLite runs each statement of the inbox: with an index, whatever `ANALYZE` has seen. A user,
+//! How SQLite runs each statement of the inbox: with an index, also after `ANALYZE`. A user,
 //! or a tool of the host, may run it at any time, and its figures make SQLite prefer other plans.
 //!
 //! In a separate binary, since it captures all statements of the process.
@@ -68,7 +68,7 @@ impl<S: Subscriber> Layer<S> for Statements {
     }
 }
 
-/// What the table looked like when it was analyzed.
+/// The states of the rows when the table was analyzed.
 const SEEN: [&[&str]; 4] = [
     &[],
     &["waiting"],
@@ -99,7 +99,7 @@ async fn fill(database: &Database, state: &str) {
     database.execute(&fill).await;
 }
 
-/// Uses whatever an inbox has.
+/// Uses all operations of an inbox.
 async fn use_it(inbox: &Inbox, database: &Database) {
     for order in [EventOrder::AsDue, EventOrder::ByResource] {
         inbox.set_order(order).await.unwrap();

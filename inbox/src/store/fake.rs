@@ -188,17 +188,19 @@ impl FakeStore {
         *lock(&self.cut_off) = processes.to_vec();
     }
 
-    /// Makes the next turn, insert or pruning go wrong.
+    /// Makes each count take this long.
     #[cfg(feature = "metrics")]
     pub(crate) fn counts_take(&self, time: Duration) {
         *lock(&self.counts_take) = time;
     }
 
+    /// Returns when counts began.
     #[cfg(feature = "metrics")]
     pub(crate) fn counted(&self) -> Vec<Instant> {
         lock(&self.counted).clone()
     }
 
+    /// Makes the next turn, insert or pruning go wrong.
     pub(crate) fn will(&self, fault: Fault) {
         lock(&self.faults).push_back(fault);
     }

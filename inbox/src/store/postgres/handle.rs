@@ -53,10 +53,10 @@ impl PostgresStore {
                 self.kept.clear();
             };
             let tx = match timeout_at(limit, begin_held(&mut session, lease)).await {
-                Ok(Ok(Begun::Held(tx))) => tx,
-                Ok(Ok(Begun::Lost)) => return Outcome::Lost,
-                Ok(Err(error)) if is_broken(&*error) && tries.next().is_some() => {
-                    again(error);
+                Ok(Ok(tx)) => tx,
+                Ok(Err(error)) if is_lost(&error) => return Outcome::Lost,
+                Ok(Err(error)) if is_broken(&error) && tries.next().is_some() => {
+                    again(error.into());
                     continue;
                 }
                 Ok(Err(error)) => return Outcome::not_begun(error),
@@ -92,12 +92,6 @@ where
     }
 }
 
-/// The transaction of a handler, or `Lost` without one.
-enum Begun<'c> {
-    Held(Transaction<'c, Postgres>),
-    Lost,
-}
-
 /// The code of the error that the functions of the inbox raise if the lease was lost
 /// (`migrations/postgres`).
 const LOST: &str = "PI001";
@@ -115,19 +109,15 @@ fn is_lost(error: &sqlx::Error) -> bool {
 async fn begin_held(
     session: &mut Session,
     Lease { id, token }: Lease,
-) -> Result<Begun<'_>, BoxError> {
+) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let begin = format!("{BEGIN}; SELECT ptolemy_inbox_begin({id}, {token})");
-    match session.begin(AssertSqlSafe(begin)).await {
-        Ok(tx) => Ok(Begun::Held(tx)),
-        Err(error) if is_lost(&error) => Ok(Begun::Lost),
-        Err(error) => Err(error.into()),
-    }
+    session.begin(AssertSqlSafe(begin)).await
 }
 
 /// Ends the transaction of a handler, unless its lease was lost.
 ///
 /// With `chain` in one message, after which the connection is in a new and empty transaction: the
-/// driver only commits in a message of its own, but a rollback waits for the next message. Not
+/// driver commits only in a separate message, but a rollback waits for the next message. Not
 /// behind a pooler, which would keep a process of the server for that transaction.
 async fn finish(
     mut tx: Transaction<'_, Postgres>,

@@ -1,4 +1,4 @@
-//! What the next turn is for, and when it is due.
+//! The purpose of the next turn, and when it is due.
 
 use std::time::Duration;
 
