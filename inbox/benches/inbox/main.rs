@@ -12,6 +12,7 @@
 //! | `stats` | `Inbox::stats` on the same tables |
 //! | `process` | a worker, and the loop that a user would write instead |
 //! | `process-order`, `process-transactions` | the same with a worker in order, and with handlers in transactions |
+//! | `vacuum` | a worker on PostgreSQL beside an idle transaction, and without one; also in order |
 //!
 //! Without a part, all of them run; with `sqlite` or `postgres` among the parts, only that engine.
 //! The compared variants run in turn, and each ratio is within one round: the median, and in
@@ -116,7 +117,9 @@ async fn main() -> Result<()> {
             duplicate(server).await?;
         }
         if has("vacuum") && matches!(server, Server::Postgres(_)) {
-            vacuum(server, rows.min(VACUUM_EVENTS)).await?;
+            for in_order in [false, true] {
+                vacuum(server, rows.min(VACUUM_EVENTS), in_order).await?;
+            }
         }
         for form in process::Form::ALL {
             if has(form.part()) {
@@ -343,8 +346,9 @@ async fn large(server: &Server, rows: usize, claim: bool, stats: bool) -> Result
 }
 
 /// Two tables of the same size, one of them beside an idle transaction, handled in turn.
-async fn vacuum(server: &Server, rows: usize) -> Result<()> {
-    println!("\n{server}: {rows} waiting, 8 at a time, with and without an idle transaction");
+async fn vacuum(server: &Server, rows: usize, in_order: bool) -> Result<()> {
+    let order = if in_order { " in order" } else { "" };
+    println!("\n{server}: {rows} waiting, 8 at a time{order}, with and without an idle transaction");
     let (held, free) = (server.database().await?, server.database().await?);
     let inboxes = [held.inbox().await?, free.inbox().await?];
     for database in [&held, &free] {
@@ -362,8 +366,8 @@ async fn vacuum(server: &Server, rows: usize) -> Result<()> {
         .await?;
     let part = rows / 10;
     for number in 1..=10 {
-        let (held, _) = work(&inboxes[0], 8, false, part).await?;
-        let (free, _) = work(&inboxes[1], 8, false, part).await?;
+        let (held, _) = work(&inboxes[0], 8, in_order, part).await?;
+        let (free, _) = work(&inboxes[1], 8, in_order, part).await?;
         println!(
             "  {:>7} handled: {:>6.0} and {:>6.0} a second, {:.2}",
             number * part,

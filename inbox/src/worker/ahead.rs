@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many turns the events that are taken ahead should last, so that taking them is a small part
-/// of the work.
-const TURNS_AHEAD: f64 = 8.0;
+/// of the work. The next turn is due when half of them have begun.
+const TURNS_AHEAD: f64 = 16.0;
 
 /// The maximum number of events that are taken ahead: their bodies are in memory.
 const MAX_AHEAD_EVENTS: usize = 64;
@@ -88,8 +88,8 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_taken_ahead_as_end_during_eight_turns_up_to_64() {
-        for (ended, target) in [(0, 0), (1, 1), (2, 2), (20, 16), (80, 64), (1_000, 64)] {
+    fn as_many_are_taken_ahead_as_end_during_sixteen_turns_up_to_64() {
+        for (ended, target) in [(0, 0), (1, 2), (2, 3), (20, 32), (80, 64), (1_000, 64)] {
             assert_eq!(after(ended).target(), target, "{ended}");
         }
         let mut ahead = after(20);
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn more_are_taken_when_half_of_them_have_begun() {
         let ahead = after(20);
-        assert!(ahead.is_low(8) && !ahead.is_low(9));
+        assert!(ahead.is_low(16) && !ahead.is_low(17));
         let none = after(0);
         assert!(none.is_low(0) && !none.is_low(1));
     }
