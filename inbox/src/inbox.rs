@@ -38,7 +38,7 @@ use crate::worker::Worker;
 pub(crate) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long any other database call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the rows of done events are kept.
 const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -19,9 +19,10 @@ use crate::accepted::Accepted;
 use crate::error::{InboxError, InboxErrorKind};
 use crate::failure::FailureKind;
 use crate::guarded::Guarded;
+use crate::inbox::CALL_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::stats::Stats;
-use crate::store::{Store, TURN_TIMEOUT};
+use crate::store::Store;
 use crate::turn::Verdict;
 
 const ACCEPTS: &str = "ptolemy_inbox_accepts_total";
@@ -57,7 +58,7 @@ const BUCKETS: &[(&str, &[f64])] = &[
 /// counting if a count takes up to 0.9 s, and `docs/alerts.yml` may expect counts that are younger
 /// than two minutes.
 const MIN_PAUSE: Duration = Duration::from_secs(15);
-const MAX_PAUSE: Duration = Duration::from_secs(90);
+const MAX_PAUSE: Duration = Duration::from_secs(70);
 
 const CANCELLED: &str = "cancelled";
 
@@ -328,7 +329,7 @@ pub(crate) async fn keep_recording(store: Arc<dyn Store>) {
     loop {
         let began = Instant::now();
         // A pool of the user may call the user's code, and so may its errors.
-        let counted = Guarded::new(async { timed(timeout(TURN_TIMEOUT, store.stats())).await });
+        let counted = Guarded::new(async { timed(timeout(CALL_TIMEOUT, store.stats())).await });
         if let Ok(Ok(Ok(stats))) = counted.await {
             show(&stats);
         }
@@ -369,8 +370,8 @@ mod tests {
             (secs(0.1), secs(15.1)),
             // A hundredth of the time.
             (secs(0.5), secs(50.0)),
-            (secs(5.0), secs(95.0)),
-            // It is cancelled after 10 s.
+            (secs(5.0), secs(75.0)),
+            // It is cancelled after 30 s, as its statements are on the server.
             (secs(60.0), secs(100.0)),
         ] {
             let store = Arc::new(FakeStore::default());

@@ -22,9 +22,15 @@ impl Gate {
         // It fails only while the gate is being closed. The flag is read after the lock was taken:
         // if the flag is not set yet, closing waits for this operation.
         let running = self.running.try_read().map_err(|_| Closed)?;
+        self.check()?;
+        Ok(running)
+    }
+
+    /// Fails if it was closed, also for an operation that has begun and has waited since.
+    pub(super) fn check(&self) -> Result<(), Closed> {
         match self.closed.load(Ordering::SeqCst) {
             true => Err(Closed),
-            false => Ok(running),
+            false => Ok(()),
         }
     }
 
@@ -51,8 +57,9 @@ mod tests {
         let mut is_pending =
             async || poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx).is_pending())).await;
         let [first, second] = running;
+        assert!(gate.check().is_ok());
         assert!(is_pending().await);
-        assert!(gate.enter().is_err());
+        assert!(gate.enter().is_err() && gate.check().is_err());
         drop(first);
         assert!(is_pending().await);
         assert!(gate.enter().is_err());

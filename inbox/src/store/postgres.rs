@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use self::floors::Floors;
 use self::kept::Kept;
@@ -62,6 +63,9 @@ const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
 /// for the handler's statements.
 const END_OF_HANDLER: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '30s'";
 
+/// How long the connections may take to close: a server that does not answer answers no goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The number of the lock under which the tables are migrated; an arbitrary number that others are
 /// unlikely to use.
 const MIGRATION_LOCK: i64 = 0x0070_746f_6c65_6d79;
@@ -78,6 +82,9 @@ pub(crate) struct PostgresStore {
     /// Whether statements are prepared by name. Behind a pooler that gives each transaction another
     /// connection, a name may belong to another statement.
     named: bool,
+    /// The schema of the tables and functions, quoted where that is needed: a handler may set
+    /// `search_path`.
+    schema: String,
     /// Limits handlers in transactions so that connections are left for accepts; they wait here for
     /// each other and not in the pool.
     transactions: Arc<Semaphore>,
@@ -100,7 +107,7 @@ impl PostgresStore {
         self.gate.close().await;
         self.kept.clear();
         if self.owns_pool {
-            self.pool.close().await;
+            let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
         }
     }
 

@@ -101,10 +101,10 @@ async fn nothing_is_taken_ahead_of_handlers_that_take_much_longer_than_a_turn() 
 #[tokio::test(start_paused = true)]
 async fn what_was_taken_ahead_of_handlers_that_stall_is_given_back_within_a_second() {
     let store = store_of(400);
-    let (start, begun) = stalling(200, TURN / 10);
+    let (start, begun) = stalling(220, TURN / 10);
     let mut rounds = rounds(&store, settings(4, Until::Stopped), start);
     let stalled = async {
-        while begun.load(Relaxed) < 204 {
+        while begun.load(Relaxed) < 224 {
             sleep(TURN).await;
         }
         // Some were taken ahead.
@@ -116,11 +116,11 @@ async fn what_was_taken_ahead_of_handlers_that_stall_is_given_back_within_a_seco
             .iter()
             .filter(|row| row.state == EventState::Waiting);
         let attempts: Vec<_> = waiting.map(|row| row.attempts).collect();
-        assert_eq!(attempts, [0; 196]);
+        assert_eq!(attempts, [0; 176]);
         // And nothing is taken ahead again.
         sleep(secs(60.0)).await;
         assert_eq!(count(&store, EventState::Running), 4);
-        assert_eq!(begun.load(Relaxed), 204);
+        assert_eq!(begun.load(Relaxed), 224);
     };
     let arrived = Notify::new();
     let worker = timeout(secs(3_600.0), watched(rounds.run(&arrived)));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ptolemy_webhooks_inbox::sqlx::postgres::PgPoolOptions;
 use ptolemy_webhooks_inbox::{Accepted, Failure, Inbox, InboxError, InboxErrorKind};
 use tokio::sync::Notify;
 
@@ -75,16 +76,29 @@ async fn after_a_close_each_call_of_the_inbox_and_its_clones_fails(database: &Da
     assert_eq!(other.stats().await.unwrap().waiting(), 1);
 }
 
+/// Two workers: when the inbox is closed, one handler runs, and the other waits for its turn.
 async fn a_close_waits_for_a_handler_in_a_transaction_and_lets_no_other_begin(database: &Database) {
-    let inbox = Inbox::connect(&url(database)).await.unwrap();
+    let inbox = match database {
+        Database::Sqlite { .. } => database.inbox().await,
+        Database::Postgres { url, .. } => {
+            // Two are reserved.
+            let pool = PgPoolOptions::new().max_connections(3).connect(url);
+            let pool = pool.await.unwrap();
+            Inbox::from_postgres_pool(pool).await.unwrap()
+        }
+    };
     for id in ["a", "b"] {
         inbox.accept(&delivery::event(id)).await.unwrap();
     }
     let (begun, proceed) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let worker = quick(&inbox).concurrency(1).graceful_shutdown(async {
-        let _ = stopped.await;
-    });
+    let stop = Arc::new(tokio::sync::Semaphore::new(0));
+    let worker = || {
+        let stopped = stop.clone();
+        quick(&inbox).concurrency(1).graceful_shutdown(async move {
+            // It is closed.
+            let _ = stopped.acquire().await;
+        })
+    };
     let (count, wait) = (begun.clone(), proceed.clone());
     let handled = move || {
         let (count, wait) = (count.clone(), wait.clone());
@@ -94,12 +108,16 @@ async fn a_close_waits_for_a_handler_in_a_transaction_and_lets_no_other_begin(da
             Ok::<(), Failure>(())
         })
     };
-    let worker = match database.is_sqlite() {
-        true => tokio::spawn(worker.run_in_sqlite_transaction(move |_, _, _| handled())),
-        false => tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| handled())),
-    };
-    until("a handler runs", async || {
-        begun.load(Ordering::Relaxed) == 1
+    let workers = [worker(), worker()].map(|worker| {
+        let handled = handled.clone();
+        match database.is_sqlite() {
+            true => tokio::spawn(worker.run_in_sqlite_transaction(move |_, _, _| handled())),
+            false => tokio::spawn(worker.run_in_postgres_transaction(move |_, _, _| handled())),
+        }
+    });
+    let running = "SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'";
+    until("both are taken, and a handler runs", async || {
+        begun.load(Ordering::Relaxed) == 1 && database.number(running).await == 2
     })
     .await;
     let closing = tokio::spawn({
@@ -110,8 +128,10 @@ async fn a_close_waits_for_a_handler_in_a_transaction_and_lets_no_other_begin(da
     assert!(!closing.is_finished());
     proceed.notify_one();
     closing.await.unwrap();
-    drop(stop);
-    worker.await.unwrap().unwrap();
+    stop.close();
+    for worker in workers {
+        worker.await.unwrap().unwrap();
+    }
     assert_eq!(begun.load(Ordering::Relaxed), 1);
     let states = database.states().await;
     assert_eq!(states.iter().filter(|state| *state == "done").count(), 1);

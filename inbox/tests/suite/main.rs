@@ -20,6 +20,7 @@ mod durable;
 mod failover;
 mod files;
 mod front_page;
+mod functions;
 mod leases;
 #[cfg(feature = "metrics")]
 mod metrics;

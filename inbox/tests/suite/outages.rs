@@ -1,6 +1,7 @@
 //! Networks and servers that fail while the inbox is open.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ptolemy_webhooks_inbox::sqlx::Executor as _;
@@ -315,6 +316,39 @@ async fn connections_of_a_users_pool_that_a_firewall_forgot_cost_one_short_check
         let inbox = Inbox::from_postgres_pool(pool).await.unwrap();
         proxy.forget_connections();
         accept_ten(&inbox).await;
+    }
+}
+
+/// They wait for the next handler when their server disappears. The pool's ping would keep their
+/// places for as long as TCP repeats a message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn dead_connections_of_handlers_do_not_keep_their_places_in_the_pool() {
+    let database = Database::postgres().await;
+    let (proxy, url) = Proxy::before(&database.url()).await;
+    let inbox = Inbox::connect(&url).await.unwrap();
+    for round in 0..2 {
+        for number in 0..8 {
+            let delivery = delivery::event(&format!("{round} {number}"));
+            inbox.accept(&delivery).await.unwrap();
+        }
+        // All handlers that the pool of ten admits.
+        let meet = Arc::new(tokio::sync::Barrier::new(8));
+        let worker = inbox.worker().concurrency(8);
+        let handled = worker.run_in_postgres_transaction_until_idle(move |_, _, _| {
+            let meet = meet.clone();
+            Box::pin(async move {
+                meet.wait().await;
+                Ok(())
+            })
+        });
+        let ended = tokio::time::timeout(Duration::from_secs(30), handled).await;
+        ended.expect("eight handlers run at the same time").unwrap();
+        if round == 0 {
+            proxy.forget_connections();
+            // No handler has needed them for longer than they are kept.
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
     }
 }
 

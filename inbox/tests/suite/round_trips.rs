@@ -48,8 +48,7 @@ async fn commits(database: &Database) -> i64 {
         database.number(&open).await == 0
     })
     .await;
-    let commits =
-        "SELECT pg_stat_get_db_xact_commit(oid) FROM pg_database WHERE datname = current_database()";
+    let commits = "SELECT pg_stat_get_db_xact_commit(oid) FROM pg_database WHERE datname = current_database()";
     database.number(commits).await
 }
 
@@ -98,5 +97,8 @@ async fn an_event_in_a_transaction_costs_two_round_trips_and_a_part_of_a_turn() 
     let others = commits(&database).await - committed - events;
     assert!(others > 0, "{others}");
     assert!(round_trips >= 2 * events, "{round_trips}");
-    assert!(round_trips <= 2 * events + TURN * others, "{round_trips}, {others} others");
+    assert!(
+        round_trips <= 2 * events + TURN * others,
+        "{round_trips}, {others} others"
+    );
 }

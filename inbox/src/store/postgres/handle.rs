@@ -28,6 +28,10 @@ impl PostgresStore {
             Ok(turn) => Arc::new(turn),
             Err(closed) => return Outcome::not_begun(closed),
         };
+        // The inbox may have been closed while this waited for other handlers.
+        if let Err(closed) = self.gate.check() {
+            return Outcome::not_begun(closed);
+        }
         let give_up = Instant::now() + TURN_TIMEOUT;
         let mut kept = self.kept.take(&self.pool);
         // Once more, on a new connection, if the first one breaks before the handler begins.
@@ -52,7 +56,7 @@ impl PostgresStore {
                 // What happened to one connection has happened to the others.
                 self.kept.clear();
             };
-            let tx = match timeout_at(limit, begin_held(&mut session, lease)).await {
+            let tx = match timeout_at(limit, self.begin_held(&mut session, lease)).await {
                 Ok(Ok(tx)) => tx,
                 Ok(Err(error)) if is_lost(&error) => return Outcome::Lost,
                 Ok(Err(error)) if is_broken(&error) && tries.next().is_some() => {
@@ -66,29 +70,78 @@ impl PostgresStore {
                 }
                 Err(elapsed) => return Outcome::not_begun(elapsed),
             };
-            let outcome = run(tx, lease, self.named, handler).await;
+            let outcome = self.run(tx, lease, handler).await;
             if let Outcome::Committed = outcome {
                 self.kept.put(session, &self.pool);
             }
             return outcome;
         }
     }
-}
 
-/// Calls the handler, and ends its transaction.
-async fn run<F>(mut tx: Transaction<'_, Postgres>, lease: Lease, chain: bool, handler: F) -> Outcome
-where
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
-{
-    if let Err(failure) = handler(&mut tx).await {
-        return Outcome::failed(failure);
+    /// Calls the handler, and ends its transaction.
+    async fn run<F>(&self, mut tx: Transaction<'_, Postgres>, lease: Lease, handler: F) -> Outcome
+    where
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
+    {
+        if let Err(failure) = handler(&mut tx).await {
+            return Outcome::failed(failure);
+        }
+        // Unlike on SQLite, the end of this transaction may wait for the network.
+        match timeout(TURN_TIMEOUT, self.finish(tx, lease)).await {
+            Ok(Ok(())) => Outcome::Committed,
+            Ok(Err(error)) if is_lost(&error) => Outcome::Lost,
+            Ok(Err(error)) => Outcome::failed(error.into()),
+            Err(elapsed) => Outcome::failed(elapsed.into()),
+        }
     }
-    // Unlike on SQLite, the end of this transaction may wait for the network.
-    match timeout(TURN_TIMEOUT, finish(tx, lease, chain)).await {
-        Ok(Ok(())) => Outcome::Committed,
-        Ok(Err(error)) if is_lost(&error) => Outcome::Lost,
-        Ok(Err(error)) => Outcome::failed(error.into()),
-        Err(elapsed) => Outcome::failed(elapsed.into()),
+
+    /// Begins the transaction of a handler, if its lease was not lost. The begin and the check are
+    /// one message, since a round trip costs more than they do.
+    ///
+    /// In a read-only transaction every write fails; an error from one of the handler's writes
+    /// would count as an attempt. So the check fails there too.
+    async fn begin_held<'s>(
+        &self,
+        session: &'s mut Session,
+        lease: Lease,
+    ) -> Result<Transaction<'s, Postgres>, sqlx::Error> {
+        let check = self.call("ptolemy_inbox_begin", lease);
+        session
+            .begin(AssertSqlSafe(format!("{BEGIN}; {check}")))
+            .await
+    }
+
+    /// Ends the transaction of a handler, unless its lease was lost.
+    ///
+    /// In one message, after which the connection is in a new and empty transaction: the driver
+    /// commits only in a separate message, but a rollback waits for the next message. Not behind a
+    /// pooler, which would keep a process of the server for that transaction.
+    async fn finish(
+        &self,
+        mut tx: Transaction<'_, Postgres>,
+        lease: Lease,
+    ) -> Result<(), sqlx::Error> {
+        // The limits of the role are meant for the handler's statements.
+        let end = format!(
+            "{END_OF_HANDLER}; {}",
+            self.call("ptolemy_inbox_end", lease)
+        );
+        if !self.named {
+            sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
+            return tx.commit().await;
+        }
+        let end = format!("{end}; COMMIT AND CHAIN");
+        sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
+        drop(tx);
+        Ok(())
+    }
+
+    /// Calls a function of the inbox. The name of the schema was quoted by the server, and the
+    /// numbers are the inbox's own. With the types, since a function for other types, in any
+    /// schema, could fit better.
+    fn call(&self, function: &str, Lease { id, token }: Lease) -> String {
+        let schema = &self.schema;
+        format!("SELECT {schema}.{function}({id}::BIGINT, {token}::BIGINT)")
     }
 }
 
@@ -101,41 +154,6 @@ fn is_lost(error: &sqlx::Error) -> bool {
     error.and_then(|error| error.code()).as_deref() == Some(LOST)
 }
 
-/// Begins the transaction of a handler, if its lease was not lost. The begin and the check are one
-/// message, since a round trip costs more than they do. The numbers in it are the inbox's own.
-///
-/// In a read-only transaction every write fails; an error from one of the handler's writes would
-/// count as an attempt. So the check fails there too.
-async fn begin_held(
-    session: &mut Session,
-    Lease { id, token }: Lease,
-) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-    let begin = format!("{BEGIN}; SELECT ptolemy_inbox_begin({id}, {token})");
-    session.begin(AssertSqlSafe(begin)).await
-}
-
-/// Ends the transaction of a handler, unless its lease was lost.
-///
-/// With `chain` in one message, after which the connection is in a new and empty transaction: the
-/// driver commits only in a separate message, but a rollback waits for the next message. Not
-/// behind a pooler, which would keep a process of the server for that transaction.
-async fn finish(
-    mut tx: Transaction<'_, Postgres>,
-    Lease { id, token }: Lease,
-    chain: bool,
-) -> Result<(), sqlx::Error> {
-    // The limits of the role are meant for the handler's statements.
-    let end = format!("{END_OF_HANDLER}; SELECT ptolemy_inbox_end({id}, {token})");
-    if !chain {
-        sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
-        return tx.commit().await;
-    }
-    let end = format!("{end}; COMMIT AND CHAIN");
-    sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut *tx).await?;
-    drop(tx);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use crate::store::postgres::steps::DONE;
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn an_event_is_done_in_the_same_way_in_a_turn_and_in_a_transaction() {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let tables = include_str!("../../../migrations/postgres/1_inbox.sql");
+        let tables = include_str!("../../../migrations/postgres/functions.sql");
         assert!(words(tables).contains(&format!("UPDATE ptolemy_inbox SET {} WHERE", words(DONE))));
     }
 }

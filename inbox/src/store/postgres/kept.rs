@@ -66,7 +66,7 @@ impl Kept {
         }
     }
 
-    /// Gives all of them back; the pool closes those that do not answer.
+    /// Gives all of them back; those that do not answer are closed.
     pub(super) fn clear(&self) {
         let sessions = std::mem::take(&mut lock(&self.0).sessions);
         drop(sessions);

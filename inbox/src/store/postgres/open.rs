@@ -17,6 +17,8 @@ use crate::store::migrate;
 
 const VERSIONS: &[&str] = &[include_str!("../../../migrations/postgres/1_inbox.sql")];
 
+const FUNCTIONS: &str = include_str!("../../../migrations/postgres/functions.sql");
+
 /// How many connections are reserved for accepts and for the workers' turns.
 const RESERVED_CONNECTIONS: u32 = 2;
 
@@ -35,8 +37,10 @@ impl PostgresStore {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         migrate::must_be_newest(version, VERSIONS)?;
+        let place = place(&pool).await.map_err(unavailable)?;
+        let place = place.ok_or(ConnectError::new(ConnectErrorKind::NoInbox))?;
         let named = names_in(url) && !pooler::is_before(&pool.connect_options()).await;
-        let mut store = Self::on(pool, named).checked().await?;
+        let mut store = Self::on(pool, named, place.schema).checked().await?;
         store.owns_pool = true;
         Ok(store)
     }
@@ -48,18 +52,29 @@ impl PostgresStore {
     async fn open_with(pool: PgPool, named: bool) -> Result<Self, ConnectError> {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
-        if !migrate::is_newest(version, VERSIONS) {
-            let mut tx = pool.begin_with(BEGIN).await.map_err(unavailable)?;
-            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-            sqlx::raw_sql(AssertSqlSafe(lock))
-                .execute(&mut *tx)
-                .await
-                .map_err(unavailable)?;
-            versions::bring_to(&migrate::migrator(VERSIONS), &mut tx).await?;
-            tx.commit().await.map_err(unavailable)?;
-        }
+        let place = match place(&pool).await.map_err(unavailable)? {
+            Some(place) if place.is_complete && migrate::is_newest(version, VERSIONS) => place,
+            _ => Self::migrate(&pool).await?,
+        };
         let named = named && !pooler::is_before(&pool.connect_options()).await;
-        Self::on(pool, named).checked().await
+        Self::on(pool, named, place.schema).checked().await
+    }
+
+    /// Creates what is missing, one process at a time.
+    async fn migrate(pool: &PgPool) -> Result<Place, ConnectError> {
+        let mut tx = pool.begin_with(BEGIN).await.map_err(unavailable)?;
+        let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut *tx)
+            .await
+            .map_err(unavailable)?;
+        let migrator = migrate::migrator(VERSIONS);
+        versions::bring_to(&migrator, &mut tx).await?;
+        let functions = sqlx::raw_sql(FUNCTIONS).execute(&mut *tx).await;
+        functions.map_err(|error| ConnectError::with(ConnectErrorKind::Migration, error))?;
+        tx.commit().await.map_err(unavailable)?;
+        let place = place(pool).await.map_err(unavailable)?;
+        place.ok_or(ConnectError::new(ConnectErrorKind::Migration))
     }
 
     /// Logs settings that weaken the inbox now rather than at the first accept.
@@ -73,7 +88,7 @@ impl PostgresStore {
         Ok(self)
     }
 
-    fn on(pool: PgPool, named: bool) -> Self {
+    fn on(pool: PgPool, named: bool, schema: String) -> Self {
         let connections = pool.options().get_max_connections();
         let transactions = connections.saturating_sub(RESERVED_CONNECTIONS).max(1);
         let transactions = usize::try_from(transactions).unwrap_or(1);
@@ -84,6 +99,7 @@ impl PostgresStore {
             trouble: Trouble::default(),
             settings: Settings::default(),
             named,
+            schema,
             transactions: Arc::new(Semaphore::new(transactions.min(Semaphore::MAX_PERMITS))),
             max_transactions: transactions,
             kept: Kept::default(),
@@ -143,6 +159,36 @@ async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     }
     let newest = "SELECT max(version) FROM ptolemy_inbox_migrations";
     sqlx::raw_sql(newest).fetch_one(pool).await?.try_get(0)
+}
+
+/// Where the tables are.
+struct Place {
+    /// The name of their schema, as it stands in a statement.
+    schema: String,
+    /// Whether the functions are there too.
+    is_complete: bool,
+}
+
+/// Returns where the tables are; `None` without any. Functions that were made for another schema, as
+/// after a rename, do not count.
+async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
+    let found = "SELECT quote_ident(nspname),
+                        (SELECT count(*) FROM pg_proc
+                         WHERE pronamespace = pg_namespace.oid
+                           AND proname IN ('ptolemy_inbox_begin', 'ptolemy_inbox_end')
+                           AND EXISTS (SELECT FROM unnest(proconfig) AS setting
+                                       WHERE starts_with(setting, 'search_path='
+                                                                  || quote_ident(nspname) || ','))
+                        ) = 2
+                 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                 WHERE pg_class.oid = to_regclass('ptolemy_inbox')";
+    let Some(row) = sqlx::raw_sql(found).fetch_optional(pool).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Place {
+        schema: row.try_get(0)?,
+        is_complete: row.try_get(1)?,
+    }))
 }
 
 /// Returns whether the URL allows statements with names.

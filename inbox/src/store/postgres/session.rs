@@ -47,6 +47,10 @@ enum Fate {
     Begins,
     /// Its use was abandoned: it is rolled back and checked.
     Left,
+    /// Its use ended some time ago, and its transaction is empty: the same, in a shorter time. The
+    /// pool's own ping has no limit, and would keep the place of a connection whose server has
+    /// disappeared since.
+    Rests,
     /// Its use has ended: it goes back to the pool.
     Ended,
 }
@@ -162,7 +166,7 @@ impl Session {
 
     /// Same as `end`, but the connection stays out of the pool until the drop.
     pub(super) fn rest(mut self) -> Self {
-        self.fate = Fate::Ended;
+        self.fate = Fate::Rests;
         self.turn = None;
         self
     }
@@ -175,7 +179,7 @@ impl Drop for Session {
         };
         match (self.fate, Handle::try_current()) {
             (Fate::Ended, Ok(_)) => drop(connection),
-            (fate @ (Fate::Begins | Fate::Left), Ok(runtime)) => {
+            (fate @ (Fate::Begins | Fate::Left | Fate::Rests), Ok(runtime)) => {
                 drop(runtime.spawn(roll_back(connection, fate, self.turn.take())))
             }
             (Fate::Unproved, _) | (_, Err(_)) => drop(connection.detach()),
@@ -183,7 +187,7 @@ impl Drop for Session {
     }
 }
 
-/// Rolls back an abandoned transaction, and closes the connection unless it can be used again.
+/// Rolls back a transaction, and closes the connection unless it can be used again.
 async fn roll_back(
     mut connection: PoolConnection<Postgres>,
     fate: Fate,
@@ -199,7 +203,11 @@ async fn roll_back(
             .await?;
         row.try_get::<String, _>(0)
     };
-    let may_write = timeout(ROLLBACK_TIMEOUT, check).await;
+    let limit = match fate {
+        Fate::Rests => CHECK_TIMEOUT,
+        _ => ROLLBACK_TIMEOUT,
+    };
+    let may_write = timeout(limit, check).await;
     if !matches!(may_write, Ok(Ok(read_only)) if read_only == "off") {
         let _ = timeout(CHECK_TIMEOUT, connection.detach().close()).await;
     }

@@ -29,6 +29,10 @@ impl SqliteStore {
             Ok(writer) => writer,
             Err(error) => return Outcome::not_begun(error),
         };
+        // The inbox may have been closed while this waited for another handler.
+        if let Err(closed) = self.gate.check() {
+            return Outcome::not_begun(closed);
+        }
         if let Err(lost) = self.watch.check() {
             return Outcome::not_begun(lost);
         }
