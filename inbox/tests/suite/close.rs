@@ -127,7 +127,8 @@ async fn a_close_waits_for_a_handler_in_a_transaction_and_lets_no_other_begin(da
     until("it is closing", async || inbox.stats().await.is_err()).await;
     assert!(!closing.is_finished());
     proceed.notify_one();
-    closing.await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(30), closing).await;
+    closed.expect("no other handler has begun").unwrap();
     stop.close();
     for worker in workers {
         worker.await.unwrap().unwrap();

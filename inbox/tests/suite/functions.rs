@@ -2,6 +2,7 @@
 //! made again if they are missing, and planned for large tables.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use ptolemy_webhooks_inbox::{BoxFuture, Failure, Inbox, sqlx};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -22,16 +23,16 @@ async fn pool(database: &Database, schemas: &str) -> PgPool {
 async fn handle(inbox: &Inbox, id: &str, statement: &'static str) {
     inbox.accept(&delivery::event(id)).await.unwrap();
     let worker = inbox.worker().max_attempts(1);
-    worker
-        .run_in_postgres_transaction_until_idle(move |_, _, tx| {
-            let handled: BoxFuture<'_, Result<(), Failure>> = Box::pin(async move {
-                sqlx::raw_sql(statement).execute(tx).await?;
-                Ok(())
-            });
-            handled
-        })
-        .await
-        .unwrap();
+    let handled = worker.run_in_postgres_transaction_until_idle(move |_, _, tx| {
+        let handled: BoxFuture<'_, Result<(), Failure>> = Box::pin(async move {
+            sqlx::raw_sql(statement).execute(tx).await?;
+            Ok(())
+        });
+        handled
+    });
+    // An event whose transaction cannot begin is given back for ever.
+    let ended = tokio::time::timeout(Duration::from_secs(30), handled).await;
+    ended.expect("it is handled").unwrap();
 }
 
 /// The number and the token of its event are those of a running one in the other schema.
