@@ -1,6 +1,6 @@
 //! The guide: from the first event to a receiver that runs for years.
 //!
-//! These modules contain no code, only pages to read:
+//! These modules contain no items, only pages to read:
 //!
 //! 1. [From zero to a typed event in five minutes](first_event), without an account
 //! 2. [Test your handlers](test_handlers)
@@ -18,7 +18,8 @@
 //! 14. [It does not compile](does_not_compile): `Handler<_, _>` is not satisfied, and its causes
 //! 15. [What Ptolemy documents and what we assume](documented_and_assumed), with a whole delivery
 //!
-//! Every example in them is compiled, and run unless it starts a server.
+//! Every Rust example in them is compiled, and run unless it starts a server. The tests send events
+//! to the programs of the first page.
 
 #[doc = include_str!("../docs/guide/after-an-outage.md")]
 pub mod after_an_outage {}

@@ -52,14 +52,14 @@
 //! 1. There is exactly one `Ptolemy-Signature` header, and it has the documented form. Otherwise
 //!    the response is 401, with the code `missing_header`, `repeated_header` or `malformed_header`.
 //!    ([`HeaderError`])
-//! 2. Its time lies within the tolerance around the clock, 300 s in both directions. Otherwise it
-//!    is 401, `timestamp_too_old` or `timestamp_too_far_ahead`.
-//! 3. The body is at most 1 MiB (configurable), both as declared and as received. Otherwise it is
-//!    413, `body_too_large`. A body that breaks off is 400, `body_incomplete`.
+//! 2. Its time lies within the tolerance around the clock, 300 s in both directions. Otherwise the
+//!    response is 401, `timestamp_too_old` or `timestamp_too_far_ahead`.
+//! 3. The body is at most 1 MiB (configurable), both as declared and as received. Otherwise the
+//!    response is 413, `body_too_large`. If the body breaks off, it is 400, `body_incomplete`.
 //! 4. One of the signatures in the header is the HMAC-SHA256 of `{t}.{body}` under one of the
-//!    accepted secrets. Otherwise it is 401, `signature_mismatch`.
+//!    accepted secrets. Otherwise the response is 401, `signature_mismatch`.
 //! 5. For [`Event`], the body is one JSON object in UTF-8 with a non-empty string `event_type`.
-//!    Otherwise it is 422, `not_an_event`. ([`DecodeError`])
+//!    Otherwise the response is 422, `not_an_event`. ([`DecodeError`])
 //!
 //! Malformed data is not a rejection: the event reaches the handler. If the handler returns that
 //! error, the response is 422, `malformed_data`. Without a `Verifier` in the app data, actix-web
@@ -72,9 +72,10 @@
 //! - **Expect repetitions, in any order.** [`Delivery::dedup_key`] recognises a repetition. Note
 //!   the key after the work or in the same transaction, never before. [`Event::created_at`] says
 //!   when the event happened.
-//! - **Set a timeout.** The extractors do not, and a header that is well-formed and recent needs no
-//!   secret, so each connection may buffer up to the body limit until rule 4. Put a timeout layer
-//!   around the handler, or a proxy in front, and limit the number of connections there.
+//! - **Set a timeout.** The extractors do not set one. Anyone can send a well-formed, recent header
+//!   without the secret, so until rule 4 is checked, each connection can make the server buffer up
+//!   to the body limit. Put a timeout layer around the handler, or a proxy in front, and limit the
+//!   number of connections there.
 //! - **Keep the proxy's body limit.** A rejection is sent at once, and the extractors then read and
 //!   discard the rest of the body within bounds, so that a proxy passes the response on instead of
 //!   reporting 502. `SECURITY.md` lists the bounds and the proxy settings that help.
@@ -104,11 +105,12 @@
 //! an `id` names one event. Each type says which of its parts are documented and which are assumed,
 //! and [the guide](guide::documented_and_assumed) shows a whole delivery.
 //!
-//! If an assumption is wrong, a field around the data is `None`, and one wrong field in the data
-//! makes the payload [`Malformed`]. The JSON is kept as it was sent ([`Event::raw`],
-//! [`Event::data`]), and the event reaches the handler, with one exception: if its type is neither
-//! under `event_type` nor under `type`, the `Event` extractor answers 422 until Ptolemy stops
-//! retrying the event. A handler that extracts [`Delivery`] receives it.
+//! If an assumption is wrong, a field around the data is `None`. Data that cannot be found or read
+//! makes the payload [`Malformed`] if the event type is documented, and [`Payload::Unknown`]
+//! otherwise. The JSON is kept as it was sent ([`Event::raw`], [`Event::data`]), and the event
+//! reaches the handler, with one exception: if its type is neither under `event_type` nor under
+//! `type`, the `Event` extractor answers 422 until Ptolemy stops retrying the event. A handler that
+//! extracts [`Delivery`] receives it.
 //!
 //! # What is not here
 //!

@@ -76,8 +76,10 @@ impl Verifier {
     /// | `PTOLEMY_WEBHOOK_SECRET_PREVIOUS_FILE` | path of a file that contains it | no |
     ///
     /// The first name is the one in Ptolemy's guide; the others are this library's. An empty
-    /// variable counts as not set. An empty file of the previous secret means that there is none; a
-    /// file that does not exist is an error. [`Secret::from_file`] describes how files are read.
+    /// variable counts as not set, except that an empty `PTOLEMY_WEBHOOK_SECRET` without a file is
+    /// the error [`SecretErrorKind::Empty`]. An empty file of the previous secret means that there
+    /// is none; a file that does not exist is an error. [`Secret::from_file`] describes how files
+    /// are read.
     ///
     /// # Errors
     ///

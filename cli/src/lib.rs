@@ -1,7 +1,7 @@
 //! The command line tool `ptolemy-webhooks`, as a library for its own binary and examples.
 //!
-//! The tool is documented in its README and by `ptolemy-webhooks --help`. This library has one
-//! function, which runs a command line.
+//! The tool is documented in its [README](https://docs.rs/crate/ptolemy-webhooks-cli/latest) and by
+//! `ptolemy-webhooks --help`. This library has one function, which runs a command line.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! A client for the management API of [Ptolemy](https://www.ptolemy.cloud/docs): it registers
-//! webhooks, keeps their secrets, rotates them, and requests that failed deliveries are sent again.
+//! A client for the management API of [Ptolemy](https://www.ptolemy.cloud/docs). It registers
+//! webhooks, stores and rotates their secrets, and asks Ptolemy to redeliver failed deliveries.
 //!
 //! ```rust,no_run
 //! use ptolemy_webhooks::{Secret, Verifier};
@@ -27,7 +27,7 @@
 //!         client.deliveries().redeliver(&delivery.id).await?;
 //!     }
 //!
-//!     // Rotates the secret: the new one is stored first, and accepted by the receiver after.
+//!     // Rotates the secret: stores the new one first; then the receiver accepts it.
 //!     let verifier = Verifier::new(Secret::from_file("webhook.secret")?);
 //!     client
 //!         .webhooks()
@@ -63,7 +63,7 @@
 //! | what happened | outcome | "always" | "if certainly not carried out" |
 //! | --- | --- | --- | --- |
 //! | no connection | `NotSent` | repeated | repeated |
-//! | 429 with quota left | `Rejected` | repeated | repeated |
+//! | 429 with quota left, or without `X-RateLimit-Remaining` | `Rejected` | repeated | repeated |
 //! | 429 with `X-RateLimit-Remaining: 0` | `Rejected` | not repeated | not repeated |
 //! | any other 4xx except 408 | `Rejected` | not repeated | not repeated |
 //! | 5xx, 408, time limit, broken connection | `Unknown` | repeated | not repeated |
@@ -86,8 +86,9 @@
 //! 1. **A killed process and a lost answer are repaired by running it again.** At whichever step it
 //!    stopped, the next run ends with one webhook and a file with its live secret.
 //! 2. **The secret is stored before any event is sent**, because the subscriptions are set last.
-//! 3. **The second run writes nothing to Ptolemy.** Changes that were made by hand (label,
-//!    subscriptions, inactive) are reverted.
+//! 3. **The second run writes nothing to Ptolemy**, unless something was changed by hand. It
+//!    activates a webhook that was deactivated, and reverts the label and the subscriptions if they
+//!    are set on [`Ensure`].
 //! 4. **It never rotates a secret that may be in use**, unless you allow it with
 //!    [`rotate_lost_secret`](Ensure::rotate_lost_secret), or a rotation was begun and its secret
 //!    not stored. Without it, a webhook whose secret is missing is an error.

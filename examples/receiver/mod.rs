@@ -77,7 +77,7 @@ Environment:
 Each delivery is acknowledged at once and handled in the background; standard output shows one line
 for each: `accepted <event type> <event id>`, and what was done. Standard error shows why requests
 were rejected: 10 a second in full, and in a flood one line of counts a second. If the queue is full
-(16 MiB), the answer is 503 and Ptolemy sends the delivery again. A request may take 10 s.
+(16 MiB), the answer is 503 and Ptolemy sends the delivery again. A request may take 8 s.
 
 THE QUEUE IS IN MEMORY: a crash loses the deliveries that were acknowledged and not yet handled.
 SIGTERM and Ctrl-C lose none: the receiver stops accepting, gives open requests 10 s, and empties the

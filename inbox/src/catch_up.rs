@@ -128,8 +128,8 @@ impl CatchUp {
 
     /// Sets how many calls of the month's quota to leave unused; 1,000 unless set. The run stops
     /// before a call that could leave fewer, assuming that the client makes [all its
-    /// attempts](ptolemy_webhooks_client::Client::max_attempts). Over quota, Ptolemy abandons
-    /// deliveries. With 0 there is no floor.
+    /// attempts](ptolemy_webhooks_client::Client::max_attempts). Over quota and with overage off,
+    /// Ptolemy abandons deliveries. With 0 there is no floor.
     ///
     /// A run that begins within an hour after its client saw the floor reached makes no call; a
     /// later run makes one call to check.

@@ -1,6 +1,6 @@
 //! The guide to the inbox in operation.
 //!
-//! These modules contain no code, only pages to read:
+//! These modules contain no items, only pages to read:
 //!
 //! 1. [What can go wrong](what_can_go_wrong): from a log line or another symptom to its cause, and
 //!    what to do

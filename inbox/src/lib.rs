@@ -1,6 +1,6 @@
 //! A durable inbox for [Ptolemy](https://www.ptolemy.cloud/docs)'s webhooks, on SQLite or
 //! PostgreSQL: it stores each delivery before you acknowledge it, and hands it to your handler
-//! until that succeeds.
+//! until the handler succeeds.
 //!
 //! Ptolemy expects a 2xx within 10 seconds and retries failed deliveries. A receiver must therefore
 //! store a delivery first, answer, and do the work later. It must also recognise duplicates,

@@ -69,11 +69,12 @@ impl Document {
 
 /// The documents that `cargo package` takes of all packages, apart from those in folders named
 /// `docs`.
-const PACKAGED: [&str; 11] = [
+const PACKAGED: [&str; 12] = [
     "README.md",
     "CHANGELOG.md",
     "SECURITY.md",
     "cli/CHANGELOG.md",
+    "cli/README.md",
     "client/CHANGELOG.md",
     "client/README.md",
     "inbox/CHANGELOG.md",

@@ -44,8 +44,10 @@ const INTERRUPTED_SINCE: &str = "interrupted: nothing is lost, and the same comm
 /// Ptolemy documents the delivery log, its order and redelivery. The fields of its entries, and
 /// that a redelivery needs the role Admin, are assumed.
 ///
-/// Exit code 0 if nothing is missing; 1 if an event is missing, unreachable or unconfirmed, or the
-/// run failed; 2 if the start of the gap is not known or cannot be used.
+/// Exit code 0 if nothing is missing; 1 if an event is missing, unreachable, unconfirmed or not
+/// compared, if the event log was not read to its end, if a time was skipped, or if the run failed;
+/// 2 if the start of the gap is not known or cannot be used, or an option is invalid; 4 if the API
+/// rejects the token or its role.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The first run needs --since. A successful run sets a checkpoint, from which the next one continues.
@@ -76,7 +78,7 @@ pub(crate) struct CatchUp {
     #[arg(long)]
     all_failed: bool,
     /// Stop before a call that could, with all its attempts, leave fewer than N calls of the
-    /// month's quota. Over quota, Ptolemy abandons deliveries; 0 keeps none
+    /// month's quota. Over quota and with overage off, Ptolemy abandons deliveries; 0 keeps none
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     quota_floor: u64,
     /// If the event log is not sorted by time, read no more than N of its events outside the gap;

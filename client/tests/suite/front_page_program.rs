@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         client.deliveries().redeliver(&delivery.id).await?;
     }
 
-    // Rotates the secret: the new one is stored first, and accepted by the receiver after.
+    // Rotates the secret: stores the new one first; then the receiver accepts it.
     let verifier = Verifier::new(Secret::from_file("webhook.secret")?);
     client
         .webhooks()

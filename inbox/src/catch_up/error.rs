@@ -83,7 +83,7 @@ pub enum CatchUpErrorKind {
     #[error(
         "{remaining} calls are left in the month's quota and the floor is {floor}, which one more call \
          of up to {attempts} attempts could go below: lower `quota_floor`, or run again next month; over \
-         quota, Ptolemy abandons deliveries"
+         quota and with overage off, Ptolemy abandons deliveries"
     )]
     #[non_exhaustive]
     QuotaFloor {

@@ -71,8 +71,8 @@ fn next_step(kind: CatchUpErrorKind, webhook: &WebhookId) -> Option<String> {
             ..
         } => format!(
             "{} left in the month's quota and the floor is {floor}, which one more call of up to {} could \
-             go below: pass a lower --quota-floor, or run again next month; over quota, Ptolemy abandons \
-             deliveries",
+             go below: pass a lower --quota-floor, or run again next month; over quota and with overage \
+             off, Ptolemy abandons deliveries",
             plural(remaining, "call is", "calls are"),
             plural(attempts.into(), "attempt", "attempts"),
         ),
