@@ -74,8 +74,8 @@ async fn a_function_with_other_types_in_another_schema_is_not_called() {
     assert_eq!(state, ["done"]);
 }
 
-/// As after a dump of the tables alone, or of the functions alone, was restored, or after the schema
-/// was renamed.
+/// As after a dump of the tables alone, or of the functions alone, was restored, or after the
+/// schema was renamed.
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn what_is_missing_is_made_again() {

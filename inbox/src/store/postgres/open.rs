@@ -169,8 +169,8 @@ struct Place {
     is_complete: bool,
 }
 
-/// Returns where the tables are; `None` without any. Functions that were made for another schema, as
-/// after a rename, do not count.
+/// Returns where the tables are; `None` without any. Functions that were made for another schema,
+/// as after a rename, do not count.
 async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     let found = "SELECT quote_ident(nspname),
                         (SELECT count(*) FROM pg_proc
