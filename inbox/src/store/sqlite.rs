@@ -273,14 +273,21 @@ impl Store for SqliteStore {
 #[cfg(test)]
 mod tests {
     use std::env;
+    use std::future::poll_fn;
     use std::path::PathBuf;
+    use std::pin::pin;
     use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+    use std::task::Poll;
 
+    use sqlx::sqlite::SqliteConnection;
+    use tokio::sync::{Notify, Semaphore};
     use tokio::time::sleep;
 
     use super::*;
     use crate::arrival::Labels;
+    use crate::outcome::Outcome;
     use crate::retry::Retry;
+    use crate::store::BoxFuture;
     use crate::turn::{Claim, Lease, Queue, Stamped, Take, Upkeep, WorkerId};
 
     struct File(PathBuf);
@@ -347,6 +354,44 @@ mod tests {
     async fn open(file: &File, host: fn() -> OffsetDateTime) -> SqliteStore {
         let pool = SqlitePool::connect(&file.url()).await.unwrap();
         SqliteStore::open_with(pool, host).await.unwrap()
+    }
+
+    /// The first handler has the write lock.
+    #[tokio::test]
+    async fn a_handler_that_waits_when_the_store_is_closed_does_not_begin() {
+        let file = File::new("closed");
+        let store = SqliteStore::connect(&file.url()).await.unwrap();
+        let _ = store.insert(&[arrival("a"), arrival("b")]).await.unwrap();
+        let mut leases = Vec::new();
+        while leases.len() < 2 {
+            leases.extend(claims(&store).await.iter().map(|claim| claim.lease));
+        }
+        let (begun, proceed) = (Semaphore::new(0), Notify::new());
+        let runs = store.handle(leases[0], |_| {
+            begun.add_permits(2);
+            Box::pin(async {
+                proceed.notified().await;
+                Ok(())
+            })
+        });
+        let waits = async {
+            begun.acquire().await.unwrap().forget();
+            let handler = |_: &mut SqliteConnection| -> BoxFuture<'_, _> { panic!("it begins") };
+            store.handle(leases[1], handler).await
+        };
+        let closes = async {
+            begun.acquire().await.unwrap().forget();
+            // The second one waits by now.
+            sleep(Duration::from_millis(100)).await;
+            let mut close = pin!(store.close());
+            let pending = poll_fn(|cx| Poll::Ready(close.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            proceed.notify_one();
+            close.await;
+        };
+        let (runs, waits, ()) = tokio::join!(runs, waits, closes);
+        assert!(matches!(runs, Outcome::Committed), "{runs:?}");
+        assert!(matches!(waits, Outcome::NotBegun(_)), "{waits:?}");
     }
 
     const YEAR: i64 = 365 * 24 * 60 * 60;

@@ -139,9 +139,9 @@ impl Worker {
     /// The handler must not end the transaction. If it does, or ignores the error of a statement,
     /// the attempt fails. Two more rules keep its writes and "done" together:
     ///
-    /// - Return the error of a statement, and of a nested `begin`, which you must not cancel: the
-    ///   driver then rolls back the whole transaction, and what is written afterwards is committed
-    ///   by itself, although the attempt fails.
+    /// - Return the error of every statement. Do not ignore the error of a nested `begin`, and do
+    ///   not cancel it: the driver would roll back the whole transaction, and later writes would be
+    ///   committed on their own, although the attempt fails.
     /// - Change settings with `SET LOCAL`. Any other `SET` outlives the transaction and changes the
     ///   inbox's own connections, and `RESET ALL` makes the attempt fail.
     ///

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::database::Database;
 use crate::delivery;
+use crate::logged::Logged;
 
 /// A pool whose connections search these schemas.
 async fn pool(database: &Database, schemas: &str) -> PgPool {
@@ -52,8 +53,8 @@ async fn a_handler_that_searches_other_schemas_ends_its_own_event() {
     handle(&a, "of a", "SET LOCAL search_path = b").await;
     let state = "SELECT state FROM a.ptolemy_inbox UNION ALL SELECT state FROM b.ptolemy_inbox";
     assert_eq!(database.texts(state).await, ["done", "running"]);
-    let same = "SELECT count(*) FROM a.ptolemy_inbox JOIN b.ptolemy_inbox AS b USING (id)
-                WHERE b.lease_token = 1";
+    let same = "SELECT count(*) FROM a.ptolemy_inbox AS a JOIN b.ptolemy_inbox AS b USING (id)
+                WHERE a.lease_token = 1 AND b.lease_token = 1";
     assert_eq!(database.number(same).await, 1);
 }
 
@@ -96,10 +97,13 @@ async fn what_is_missing_is_made_again() {
         database.execute(broken).await;
         let inbox = Inbox::from_postgres_pool(pool(&database, schemas).await);
         handle(&inbox.await.unwrap(), &format!("after {id}"), "SELECT").await;
-        let open = "SELECT count(*) FROM %.ptolemy_inbox WHERE state <> 'done'";
         let schema = schemas.rsplit(", ").next().unwrap();
-        let open = open.replace('%', schema);
-        assert_eq!(database.number(&open).await, 0, "{broken}");
+        let done = format!("SELECT count(*) FROM {schema}.ptolemy_inbox WHERE state = 'done'");
+        let events = i64::try_from(id).unwrap() + 2;
+        assert_eq!(database.number(&done).await, events, "{broken}");
+        // And no second inbox in a schema that comes before that of the tables.
+        let tables = "SELECT count(*) FROM pg_class WHERE relname = 'ptolemy_inbox_migrations'";
+        assert_eq!(database.number(tables).await, 1, "{broken}");
     }
     let tables = "DROP TABLE \"C d\".ptolemy_inbox, \"C d\".ptolemy_inbox_settings,
                   \"C d\".ptolemy_inbox_catch_up, \"C d\".ptolemy_inbox_catch_up_event,
@@ -109,6 +113,58 @@ async fn what_is_missing_is_made_again() {
     handle(&inbox.await.unwrap(), "again", "SELECT").await;
     let state = database.texts("SELECT state FROM \"C d\".ptolemy_inbox");
     assert_eq!(state.await, ["done"]);
+}
+
+/// A path that is not set by a statement may have names that a statement would quote.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_schema_may_have_any_name() {
+    let database = Database::postgres().await;
+    for (schema, path) in [
+        ("\"my-app\"", "my-app"),
+        ("\"order\"", "order"),
+        ("\"A, b\"\"c\"", "\"A, b\"\"c\""),
+        ("\"$$\"", "$$"),
+        ("\"{schema}\"", "{schema}"),
+    ] {
+        database.execute(&format!("CREATE SCHEMA {schema}")).await;
+        let inbox = Inbox::from_postgres_pool(pool(&database, path).await);
+        handle(&inbox.await.unwrap(), "1", "SELECT").await;
+        let state = format!("SELECT state FROM {schema}.ptolemy_inbox");
+        assert_eq!(database.texts(&state).await, ["done"], "{schema}");
+    }
+}
+
+/// Only the tables were restored. Deliveries are accepted, and the warning names the error.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_role_that_may_not_create_them_accepts_without_them() {
+    let (logged, _guard) = Logged::start();
+    let database = Database::postgres().await;
+    drop(database.inbox().await);
+    let role = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let without = format!(
+        "DROP FUNCTION ptolemy_inbox_begin; DROP FUNCTION ptolemy_inbox_end;
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+         CREATE ROLE {role} LOGIN;
+         GRANT SELECT ON ptolemy_inbox_migrations TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ptolemy_inbox TO {role};
+         GRANT SELECT, UPDATE ON ptolemy_inbox_settings TO {role}"
+    );
+    database.execute(&without).await;
+    let url = database.url().replace("//postgres@", &format!("//{role}@"));
+    let inbox = Inbox::connect(&url).await.unwrap();
+    inbox.accept(&delivery::event("e")).await.unwrap();
+    let line = logged.line("the inbox's functions are missing or outdated");
+    assert!(
+        line.contains("WARN") && line.contains("permission denied"),
+        "{line}"
+    );
+    // The owner creates them, and the role uses them.
+    drop(database.inbox().await);
+    handle(&inbox, "f", "SELECT").await;
+    assert_eq!(database.states().await, ["done", "done"]);
+    assert_eq!(logged.lines("functions").len(), 1);
 }
 
 /// The plans are made when the table has one page, which is cheaper to read than an index, and kept

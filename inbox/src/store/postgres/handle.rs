@@ -28,10 +28,6 @@ impl PostgresStore {
             Ok(turn) => Arc::new(turn),
             Err(closed) => return Outcome::not_begun(closed),
         };
-        // The inbox may have been closed while this waited for other handlers.
-        if let Err(closed) = self.gate.check() {
-            return Outcome::not_begun(closed);
-        }
         let give_up = Instant::now() + TURN_TIMEOUT;
         let mut kept = self.kept.take(&self.pool);
         // Once more, on a new connection, if the first one breaks before the handler begins.
@@ -48,6 +44,10 @@ impl PostgresStore {
                 },
             };
             session.keep_until_its_end(turn.clone());
+            // The inbox may have been closed while this waited for other handlers, or the pool.
+            if let Err(closed) = self.gate.check() {
+                return Outcome::not_begun(closed);
+            }
             let again = |error: BoxError| {
                 tracing::debug!(
                     error,
@@ -136,9 +136,9 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Calls a function of the inbox. The name of the schema was quoted by the server, and the
-    /// numbers are the inbox's own. With the types, since a function for other types, in any
-    /// schema, could fit better.
+    /// Calls a function of the inbox. The server has quoted the schema, and the numbers are the
+    /// inbox's own. They have the types of the arguments, since a function for other types could
+    /// fit better.
     fn call(&self, function: &str, Lease { id, token }: Lease) -> String {
         let schema = &self.schema;
         format!("SELECT {schema}.{function}({id}::BIGINT, {token}::BIGINT)")
@@ -162,6 +162,9 @@ mod tests {
     fn an_event_is_done_in_the_same_way_in_a_turn_and_in_a_transaction() {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let tables = include_str!("../../../migrations/postgres/functions.sql");
-        assert!(words(tables).contains(&format!("UPDATE ptolemy_inbox SET {} WHERE", words(DONE))));
+        assert!(words(tables).contains(&format!(
+            "UPDATE {{schema}}.ptolemy_inbox SET {} WHERE",
+            words(DONE)
+        )));
     }
 }

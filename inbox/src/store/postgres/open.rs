@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgExecutor, Postgres, Row as _, Transaction};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -53,28 +53,22 @@ impl PostgresStore {
         must_be_fit(&pool).await?;
         let version = version(&pool).await.map_err(unavailable)?;
         let place = match place(&pool).await.map_err(unavailable)? {
-            Some(place) if place.is_complete && migrate::is_newest(version, VERSIONS) => place,
-            _ => Self::migrate(&pool).await?,
+            Some(place) if migrate::is_newest(version, VERSIONS) => {
+                if !place.is_complete
+                    && let Err(error) = make_functions(&pool, &place).await
+                {
+                    tracing::warn!(
+                        %error,
+                        "the inbox's functions are missing or outdated, and could not be created: \
+                         no handler in a transaction can begin"
+                    );
+                }
+                place
+            }
+            _ => create_missing(&pool).await?,
         };
         let named = named && !pooler::is_before(&pool.connect_options()).await;
         Self::on(pool, named, place.schema).checked().await
-    }
-
-    /// Creates what is missing, one process at a time.
-    async fn migrate(pool: &PgPool) -> Result<Place, ConnectError> {
-        let mut tx = pool.begin_with(BEGIN).await.map_err(unavailable)?;
-        let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-        sqlx::raw_sql(AssertSqlSafe(lock))
-            .execute(&mut *tx)
-            .await
-            .map_err(unavailable)?;
-        let migrator = migrate::migrator(VERSIONS);
-        versions::bring_to(&migrator, &mut tx).await?;
-        let functions = sqlx::raw_sql(FUNCTIONS).execute(&mut *tx).await;
-        functions.map_err(|error| ConnectError::with(ConnectErrorKind::Migration, error))?;
-        tx.commit().await.map_err(unavailable)?;
-        let place = place(pool).await.map_err(unavailable)?;
-        place.ok_or(ConnectError::new(ConnectErrorKind::Migration))
     }
 
     /// Logs settings that weaken the inbox now rather than at the first accept.
@@ -161,33 +155,76 @@ async fn version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     sqlx::raw_sql(newest).fetch_one(pool).await?.try_get(0)
 }
 
+/// Brings the tables to the newest version, and creates their functions.
+async fn create_missing(pool: &PgPool) -> Result<Place, ConnectError> {
+    let mut tx = locked(pool).await.map_err(unavailable)?;
+    // Tables that are found are migrated where they are.
+    let there = "SELECT set_config('search_path',
+                                   quote_ident(nspname) || ', ' || current_setting('search_path'), true)
+                 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                 WHERE pg_class.oid = to_regclass('ptolemy_inbox_migrations')";
+    let searched = sqlx::raw_sql(there).execute(&mut *tx).await;
+    searched.map_err(unavailable)?;
+    versions::bring_to(&migrate::migrator(VERSIONS), &mut tx).await?;
+    let failed = |error| ConnectError::with(ConnectErrorKind::Migration, error);
+    let place = place(&mut *tx).await.map_err(unavailable)?;
+    let place = place.ok_or(ConnectError::new(ConnectErrorKind::Migration))?;
+    let functions = sqlx::raw_sql(AssertSqlSafe(functions(&place.schema)));
+    functions.execute(&mut *tx).await.map_err(failed)?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(place)
+}
+
+async fn make_functions(pool: &PgPool, place: &Place) -> Result<(), sqlx::Error> {
+    let mut tx = locked(pool).await?;
+    let functions = sqlx::raw_sql(AssertSqlSafe(functions(&place.schema)));
+    functions.execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+/// Begins a transaction in which no other process migrates.
+async fn locked(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    let mut tx = pool.begin_with(BEGIN).await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+/// Returns the statements that create the functions; the server has quoted the schema.
+fn functions(schema: &str) -> String {
+    FUNCTIONS.replace("{schema}", schema)
+}
+
 /// Where the tables are.
 struct Place {
     /// The name of their schema, as it stands in a statement.
     schema: String,
-    /// Whether the functions are there too.
+    /// Whether the functions are there too, with the bodies of this version.
     is_complete: bool,
 }
 
-/// Returns where the tables are; `None` without any. Functions that were made for another schema,
-/// as after a rename, do not count.
-async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
-    let found = "SELECT quote_ident(nspname),
-                        (SELECT count(*) FROM pg_proc
-                         WHERE pronamespace = pg_namespace.oid
-                           AND proname IN ('ptolemy_inbox_begin', 'ptolemy_inbox_end')
-                           AND EXISTS (SELECT FROM unnest(proconfig) AS setting
-                                       WHERE starts_with(setting, 'search_path='
-                                                                  || quote_ident(nspname) || ','))
-                        ) = 2
+/// Returns where the tables are; `None` without any.
+async fn place<'e>(executor: impl PgExecutor<'e>) -> Result<Option<Place>, sqlx::Error> {
+    let found = "SELECT quote_ident(nspname), coalesce(prosrc, '')
                  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                 LEFT JOIN pg_proc ON pronamespace = pg_namespace.oid
+                                      AND proname IN ('ptolemy_inbox_begin', 'ptolemy_inbox_end')
+                                      AND oidvectortypes(proargtypes) = 'bigint, bigint'
                  WHERE pg_class.oid = to_regclass('ptolemy_inbox')";
-    let Some(row) = sqlx::raw_sql(found).fetch_optional(pool).await? else {
+    let rows = sqlx::raw_sql(found).fetch_all(executor).await?;
+    let Some(row) = rows.first() else {
         return Ok(None);
     };
+    let schema: String = row.try_get(0)?;
+    let bodies = rows.iter().map(|row| row.try_get(1));
+    let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
+    let functions = functions(&schema);
+    // What is between two marks.
+    let mut wanted = functions.split("$ptolemy_inbox$").skip(1).step_by(2);
+    let is_complete = wanted.all(|wanted| bodies.iter().any(|body| body == wanted));
     Ok(Some(Place {
-        schema: row.try_get(0)?,
-        is_complete: row.try_get(1)?,
+        schema,
+        is_complete,
     }))
 }
 

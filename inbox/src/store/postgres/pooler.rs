@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Row as _};
 use tokio::time::timeout;
 
-/// How long the detection may take, which is 58 round trips.
+/// How long the detection may take: two new connections, and then 55 round trips.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How often both connections are asked which process they have: a busy pooler may give each the
