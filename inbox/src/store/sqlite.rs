@@ -276,10 +276,10 @@ mod tests {
     use std::future::poll_fn;
     use std::path::PathBuf;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
     use std::task::Poll;
 
-    use sqlx::sqlite::SqliteConnection;
     use tokio::sync::{Notify, Semaphore};
     use tokio::time::sleep;
 
@@ -287,7 +287,6 @@ mod tests {
     use crate::arrival::Labels;
     use crate::outcome::Outcome;
     use crate::retry::Retry;
-    use crate::store::BoxFuture;
     use crate::turn::{Claim, Lease, Queue, Stamped, Take, Upkeep, WorkerId};
 
     struct File(PathBuf);
@@ -366,18 +365,19 @@ mod tests {
         while leases.len() < 2 {
             leases.extend(claims(&store).await.iter().map(|claim| claim.lease));
         }
-        let (begun, proceed) = (Semaphore::new(0), Notify::new());
+        let (begun, proceed) = (Semaphore::new(0), Arc::new(Notify::new()));
+        let proceeds = proceed.clone();
         let runs = store.handle(leases[0], |_| {
             begun.add_permits(2);
-            Box::pin(async {
-                proceed.notified().await;
+            Box::pin(async move {
+                proceeds.notified().await;
                 Ok(())
             })
         });
         let waits = async {
             begun.acquire().await.unwrap().forget();
-            let handler = |_: &mut SqliteConnection| -> BoxFuture<'_, _> { panic!("it begins") };
-            store.handle(leases[1], handler).await
+            let handled = store.handle(leases[1], |_| Box::pin(async { panic!("it begins") }));
+            handled.await
         };
         let closes = async {
             begun.acquire().await.unwrap().forget();

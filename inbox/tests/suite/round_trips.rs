@@ -16,8 +16,8 @@ const EVENTS: usize = 400;
 /// The name of the inbox's connections at the server.
 const APPLICATION: &str = "counted";
 
-/// The maximum number of round trips of a turn that settles nothing, on average.
-const TURN: i64 = 6;
+/// The maximum number of round trips of a turn, with the connections that it takes from the pool.
+const TURN: i64 = 8;
 
 /// A database with events, and its URL through a proxy that counts.
 async fn filled() -> (Database, Proxy, String) {
