@@ -14,8 +14,8 @@ impl Inbox {
     /// the inbox stays closed for new calls; call it again to close the connections. Further calls
     /// do nothing.
     ///
-    /// It closes the connections that the inbox has opened, within 10 s on PostgreSQL. If you gave the inbox a pool, that pool
-    /// stays open for its other users; close it after this.
+    /// It closes the connections that the inbox has opened, within 10 s on PostgreSQL. If you gave
+    /// the inbox a pool, that pool stays open for its other users; close it after this.
     ///
     /// When the last connection of all processes to a SQLite file closes, SQLite writes the `-wal`
     /// into the file and removes it: a copy of the file is then complete. Without this the process
