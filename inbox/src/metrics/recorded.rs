@@ -55,7 +55,7 @@ const BUCKETS: &[(&str, &[f64])] = &[
 
 /// How long a worker waits between two counts of the events that are not done: 99 times as long as
 /// the last count took, within these bounds. So it spends at most a hundredth of its time on
-/// counting if a count takes up to 0.9 s, and `docs/alerts.yml` may expect counts that are younger
+/// counting if a count takes up to 0.7 s, and `docs/alerts.yml` may expect counts that are younger
 /// than two minutes.
 const MIN_PAUSE: Duration = Duration::from_secs(15);
 const MAX_PAUSE: Duration = Duration::from_secs(70);

@@ -219,7 +219,7 @@ async fn place<'e>(executor: impl PgExecutor<'e>) -> Result<Option<Place>, sqlx:
     let bodies = rows.iter().map(|row| row.try_get(1));
     let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
     let functions = functions(&schema);
-    // What is between two marks.
+    // The bodies are between two marks.
     let mut wanted = functions.split("$ptolemy_inbox$").skip(1).step_by(2);
     let is_complete = wanted.all(|wanted| bodies.iter().any(|body| body == wanted));
     Ok(Some(Place {
