@@ -55,7 +55,7 @@ impl PostgresStore {
         let place = match place(&pool).await.map_err(unavailable)? {
             Some(place) if migrate::is_newest(version, VERSIONS) => {
                 if !place.is_complete
-                    && let Err(error) = make_functions(&pool, &place).await
+                    && let Err(error) = repair(&pool, &place).await
                 {
                     tracing::warn!(
                         %error,
@@ -169,17 +169,21 @@ async fn create_missing(pool: &PgPool) -> Result<Place, ConnectError> {
     let failed = |error| ConnectError::with(ConnectErrorKind::Migration, error);
     let place = place(&mut *tx).await.map_err(unavailable)?;
     let place = place.ok_or(ConnectError::new(ConnectErrorKind::Migration))?;
-    let functions = sqlx::raw_sql(AssertSqlSafe(functions(&place.schema)));
-    functions.execute(&mut *tx).await.map_err(failed)?;
+    make_functions(&mut tx, &place).await.map_err(failed)?;
     tx.commit().await.map_err(unavailable)?;
     Ok(place)
 }
 
-async fn make_functions(pool: &PgPool, place: &Place) -> Result<(), sqlx::Error> {
+/// Creates the functions again, beside tables of the newest version.
+async fn repair(pool: &PgPool, place: &Place) -> Result<(), sqlx::Error> {
     let mut tx = locked(pool).await?;
-    let functions = sqlx::raw_sql(AssertSqlSafe(functions(&place.schema)));
-    functions.execute(&mut *tx).await?;
+    make_functions(&mut tx, place).await?;
     tx.commit().await
+}
+
+async fn make_functions(tx: &mut PgConnection, place: &Place) -> Result<(), sqlx::Error> {
+    let functions = sqlx::raw_sql(AssertSqlSafe(functions(&place.schema)));
+    functions.execute(tx).await.map(drop)
 }
 
 /// Begins a transaction in which no other process migrates.
