@@ -124,8 +124,12 @@ async fn main() -> Result<()> {
             duplicate(server).await?;
         }
         if has("vacuum") && matches!(server, Server::Postgres(_)) {
-            for in_order in [false, true] {
-                vacuum(server, rows.min(VACUUM_EVENTS), in_order).await?;
+            for (resources, in_order) in [
+                (Resources::Each, false),
+                (Resources::Each, true),
+                (Resources::Thousand, true),
+            ] {
+                vacuum(server, rows.min(VACUUM_EVENTS), resources, in_order).await?;
             }
         }
         for form in process::Form::ALL {
@@ -293,6 +297,15 @@ impl Source {
 }
 
 /// A table of the part `claim`: how it was filled, and what it has.
+/// The resources of rows. They only matter in order.
+#[derive(Clone, Copy, PartialEq)]
+enum Resources {
+    /// Each row has another one.
+    Each,
+    Thousand,
+    One,
+}
+
 struct Table {
     name: &'static str,
     database: Database,
@@ -305,23 +318,28 @@ struct Table {
 async fn large(server: &Server, rows: usize, claim: bool, stats: bool) -> Result<()> {
     println!("\n{server}: tables of {rows} rows, {ROUNDS} rounds of {EVENTS} events");
     let mut tables = Vec::new();
-    for (name, state, many, one_resource) in [
-        ("1,000 waiting", "waiting", 0, false),
-        ("many waiting", "waiting", rows, false),
-        ("1,000 waiting, many done", "done", rows, false),
-        ("1,000 waiting, many of one resource", "waiting", rows, true),
+    for (name, state, many, resources) in [
+        ("1,000 waiting", "waiting", 0, Resources::Each),
+        ("many waiting", "waiting", rows, Resources::Each),
+        ("1,000 waiting, many done", "done", rows, Resources::Each),
+        (
+            "1,000 waiting, many of one resource",
+            "waiting",
+            rows,
+            Resources::One,
+        ),
     ] {
         let database = server.database().await?;
         let inbox = database.inbox().await?;
         let begin = Instant::now();
-        database.fill(many, state, one_resource).await?;
-        database.fill(EVENTS, "waiting", false).await?;
+        database.fill(many, state, resources).await?;
+        database.fill(EVENTS, "waiting", Resources::Each).await?;
         println!("  filled in {:.0} s: {name}", begin.elapsed().as_secs_f64());
         tables.push(Table {
             name,
             database,
             inbox,
-            one_resource,
+            one_resource: resources == Resources::One,
         });
     }
     let phases = [("as it was filled", false), ("after ANALYZE", true)];
@@ -353,15 +371,19 @@ async fn large(server: &Server, rows: usize, claim: bool, stats: bool) -> Result
 }
 
 /// Two tables of the same size, one of them beside an idle transaction, handled in turn.
-async fn vacuum(server: &Server, rows: usize, in_order: bool) -> Result<()> {
-    let order = if in_order { " in order" } else { "" };
+async fn vacuum(server: &Server, rows: usize, resources: Resources, in_order: bool) -> Result<()> {
+    let order = match (in_order, resources) {
+        (false, _) => "",
+        (true, Resources::Thousand) => " in order, of 1,000 resources",
+        (true, _) => " in order",
+    };
     println!(
         "\n{server}: {rows} waiting, 8 at a time{order}, with and without an idle transaction"
     );
     let (held, free) = (server.database().await?, server.database().await?);
     let inboxes = [held.inbox().await?, free.inbox().await?];
     for database in [&held, &free] {
-        database.fill(rows, "waiting", false).await?;
+        database.fill(rows, "waiting", resources).await?;
         database.analyze().await?;
     }
     let Database::Postgres { pool, .. } = &held else {
@@ -406,7 +428,10 @@ async fn mark(tables: &[Table]) -> Result<()> {
         );
         // The workers would mark the others in many more turns.
         table.database.run(MARK_ALL.to_owned()).await?;
-        table.database.fill(EVENTS, "waiting", false).await?;
+        table
+            .database
+            .fill(EVENTS, "waiting", Resources::Each)
+            .await?;
     }
     Ok(())
 }
@@ -441,7 +466,10 @@ async fn claim_of(tables: &[Table], phase: &str, concurrency: usize, in_order: b
                 continue;
             }
             let (time, handled) = work(&table.inbox, concurrency, in_order, EVENTS).await?;
-            table.database.fill(handled, "waiting", false).await?;
+            table
+                .database
+                .fill(handled, "waiting", Resources::Each)
+                .await?;
             if round > 0 {
                 times.push(time);
             }
@@ -653,11 +681,15 @@ impl Database {
     }
 
     /// Adds rows, each of a different resource or all of one.
-    async fn fill(&self, rows: usize, state: &str, one_resource: bool) -> Result<()> {
+    async fn fill(&self, rows: usize, state: &str, resources: Resources) -> Result<()> {
         if rows == 0 {
             return Ok(());
         }
-        let resource_id = if one_resource { "'one'" } else { "key" };
+        let resource_id = match resources {
+            Resources::Each => "key",
+            Resources::Thousand => "'r' || (i % 1000)",
+            Resources::One => "'one'",
+        };
         // Keys are hashes, in no order, as real ones are. Times are in the past, a row each
         // millisecond.
         let (time, numbers, key, blob) = match self {

@@ -10,7 +10,7 @@ use ptolemy_webhooks_inbox::{EventOrder, Failure, Inbox};
 use tokio::sync::Notify;
 
 use crate::by_hand::{self, POSTGRES_TABLE, Pool, REFILL, SQLITE_TABLE};
-use crate::{CONNECTIONS, Database, Handler, ROUNDS, Result, Server, Spread};
+use crate::{CONNECTIONS, Database, Handler, ROUNDS, Resources, Result, Server, Spread};
 
 /// How many events wait at the beginning of a round; fewer are handled.
 const WAITING: usize = 4_000;
@@ -41,7 +41,7 @@ pub(crate) async fn process(server: &Server, form: Form) -> Result<()> {
     );
     let database = server.database().await?;
     let inbox = database.inbox().await?;
-    database.fill(WAITING, "waiting", false).await?;
+    database.fill(WAITING, "waiting", Resources::Each).await?;
     let pool = match &database {
         Database::Sqlite(file) => {
             database.run(SQLITE_TABLE.to_owned()).await?;
@@ -88,7 +88,7 @@ async fn compare(
         let time = by_hand::work(pool, concurrency, handler, events).await?;
         let (other, handled) = work(inbox, database, form, concurrency, handler, events).await?;
         database.run(REFILL.to_owned()).await?;
-        database.fill(handled, "waiting", false).await?;
+        database.fill(handled, "waiting", Resources::Each).await?;
         // The first round fills caches.
         if round > 0 {
             by_hand.push(time);

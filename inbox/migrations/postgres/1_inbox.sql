@@ -36,6 +36,8 @@ CREATE TABLE ptolemy_inbox (
     lease_until TIMESTAMPTZ,
     -- Waiting: the id of an earlier event of the same resource that must end first.
     waits_for BIGINT,
+    -- Waiting: when the event ended that it waited for; NULL if it never waited, or was taken since.
+    released_at TIMESTAMPTZ,
     -- When it was done, or dead.
     finished_at TIMESTAMPTZ,
     -- Why the last attempt failed.
@@ -59,8 +61,16 @@ CREATE INDEX ptolemy_inbox_order ON ptolemy_inbox (resource, resource_id, id)
 
 CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_for IS NOT NULL;
 
--- Counts and lists of what is not done.
-CREATE INDEX ptolemy_inbox_open ON ptolemy_inbox (state, id) WHERE state <> 'done';
+-- Events that returned to their old places in the queue. Workers in order remember where a queue begins, and
+-- find these by the time of their return.
+CREATE INDEX ptolemy_inbox_released ON ptolemy_inbox (released_at)
+    WHERE state = 'waiting' AND waits_for IS NULL AND released_at IS NOT NULL;
+
+-- By the time of their begin, so that those that run now are found beside the entries of those that ran, which
+-- stay until a vacuum.
+CREATE INDEX ptolemy_inbox_running ON ptolemy_inbox (greatest(started_at, 'epoch')) WHERE state = 'running';
+
+CREATE INDEX ptolemy_inbox_dead ON ptolemy_inbox (id) WHERE state = 'dead';
 
 CREATE INDEX ptolemy_inbox_malformed ON ptolemy_inbox (id) WHERE state = 'dead' AND malformed;
 

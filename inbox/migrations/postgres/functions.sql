@@ -50,6 +50,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE 'ptolemy_inbox: the lease of event % was lost', event USING ERRCODE = 'PI001';
     END IF;
-    UPDATE {schema}.ptolemy_inbox SET waits_for = NULL WHERE waits_for = event;
+    UPDATE {schema}.ptolemy_inbox SET waits_for = NULL, released_at = clock_timestamp() WHERE waits_for = event;
 END
 $ptolemy_inbox$;

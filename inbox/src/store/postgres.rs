@@ -111,7 +111,17 @@ impl PostgresStore {
         }
     }
 
+    /// Takes a turn. One that fails leaves no floors: if another server took over, its clock may
+    /// be behind.
     async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
+        let turned = self.try_turn(turn).await;
+        if turned.is_err() {
+            *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = Floors::NONE;
+        }
+        turned
+    }
+
+    async fn try_turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         // A turn does not acknowledge deliveries, so it may continue without `fsync`.

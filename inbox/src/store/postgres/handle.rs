@@ -156,15 +156,15 @@ fn is_lost(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::postgres::steps::DONE;
+    use crate::store::postgres::steps::{DONE, RELEASED};
 
     #[test]
     fn an_event_is_done_in_the_same_way_in_a_turn_and_in_a_transaction() {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let tables = include_str!("../../../migrations/postgres/functions.sql");
-        assert!(words(tables).contains(&format!(
-            "UPDATE {{schema}}.ptolemy_inbox SET {} WHERE",
-            words(DONE)
-        )));
+        for set in [DONE, RELEASED] {
+            let update = format!("UPDATE {{schema}}.ptolemy_inbox SET {} WHERE", words(set));
+            assert!(words(tables).contains(&update), "{update}");
+        }
     }
 }

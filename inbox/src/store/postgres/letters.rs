@@ -23,7 +23,7 @@ impl PostgresStore {
                     least(greatest(received_at, 'epoch'), '9999-12-31'),
                     least(greatest(finished_at, 'epoch'), '9999-12-31'),
                     attempts, malformed, coalesce(last_error, ''), source
-             FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
+             FROM ptolemy_inbox WHERE state = 'dead' AND id > $1 AND id <= $2
              ORDER BY id LIMIT $3",
         )
         .persistent(self.named)
@@ -58,7 +58,7 @@ impl PostgresStore {
              SET state = 'waiting', run_at = now(), written_at = now(), queue = 'again', attempts = 0,
                  malformed = FALSE, postponed = FALSE, finished_at = NULL
              WHERE id IN (SELECT id FROM ptolemy_inbox
-                          WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
+                          WHERE state = 'dead' AND id > $1 AND id <= $2
                           ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
              RETURNING id",
         )
@@ -71,7 +71,7 @@ impl PostgresStore {
             "UPDATE ptolemy_inbox
              SET state = 'done', finished_at = now(), last_error = 'discarded: ' || last_error
              WHERE id IN (SELECT id FROM ptolemy_inbox
-                          WHERE state <> 'done' AND state = 'dead' AND id > $1 AND id <= $2
+                          WHERE state = 'dead' AND id > $1 AND id <= $2
                           ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
              RETURNING id",
         )

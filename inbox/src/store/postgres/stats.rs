@@ -25,8 +25,8 @@ const COUNTS: &str = "SELECT
      WHERE state = 'waiting' AND waits_for IS NULL
        AND queue IN ('first', 'again', 'suspect') AND run_at <= now()),
     (SELECT count(*) FROM ptolemy_inbox WHERE waits_for IS NOT NULL),
-    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'),
-    (SELECT count(*) FROM ptolemy_inbox WHERE state <> 'done' AND state = 'dead'),
+    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'running'),
+    (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead'),
     (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)";
 
 /// The front of each queue separately, which is what the index is for.

@@ -27,6 +27,9 @@ pub(super) const DONE: &str = "
     state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
     malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";
 
+/// The columns that are set for an event that waited for one that has ended; likewise.
+pub(super) const RELEASED: &str = "waits_for = NULL, released_at = clock_timestamp()";
+
 pub(super) struct PostgresSteps<'t> {
     tx: &'t mut PgConnection,
     /// Whether statements are prepared by name; see `PostgresStore`.
@@ -81,7 +84,7 @@ impl Steps for PostgresSteps<'_> {
                                THEN lease_until - renewed_at ELSE interval '0' END
                      ELSE interval '0' END
              WHERE id IN (SELECT id FROM ptolemy_inbox
-                          WHERE state <> 'done' AND state = 'running'
+                          WHERE state = 'running'
                             AND renewed_at > now() + make_interval(secs => $1)
                           FOR UPDATE SKIP LOCKED)",
         )
@@ -221,7 +224,7 @@ impl Steps for PostgresSteps<'_> {
              SET state = 'running', started_at = clock_timestamp(),
                  renewed_at = clock_timestamp(),
                  lease_until = clock_timestamp() + make_interval(secs => $2),
-                 lease_worker = $3, crash_group = taken.crash_group,
+                 lease_worker = $3, crash_group = taken.crash_group, released_at = NULL,
                  -- Whatever the row holds, it must not fail the statement, which is for all rows.
                  attempts = least(greatest(attempts, 0), 2147483646) + 1,
                  lease_token = CASE lease_token WHEN 9223372036854775807 THEN 1

@@ -3,51 +3,103 @@
 
 use std::collections::HashSet;
 
+use sqlx::Row as _;
 use time::OffsetDateTime;
 
 use super::super::column;
+use super::super::floors::{BEGIN, Place};
 use super::PostgresSteps;
 use crate::error::BoxError;
 use crate::store::choice::{Due, fronts, unnamed};
 use crate::turn::Queue;
 
 impl PostgresSteps<'_> {
+    /// Also raises the floors.
     pub(super) async fn read_page(
         &mut self,
         queue: Queue,
-        after: Option<&(OffsetDateTime, i64)>,
+        after: Option<&Place>,
         rows: i64,
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
-        let (run_at, id) = after.copied().unwrap_or((OffsetDateTime::UNIX_EPOCH, 0));
-        Ok(sqlx::query_as(
+        let floor = self.floors.of(queue);
+        let after_or_begin = after.copied().unwrap_or(BEGIN);
+        // What is after the place before the floor is at the floor, or after it.
+        let from = after_or_begin.max((floor.0, floor.1.saturating_sub(1)));
+        let read = sqlx::query(
             // Running events are read once, since a resource may have very many events.
             "WITH running AS MATERIALIZED (
-                 SELECT id, resource, resource_id FROM ptolemy_inbox
-                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
-             SELECT run_at, id, resource, resource_id, earlier,
+                 SELECT id, resource, resource_id, greatest(started_at, 'epoch') AS started_at
+                 FROM ptolemy_inbox
+                 WHERE state = 'running' AND resource_id IS NOT NULL
+                   AND greatest(started_at, 'epoch')
+                       >= CASE WHEN now() >= $9 THEN $8 ELSE 'epoch' END),
+             released AS MATERIALIZED (
+                 SELECT run_at, id, resource, resource_id, queue, released_at FROM ptolemy_inbox
+                 WHERE state = 'waiting' AND waits_for IS NULL AND released_at >= $7)
+             SELECT now(), (SELECT least(min(started_at), now()) FROM running),
+                    (SELECT least(min(released_at), now()) FROM released),
+                    run_at, id, resource, resource_id, earlier,
                     earlier IS NULL AND EXISTS (
                         SELECT 1 FROM running AS l
                         WHERE l.resource = r.resource AND l.resource_id = r.resource_id
                           AND l.id > r.id)
-             FROM (
-                 SELECT run_at, id, resource, resource_id,
-                        (SELECT max(e.id) FROM ptolemy_inbox AS e
-                         WHERE e.resource = r.resource AND e.resource_id = r.resource_id
-                           AND e.id < r.id AND e.finished_at IS NULL
-                           AND e.resource_id IS NOT NULL) AS earlier
-                 FROM ptolemy_inbox AS r
-                 WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
-                   AND (run_at, id) > ($1, $2)
-                 ORDER BY run_at, id LIMIT $3) AS r
+             FROM (SELECT) AS one
+             LEFT JOIN (
+                 (SELECT run_at, id, resource, resource_id FROM ptolemy_inbox
+                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
+                    AND (run_at, id) > ($5, $6)
+                  ORDER BY run_at, id LIMIT $3)
+                 UNION ALL
+                 SELECT run_at, id, resource, resource_id FROM released
+                 WHERE queue = $4 AND run_at <= now()
+                   AND (run_at, id) > ($1, $2) AND (run_at, id) <= ($5, $6)
+                 ORDER BY run_at, id LIMIT $3) AS r ON TRUE
+             LEFT JOIN LATERAL (
+                 SELECT max(e.id) FROM ptolemy_inbox AS e
+                 WHERE e.resource = r.resource AND e.resource_id = r.resource_id
+                   AND e.id < r.id AND e.finished_at IS NULL
+                   AND e.resource_id IS NOT NULL) AS e (earlier) ON TRUE
              ORDER BY run_at, id",
         )
         .persistent(self.named)
-        .bind(run_at)
-        .bind(id)
+        .bind(after_or_begin.0)
+        .bind(after_or_begin.1)
         .bind(rows)
         .bind(queue.as_str())
+        .bind(from.0)
+        .bind(from.1)
+        .bind(self.floors.released())
+        .bind(self.floors.running().since)
+        .bind(self.floors.running().seen_at)
         .fetch_all(&mut *self.tx)
-        .await?)
+        .await?;
+        let mut page = Vec::with_capacity(read.len());
+        let mut seen = None;
+        for row in &read {
+            seen = Some((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+            // Without one there is a row too.
+            if let Some(run_at) = row.try_get(3)? {
+                page.push((
+                    run_at,
+                    row.try_get(4)?,
+                    row.try_get(5)?,
+                    row.try_get(6)?,
+                    row.try_get(7)?,
+                    row.try_get(8)?,
+                ));
+            }
+        }
+        if let Some((now, running, released)) = seen {
+            self.floors.raise_in_order(now, running, released);
+            let places = page.iter().map(|(run_at, id, ..): &Due<_>| (*run_at, *id));
+            let front = places.into_iter().find(|place| *place > from);
+            let is_full = i64::try_from(page.len()).is_ok_and(|read| read >= rows);
+            // A page that is full of released events does not say where the queue begins.
+            if after.is_none() && (front.is_some() || !is_full) {
+                self.floors.raise(queue, front, now);
+            }
+        }
+        Ok(page)
     }
 
     pub(super) async fn look_aside(
@@ -69,7 +121,9 @@ impl PostgresSteps<'_> {
                      ORDER BY resource, resource_id, id LIMIT 1) AS next),
              running AS MATERIALIZED (
                  SELECT id, resource, resource_id FROM ptolemy_inbox
-                 WHERE state <> 'done' AND state = 'running' AND resource_id IS NOT NULL)
+                 WHERE state = 'running' AND resource_id IS NOT NULL
+                   AND greatest(started_at, 'epoch')
+                       >= CASE WHEN now() >= $5 THEN $4 ELSE 'epoch' END)
              SELECT run_at, r.id, r.resource, r.resource_id,
                     state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                         AND queue IN ('first', 'again'),
@@ -82,6 +136,8 @@ impl PostgresSteps<'_> {
         .bind(kind)
         .bind(name)
         .bind(rows)
+        .bind(self.floors.running().since)
+        .bind(self.floors.running().seen_at)
         .fetch_all(&mut *self.tx)
         .await?;
         let mut aside = fronts(fronts_of, rows, &mut self.rotation);

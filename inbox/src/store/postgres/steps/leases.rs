@@ -69,7 +69,7 @@ impl PostgresSteps<'_> {
                     lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
                     dedup_key, event_type,
                     least(greatest(started_at, 'epoch'), '9999-12-31')
-             FROM ptolemy_inbox WHERE state <> 'done' AND state = 'running'
+             FROM ptolemy_inbox WHERE state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
         .persistent(self.named)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::AssertSqlSafe;
 
 use super::super::column;
-use super::{DONE, PostgresSteps};
+use super::{DONE, PostgresSteps, RELEASED};
 use crate::error::BoxError;
 use crate::turn::{Lease, Queue, Verdict};
 
@@ -107,7 +107,8 @@ impl PostgresSteps<'_> {
         if !ended.is_empty() {
             // A separate statement: it must see events that have begun to wait for these rows since
             // they were locked.
-            sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for = ANY($1)")
+            let release = format!("UPDATE ptolemy_inbox SET {RELEASED} WHERE waits_for = ANY($1)");
+            sqlx::query(AssertSqlSafe(release))
                 .persistent(self.named)
                 .bind(ended)
                 .execute(&mut *self.tx)
