@@ -1,6 +1,9 @@
 //! The looks of a turn that takes events in order by resource, and the marks of events that must
 //! wait.
 
+#[cfg(test)]
+mod plans;
+
 use std::collections::HashSet;
 
 use sqlx::Row as _;
@@ -12,6 +15,72 @@ use super::PostgresSteps;
 use crate::error::BoxError;
 use crate::store::choice::{Due, fronts, unnamed};
 use crate::turn::Queue;
+
+/// A page of a queue: its rows from the floor on, and those before it that were released. Each row
+/// has the floors too, also if there is none.
+///
+/// Running events are read once, since a resource may have very many events. Without an end of the
+/// times the planner would expect a third of the waiting events, and could read the table.
+const PAGE: &str = "WITH running AS MATERIALIZED (
+         SELECT id, resource, resource_id, greatest(started_at, 'epoch') AS started_at
+         FROM ptolemy_inbox
+         WHERE state = 'running' AND resource_id IS NOT NULL
+           AND greatest(started_at, 'epoch')
+               BETWEEN CASE WHEN now() >= $9 THEN $8 ELSE 'epoch' END
+               AND 'infinity'),
+     released AS MATERIALIZED (
+         SELECT run_at, id, resource, resource_id, queue, released_at FROM ptolemy_inbox
+         WHERE state = 'waiting' AND waits_for IS NULL AND released_at BETWEEN $7 AND 'infinity')
+     SELECT now(), (SELECT least(min(started_at), now()) FROM running),
+            (SELECT least(min(released_at), now()) FROM released),
+            run_at, id, resource, resource_id, earlier,
+            earlier IS NULL AND EXISTS (
+                SELECT 1 FROM running AS l
+                WHERE l.resource = r.resource AND l.resource_id = r.resource_id
+                  AND l.id > r.id)
+     FROM (SELECT) AS one
+     LEFT JOIN (
+         (SELECT run_at, id, resource, resource_id FROM ptolemy_inbox
+          WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
+            AND (run_at, id) > ($5, $6)
+          ORDER BY run_at, id LIMIT $3)
+         UNION ALL
+         SELECT run_at, id, resource, resource_id FROM released
+         WHERE queue = $4 AND run_at <= now()
+           AND (run_at, id) > ($1, $2) AND (run_at, id) <= ($5, $6)
+         ORDER BY run_at, id LIMIT $3) AS r ON TRUE
+     LEFT JOIN LATERAL (
+         SELECT max(e.id) FROM ptolemy_inbox AS e
+         WHERE e.resource = r.resource AND e.resource_id = r.resource_id
+           AND e.id < r.id AND e.finished_at IS NULL
+           AND e.resource_id IS NOT NULL) AS e (earlier) ON TRUE
+     ORDER BY run_at, id";
+
+/// The first unfinished event of each of this many resources.
+const ASIDE: &str = "WITH RECURSIVE front AS (
+         (SELECT id, resource, resource_id FROM ptolemy_inbox
+          WHERE finished_at IS NULL AND resource_id IS NOT NULL
+            AND (resource, resource_id) > ($1, $2)
+          ORDER BY resource, resource_id, id LIMIT 1)
+         UNION ALL
+         SELECT next.* FROM front CROSS JOIN LATERAL (
+             SELECT id, resource, resource_id FROM ptolemy_inbox
+             WHERE finished_at IS NULL AND resource_id IS NOT NULL
+               AND (resource, resource_id) > (front.resource, front.resource_id)
+             ORDER BY resource, resource_id, id LIMIT 1) AS next),
+     running AS MATERIALIZED (
+         SELECT id, resource, resource_id FROM ptolemy_inbox
+         WHERE state = 'running' AND resource_id IS NOT NULL
+           AND greatest(started_at, 'epoch')
+               BETWEEN CASE WHEN now() >= $5 THEN $4 ELSE 'epoch' END
+               AND 'infinity')
+     SELECT run_at, r.id, r.resource, r.resource_id,
+            state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
+                AND queue IN ('first', 'again'),
+            EXISTS (SELECT 1 FROM running AS l
+             WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id)
+     FROM (SELECT id FROM front LIMIT $3) AS front JOIN ptolemy_inbox AS r USING (id)
+     ORDER BY r.resource, r.resource_id";
 
 impl PostgresSteps<'_> {
     /// Also raises the floors.
@@ -25,54 +94,19 @@ impl PostgresSteps<'_> {
         let after_or_begin = after.copied().unwrap_or(BEGIN);
         // What is after the place before the floor is at the floor, or after it.
         let from = after_or_begin.max((floor.0, floor.1.saturating_sub(1)));
-        let read = sqlx::query(
-            // Running events are read once, since a resource may have very many events.
-            "WITH running AS MATERIALIZED (
-                 SELECT id, resource, resource_id, greatest(started_at, 'epoch') AS started_at
-                 FROM ptolemy_inbox
-                 WHERE state = 'running' AND resource_id IS NOT NULL
-                   AND greatest(started_at, 'epoch')
-                       >= CASE WHEN now() >= $9 THEN $8 ELSE 'epoch' END),
-             released AS MATERIALIZED (
-                 SELECT run_at, id, resource, resource_id, queue, released_at FROM ptolemy_inbox
-                 WHERE state = 'waiting' AND waits_for IS NULL AND released_at >= $7)
-             SELECT now(), (SELECT least(min(started_at), now()) FROM running),
-                    (SELECT least(min(released_at), now()) FROM released),
-                    run_at, id, resource, resource_id, earlier,
-                    earlier IS NULL AND EXISTS (
-                        SELECT 1 FROM running AS l
-                        WHERE l.resource = r.resource AND l.resource_id = r.resource_id
-                          AND l.id > r.id)
-             FROM (SELECT) AS one
-             LEFT JOIN (
-                 (SELECT run_at, id, resource, resource_id FROM ptolemy_inbox
-                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
-                    AND (run_at, id) > ($5, $6)
-                  ORDER BY run_at, id LIMIT $3)
-                 UNION ALL
-                 SELECT run_at, id, resource, resource_id FROM released
-                 WHERE queue = $4 AND run_at <= now()
-                   AND (run_at, id) > ($1, $2) AND (run_at, id) <= ($5, $6)
-                 ORDER BY run_at, id LIMIT $3) AS r ON TRUE
-             LEFT JOIN LATERAL (
-                 SELECT max(e.id) FROM ptolemy_inbox AS e
-                 WHERE e.resource = r.resource AND e.resource_id = r.resource_id
-                   AND e.id < r.id AND e.finished_at IS NULL
-                   AND e.resource_id IS NOT NULL) AS e (earlier) ON TRUE
-             ORDER BY run_at, id",
-        )
-        .persistent(self.named)
-        .bind(after_or_begin.0)
-        .bind(after_or_begin.1)
-        .bind(rows)
-        .bind(queue.as_str())
-        .bind(from.0)
-        .bind(from.1)
-        .bind(self.floors.released())
-        .bind(self.floors.running().since)
-        .bind(self.floors.running().seen_at)
-        .fetch_all(&mut *self.tx)
-        .await?;
+        let read = sqlx::query(PAGE)
+            .persistent(self.named)
+            .bind(after_or_begin.0)
+            .bind(after_or_begin.1)
+            .bind(rows)
+            .bind(queue.as_str())
+            .bind(from.0)
+            .bind(from.1)
+            .bind(self.floors.released())
+            .bind(self.floors.running().since)
+            .bind(self.floors.running().seen_at)
+            .fetch_all(&mut *self.tx)
+            .await?;
         let mut page = Vec::with_capacity(read.len());
         let mut seen = None;
         for row in &read {
@@ -107,39 +141,15 @@ impl PostgresSteps<'_> {
         rows: i64,
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
         let (kind, name) = self.rotation.clone().unwrap_or_default();
-        let fronts_of = sqlx::query_as(
-            "WITH RECURSIVE front AS (
-                 (SELECT id, resource, resource_id FROM ptolemy_inbox
-                  WHERE finished_at IS NULL AND resource_id IS NOT NULL
-                    AND (resource, resource_id) > ($1, $2)
-                  ORDER BY resource, resource_id, id LIMIT 1)
-                 UNION ALL
-                 SELECT next.* FROM front CROSS JOIN LATERAL (
-                     SELECT id, resource, resource_id FROM ptolemy_inbox
-                     WHERE finished_at IS NULL AND resource_id IS NOT NULL
-                       AND (resource, resource_id) > (front.resource, front.resource_id)
-                     ORDER BY resource, resource_id, id LIMIT 1) AS next),
-             running AS MATERIALIZED (
-                 SELECT id, resource, resource_id FROM ptolemy_inbox
-                 WHERE state = 'running' AND resource_id IS NOT NULL
-                   AND greatest(started_at, 'epoch')
-                       >= CASE WHEN now() >= $5 THEN $4 ELSE 'epoch' END)
-             SELECT run_at, r.id, r.resource, r.resource_id,
-                    state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
-                        AND queue IN ('first', 'again'),
-                    EXISTS (SELECT 1 FROM running AS l
-                     WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id)
-             FROM (SELECT id FROM front LIMIT $3) AS front JOIN ptolemy_inbox AS r USING (id)
-             ORDER BY r.resource, r.resource_id",
-        )
-        .persistent(self.named)
-        .bind(kind)
-        .bind(name)
-        .bind(rows)
-        .bind(self.floors.running().since)
-        .bind(self.floors.running().seen_at)
-        .fetch_all(&mut *self.tx)
-        .await?;
+        let fronts_of = sqlx::query_as(ASIDE)
+            .persistent(self.named)
+            .bind(kind)
+            .bind(name)
+            .bind(rows)
+            .bind(self.floors.running().since)
+            .bind(self.floors.running().seen_at)
+            .fetch_all(&mut *self.tx)
+            .await?;
         let mut aside = fronts(fronts_of, rows, &mut self.rotation);
         let last: Vec<(OffsetDateTime, i64)> = sqlx::query_as(
             "SELECT run_at, id FROM (
