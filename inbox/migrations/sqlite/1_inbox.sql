@@ -57,8 +57,10 @@ CREATE INDEX ptolemy_inbox_order ON ptolemy_inbox (resource, resource_id, id)
 
 CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_for IS NOT NULL;
 
--- Counts and lists of what is not done.
-CREATE INDEX ptolemy_inbox_open ON ptolemy_inbox (state, id) WHERE state <> 'done';
+-- What runs now, and what is dead.
+CREATE INDEX ptolemy_inbox_running ON ptolemy_inbox (id) WHERE state = 'running';
+
+CREATE INDEX ptolemy_inbox_dead ON ptolemy_inbox (id) WHERE state = 'dead';
 
 CREATE INDEX ptolemy_inbox_malformed ON ptolemy_inbox (id) WHERE state = 'dead' AND malformed;
 

@@ -185,8 +185,8 @@ const LATEST_TIMES: &str = "SELECT max(time), max(time) FILTER (WHERE time <= ?)
              WHERE state = 'done' AND finished_at <= ?
                         ORDER BY finished_at DESC LIMIT 1)
          UNION ALL
-         SELECT renewed_at FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-             WHERE state <> 'done' AND state = 'running')";
+         SELECT renewed_at FROM ptolemy_inbox INDEXED BY ptolemy_inbox_running
+             WHERE state = 'running')";
 
 /// A text that is not a time must not make other operations fail.
 fn seen(latest: Option<String>, believed: Option<String>) -> Seen {

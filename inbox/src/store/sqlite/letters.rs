@@ -19,8 +19,8 @@ impl SqliteStore {
         sqlx::query(
             "SELECT id, dedup_key, event_type, event_id, received_at, coalesce(finished_at, ''),
                     attempts, malformed, coalesce(last_error, ''), source
-             FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                 WHERE state <> 'done' AND state = 'dead' AND id > ? AND id <= ?
+             FROM ptolemy_inbox INDEXED BY ptolemy_inbox_dead
+                 WHERE state = 'dead' AND id > ? AND id <= ?
              ORDER BY id LIMIT ?",
         )
         .bind(ids.after)
@@ -48,8 +48,8 @@ impl SqliteStore {
             "UPDATE ptolemy_inbox
              SET state = 'waiting', run_at = ?1, written_at = ?1, queue = 'again', attempts = 0,
                  malformed = FALSE, postponed = FALSE, finished_at = NULL
-             WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                          WHERE state <> 'done' AND state = 'dead' AND id > ?2 AND id <= ?3
+             WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_dead
+                          WHERE state = 'dead' AND id > ?2 AND id <= ?3
                           ORDER BY id LIMIT ?4)
              RETURNING id",
         )
@@ -61,8 +61,8 @@ impl SqliteStore {
             ids,
             "UPDATE ptolemy_inbox
              SET state = 'done', finished_at = ?1, last_error = 'discarded: ' || last_error
-             WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                          WHERE state <> 'done' AND state = 'dead' AND id > ?2 AND id <= ?3
+             WHERE id IN (SELECT id FROM ptolemy_inbox INDEXED BY ptolemy_inbox_dead
+                          WHERE state = 'dead' AND id > ?2 AND id <= ?3
                           ORDER BY id LIMIT ?4)
              RETURNING id",
         )

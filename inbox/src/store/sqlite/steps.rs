@@ -91,8 +91,8 @@ impl Steps for SqliteSteps<'_> {
         sqlx::query(
             "SELECT id, lease_token, renewed_at, lease_until, lease_worker, attempts, crash_group,
                     dedup_key, event_type, started_at
-             FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                 WHERE state <> 'done' AND state = 'running'
+             FROM ptolemy_inbox INDEXED BY ptolemy_inbox_running
+                 WHERE state = 'running'
              ORDER BY lease_until LIMIT ?",
         )
         .bind(RUNNING_PER_TURN)
@@ -164,9 +164,9 @@ impl Steps for SqliteSteps<'_> {
                     (SELECT max(e.id) FROM ptolemy_inbox AS e INDEXED BY ptolemy_inbox_order
                      WHERE e.resource = r.resource AND e.resource_id = r.resource_id AND e.id < r.id
                        AND e.finished_at IS NULL AND e.resource_id IS NOT NULL),
-                    -- By the index of states: a resource may have very many events.
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_open
-                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                    -- By the index of what runs: a resource may have very many events.
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_running
+                     WHERE l.state = 'running' AND l.id > r.id
                        AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
              FROM ptolemy_inbox AS r INDEXED BY ptolemy_inbox_ready
              WHERE state = 'waiting' AND waits_for IS NULL AND queue = ?5 AND run_at <= ?1
@@ -205,8 +205,8 @@ impl Steps for SqliteSteps<'_> {
              SELECT run_at, r.id, r.resource, r.resource_id,
                     state || '' = 'waiting' AND waits_for IS NULL AND run_at <= ?4
                         AND queue IN ('first', 'again'),
-                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_open
-                     WHERE l.state <> 'done' AND l.state = 'running' AND l.id > r.id
+                    EXISTS (SELECT 1 FROM ptolemy_inbox AS l INDEXED BY ptolemy_inbox_running
+                     WHERE l.state = 'running' AND l.id > r.id
                        AND +l.resource = r.resource AND +l.resource_id = r.resource_id)
              FROM front CROSS JOIN ptolemy_inbox AS r ON r.id = front.id
              ORDER BY r.resource, r.resource_id",

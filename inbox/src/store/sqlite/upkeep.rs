@@ -24,10 +24,10 @@ impl SqliteStore {
                     later.retrying, later.postponed,
                     (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for
                         WHERE waits_for IS NOT NULL),
-                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                     WHERE state <> 'done' AND state = 'running'),
-                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_open
-                        WHERE state <> 'done' AND state = 'dead'),
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_running
+                     WHERE state = 'running'),
+                    (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_dead
+                        WHERE state = 'dead'),
                     (SELECT count(*) FROM ptolemy_inbox INDEXED BY ptolemy_inbox_malformed
                         WHERE state = 'dead' AND malformed)
              FROM (SELECT count(*) FILTER (WHERE NOT postponed) AS retrying,
