@@ -296,7 +296,6 @@ impl Source {
     }
 }
 
-/// A table of the part `claim`: how it was filled, and what it has.
 /// The resources of rows. They only matter in order.
 #[derive(Clone, Copy, PartialEq)]
 enum Resources {
@@ -306,6 +305,7 @@ enum Resources {
     One,
 }
 
+/// A table of the part `claim`: how it was filled, and what it has.
 struct Table {
     name: &'static str,
     database: Database,
@@ -680,7 +680,7 @@ impl Database {
         Ok(inboxes)
     }
 
-    /// Adds rows, each of a different resource or all of one.
+    /// Adds rows of these resources.
     async fn fill(&self, rows: usize, state: &str, resources: Resources) -> Result<()> {
         if rows == 0 {
             return Ok(());

@@ -36,7 +36,7 @@ CREATE TABLE ptolemy_inbox (
     lease_until TIMESTAMPTZ,
     -- Waiting: the id of an earlier event of the same resource that must end first.
     waits_for BIGINT,
-    -- Waiting: when the event ended that it waited for; NULL if it never waited, or was taken since.
+    -- When the event ended that it waited for last, until it is taken.
     released_at TIMESTAMPTZ,
     -- When it was done, or dead.
     finished_at TIMESTAMPTZ,
@@ -66,8 +66,8 @@ CREATE INDEX ptolemy_inbox_waits_for ON ptolemy_inbox (waits_for) WHERE waits_fo
 CREATE INDEX ptolemy_inbox_released ON ptolemy_inbox (released_at)
     WHERE state = 'waiting' AND waits_for IS NULL AND released_at IS NOT NULL;
 
--- By the time of their begin, so that those that run now are found beside the entries of those that ran, which
--- stay until a vacuum.
+-- By the time of their begin, so that those that run now are found without the entries of all that ran, which stay
+-- until a vacuum.
 CREATE INDEX ptolemy_inbox_running ON ptolemy_inbox (greatest(started_at, 'epoch')) WHERE state = 'running';
 
 CREATE INDEX ptolemy_inbox_dead ON ptolemy_inbox (id) WHERE state = 'dead';

@@ -27,7 +27,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use self::floors::Floors;
+use self::floors::{Floors, Known};
 use self::kept::Kept;
 use self::session::{commit_once, is_broken};
 use self::settings::Settings;
@@ -111,34 +111,21 @@ impl PostgresStore {
         }
     }
 
-    /// Takes a turn. One that fails leaves no floors: if another server took over, its clock may
-    /// be behind.
     async fn turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
-        let turned = self.try_turn(turn).await;
-        if turned.is_err() {
-            *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = Floors::NONE;
-        }
-        turned
-    }
-
-    async fn try_turn(&self, turn: &Turn<'_>) -> Result<Turned, BoxError> {
         let mut session = self.session().await?;
         let mut tx = session.begin(BEGIN_SHORT).await?;
         // A turn does not acknowledge deliveries, so it may continue without `fsync`.
         let _ = self.settings.check(&mut tx).await?;
-        let floors = match turn.upkeep {
-            Some(_) => Floors::NONE,
-            None => *self.floors.lock().unwrap_or_else(PoisonError::into_inner),
-        };
+        let mut known = Known::read(&self.floors, turn.upkeep.is_some());
         let rotation = self.rotation.lock();
         let rotation = rotation.unwrap_or_else(PoisonError::into_inner).clone();
-        let mut steps = PostgresSteps::new(&mut tx, self.named, floors, rotation);
+        let mut steps = PostgresSteps::new(&mut tx, self.named, known.floors(), rotation);
         let turned = take_turn(&mut steps, turn).await?;
         let (floors, rotation) = (steps.floors, steps.rotation);
         // A second try would find the leases settled and count them as lost.
         commit_once(tx).await?;
         session.end();
-        *self.floors.lock().unwrap_or_else(PoisonError::into_inner) = floors;
+        known.write(floors);
         *self.rotation.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
         Ok(turned)
     }

@@ -27,7 +27,8 @@ pub(super) const DONE: &str = "
     state = 'done', finished_at = clock_timestamp(), lease_until = NULL, last_error = NULL,
     malformed = FALSE, written_at = now(), crash_group = NULL, queue = 'again', postponed = FALSE";
 
-/// The columns that are set for an event that waited for one that has ended; likewise.
+/// The columns that are set for an event that waited for one that has ended.
+/// `ptolemy_inbox_end` sets the same ones.
 pub(super) const RELEASED: &str = "waits_for = NULL, released_at = clock_timestamp()";
 
 pub(super) struct PostgresSteps<'t> {
@@ -187,7 +188,11 @@ impl Steps for PostgresSteps<'_> {
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
         .await?;
-        Ok(locked.then_some(EventOrder::read(&order)?))
+        let order = EventOrder::read(&order)?;
+        if locked {
+            self.floors.keep_if(order);
+        }
+        Ok(locked.then_some(order))
     }
 
     async fn page(
@@ -217,7 +222,7 @@ impl Steps for PostgresSteps<'_> {
             "WITH free AS MATERIALIZED (
                  SELECT id FROM ptolemy_inbox
                  WHERE id = ANY($1)
-                   -- Not by an index of states: it has far more rows, which the planner may not know.
+                   -- By id: the planner may not know how many rows an index of waiting events has.
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
@@ -234,7 +239,8 @@ impl Steps for PostgresSteps<'_> {
              RETURNING inbox.id, lease_token, dedup_key, attempts,
                        least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
                        event_type, source",
-        ).persistent(self.named)
+        )
+        .persistent(self.named)
         .bind(ids)
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())

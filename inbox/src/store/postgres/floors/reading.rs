@@ -134,7 +134,7 @@ async fn an_event_that_was_released_before_the_front_is_read_in_its_place() {
 }
 
 /// An event that ran before this process looked last has entries in the index, which need not
-/// be read: here one that is said to run still.
+/// be read: here the two that run stand for such entries.
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn running_events_are_read_from_the_first_one_unless_the_clock_was_set_back() {
@@ -169,7 +169,7 @@ async fn running_events_are_read_from_the_first_one_unless_the_clock_was_set_bac
         let least = match expected {
             [_, true] => BEGIN.0,
             [true, _] => began,
-            _ => raised.seen_at,
+            _ => raised.seen_at - MAX_STEP,
         };
         assert_eq!(raised.since, least, "{running:?}");
         assert!(raised.seen_at >= now && raised.seen_at < now + 60 * second);
@@ -305,4 +305,39 @@ async fn a_turn_that_fails_leaves_no_floors() {
     assert_eq!(floors.of(Queue::First), BEGIN);
     assert_eq!(floors.running(), Floors::NONE.running());
     remove(&name, stores, admin).await;
+}
+
+/// Those that waited return to their places, which are before the front, when the order ends.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn another_order_is_seen_at_once() {
+    let name = format!("ptolemy_other_order_{}", std::process::id());
+    let (stores, admin) = two(&name).await;
+    let [one, other] = &stores;
+    for key in ["a1", "a2"] {
+        accept(one, key, "a").await;
+    }
+    assert_eq!(keys(&turn(other, &[], 4).await), ["a1"]);
+    tokio::time::sleep(MAX_LATE + Duration::from_millis(100)).await;
+    assert_eq!(keys(&turn(one, &[], 4).await), [""; 0]);
+    other.set_order(EventOrder::AsDue).await.unwrap();
+    assert_eq!(keys(&turn(one, &[], 4).await), ["a2"]);
+    remove(&name, stores, admin).await;
+}
+
+/// The driver cannot read some times.
+#[tokio::test]
+#[ignore = "needs postgres"]
+async fn a_look_aside_reads_no_time_that_a_person_wrote() {
+    let mut connection = rows(
+        "(id, resource, resource_id, run_at)
+         VALUES (1, 'market', 'a', 'infinity'), (2, 'market', 'b', '20000-01-01'),
+                (3, 'market', 'c', '-infinity'), (4, 'market', 'd', now()), (5, NULL, NULL, now()),
+                (6, NULL, NULL, '-infinity'), (7, NULL, NULL, '0001-01-01 BC')",
+    )
+    .await;
+    let mut steps = PostgresSteps::new(&mut connection, true, Floors::NONE, None);
+    let aside = steps.aside(9).await.unwrap();
+    let ids: Vec<i64> = aside.into_iter().map(|due| due.1).collect();
+    assert_eq!(ids, [3, 4, 5]);
 }

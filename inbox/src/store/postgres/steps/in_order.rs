@@ -74,7 +74,7 @@ const ASIDE: &str = "WITH RECURSIVE front AS (
            AND greatest(started_at, 'epoch')
                BETWEEN CASE WHEN now() >= $5 THEN $4 ELSE 'epoch' END
                AND 'infinity')
-     SELECT run_at, r.id, r.resource, r.resource_id,
+     SELECT least(greatest(run_at, 'epoch'), '9999-12-31'), r.id, r.resource, r.resource_id,
             state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                 AND queue IN ('first', 'again'),
             EXISTS (SELECT 1 FROM running AS l
@@ -155,7 +155,7 @@ impl PostgresSteps<'_> {
             "SELECT run_at, id FROM (
                  SELECT run_at, id, resource_id FROM ptolemy_inbox
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
-                   AND run_at <= now()
+                   AND run_at BETWEEN 'epoch' AND now()
                  ORDER BY run_at DESC, id DESC LIMIT $1) AS last
              WHERE resource_id IS NULL",
         )

@@ -37,7 +37,7 @@ impl PostgresSteps<'_> {
     /// Ends the leases of events that are done; returns the ids of those that were not lost before.
     async fn settle_done(&mut self, done: &[&(Lease, Verdict)]) -> Result<Vec<i64>, BoxError> {
         // By the primary key, here and below: entries of events that ran stay in the index of
-        // states until a vacuum.
+        // what runs until a vacuum.
         let settle = format!(
             "UPDATE ptolemy_inbox AS inbox SET {DONE}
              FROM unnest($1::bigint[], $2::bigint[]) AS done (id, token)
