@@ -116,7 +116,7 @@ impl PostgresStore {
         let mut tx = session.begin(BEGIN_SHORT).await?;
         // A turn does not acknowledge deliveries, so it may continue without `fsync`.
         let _ = self.settings.check(&mut tx).await?;
-        let mut known = Known::read(&self.floors, turn.upkeep.is_some());
+        let known = Known::read(&self.floors, turn.upkeep.is_some());
         let rotation = self.rotation.lock();
         let rotation = rotation.unwrap_or_else(PoisonError::into_inner).clone();
         let mut steps = PostgresSteps::new(&mut tx, self.named, known.floors(), rotation);

@@ -131,8 +131,8 @@ fn before(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
     now.saturating_sub(time::Duration::try_from(by).unwrap_or_default())
 }
 
-/// The floors that a turn has read. Until it has written others it may fail or be abandoned, for
-/// example because the server has disappeared; then none are left, since the clock of the next
+/// The floors that a turn has read. It may fail or be abandoned before it has written others, for
+/// example because the server has disappeared; then no floors are left, since the clock of the next
 /// server may be behind.
 pub(super) struct Known<'a> {
     shared: &'a Mutex<Floors>,
@@ -208,7 +208,7 @@ mod tests {
         upkeep.write(at(1));
         known.write(at(3));
         assert_eq!(*lock(&shared), at(1));
-        // An upkeep looks at everything, whatever others have found.
+        // An upkeep has read everything, so what others have found meanwhile does not count.
         let upkeep = Known::read(&shared, true);
         Known::read(&shared, false).write(at(4));
         upkeep.write(at(2));

@@ -1,4 +1,4 @@
-//! What is read from a floor.
+//! Reads from the floors.
 
 use std::env;
 use std::time::Duration;
@@ -209,8 +209,7 @@ async fn turn(store: &PostgresStore, settle: &[(Lease, Verdict)], rows: usize) -
     try_turn(store, settle, rows).await.unwrap()
 }
 
-/// Two processes with an inbox of their own, in order by resource, and a connection that can remove
-/// it.
+/// Two processes with the same inbox, in order by resource, and a connection that can remove it.
 async fn two(name: &str) -> ([PostgresStore; 2], PgConnection) {
     let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
     let mut admin = PgConnection::connect(&server).await.unwrap();

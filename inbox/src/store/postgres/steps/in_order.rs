@@ -92,7 +92,7 @@ impl PostgresSteps<'_> {
     ) -> Result<Vec<Due<OffsetDateTime>>, BoxError> {
         let floor = self.floors.of(queue);
         let after_or_begin = after.copied().unwrap_or(BEGIN);
-        // What is after the place before the floor is at the floor, or after it.
+        // Just before the floor: the rows after it are read.
         let from = after_or_begin.max((floor.0, floor.1.saturating_sub(1)));
         let read = sqlx::query(PAGE)
             .persistent(self.named)
