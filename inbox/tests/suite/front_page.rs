@@ -53,7 +53,9 @@ async fn the_program_of_the_readme_stores_a_delivery_once_and_handles_it() {
     let address = listener.local_addr().unwrap().to_string();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let body = r#"{"id":"e1","event_type":"market.created","data":{"id":"m1"}}"#;
+    // It names one event, so it is recognised also if it is signed again at another second.
+    let body = r#"{"id":"e1","event_type":"market.created","created_at":"2026-04-15T09:30:00Z",
+                   "data":{"id":"m1"}}"#;
     for _ in 0..2 {
         let status = post(&address, body, &signer.sign(body.as_bytes())).await;
         assert_eq!(status, "HTTP/1.1 202 Accepted");
