@@ -5,8 +5,9 @@
 //! So a worker remembers where it found the front, and reads from there. At its next upkeep it
 //! reads the whole queue again, and finds events that were added before the front since.
 //!
-//! In order by resource, an event leaves the queue while it waits for an earlier one, and returns to
-//! its old place, which may be before the front. Such events are found by the time of their return.
+//! In order by resource, an event leaves the queue while it waits for an earlier one, and returns
+//! to its old place, which may be before the front. Such events are found by the time of their
+//! return.
 //!
 //! It is the same with the entries of events that ran, among which a worker in order looks for
 //! those that run now. No worker takes events while another one chooses in order, so what was taken
