@@ -32,8 +32,7 @@ pub(super) fn fronts<Time>(
     rows: i64,
     rotation: &mut Rotation,
 ) -> Vec<Due<Time>> {
-    let is_full = i64::try_from(fronts.len()).is_ok_and(|read| read >= rows);
-    let last = fronts.last().filter(|_| is_full);
+    let last = fronts.last().filter(|_| is_full(&fronts, rows));
     *rotation = last.map(|(_, _, kind, name, ..)| (kind.clone(), name.clone()));
     let free = fronts.into_iter().filter(|front| front.4);
     free.map(|(at, id, kind, name, _, later_runs)| {
@@ -50,6 +49,11 @@ pub(super) fn unnamed<Time>((at, id): (Time, i64)) -> Due<Time> {
 /// An event that is due: since when, its id, the two parts of its resource, the last unfinished
 /// event of the resource before it, and whether a later one of the resource runs.
 pub(super) type Due<Time> = (Time, i64, Option<String>, Option<String>, Option<i64>, bool);
+
+/// Returns whether there are as many of them as were wanted, so that there may be more.
+pub(super) fn is_full<T>(read: &[T], rows: i64) -> bool {
+    i64::try_from(read.len()).is_ok_and(|read| read >= rows)
+}
 
 /// Splits `take` between the preferred queue and the other one, given how many events are due in
 /// each: half for each, the odd one for the preferred queue, and what one queue leaves for the
@@ -98,7 +102,7 @@ impl<Time> Pages<Time> {
     /// Adds a page that was requested with this many rows.
     pub(super) fn add(&mut self, page: Vec<Due<Time>>, rows: i64) {
         self.count += 1;
-        self.more = i64::try_from(page.len()).is_ok_and(|read| read >= rows);
+        self.more = is_full(&page, rows);
         self.left.extend(page);
     }
 

@@ -5,9 +5,10 @@ use std::env;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::postgres::PostgresStore;
+use super::postgres::scratch::Scratch;
 use super::sqlite::SqliteStore;
 use super::{Ids, Store};
 use crate::accepted::{Accepted, EventState};
@@ -650,14 +651,8 @@ fn remove(file: &std::path::Path) {
 }
 
 async fn postgres_store(name: &str) -> PostgresStore {
-    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_model_{}_{name}", std::process::id());
-    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
-    let create = format!("CREATE DATABASE {name}");
-    connection.execute(AssertSqlSafe(create)).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    PostgresStore::connect(&url).await.unwrap()
+    let database = Scratch::create(&format!("model_{name}")).await;
+    PostgresStore::connect(&database.url).await.unwrap()
 }
 
 async fn sqlite(order: EventOrder) {

@@ -10,6 +10,8 @@ mod kept;
 mod letters;
 mod open;
 mod pooler;
+#[cfg(test)]
+pub(crate) mod scratch;
 mod session;
 mod settings;
 mod stats;

@@ -138,33 +138,18 @@ async fn is_held_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-
-    use sqlx::{AssertSqlSafe, Executor as _};
+    use sqlx::Executor as _;
 
     use super::*;
-
-    async fn connect() -> PgConnection {
-        let url = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-        PgConnection::connect(&url).await.unwrap()
-    }
+    use crate::store::postgres::scratch::Scratch;
 
     /// In a separate database, since other tests have transactions too.
     #[tokio::test]
     #[ignore = "needs postgres"]
     async fn a_transaction_that_is_open_for_long_is_a_warning_until_it_ends() {
-        let url = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-        let name = format!("ptolemy_horizon_{}", std::process::id());
-        let create = format!("CREATE DATABASE {name}");
-        connect()
-            .await
-            .execute(AssertSqlSafe(create))
-            .await
-            .unwrap();
-        let (base, _) = url.rsplit_once('/').unwrap();
-        let url = format!("{base}/{name}");
-        let mut own = PgConnection::connect(&url).await.unwrap();
-        let mut other = PgConnection::connect(&url).await.unwrap();
+        let database = Scratch::create("horizon").await;
+        let mut own = PgConnection::connect(&database.url).await.unwrap();
+        let mut other = PgConnection::connect(&database.url).await.unwrap();
         own.execute("CREATE TABLE written (id INT)").await.unwrap();
         let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
             .fetch_one(&mut other)
@@ -185,5 +170,6 @@ mod tests {
             horizon.check(&mut own).await.unwrap();
             assert_eq!(horizon.warned_of(), None, "{begin}");
         }
+        database.remove().await;
     }
 }

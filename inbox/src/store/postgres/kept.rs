@@ -106,6 +106,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
     use super::super::PostgresStore;
+    use super::super::scratch::Scratch;
     use crate::arrival::{Arrival, Labels};
     use crate::outcome::Outcome;
     use crate::retry::Retry;
@@ -117,13 +118,7 @@ mod tests {
     /// A store whose events are all taken, four at once and the others ahead; and another
     /// connection.
     async fn taken(name: &str) -> (PostgresStore, Vec<Lease>, PgConnection) {
-        let server = std::env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-        let mut admin = PgConnection::connect(&server).await.unwrap();
-        let name = format!("ptolemy_kept_{}_{name}", std::process::id());
-        let create = format!("CREATE DATABASE {name}");
-        admin.execute(AssertSqlSafe(create)).await.unwrap();
-        let (base, _) = server.rsplit_once('/').unwrap();
-        let url = format!("{base}/{name}");
+        let url = Scratch::create(&format!("kept_{name}")).await.url;
         let store = PostgresStore::connect(&url).await.unwrap();
         let arrivals: Vec<_> = (0..2 * EVENTS)
             .map(|number| Arrival {

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::*;
 use crate::store::catch_up::compare::compare;
+use crate::store::postgres::scratch::Scratch;
 
 /// Every second entry is in the inbox.
 async fn fill(store: &PostgresStore, rows: u32) {
@@ -66,14 +67,8 @@ async fn plans(store: &PostgresStore) -> Vec<(&'static str, String)> {
 #[ignore = "needs postgres"]
 async fn an_inbox_is_compared_by_indexes_alone() {
     let rows: u32 = env::var("CATCH_UP_ROWS").map_or(50_000, |rows| rows.parse().unwrap());
-    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_plans_{}", std::process::id());
-    let mut connection = PgConnection::connect(&server).await.unwrap();
-    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    connection.execute(create).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let store = PostgresStore::connect(&url).await.unwrap();
+    let database = Scratch::create("plans").await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
     fill(&store, rows).await;
     // With and without what is known of the tables.
     for analyze in [false, true] {
@@ -97,6 +92,5 @@ async fn an_inbox_is_compared_by_indexes_alone() {
     }
     compare(&store, rows.into()).await;
     store.pool.close().await;
-    let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-    connection.execute(drop).await.unwrap();
+    database.remove().await;
 }

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::super::PostgresStore;
+use super::super::scratch::Scratch;
 use super::super::steps::PostgresSteps;
 use super::*;
 use crate::arrival::{Arrival, Labels};
@@ -209,25 +210,20 @@ async fn turn(store: &PostgresStore, settle: &[(Lease, Verdict)], rows: usize) -
     try_turn(store, settle, rows).await.unwrap()
 }
 
-/// Two processes with the same inbox, in order by resource, and a connection that can remove it.
-async fn two(name: &str) -> ([PostgresStore; 2], PgConnection) {
-    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let mut admin = PgConnection::connect(&server).await.unwrap();
-    let create = format!("CREATE DATABASE {name}");
-    admin.execute(AssertSqlSafe(create)).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let one = PostgresStore::connect(&url).await.unwrap();
+/// Two processes with the same inbox, in order by resource.
+async fn two(name: &str) -> ([PostgresStore; 2], Scratch) {
+    let database = Scratch::create(name).await;
+    let one = PostgresStore::connect(&database.url).await.unwrap();
     one.set_order(EventOrder::ByResource).await.unwrap();
-    ([one, PostgresStore::connect(&url).await.unwrap()], admin)
+    let other = PostgresStore::connect(&database.url).await.unwrap();
+    ([one, other], database)
 }
 
-async fn remove(name: &str, stores: [PostgresStore; 2], mut admin: PgConnection) {
+async fn remove(stores: [PostgresStore; 2], database: Scratch) {
     for store in stores {
         store.close().await;
     }
-    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
-    admin.execute(AssertSqlSafe(drop)).await.unwrap();
+    database.remove().await;
 }
 
 /// Accepts an event of this market.
@@ -254,8 +250,7 @@ fn keys(claims: &[Claim]) -> Vec<&str> {
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn an_event_that_another_process_releases_is_taken() {
-    let name = format!("ptolemy_floors_{}", std::process::id());
-    let (stores, admin) = two(&name).await;
+    let (stores, database) = two("floors").await;
     let [one, other] = &stores;
     for (key, market) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b")] {
         accept(one, key, market).await;
@@ -282,7 +277,7 @@ async fn an_event_that_another_process_releases_is_taken() {
         .await
         .unwrap();
     assert_eq!(taken, 0);
-    remove(&name, stores, admin).await;
+    remove(stores, database).await;
 }
 
 /// What happened to a connection may have happened to the server, whose clock may be another one
@@ -290,8 +285,7 @@ async fn an_event_that_another_process_releases_is_taken() {
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn a_turn_that_fails_leaves_no_floors() {
-    let name = format!("ptolemy_no_floors_{}", std::process::id());
-    let (stores, admin) = two(&name).await;
+    let (stores, database) = two("no_floors").await;
     let store = &stores[0];
     turn(store, &[], 1).await;
     let floors = *store.floors.lock().unwrap();
@@ -303,15 +297,14 @@ async fn a_turn_that_fails_leaves_no_floors() {
     let floors = *store.floors.lock().unwrap();
     assert_eq!(floors.of(Queue::First), BEGIN);
     assert_eq!(floors.running(), Floors::NONE.running());
-    remove(&name, stores, admin).await;
+    remove(stores, database).await;
 }
 
 /// Those that waited return to their places, which are before the front, when the order ends.
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn another_order_is_seen_at_once() {
-    let name = format!("ptolemy_other_order_{}", std::process::id());
-    let (stores, admin) = two(&name).await;
+    let (stores, database) = two("other_order").await;
     let [one, other] = &stores;
     for key in ["a1", "a2"] {
         accept(one, key, "a").await;
@@ -321,7 +314,7 @@ async fn another_order_is_seen_at_once() {
     assert_eq!(keys(&turn(one, &[], 4).await), [""; 0]);
     other.set_order(EventOrder::AsDue).await.unwrap();
     assert_eq!(keys(&turn(one, &[], 4).await), ["a2"]);
-    remove(&name, stores, admin).await;
+    remove(stores, database).await;
 }
 
 /// The driver cannot read some times.

@@ -1,10 +1,9 @@
 //! How PostgreSQL counts.
 
-use std::env;
-
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::*;
+use crate::store::postgres::scratch::Scratch;
 
 /// Waiting, retrying and postponed events beside many that are done.
 const FILL: &str = "INSERT INTO ptolemy_inbox
@@ -25,15 +24,8 @@ async fn plan(tx: &mut PgConnection, sql: &str) -> String {
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn events_are_counted_by_indexes_and_rows_are_read_once_by_page() {
-    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_counts_{}", std::process::id());
-    let mut connection = PgConnection::connect(&server).await.unwrap();
-    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    connection.execute(create).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let store = PostgresStore::connect(&format!("{base}/{name}"))
-        .await
-        .unwrap();
+    let database = Scratch::create("counts").await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
     store.pool.execute(FILL).await.unwrap();
     // With and without statistics of the table; a vacuum sets the visibility map too.
     for before in ["SELECT", "ANALYZE", "VACUUM"] {
@@ -56,6 +48,5 @@ async fn events_are_counted_by_indexes_and_rows_are_read_once_by_page() {
         assert_eq!(counts, (5_000, 5_000, 5_000), "{before}");
     }
     store.pool.close().await;
-    let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-    connection.execute(drop).await.unwrap();
+    database.remove().await;
 }

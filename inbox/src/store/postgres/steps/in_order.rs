@@ -13,24 +13,32 @@ use super::super::column;
 use super::super::floors::{BEGIN, Place};
 use super::PostgresSteps;
 use crate::error::BoxError;
-use crate::store::choice::{Due, fronts, unnamed};
+use crate::store::choice::{Due, fronts, is_full, unnamed};
 use crate::turn::Queue;
+
+/// The events that run, by the floor in `$1` and `$2`. They are read once, since a resource may have
+/// very many events. Without an end of the times the planner would expect a third of the waiting
+/// events, and could read the table.
+macro_rules! running {
+    () => {
+        "running AS MATERIALIZED (
+             SELECT id, resource, resource_id, greatest(started_at, 'epoch') AS started_at
+             FROM ptolemy_inbox
+             WHERE state = 'running' AND resource_id IS NOT NULL
+               AND greatest(started_at, 'epoch')
+                   BETWEEN CASE WHEN now() >= $2 THEN $1 ELSE 'epoch' END AND 'infinity'),"
+    };
+}
 
 /// A page of a queue: its rows from the floor on, and those before it that were released. Each row
 /// has the floors too, also if there is none.
-///
-/// Running events are read once, since a resource may have very many events. Without an end of the
-/// times the planner would expect a third of the waiting events, and could read the table.
-const PAGE: &str = "WITH running AS MATERIALIZED (
-         SELECT id, resource, resource_id, greatest(started_at, 'epoch') AS started_at
-         FROM ptolemy_inbox
-         WHERE state = 'running' AND resource_id IS NOT NULL
-           AND greatest(started_at, 'epoch')
-               BETWEEN CASE WHEN now() >= $9 THEN $8 ELSE 'epoch' END
-               AND 'infinity'),
+const PAGE: &str = concat!(
+    "WITH ",
+    running!(),
+    "
      released AS MATERIALIZED (
          SELECT run_at, id, resource, resource_id, queue, released_at FROM ptolemy_inbox
-         WHERE state = 'waiting' AND waits_for IS NULL AND released_at BETWEEN $7 AND 'infinity')
+         WHERE state = 'waiting' AND waits_for IS NULL AND released_at BETWEEN $9 AND 'infinity')
      SELECT now(), (SELECT least(min(started_at), now()) FROM running),
             (SELECT least(min(released_at), now()) FROM released),
             run_at, id, resource, resource_id, earlier,
@@ -41,46 +49,46 @@ const PAGE: &str = "WITH running AS MATERIALIZED (
      FROM (SELECT) AS one
      LEFT JOIN (
          (SELECT run_at, id, resource, resource_id FROM ptolemy_inbox
-          WHERE state = 'waiting' AND waits_for IS NULL AND queue = $4 AND run_at <= now()
-            AND (run_at, id) > ($5, $6)
-          ORDER BY run_at, id LIMIT $3)
+          WHERE state = 'waiting' AND waits_for IS NULL AND queue = $6 AND run_at <= now()
+            AND (run_at, id) > ($7, $8)
+          ORDER BY run_at, id LIMIT $5)
          UNION ALL
          SELECT run_at, id, resource, resource_id FROM released
-         WHERE queue = $4 AND run_at <= now()
-           AND (run_at, id) > ($1, $2) AND (run_at, id) <= ($5, $6)
-         ORDER BY run_at, id LIMIT $3) AS r ON TRUE
+         WHERE queue = $6 AND run_at <= now()
+           AND (run_at, id) > ($3, $4) AND (run_at, id) <= ($7, $8)
+         ORDER BY run_at, id LIMIT $5) AS r ON TRUE
      LEFT JOIN LATERAL (
          SELECT max(e.id) FROM ptolemy_inbox AS e
          WHERE e.resource = r.resource AND e.resource_id = r.resource_id
            AND e.id < r.id AND e.finished_at IS NULL
            AND e.resource_id IS NOT NULL) AS e (earlier) ON TRUE
-     ORDER BY run_at, id";
+     ORDER BY run_at, id"
+);
 
 /// The first unfinished event of each of this many resources.
-const ASIDE: &str = "WITH RECURSIVE front AS (
+const ASIDE: &str = concat!(
+    "WITH RECURSIVE ",
+    running!(),
+    "
+     front AS (
          (SELECT id, resource, resource_id FROM ptolemy_inbox
           WHERE finished_at IS NULL AND resource_id IS NOT NULL
-            AND (resource, resource_id) > ($1, $2)
+            AND (resource, resource_id) > ($3, $4)
           ORDER BY resource, resource_id, id LIMIT 1)
          UNION ALL
          SELECT next.* FROM front CROSS JOIN LATERAL (
              SELECT id, resource, resource_id FROM ptolemy_inbox
              WHERE finished_at IS NULL AND resource_id IS NOT NULL
                AND (resource, resource_id) > (front.resource, front.resource_id)
-             ORDER BY resource, resource_id, id LIMIT 1) AS next),
-     running AS MATERIALIZED (
-         SELECT id, resource, resource_id FROM ptolemy_inbox
-         WHERE state = 'running' AND resource_id IS NOT NULL
-           AND greatest(started_at, 'epoch')
-               BETWEEN CASE WHEN now() >= $5 THEN $4 ELSE 'epoch' END
-               AND 'infinity')
+             ORDER BY resource, resource_id, id LIMIT 1) AS next)
      SELECT least(greatest(run_at, 'epoch'), '9999-12-31'), r.id, r.resource, r.resource_id,
             state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
                 AND queue IN ('first', 'again'),
             EXISTS (SELECT 1 FROM running AS l
              WHERE l.resource = r.resource AND l.resource_id = r.resource_id AND l.id > r.id)
-     FROM (SELECT id FROM front LIMIT $3) AS front JOIN ptolemy_inbox AS r USING (id)
-     ORDER BY r.resource, r.resource_id";
+     FROM (SELECT id FROM front LIMIT $5) AS front JOIN ptolemy_inbox AS r USING (id)
+     ORDER BY r.resource, r.resource_id"
+);
 
 impl PostgresSteps<'_> {
     /// Also raises the floors.
@@ -96,6 +104,8 @@ impl PostgresSteps<'_> {
         let from = after_or_begin.max((floor.0, floor.1.saturating_sub(1)));
         let read = sqlx::query(PAGE)
             .persistent(self.named)
+            .bind(self.floors.running().since)
+            .bind(self.floors.running().seen_at)
             .bind(after_or_begin.0)
             .bind(after_or_begin.1)
             .bind(rows)
@@ -103,8 +113,6 @@ impl PostgresSteps<'_> {
             .bind(from.0)
             .bind(from.1)
             .bind(self.floors.released())
-            .bind(self.floors.running().since)
-            .bind(self.floors.running().seen_at)
             .fetch_all(&mut *self.tx)
             .await?;
         let mut page = Vec::with_capacity(read.len());
@@ -125,11 +133,10 @@ impl PostgresSteps<'_> {
         }
         if let Some((now, running, released)) = seen {
             self.floors.raise_in_order(now, running, released);
-            let places = page.iter().map(|(run_at, id, ..): &Due<_>| (*run_at, *id));
-            let front = places.into_iter().find(|place| *place > from);
-            let is_full = i64::try_from(page.len()).is_ok_and(|read| read >= rows);
+            let mut places = page.iter().map(|(run_at, id, ..): &Due<_>| (*run_at, *id));
+            let front = places.find(|place| *place > from);
             // A page that is full of released events does not say where the queue begins.
-            if after.is_none() && (front.is_some() || !is_full) {
+            if after.is_none() && (front.is_some() || !is_full(&page, rows)) {
                 self.floors.raise(queue, front, now);
             }
         }
@@ -143,11 +150,11 @@ impl PostgresSteps<'_> {
         let (kind, name) = self.rotation.clone().unwrap_or_default();
         let fronts_of = sqlx::query_as(ASIDE)
             .persistent(self.named)
+            .bind(self.floors.running().since)
+            .bind(self.floors.running().seen_at)
             .bind(kind)
             .bind(name)
             .bind(rows)
-            .bind(self.floors.running().since)
-            .bind(self.floors.running().seen_at)
             .fetch_all(&mut *self.tx)
             .await?;
         let mut aside = fronts(fronts_of, rows, &mut self.rotation);

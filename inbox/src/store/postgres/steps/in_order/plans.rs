@@ -1,11 +1,10 @@
 //! How PostgreSQL reads the events in order.
 
-use std::env;
-
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::*;
 use crate::store::postgres::PostgresStore;
+use crate::store::postgres::scratch::Scratch;
 
 /// Many waiting events with small bodies, so that reading the table costs little, a few of which
 /// run or were released.
@@ -20,21 +19,15 @@ const FILL: &str = "INSERT INTO ptolemy_inbox
 #[tokio::test]
 #[ignore = "needs postgres"]
 async fn no_look_reads_the_table() {
-    let server = env::var("PTOLEMY_INBOX_POSTGRES_URL").unwrap();
-    let name = format!("ptolemy_looks_{}", std::process::id());
-    let mut admin = PgConnection::connect(&server).await.unwrap();
-    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    admin.execute(create).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let store = PostgresStore::connect(&url).await.unwrap();
+    let database = Scratch::create("looks").await;
+    let store = PostgresStore::connect(&database.url).await.unwrap();
     store.pool.execute(FILL).await.unwrap();
-    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
     let prepare = format!(
         "SET plan_cache_mode = force_generic_plan;
-         PREPARE page (timestamptz, bigint, bigint, text, timestamptz, bigint, timestamptz,
-                       timestamptz, timestamptz) AS {PAGE};
-         PREPARE aside (text, text, bigint, timestamptz, timestamptz) AS {ASIDE}"
+         PREPARE page (timestamptz, timestamptz, timestamptz, bigint, bigint, text, timestamptz,
+                       bigint, timestamptz) AS {PAGE};
+         PREPARE aside (timestamptz, timestamptz, text, text, bigint) AS {ASIDE}"
     );
     let prepare = sqlx::raw_sql(AssertSqlSafe(prepare));
     prepare.execute(&mut connection).await.unwrap();
@@ -42,11 +35,11 @@ async fn no_look_reads_the_table() {
         connection.execute(before).await.unwrap();
         for (look, indexes) in [
             (
-                "page ('epoch', 0, 72, 'first', 'epoch', 0, 'epoch', 'epoch', 'epoch')",
+                "page ('epoch', 'epoch', 'epoch', 0, 72, 'first', 'epoch', 0, 'epoch')",
                 &["ready", "released", "running", "order"][..],
             ),
             (
-                "aside ('', '', 128, 'epoch', 'epoch')",
+                "aside ('epoch', 'epoch', '', '', 128)",
                 &["order", "running"],
             ),
         ] {
@@ -64,6 +57,5 @@ async fn no_look_reads_the_table() {
     }
     store.close().await;
     connection.close().await.unwrap();
-    let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-    admin.execute(drop).await.unwrap();
+    database.remove().await;
 }
