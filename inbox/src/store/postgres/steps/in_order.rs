@@ -16,9 +16,9 @@ use crate::error::BoxError;
 use crate::store::choice::{Due, fronts, is_full, unnamed};
 use crate::turn::Queue;
 
-/// The events that run, by the floor in `$1` and `$2`. They are read once, since a resource may have
-/// very many events. Without an end of the times the planner would expect a third of the waiting
-/// events, and could read the table.
+/// The events that run, by the floor in `$1` and `$2`. They are read once, since a resource may
+/// have very many events. Without an end of the times the planner would expect a third of the
+/// waiting events, and could read the table.
 macro_rules! running {
     () => {
         "running AS MATERIALIZED (
