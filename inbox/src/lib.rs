@@ -47,10 +47,11 @@
 //!
 //!     let app = Router::new()
 //!         .route("/webhooks/ptolemy", post(receive))
-//!         .with_state(App { verifier: Verifier::from_env()?, inbox });
+//!         .with_state(App { verifier: Verifier::from_env()?, inbox: inbox.clone() });
 //!     let listener = TcpListener::bind("127.0.0.1:3000").await?;
 //!     axum::serve(listener, app).with_graceful_shutdown(signal(stopped)).await?;
 //!     worker.await?; // its events have finished, or are back in the inbox
+//!     inbox.close().await;
 //!     Ok(())
 //! }
 //! ```
