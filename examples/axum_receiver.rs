@@ -53,7 +53,7 @@ async fn handle(event: Event) -> io::Result<()> {
         Ok(Payload::Unknown) => line += ": unknown event type",
         // Event types and actions that this program does not use.
         Ok(_) => {}
-        // A known event type in an unknown shape; its JSON is in `event.raw`.
+        // A documented event type in an unknown shape; its JSON is in `event.raw`.
         Err(malformed) => line += &format!(": malformed {malformed}"),
     }
     print(line).await

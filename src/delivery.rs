@@ -29,7 +29,8 @@ impl Verifier {
     /// Verifies a body and returns it as a [`Delivery`], using the verifier's clock.
     ///
     /// It neither copies the body nor limits its length: limit the body before you call this, or
-    /// use [`Intake`](crate::Intake), which limits it while it arrives.
+    /// use [`Intake`](crate::Intake), which limits it while it arrives. A body that is borrowed
+    /// must be copied first, because the delivery keeps it: pass `body.to_vec()`.
     ///
     /// # Errors
     ///

@@ -46,14 +46,14 @@ pub(crate) use event_type::split;
 pub(crate) use field::Field;
 pub use instrument::Instrument;
 pub(crate) use json::{Json, Kind};
-pub use malformed::Malformed;
+pub use malformed::{Malformed, MalformedKind};
 pub use market::Market;
 pub use market_listing::MarketListing;
 pub use market_listing_suspension::MarketListingSuspension;
 pub use membership::Membership;
 pub use payload::Payload;
 pub(crate) use payload::{Known, known};
-pub use raw_json::{RawJson, RawJsonError};
+pub use raw_json::{RawJson, RawJsonError, RawJsonErrorKind};
 pub use scalar::Scalar;
 pub use time_series_value::TimeSeriesValue;
 pub use webhook::Webhook;
@@ -135,6 +135,9 @@ impl Event {
     ///
     /// **It does not check a signature.** Pass a body that comes from a request to a
     /// [`Verifier`](crate::Verifier) instead.
+    ///
+    /// The event keeps the body. One that is borrowed must be copied first: pass `body.to_vec()`,
+    /// or `text.to_owned()`.
     ///
     /// # Errors
     ///

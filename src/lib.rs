@@ -212,8 +212,9 @@ pub use text::LogText;
 
 pub use event::{
     Action, CompositeItem, CompositeTimeSeriesValue, DecodeError, DecodeErrorKind, Event,
-    EventType, Instrument, Malformed, Market, MarketListing, MarketListingSuspension, Membership,
-    OtherAction, Payload, RawJson, RawJsonError, Scalar, TimeSeriesValue, Webhook,
+    EventType, Instrument, Malformed, MalformedKind, Market, MarketListing,
+    MarketListingSuspension, Membership, OtherAction, Payload, RawJson, RawJsonError,
+    RawJsonErrorKind, Scalar, TimeSeriesValue, Webhook,
 };
 
 pub use labels::Labels;

@@ -20,7 +20,7 @@ use std::fmt;
 /// | `body_incomplete` | 400 | the body broke off before its end |
 /// | `not_an_event` | 422 | the signature is valid, but the body is not an event |
 /// | `malformed_data` | 422 | the signature is valid, but the data of the event could not be decoded |
-/// | `not_configured` | 500 | the server has no `Verifier` |
+/// | `not_configured` | 500 | the server has no `Verifier`, or two |
 ///
 /// # Examples
 ///

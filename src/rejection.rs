@@ -62,6 +62,9 @@ pub enum RejectionKind {
     /// 500: actix-web's app data contains no [`Verifier`](crate::Verifier), so no request can be
     /// verified. (In axum, such a program does not compile.)
     NotConfigured,
+    /// 500: actix-web's app data contains one [`Verifier`](crate::Verifier) as it is and another
+    /// one as `web::Data`, and does not tell which of the two is nearer to the handler.
+    TwoVerifiers,
 }
 
 impl Rejection {
@@ -80,7 +83,7 @@ impl Rejection {
             RejectionKind::BodyIncomplete => Reason::BodyIncomplete,
             RejectionKind::Decode(_) => Reason::NotAnEvent,
             RejectionKind::Malformed(_) => Reason::MalformedData,
-            RejectionKind::NotConfigured => Reason::NotConfigured,
+            RejectionKind::NotConfigured | RejectionKind::TwoVerifiers => Reason::NotConfigured,
         }
     }
 
@@ -119,6 +122,11 @@ impl Rejection {
     #[must_use]
     pub fn not_configured() -> Self {
         Self::new(RejectionKind::NotConfigured)
+    }
+
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn two_verifiers() -> Self {
+        Self::new(RejectionKind::TwoVerifiers)
     }
 
     pub(crate) fn over_limit(limit: usize) -> Self {
@@ -170,6 +178,10 @@ impl fmt::Display for RejectionKind {
             Self::Malformed(error) => error.fmt(f),
             Self::NotConfigured => f.write_str(
                 "no `Verifier` is registered: call `.app_data(verifier)` on the `App` or the scope",
+            ),
+            Self::TwoVerifiers => f.write_str(
+                "one `Verifier` is registered as it is and another one as `web::Data`: register \
+                 both as they are",
             ),
         }
     }

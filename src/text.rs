@@ -1,4 +1,5 @@
-//! Text from a delivery, made safe for one line of a log, a label or a terminal.
+//! Text from a delivery, made safe for one line of a log, a label or a terminal, and the traits of
+//! types that are a text.
 
 use std::fmt;
 
@@ -144,6 +145,74 @@ fn hides(c: char) -> bool {
                 | '\u{e0000}'..='\u{e0fff}'
         )
 }
+
+/// Implements the traits of a type that is a text, and that any text can become.
+macro_rules! text_type {
+    ($name:ident) => {
+        impl std::str::FromStr for $name {
+            type Err = std::convert::Infallible;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Ok(text.into())
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        $crate::text::text_type!(equals $name: str, &str, String);
+    };
+    (equals $name:ident: $($text:ty),*) => {$(
+        impl PartialEq<$text> for $name {
+            fn eq(&self, text: &$text) -> bool {
+                let text: &str = text.as_ref();
+                self.as_str() == text
+            }
+        }
+
+        impl PartialEq<$name> for $text {
+            fn eq(&self, other: &$name) -> bool {
+                other == self
+            }
+        }
+    )*};
+}
+
+/// Implements `Serialize` as the text, and `Deserialize` from any text.
+macro_rules! serde_as_text {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E>(self, text: &str) -> Result<$name, E> {
+                        Ok(text.into())
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
+            }
+        }
+    };
+}
+
+pub(crate) use {serde_as_text, text_type};
 
 #[cfg(test)]
 mod tests {

@@ -192,7 +192,8 @@ impl Verifier {
     /// secrets, and keeps accepting the one that was current until now.
     ///
     /// For a rotation while requests run: deliveries that were signed before it still verify.
-    /// Secrets that were accepted besides the current one are dropped.
+    /// Secrets that were accepted besides the current one are dropped. If `current` is the current
+    /// secret already, nothing changes, so a rotation may be repeated.
     ///
     /// # Examples
     ///
@@ -212,6 +213,9 @@ impl Verifier {
     pub fn rotate_secret(&self, current: Secret) {
         let new = Key::new(&current);
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        if keyring.first().is_some_and(|key| key.is_same(&new)) {
+            return;
+        }
         let keys: Arc<[Key]> = [new].into_iter().chain(keyring.first().cloned()).collect();
         let replaced = mem::replace(&mut *keyring, keys);
         drop(keyring);
@@ -265,6 +269,12 @@ impl Verifier {
         now: OffsetDateTime,
     ) -> Result<Verification, VerifyError> {
         self.begin_as_of(now.unix_timestamp(), header.as_ref())
+    }
+
+    /// Whether the two share their secrets, because one is a clone of the other.
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn shares_secrets_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.keyring, &other.keyring)
     }
 
     fn keys(&self) -> Arc<[Key]> {

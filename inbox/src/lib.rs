@@ -34,6 +34,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     tracing_subscriber::fmt::init(); // dead letters, outages and wrong assumptions are log lines
 //!     let inbox = Inbox::connect("sqlite://inbox.db").await?; // or postgres://…
 //!     let (stop, stopped) = watch::channel(());
 //!     let signal = |mut stopped: watch::Receiver<()>| async move { let _ = stopped.changed().await; };

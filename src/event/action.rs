@@ -1,8 +1,7 @@
-use std::convert::Infallible;
+use std::cmp::Ordering;
 use std::fmt;
-use std::str::FromStr;
 
-use crate::text::LogText;
+use crate::text::{LogText, serde_as_text, text_type};
 
 /// What happened to a resource: the part of an event type after its first dot.
 ///
@@ -85,29 +84,19 @@ impl From<&str> for Action {
     }
 }
 
-impl FromStr for Action {
-    type Err = Infallible;
+text_type!(Action);
+serde_as_text!(Action);
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self::from(text))
+/// The order is that of the texts.
+impl Ord for Action {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
     }
 }
 
-impl AsRef<str> for Action {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PartialEq<str> for Action {
-    fn eq(&self, text: &str) -> bool {
-        self.as_str() == text
-    }
-}
-
-impl PartialEq<&str> for Action {
-    fn eq(&self, text: &&str) -> bool {
-        self.as_str() == *text
+impl PartialOrd for Action {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,13 +1,8 @@
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::fmt;
-use std::str::FromStr;
-
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::action::Action;
-use crate::text::LogText;
+use crate::text::{LogText, serde_as_text, text_type};
 
 /// What happened to what: the text `resource.action`, such as `instrument.updated`.
 ///
@@ -103,60 +98,11 @@ impl From<&str> for EventType {
     }
 }
 
-impl FromStr for EventType {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self::from(text))
-    }
-}
-
-impl AsRef<str> for EventType {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PartialEq<str> for EventType {
-    fn eq(&self, text: &str) -> bool {
-        self.as_str() == text
-    }
-}
-
-impl PartialEq<&str> for EventType {
-    fn eq(&self, text: &&str) -> bool {
-        self.as_str() == *text
-    }
-}
+text_type!(EventType);
+serde_as_text!(EventType);
 
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         LogText::new(self.as_str()).fmt(f)
-    }
-}
-
-impl Serialize for EventType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for EventType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = EventType;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<EventType, E> {
-                Ok(text.into())
-            }
-        }
-
-        deserializer.deserialize_str(Text)
     }
 }

@@ -3,8 +3,11 @@
 use std::fmt;
 
 /// Why a value could not be read, and the path to it.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(super) path: String,
+    /// The key in the path that the sender chose.
+    pub(super) key: Option<String>,
     pub(super) cause: Cause,
 }
 
@@ -12,6 +15,7 @@ impl Fault {
     pub(super) fn new(cause: Cause) -> Self {
         Self {
             path: String::new(),
+            key: None,
             cause,
         }
     }
@@ -24,15 +28,14 @@ impl Fault {
         };
         Self {
             path: format!("{name}{dot}{}", self.path),
-            cause: self.cause,
+            ..self
         }
     }
 
-    /// Same as `under`, for a key that the sender chose: it is shown only if it looks like a name.
-    pub(super) fn under_key(self, key: &str) -> Self {
-        let is_name = (1..=64).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        self.under(if is_name { key } else { "*" })
+    /// Same as `under`, for a key that the sender chose: the path shows `*` in its place.
+    pub(super) fn under_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self.under("*")
     }
 
     pub(super) fn at_index(self, index: usize) -> Self {

@@ -223,7 +223,7 @@ impl FromJson for RawJson {
     }
 }
 
-impl FromJson for BTreeMap<String, Scalar> {
+impl FromJson for BTreeMap<String, Option<Scalar>> {
     fn from_json(json: Json<'_>) -> Result<Self, Fault> {
         let mut map = Self::new();
         let mut fault = None;
@@ -244,9 +244,9 @@ impl FromJson for BTreeMap<String, Scalar> {
     }
 }
 
-fn member(key: Option<&str>, value: Json<'_>) -> Result<(String, Scalar), Fault> {
+fn member(key: Option<&str>, value: Json<'_>) -> Result<(String, Option<Scalar>), Fault> {
     let key = key.ok_or(Fault::new(Cause::LoneSurrogate))?;
-    let value = Scalar::from_json(value).map_err(|fault| fault.under_key(key))?;
+    let value = Option::from_json(value).map_err(|fault| fault.under_key(key))?;
     Ok((key.to_owned(), value))
 }
 

@@ -20,8 +20,9 @@ resource! {
         pub name: Option<String>,
         /// The id of its type, a UUID.
         pub type_id: Option<String>,
-        /// The current values of all custom fields, each as text.
-        pub extra_fields_snapshot: Option<BTreeMap<String, Scalar>>,
+        /// The current values of all custom fields, each as text; `None` in place of a null, which
+        /// Ptolemy does not document.
+        pub extra_fields_snapshot: Option<BTreeMap<String, Option<Scalar>>>,
         /// A free-form object.
         pub extras: Option<RawJson>,
         /// When it was archived; `None` while it is active.

@@ -43,6 +43,8 @@ impl RawJson {
     /// White space around the value is kept. Nothing is decoded, so any depth is accepted and every
     /// digit is kept.
     ///
+    /// A text that is borrowed must be copied first: pass `json.to_vec()`, or `text.to_owned()`.
+    ///
     /// # Errors
     ///
     /// Returns an error with the position at which the text stops being UTF-8 or JSON. The error
@@ -57,14 +59,14 @@ impl RawJson {
     /// assert_eq!(json.as_str(), r#"{"price": 45.820}"#);
     ///
     /// let error = RawJson::parse(r#"{"price": }"#).unwrap_err();
-    /// assert_eq!((error.line(), error.column()), (1, 11));
+    /// assert_eq!(error.to_string(), "text is not valid JSON at line 1, column 11");
     /// # Ok::<(), ptolemy_webhooks::RawJsonError>(())
     /// ```
     pub fn parse(json: impl Into<Bytes>) -> Result<Self, RawJsonError> {
         let json = json.into();
         if let Err(error) = std::str::from_utf8(&json) {
             let valid = json.get(..error.valid_up_to()).unwrap_or_default();
-            return Err(RawJsonError::after(valid));
+            return Err(RawJsonError::not_utf8(valid));
         }
         serde_json::from_slice::<IgnoredAny>(&json).map_err(|error| RawJsonError::at(&error))?;
         Ok(Self(json))
@@ -106,7 +108,28 @@ impl RawJson {
     /// # Errors
     ///
     /// Returns an error with the position at which the JSON does not fit the type, or at which an
-    /// object ends without a required field. The error does not quote the text.
+    /// object ends without a required field. The error does not quote the text, and does not name
+    /// the field, since serde's message may quote a value.
+    ///
+    /// # Examples
+    ///
+    /// Put it into JSON of your own, as it was sent (with serde_json's feature `raw_value`):
+    ///
+    /// ```
+    /// use ptolemy_webhooks::RawJson;
+    /// use serde::Serialize;
+    /// use serde_json::value::RawValue;
+    ///
+    /// #[derive(Serialize)]
+    /// struct Forwarded<'a> {
+    ///     data: &'a RawValue,
+    /// }
+    ///
+    /// let data = RawJson::parse(r#"{"price":45.820}"#)?;
+    /// let forwarded = Forwarded { data: data.decode()? };
+    /// assert_eq!(serde_json::to_string(&forwarded)?, r#"{"data":{"price":45.820}}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RawJsonError> {
         serde_json::from_slice(&self.0).map_err(|error| RawJsonError::at(&error))
     }
@@ -132,8 +155,9 @@ impl fmt::Debug for RawJson {
 
 /// The text of a [`RawJson`] does not fit the requested type, or is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("json cannot be read at line {line}, column {column}")]
+#[error("{kind} at line {line}, column {column}")]
 pub struct RawJsonError {
+    kind: RawJsonErrorKind,
     line: usize,
     column: usize,
 }
@@ -141,19 +165,31 @@ pub struct RawJsonError {
 impl RawJsonError {
     fn at(error: &serde_json::Error) -> Self {
         Self {
+            kind: if error.is_data() {
+                RawJsonErrorKind::WrongShape
+            } else {
+                RawJsonErrorKind::NotJson
+            },
             line: error.line(),
             column: error.column(),
         }
     }
 
-    /// The position of the first byte after `valid`.
-    fn after(valid: &[u8]) -> Self {
+    /// At the first byte after `valid`.
+    fn not_utf8(valid: &[u8]) -> Self {
         let mut lines = valid.split(|&byte| byte == b'\n');
         let column = lines.next_back().map_or(0, <[u8]>::len) + 1;
         Self {
+            kind: RawJsonErrorKind::NotUtf8,
             line: lines.count() + 1,
             column,
         }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> RawJsonErrorKind {
+        self.kind
     }
 
     /// The line within the [`RawJson`], counted from 1.
@@ -166,5 +202,29 @@ impl RawJsonError {
     #[must_use]
     pub fn column(&self) -> usize {
         self.column
+    }
+}
+
+/// Why a JSON text cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RawJsonErrorKind {
+    /// The text is not valid UTF-8. Only [`RawJson::parse`] returns it.
+    NotUtf8,
+    /// The text is not one JSON value, or ends within it. [`RawJson::decode`] returns it for what
+    /// serde_json does not read, such as deep nesting.
+    NotJson,
+    /// The JSON does not fit the type: a required field is missing, or a value has another type or
+    /// is out of range. Only [`RawJson::decode`] returns it.
+    WrongShape,
+}
+
+impl fmt::Display for RawJsonErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotUtf8 => "text is not valid UTF-8",
+            Self::NotJson => "text is not valid JSON",
+            Self::WrongShape => "JSON does not fit the type",
+        })
     }
 }

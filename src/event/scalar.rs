@@ -1,9 +1,10 @@
-use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::text::text_type;
 
 /// A value as text, with every digit that was sent.
 ///
@@ -80,31 +81,7 @@ impl From<String> for Scalar {
     }
 }
 
-impl FromStr for Scalar {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(text.into())
-    }
-}
-
-impl AsRef<str> for Scalar {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for Scalar {
-    fn eq(&self, text: &str) -> bool {
-        &*self.0 == text
-    }
-}
-
-impl PartialEq<&str> for Scalar {
-    fn eq(&self, text: &&str) -> bool {
-        &*self.0 == *text
-    }
-}
+text_type!(Scalar);
 
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,7 @@ resource! {
         /// The endpoint.
         pub url: String,
         /// The label, such as `production-ingest`.
-        pub label: String,
+        pub label: Option<String>,
         /// Whether deliveries are made.
         pub active: bool,
         /// When it was created.

@@ -21,10 +21,10 @@ use unread::Unread;
 
 /// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// The [`Verifier`] comes from the app data, either plain or as `web::Data`; without one every
-/// response is a 500. Header and timestamp are checked before any of the body is read, and reading
-/// stops at the verifier's [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does
-/// not apply.
+/// The [`Verifier`] comes from the app data, either as it is or as `web::Data`, the nearest first;
+/// without one, and with different ones in the two forms, every response is a 500. Header and
+/// timestamp are checked before any of the body is read, and reading stops at the verifier's
+/// [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does not apply.
 ///
 /// A rejection closes the connection; actix-web discards the rest of the body until its
 /// `client_disconnect_timeout`.
@@ -89,16 +89,26 @@ fn receive<T: 'static>(
 }
 
 fn begin(request: &HttpRequest) -> Result<Intake, Rejection> {
-    let verifier = request
-        .app_data::<Verifier>()
-        .or_else(|| Some(request.app_data::<web::Data<Verifier>>()?.get_ref()))
-        .ok_or_else(|| rejected(Rejection::not_configured()))?;
+    let verifier = verifier(request).map_err(rejected)?;
     let headers = request.headers();
     Intake::begin(
         verifier,
         headers.get_all(SIGNATURE_HEADER),
         declared_length(headers),
     )
+}
+
+fn verifier(request: &HttpRequest) -> Result<&Verifier, Rejection> {
+    let plain = request.app_data::<Verifier>();
+    let shared = request.app_data::<web::Data<Verifier>>();
+    match (plain, shared.map(web::Data::get_ref)) {
+        // Each is the nearest of its form, and nothing tells which of the two is nearer.
+        (Some(plain), Some(shared)) if !plain.shares_secrets_with(shared) => {
+            Err(Rejection::two_verifiers())
+        }
+        (Some(verifier), _) | (None, Some(verifier)) => Ok(verifier),
+        (None, None) => Err(Rejection::not_configured()),
+    }
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -141,7 +141,12 @@ async fn a_body_of_one_chunk_is_not_copied() {
 
 /// Returns the rejection of an app without a verifier.
 pub(crate) fn not_configured() -> Rejection {
-    let (request, mut payload) = request(None, "").to_http_parts();
+    rejection(request(None, ""))
+}
+
+/// Returns the rejection of a request that is rejected before its body.
+fn rejection(request: TestRequest) -> Rejection {
+    let (request, mut payload) = request.to_http_parts();
     let mut extraction = pin!(Delivery::from_request(&request, &mut payload));
     match extraction
         .as_mut()
@@ -246,6 +251,45 @@ async fn the_verifier_is_found_as_it_is_or_as_data_the_nearest_first() {
     let request = request(Some(&signed(EVENT)), EVENT).to_request();
     let body = test::call_and_read_body(&app, request).await;
     assert_eq!(body, "market.created");
+}
+
+/// Returns the rejection of an app with a verifier in each form.
+pub(crate) fn two_verifiers() -> Rejection {
+    let other = Verifier::new(crate::secret("whsec_another_secret"));
+    rejection(
+        request(None, "")
+            .app_data(verifier())
+            .app_data(web::Data::new(other)),
+    )
+}
+
+#[actix_web::test]
+async fn different_verifiers_in_the_two_forms_are_500_wherever_they_are() {
+    let other = Verifier::new(crate::secret("whsec_another_secret"));
+    let verifier = verifier();
+    let scope = |path| web::scope(path).route("/", web::post().to(event_type));
+    let data = web::Data::new;
+    let plain_outside = App::new()
+        .app_data(other.clone())
+        .service(scope("/in").app_data(data(verifier.clone())));
+    let data_outside = App::new()
+        .app_data(data(other))
+        .service(scope("/in").app_data(verifier.clone()));
+    let both_the_same = App::new()
+        .app_data(data(verifier.clone()))
+        .service(scope("/in").app_data(verifier.clone()));
+    for (app, status) in [
+        (plain_outside, 500),
+        (data_outside, 500),
+        (both_the_same, 200),
+    ] {
+        let app = test::init_service(app).await;
+        let request = request(Some(&signed(EVENT)), EVENT).uri("/in/");
+        let response = test::call_service(&app, request.to_request()).await;
+        assert_eq!(response.status().as_u16(), status);
+        let text = test::read_body(response).await;
+        assert_eq!(text.starts_with(b"one `Verifier` is"), status == 500);
+    }
 }
 
 #[actix_web::test]

@@ -1,6 +1,8 @@
 //! The envelope: which bodies are events, which are not, and what is kept.
 
-use ptolemy_webhooks::{DecodeError, DecodeErrorKind as Kind, Event, Payload, RawJson};
+use ptolemy_webhooks::{
+    DecodeError, DecodeErrorKind as Kind, Event, Payload, RawJson, RawJsonErrorKind as RawKind,
+};
 use time::macros::datetime;
 
 fn event(json: impl Into<bytes::Bytes>) -> Event {
@@ -399,17 +401,20 @@ fn raw_json_is_parsed_exactly_or_not_at_all() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     assert!(RawJson::parse(deep).is_ok());
 
-    let wrong: [(&[u8], usize, usize); 6] = [
-        (b"", 1, 0),
-        (b"{} {}", 1, 4),
-        (b"\xef\xbb\xbf{}", 1, 1),
-        (b"{\n\"a\": \"b\xff\"}", 2, 8),
-        (b"\n\xff", 2, 1),
-        (b"{\"a\":", 1, 5),
+    let wrong: [(&[u8], RawKind, usize, usize); 6] = [
+        (b"", RawKind::NotJson, 1, 0),
+        (b"{} {}", RawKind::NotJson, 1, 4),
+        (b"\xef\xbb\xbf{}", RawKind::NotJson, 1, 1),
+        (b"{\n\"a\": \"b\xff\"}", RawKind::NotUtf8, 2, 8),
+        (b"\n\xff", RawKind::NotUtf8, 2, 1),
+        (b"{\"a\":", RawKind::NotJson, 1, 5),
     ];
-    for (json, line, column) in wrong {
+    for (json, kind, line, column) in wrong {
         let error = RawJson::parse(json).unwrap_err();
-        assert_eq!((error.line(), error.column()), (line, column), "{json:?}");
+        let found = (error.kind(), error.line(), error.column());
+        assert_eq!(found, (kind, line, column), "{json:?}");
+        let text = error.to_string();
+        assert_eq!(text.contains("UTF-8"), kind == RawKind::NotUtf8, "{text}");
     }
 }
 
@@ -420,8 +425,9 @@ fn raw_json_that_does_not_fit_is_reported_with_its_position_and_not_quoted() {
     assert_eq!((error.line(), error.column()), (1, 10));
     assert_eq!(
         error.to_string(),
-        "json cannot be read at line 1, column 10"
+        "JSON does not fit the type at line 1, column 10"
     );
+    assert_eq!(error.kind(), RawKind::WrongShape);
     assert!(!format!("{error:?}").contains("SENTINEL"));
 }
 

@@ -100,7 +100,7 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
         ),
         (malformed(), vec![MALFORMED]),
         (samples::market_created().to_json(), vec![]),
-        (unknown, vec![]),
+        (unknown, vec!["unknown: robot.created"]),
     ]
 }
 

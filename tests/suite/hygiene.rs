@@ -128,7 +128,7 @@ fn no_payload_shows_what_it_keeps_as_raw_json() {
         ("instrument.created", format!(r#"{{"name":["{RAW}"]}}"#)),
         (
             "instrument.created",
-            format!(r#"{{"extra_fields_snapshot":{{"{RAW} ":true}}}}"#),
+            format!(r#"{{"extra_fields_snapshot":{{"{RAW}":true}}}}"#),
         ),
         ("webhook.created", format!(r#"{{"secret":"{RAW}"}}"#)),
         ("webhook.created", format!(r#""{RAW}""#)),

@@ -142,6 +142,8 @@ fn other_rejections() -> Vec<Rejection> {
         decode.into(),
         #[cfg(feature = "actix-web")]
         crate::actix::not_configured(),
+        #[cfg(feature = "actix-web")]
+        crate::actix::two_verifiers(),
     ]
 }
 

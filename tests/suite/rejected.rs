@@ -155,6 +155,7 @@ fn rejections() -> Vec<Rejection> {
         Intake::begin_at(&limited, [signed("")], Some(2), at(NOW)).unwrap_err(),
         Rejection::body_incomplete("reset"),
         crate::actix::not_configured(),
+        crate::actix::two_verifiers(),
     ];
     rejections.extend(verify_errors().into_iter().map(Rejection::from));
     rejections.extend(decode_errors().into_iter().map(Rejection::from));

@@ -1,9 +1,9 @@
 //! The traits that the types implement, and those that they do not.
 
 use ptolemy_webhooks::{
-    DecodeError, Delivery, Event, EventType, HeaderError, Instrument, Intake, Malformed, Payload,
-    RawJson, Reason, Rejection, RejectionKind, Scalar, Secret, SecretError, SecretErrorKind,
-    Signer, Verification, Verified, Verifier, VerifyError,
+    Action, DecodeError, Delivery, Event, EventType, HeaderError, Instrument, Intake, Malformed,
+    Payload, RawJson, Reason, Rejection, RejectionKind, Scalar, Secret, SecretError,
+    SecretErrorKind, Signer, Verification, Verified, Verifier, VerifyError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,7 +30,8 @@ assert_impl_all!(Verifier: Clone, Send, Sync);
 assert_impl_all!(Signer: Send, Sync);
 assert_impl_all!(Delivery: Clone, Send, Sync);
 assert_impl_all!(Event: Clone, std::fmt::Debug, PartialEq, Send, Sync);
-assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash);
+assert_impl_all!(EventType: Serialize, DeserializeOwned, std::hash::Hash, Ord);
+assert_impl_all!(Action: Serialize, DeserializeOwned, std::hash::Hash, Ord);
 // As text, `10` would sort before `9`.
 assert_not_impl_any!(Scalar: PartialOrd);
 assert_impl_all!(RawJson: Clone, Send, Sync);

@@ -158,6 +158,20 @@ fn a_rotated_secret_reaches_every_clone_and_the_old_one_stays_accepted() {
 }
 
 #[test]
+fn a_rotation_that_is_repeated_changes_nothing() {
+    let verifier = verifier();
+    for _ in 0..3 {
+        verifier.rotate_secret(secret(OTHER));
+        assert_eq!(index(&verifier, OTHER), Some(0));
+        assert_eq!(index(&verifier, SECRET), Some(1));
+    }
+    // Back to the one before, which is another rotation.
+    verifier.rotate_secret(secret(SECRET));
+    assert_eq!(index(&verifier, SECRET), Some(0));
+    assert_eq!(index(&verifier, OTHER), Some(1));
+}
+
+#[test]
 fn with_previous_changes_the_returned_verifier_alone() {
     let verifier = verifier();
     let both = verifier.clone().with_previous(secret(OTHER));

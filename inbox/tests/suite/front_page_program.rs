@@ -26,6 +26,7 @@ fn app(verifier: Verifier, inbox: Inbox) -> Router {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt::init(); // dead letters, outages and wrong assumptions are log lines
     let verifier = Verifier::from_env()?; // PTOLEMY_WEBHOOK_SECRET
     let inbox = Inbox::connect("sqlite://inbox.db").await?; // or postgres://…; creates its tables
     tokio::spawn(inbox.worker().run(apply)); // hands each event to `apply` until it succeeds

@@ -114,7 +114,7 @@ fn data_read_in_one_pass_is_the_same_as_data_read_value_by_value() {
                 agree::<TimeSeriesValue>(&text),
                 agree::<Webhook>(&text),
                 agree::<Vec<Option<Scalar>>>(&text),
-                agree::<BTreeMap<String, Scalar>>(&text),
+                agree::<BTreeMap<String, Option<Scalar>>>(&text),
             ];
             let hits = read.into_iter().filter(|&is_quick| is_quick).count();
             quick.set(quick.get() + hits);

@@ -11,9 +11,11 @@ async fn receive(event: Event) -> HttpResponse {
             remove(&instrument);
         }
         Ok(Payload::TimeSeriesValue(_, point)) => println!("{}", point.value),
+        // An event type that this version does not know: its JSON is in `event.raw`.
+        Ok(Payload::Unknown) => eprintln!("unknown: {}", event.event_type),
         // Event types and actions that you did not ask for.
         Ok(_) => {}
-        // A known event type in an unknown shape: its JSON is in `event.raw`.
+        // A documented event type in an unknown shape.
         Err(malformed) => eprintln!("{malformed}"),
     }
     HttpResponse::NoContent().finish()
