@@ -311,7 +311,6 @@ pub(crate) struct Running {
     pub(crate) attempts: u32,
     /// The size of its group if it is a suspect; 0 if it was taken ahead and may not have begun.
     pub(crate) group: Option<u32>,
-    pub(crate) started_at: OffsetDateTime,
     /// According to the database's clock.
     pub(crate) is_expired: bool,
     pub(crate) key: String,
@@ -330,8 +329,19 @@ pub(crate) struct Turned {
     /// The running events, and the verdicts on events whose workers died, if the turn had upkeep.
     pub(crate) running: Vec<Running>,
     pub(crate) crashed: Vec<(Running, Verdict)>,
-    /// Whether suspects are due, if the turn had upkeep.
-    pub(crate) suspects: bool,
+    /// What suspects are due, if the turn had upkeep.
+    pub(crate) suspects: Suspects,
+}
+
+/// Events that wait because they may have killed their process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Suspects {
+    #[default]
+    None,
+    /// Some are due.
+    Due,
+    /// Some are due, and wait for others that run in this process.
+    Wait,
 }
 
 /// When another turn may find more.

@@ -216,10 +216,15 @@ impl Worker {
     ///
     /// If a process dies, its events become suspects. They run next without other events beside
     /// them, in groups of half the size, which is halved again after each further crash. An attempt
-    /// is counted only for a suspect that ran alone when its process died. So an event that kills
-    /// its process ends up dead, but events that ran beside it, or had not begun, do not. Other
-    /// events wait for suspects for at most one and a half leases. If a worker stops, an attempt is
-    /// counted for each event whose handler it aborts.
+    /// is counted only for a suspect that was the only one when its process died. So an event that
+    /// kills its process ends up dead, but events that ran beside it, or had not begun, do not.
+    ///
+    /// Other events wait for suspects for at most one and a half leases, where a lease counts as at
+    /// most half a minute. If a suspect takes longer, they begin beside it, and further suspects
+    /// wait until it has ended. If the process dies meanwhile, the attempt is still counted for the
+    /// suspect: it has been there at each of several crashes.
+    ///
+    /// If a worker stops, an attempt is counted for each event whose handler it aborts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.retry.attempts = attempts.clamp(1, MAX_ATTEMPTS);
         self

@@ -7,6 +7,10 @@
 //! until the event that is the reason runs alone. From then on each crash counts as an attempt of
 //! that event, and after its last attempt it is dead. Events that end without a crash are no longer
 //! suspects.
+//!
+//! Other events do not wait for a suspect that takes long, and begin beside it. If the process dies
+//! then, the suspect is the reason rather than they are: it was there at each of several crashes.
+//! So there is only one group of suspects in a process at a time, however long it takes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -52,6 +56,20 @@ fn process(one: &Running) -> Option<i64> {
     one.worker.map(WorkerId::process)
 }
 
+/// Whether it runs in a group of suspects.
+fn is_suspect(one: &Running) -> bool {
+    one.group.is_some_and(|group| group > 0)
+}
+
+/// Whether suspects run in the process of this worker.
+pub(super) fn suspects_run<'r>(
+    running: impl Iterator<Item = &'r Running>,
+    worker: WorkerId,
+) -> bool {
+    let here = Some(worker.process());
+    running.filter(|one| process(one) == here).any(is_suspect)
+}
+
 /// Returns the verdict on an event whose worker died, given all events of its process, itself
 /// included.
 fn verdict<'r>(
@@ -59,14 +77,13 @@ fn verdict<'r>(
     process: impl Iterator<Item = &'r Running>,
     retry: &Retry,
 ) -> Verdict {
-    let (mut together, mut latest) = (0, None);
+    let (mut together, mut suspects) = (0, 0);
     for other in process {
         together += 1;
-        latest = latest.max(Some(other.started_at));
+        suspects += u32::from(is_suspect(other));
     }
-    // A suspect that ran as a group of one, beside others that had begun before: the worker does
-    // not wait for a group that exceeds its time.
-    let was_alone = one.group == Some(1) && Some(one.started_at) == latest;
+    // A group of one, perhaps beside others that are no suspects.
+    let was_alone = one.group == Some(1) && suspects == 1;
     let was_ahead = one.group == Some(0);
     if together <= 1 && !was_ahead || was_alone {
         return match retry.after(one.attempts) {
@@ -128,7 +145,6 @@ mod tests {
             worker: Some(worker),
             attempts: 1,
             group: None,
-            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: id.to_string(),
             event_type: None,
@@ -181,11 +197,9 @@ mod tests {
     fn a_suspect_is_halved_again_and_one_that_ran_alone_is_charged() {
         let other = WorkerId::of(2, 0);
         let mut set = [0, 1, 2].map(|id| running(id, other));
-        set[0].group = Some(2);
-        // It was a group by itself, beside two that had begun before.
         set[1].group = Some(1);
-        set[1].started_at += time::Duration::SECOND;
-        set[2].group = Some(32);
+        // One of the others was taken ahead, and one is no suspect.
+        set[2].group = Some(0);
         assert_eq!(
             all(&set),
             [
@@ -194,9 +208,10 @@ mod tests {
                 (2, crashed(1, false)),
             ]
         );
-        // Others began since, so one of them may be the reason.
-        set[0].started_at += time::Duration::MINUTE;
-        assert_eq!(all(&set)[1], (1, crashed(1, false)));
+        // Another suspect may be the reason.
+        set[0].group = Some(2);
+        set[2].group = Some(32);
+        assert_eq!(all(&set), [0, 1, 2].map(|id| (id, crashed(1, false))));
         let mut last = running(0, other);
         last.attempts = 3;
         assert_eq!(all(&[last])[0].1.error(), Some(LEASE_EXPIRED));

@@ -22,7 +22,7 @@ use crate::turn::{
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// How many kinds of steps have an effect in a walk.
-const KINDS_OF_STEPS: usize = 17;
+const KINDS_OF_STEPS: usize = 18;
 
 /// No event comes due by itself, only by the step for that.
 const RETRY: Retry = Retry {
@@ -390,6 +390,16 @@ impl World {
         let count = claims.len();
         let of_suspects = matches!(take, Take::Suspects { .. });
         let in_queue = |queue| (queue == Queue::Suspect) == of_suspects;
+        // There is one group of suspects in a process at a time.
+        let is_tested = |row: &Row| {
+            let here = row.worker.map(WorkerId::process) == Some(worker.process());
+            row.state == EventState::Running && row.queue == Queue::Suspect && here
+        };
+        if of_suspects && self.rows.values().any(is_tested) {
+            assert_eq!(count, 0);
+            self.did("not probed");
+            return;
+        }
         for claim in claims {
             let id = claim.lease.id;
             assert!(self.is_eligible(id), "{id}");

@@ -75,6 +75,10 @@ const MIGRATION_LOCK: i64 = 0x0070_746f_6c65_6d79;
 /// The number of the lock under which events are taken in order.
 const ORDER_LOCK: i64 = MIGRATION_LOCK + 1;
 
+/// The first number of the lock under which the workers of a process take suspects; the second one
+/// is that of the process.
+const SUSPECTS_LOCK: i32 = 0x7074_6f6c;
+
 pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
     owns_pool: bool,

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::choice::{ASIDE_ROWS, Choice, Due, Pages, shares};
-use super::crashes::{crashes, group_size};
+use super::crashes::{crashes, group_size, suspects_run};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::turn::{
-    Claim, Lease, Look, Queue, Running, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
+    Claim, Lease, Look, Queue, Running, Suspects, Take, Turn, Turned, Upkeep, Verdict, WorkerId,
 };
 
 /// How many running events one turn looks at.
@@ -78,6 +78,13 @@ pub(super) trait Steps: Send {
         leases: &[Lease],
         expired: bool,
     ) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
+
+    /// Locks out other workers of this process that take suspects; returns whether it did. It need
+    /// not last longer than the turn.
+    fn lock_suspects(
+        &mut self,
+        worker: WorkerId,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send;
 
     /// Returns the group size that each due suspect allows, longest due first.
     fn suspects(&mut self, rows: usize) -> impl Future<Output = Result<Vec<u32>, BoxError>> + Send;
@@ -182,7 +189,16 @@ async fn keep_up<S: Steps>(
         let _lost = steps.settle(&verdicts).await?;
         turned.crashed.extend(gone);
     }
-    turned.suspects = !steps.suspects(1).await?.is_empty();
+    let ended: HashSet<_> = turned.crashed.iter().map(|(one, _)| one.stamped).collect();
+    let left = turned.running.iter();
+    let left = left.filter(|one| !ended.contains(&one.stamped));
+    turned.suspects = if steps.suspects(1).await?.is_empty() {
+        Suspects::None
+    } else if suspects_run(left, turn.worker) {
+        Suspects::Wait
+    } else {
+        Suspects::Due
+    };
     Ok(())
 }
 
@@ -200,6 +216,12 @@ async fn take<S: Steps>(
         Take::Nothing => return Ok(()),
         Take::Due { rows, prefer, .. } => ([prefer, prefer.other()], rows),
         Take::Suspects { rows, cleared } => {
+            // Another worker of this process may have taken some since the last upkeep.
+            if !steps.lock_suspects(turn.worker).await?
+                || suspects_run(steps.running().await?.iter(), turn.worker)
+            {
+                return Ok(());
+            }
             let groups = steps.suspects(rows).await?;
             let size = group_size(&groups, cleared.saturating_mul(2)).min(rows);
             ([Queue::Suspect; 2], size)
@@ -345,10 +367,9 @@ mod tests {
                 renewed_at: OffsetDateTime::UNIX_EPOCH,
             },
             length: LEASE,
-            worker: Some(WorkerId::of(2, u32::try_from(id).unwrap())),
+            worker: Some(WorkerId::of(u32::try_from(id).unwrap() + 2, 0)),
             attempts,
             group: Some(1),
-            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: id.to_string(),
             event_type: None,
@@ -374,6 +395,7 @@ mod tests {
         took: Vec<String>,
         running: Vec<Running>,
         suspects: Vec<u32>,
+        suspects_are_locked: bool,
         /// How many times each step corrects.
         mended: VecDeque<u64>,
         /// `None` while another worker excludes this one.
@@ -422,6 +444,11 @@ mod tests {
             // The last one was renewed just now.
             let held = leases.iter().copied();
             Ok(held.filter(|lease| lease.id != 99).collect())
+        }
+
+        async fn lock_suspects(&mut self, _: WorkerId) -> Result<bool, BoxError> {
+            self.took.push("lock suspects".to_owned());
+            Ok(!self.suspects_are_locked)
         }
 
         async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
@@ -548,7 +575,7 @@ mod tests {
         assert_eq!(turned.lost, [lease(-1), lease(-2)]);
         assert_eq!(turned.next, Look::AtOnce);
         assert_eq!((turned.running.len(), turned.crashed.len()), (4, 3));
-        assert!(turned.suspects);
+        assert_eq!(turned.suspects, Suspects::Due);
     }
 
     #[tokio::test]
@@ -564,7 +591,7 @@ mod tests {
             }),
             ..nothing()
         };
-        assert!(!turn(&mut fake, upkeep).await.suspects);
+        assert_eq!(turn(&mut fake, upkeep).await.suspects, Suspects::None);
         assert_eq!(fake.took, ["mend", "running", "suspects 1"]);
         let mut fake = Fake {
             order: Some(EventOrder::AsDue),
@@ -634,12 +661,67 @@ mod tests {
         turn(&mut fake, take(4)).await;
         let steps = [
             "order",
+            "lock suspects",
+            "running",
             "suspects 64",
             "due suspect suspect 2",
             "claim [5, 6] Some(2)",
         ];
-        assert_eq!(fake.took[..4], steps);
-        assert_eq!(fake.took[6], "due suspect suspect 3");
+        assert_eq!(fake.took[..6], steps);
+        assert_eq!(fake.took[10], "due suspect suspect 3");
+    }
+
+    /// Events that were taken ahead are no suspects.
+    #[tokio::test]
+    async fn a_process_has_one_group_of_suspects_at_a_time() {
+        let here = |id, worker, group| Running {
+            worker: Some(WorkerId::of(worker, 7)),
+            group,
+            is_expired: false,
+            ..running(id, 1)
+        };
+        let other_process = here(1, 2, Some(1));
+        let (ahead, fresh) = (here(2, 1, Some(0)), here(3, 1, None));
+        let suspect = here(4, 1, Some(3));
+        let harmless = vec![other_process, ahead, fresh];
+        let one_runs = [harmless.clone(), vec![suspect]].concat();
+        for (running, are_locked, claims, found) in [
+            (harmless.clone(), false, 1, Suspects::Due),
+            (harmless, true, 0, Suspects::Due),
+            (one_runs, false, 0, Suspects::Wait),
+        ] {
+            let mut fake = Fake {
+                running,
+                suspects: vec![1],
+                suspects_are_locked: are_locked,
+                order: Some(EventOrder::AsDue),
+                due: [vec![5], Vec::new()],
+                ..Fake::default()
+            };
+            let take = Take::Suspects {
+                rows: 1,
+                cleared: 0,
+            };
+            let turned = turn(&mut fake, Turn { take, ..nothing() }).await;
+            assert_eq!(
+                (turned.claims.len(), turned.next),
+                (claims, Look::at_once(claims > 0))
+            );
+            let upkeep = Some(Upkeep {
+                held: &[],
+                silent: &[],
+                mends: false,
+            });
+            let turned = turn(
+                &mut fake,
+                Turn {
+                    upkeep,
+                    ..nothing()
+                },
+            )
+            .await;
+            assert_eq!(turned.suspects, found);
+        }
     }
 
     fn page(queue: Queue, rows: &[(i64, &str, Option<i64>, bool)]) -> (Queue, Vec<Due<u32>>) {

@@ -1,6 +1,6 @@
 //! Events that kill their process, over a store in memory, on paused time: only they end up dead.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ struct Trial {
     store: Arc<FakeStore>,
     settings: Settings,
     poisons: HashSet<String>,
+    /// How long a handler runs before it kills its process.
+    kills_after: Duration,
+    /// How long the handlers of some others take; the rest take a second.
+    takes: HashMap<String, Duration>,
+    has_second_worker: bool,
     /// When each event was handled first.
     handled: Arc<Mutex<Vec<(String, Instant)>>>,
     crashes: u32,
@@ -54,6 +59,9 @@ impl Trial {
             store,
             settings,
             poisons: poisons.iter().map(ToString::to_string).collect(),
+            kills_after: Duration::ZERO,
+            takes: HashMap::new(),
+            has_second_worker: false,
             handled: Arc::default(),
             crashes: 0,
         }
@@ -63,35 +71,40 @@ impl Trial {
     async fn process(&mut self) -> bool {
         let death = Arc::new(Notify::new());
         let (dies, poisons) = (death.clone(), self.poisons.clone());
-        let handled = self.handled.clone();
+        let (handled, kills_after) = (self.handled.clone(), self.kills_after);
+        let takes = self.takes.clone();
         let start: Arc<Start> = Arc::new(move |_, claim, _| {
             let (dies, handled) = (dies.clone(), handled.clone());
             let is_poison = poisons.contains(&claim.key);
+            let takes = takes.get(&claim.key).copied();
             Box::pin(async move {
                 if is_poison {
+                    sleep(kills_after).await;
                     dies.notify_one();
                     std::future::pending::<()>().await;
                 }
-                sleep(Duration::from_secs(1)).await;
+                sleep(takes.unwrap_or(Duration::from_secs(1))).await;
                 handled.lock().unwrap().push((claim.key, Instant::now()));
                 Outcome::Done
             })
         });
-        let settings = Settings {
-            worker: WorkerId::of(self.crashes + 1, 0),
-            until: Until::Stopped,
-            ..self.settings.clone()
+        let rounds = |worker| {
+            let settings = Settings {
+                worker: WorkerId::of(self.crashes + 1, worker),
+                until: Until::Stopped,
+                ..self.settings.clone()
+            };
+            Rounds::new(
+                self.store.clone(),
+                settings,
+                start.clone(),
+                Asked::default(),
+                Record::default(),
+                Box::pin(std::future::pending()),
+            )
         };
-        let never = Box::pin(std::future::pending());
-        let mut rounds = Rounds::new(
-            self.store.clone(),
-            settings,
-            start,
-            Asked::default(),
-            Record::default(),
-            never,
-        );
-        let arrived = Notify::new();
+        let (mut first, mut second) = (rounds(0), rounds(1));
+        let (arrived, has_second) = (Notify::new(), self.has_second_worker);
         let begun = Instant::now();
         let ended = async {
             while !self.store.has_all_ended() {
@@ -103,7 +116,8 @@ impl Trial {
         tokio::select! {
             biased;
             () = death.notified() => {}
-            _ = watched(rounds.run(&arrived)) => panic!("it was not to stop"),
+            _ = watched(first.run(&arrived)) => panic!("it was not to stop"),
+            _ = watched(second.run(&arrived)), if has_second => panic!("it was not to stop"),
             () = ended => return false,
         }
         self.crashes += 1;
@@ -113,6 +127,7 @@ impl Trial {
     /// Restarts the process whenever it dies, until all events have ended.
     async fn run(&mut self) {
         while self.process().await {
+            assert!(self.crashes < 100, "it does not end");
             sleep(RESTART).await;
         }
     }
@@ -280,4 +295,46 @@ async fn nothing_is_taken_beside_suspects() {
         (4, 1),
     ];
     assert_eq!(claims.collect::<Vec<_>>(), order);
+}
+
+/// A handler that kills its process after a probe has ended, and one that takes longer than it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_event_that_kills_its_process_ends_up_dead_and_a_slower_one_beside_it_does_not() {
+    for (poison, other) in [(0, 1), (1, 0)] {
+        let mut trial = Trial::new(2, &[poison], 8, 3);
+        trial.kills_after = Duration::from_secs(60);
+        let slower = Duration::from_secs(150);
+        trial.takes.insert(other.to_string(), slower);
+        trial.run().await;
+        trial.check();
+        assert!(trial.crashes <= 5, "{} crashes", trial.crashes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_kills_its_process_ends_up_dead_while_others_arrive() {
+    let seconds = Duration::from_secs_f64;
+    for (has_second_worker, kills_after, bound) in [
+        (false, seconds(0.3), 7),
+        (false, seconds(60.0), 8),
+        (true, seconds(0.3), 14),
+        (true, seconds(2.0), 14),
+        (true, seconds(60.0), 14),
+    ] {
+        let mut trial = Trial::new(8, &[3], 8, 3);
+        (trial.has_second_worker, trial.kills_after) = (has_second_worker, kills_after);
+        let store = trial.store.clone();
+        let arrivals = tokio::spawn(async move {
+            while store.rows()[3].state != EventState::Dead {
+                store.add(EVENT);
+                sleep(Duration::from_millis(700)).await;
+            }
+        });
+        trial.run().await;
+        arrivals.await.unwrap();
+        trial.run().await;
+        trial.check();
+        let crashes = trial.crashes;
+        assert!(crashes <= bound, "{kills_after:?}: {crashes}");
+    }
 }

@@ -102,7 +102,6 @@ mod tests {
             worker: None,
             attempts: 1,
             group: None,
-            started_at: OffsetDateTime::UNIX_EPOCH,
             is_expired: true,
             key: String::new(),
             event_type: None,

@@ -11,7 +11,7 @@ use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::choice::{Due, Resource};
 use crate::store::steps::{MAX_AHEAD, Steps, Terms};
-use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict};
+use crate::turn::{Claim, Lease, Queue, Running, Stamped, Verdict, WorkerId};
 
 pub(super) struct Transaction {
     /// `None` while another worker chooses.
@@ -170,6 +170,10 @@ impl Steps for Transaction {
         Ok(held)
     }
 
+    async fn lock_suspects(&mut self, _: WorkerId) -> Result<bool, BoxError> {
+        Ok(true)
+    }
+
     async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
         let due = self.queue(Queue::Suspect).into_iter().take(rows);
         let groups = due.map(|(_, id)| self.rows[usize::try_from(id).unwrap()].group);
@@ -230,7 +234,6 @@ impl Steps for Transaction {
             row.attempts += 1;
             row.token += 1;
             (row.renewed_at, row.lease_until) = (now, now + micros(terms.lease));
-            row.started_at = now;
             (row.worker, row.group) = (Some(terms.worker), terms.group_after(others));
             let claim = claim(*id, row);
             let attempt = claim.attempts;
@@ -257,7 +260,6 @@ fn running_of(id: i64, row: &Row, now: i64) -> Running {
         worker: row.worker,
         attempts: row.attempts,
         group: row.group,
-        started_at: time(row.started_at),
         is_expired: row.lease_until < now,
         key: row.arrival.key.clone(),
         event_type: row.arrival.labels.event_type.clone(),

@@ -12,14 +12,14 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
 
-use super::ORDER_LOCK;
 use super::floors::Floors;
+use super::{ORDER_LOCK, SUSPECTS_LOCK};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::store::attempts;
 use crate::store::choice::{Due, Rotation};
 use crate::store::steps::{MAX_AHEAD, MENDED_PER_STEP, Steps, Terms};
-use crate::turn::{Claim, Lease, Queue, Running, Verdict};
+use crate::turn::{Claim, Lease, Queue, Running, Verdict, WorkerId};
 
 /// The columns that are set for an event that is done. The function `ptolemy_inbox_end` of the
 /// database sets the same ones.
@@ -111,6 +111,17 @@ impl Steps for PostgresSteps<'_> {
         .execute(&mut *self.tx)
         .await?;
         Ok(mended.rows_affected())
+    }
+
+    async fn lock_suspects(&mut self, worker: WorkerId) -> Result<bool, BoxError> {
+        Ok(
+            sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1, $2)")
+                .persistent(self.named)
+                .bind(SUSPECTS_LOCK)
+                .bind(i32::try_from(worker.process())?)
+                .fetch_one(&mut *self.tx)
+                .await?,
+        )
     }
 
     async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {

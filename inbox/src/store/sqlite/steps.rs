@@ -90,7 +90,7 @@ impl Steps for SqliteSteps<'_> {
         let now = self.now;
         sqlx::query(
             "SELECT id, lease_token, renewed_at, lease_until, lease_worker, attempts, crash_group,
-                    dedup_key, event_type, started_at
+                    dedup_key, event_type
              FROM ptolemy_inbox INDEXED BY ptolemy_inbox_running
                  WHERE state = 'running'
              ORDER BY lease_until LIMIT ?",
@@ -122,6 +122,11 @@ impl Steps for SqliteSteps<'_> {
             held.extend(holds.then_some(Lease { id, token }));
         }
         Ok(held)
+    }
+
+    /// No other worker writes meanwhile.
+    async fn lock_suspects(&mut self, _: WorkerId) -> Result<bool, BoxError> {
+        Ok(true)
     }
 
     async fn suspects(&mut self, rows: usize) -> Result<Vec<u32>, BoxError> {
@@ -442,7 +447,6 @@ fn running_of(row: &SqliteRow, now: OffsetDateTime) -> Result<Running, BoxError>
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
         attempts: attempts(row.try_get(5)?),
         group: group.map(|group| u32::try_from(group).unwrap_or(1)),
-        started_at: time(row.try_get(9)?),
         is_expired: until < now,
         key: row.try_get(7)?,
         event_type: row.try_get(8)?,

@@ -9,7 +9,7 @@ use super::{LOOK_SOON, Plan, Rounds, at};
 use crate::guarded::Guarded;
 use crate::metrics;
 use crate::store::TURN_TIMEOUT;
-use crate::turn::{Claim, Lease, Look, Running, Take, Turn, Turned, Upkeep, Verdict};
+use crate::turn::{Claim, Lease, Look, Running, Suspects, Take, Turn, Turned, Upkeep, Verdict};
 
 impl Rounds {
     /// The leases of events that run, that were taken ahead, and that have ended but are not
@@ -92,7 +92,7 @@ impl Rounds {
         if plan.upkeep {
             self.keep_up(&turned.running, planned_at);
             self.report.crashed(&turned.crashed);
-            if turned.suspects {
+            if turned.suspects == Suspects::Due {
                 self.probe.suspects(planned_at, self.window());
             }
         }
@@ -110,7 +110,8 @@ impl Rounds {
         if self.probe.is_at_work() {
             self.give_back();
         }
-        self.look_next(plan, turned.next, planned_at, arrived);
+        let suspects_wait = turned.suspects != Suspects::None;
+        self.look_next(plan, turned.next, suspects_wait, planned_at, arrived);
     }
 
     /// Records the leases that a turn has found lost.
@@ -148,7 +149,14 @@ impl Rounds {
     }
 
     /// Decides when to look for events again.
-    fn look_next(&mut self, plan: &Plan, next: Look, planned_at: Instant, arrived: &Notify) {
+    fn look_next(
+        &mut self,
+        plan: &Plan,
+        next: Look,
+        suspects_wait: bool,
+        planned_at: Instant,
+        arrived: &Notify,
+    ) {
         let at_rest = self.tasks.is_empty()
             && self.ended.is_empty()
             && self.settle.is_empty()
@@ -160,7 +168,7 @@ impl Rounds {
                 self.ahead.turned(planned_at, Instant::now());
                 // A dead worker may leave events that are due.
                 let found_none = next == Look::Later && self.silence.next().is_none();
-                self.idle = at_rest && plan.upkeep && found_none;
+                self.idle = at_rest && plan.upkeep && found_none && !suspects_wait;
             }
             Take::Suspects { .. } => {
                 // The others have waited meanwhile. Suspects that are left may wait for events that

@@ -67,8 +67,7 @@ impl PostgresSteps<'_> {
                                    THEN extract(epoch FROM lease_until - renewed_at) ELSE 0 END
                          ELSE 0 END::float8,
                     lease_worker, attempts, crash_group, coalesce(lease_until < now(), TRUE),
-                    dedup_key, event_type,
-                    least(greatest(started_at, 'epoch'), '9999-12-31')
+                    dedup_key, event_type
              FROM ptolemy_inbox WHERE state = 'running'
              ORDER BY lease_until LIMIT $1",
         )
@@ -119,7 +118,6 @@ fn running_of(row: &PgRow) -> Result<Running, BoxError> {
         worker: row.try_get::<Option<i64>, _>(4)?.map(WorkerId::read),
         attempts: attempts(row.try_get::<i32, _>(5)?.into()),
         group: group.map(|group| u32::try_from(group).unwrap_or(1)),
-        started_at: row.try_get(10)?,
         is_expired: row.try_get(7)?,
         key: row.try_get(8)?,
         event_type: row.try_get(9)?,
