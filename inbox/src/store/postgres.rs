@@ -62,8 +62,11 @@ const BEGIN_SHORT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
 /// Sets the inbox's own limits at the end of a handler's transaction: those of the role are meant
-/// for the handler's statements.
-const END_OF_HANDLER: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '30s'";
+/// for the handler's statements. The end locks the event's row, and the commit may be another
+/// message, so a process that is cut off between the two must not keep the lock for long.
+const END_OF_HANDLER: &str = "SET LOCAL idle_in_transaction_session_timeout = '15s';
+     SET LOCAL lock_timeout = 0;
+     SET LOCAL statement_timeout = '30s'";
 
 /// How long the connections may take to close: a server that does not answer answers no goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -16,6 +16,7 @@ mod workers;
 mod clocks;
 mod close;
 mod crashes;
+mod cut_off;
 mod durable;
 mod failover;
 mod files;

@@ -17,9 +17,21 @@ pub(crate) struct Proxy {
     server: Arc<Mutex<String>>,
     /// How often its connections were forgotten.
     forgot: watch::Sender<u32>,
+    cut: Cut,
     round_trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
+
+/// What happens to a connection after the server was sent a text.
+#[derive(Clone, Copy)]
+pub(crate) enum Then {
+    /// It is silently no longer forwarded.
+    Forgotten,
+    Closed,
+}
+
+/// The next text after which a connection is cut.
+type Cut = Arc<Mutex<Option<(&'static str, Then)>>>;
 
 impl Proxy {
     /// Starts it in front of the server of this URL; returns it and the URL through it.
@@ -30,17 +42,19 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (forgot, _) = watch::channel(0);
         let server = Arc::new(Mutex::new(server.to_owned()));
-        let round_trips = Arc::default();
+        let (round_trips, cut) = (Arc::default(), Cut::default());
         let serve = serve(
             listener,
             server.clone(),
             forgot.clone(),
+            cut.clone(),
             Arc::clone(&round_trips),
         );
         let proxy = Self {
             address,
             server,
             forgot,
+            cut,
             round_trips,
             task: tokio::spawn(serve),
         };
@@ -50,6 +64,16 @@ impl Proxy {
     /// Silently stops forwarding on the open connections; new ones work.
     pub(crate) fn forget_connections(&self) {
         self.forgot.send_modify(|forgot| *forgot += 1);
+    }
+
+    /// Cuts the connection on which the server is sent this text next.
+    pub(crate) fn cut_after(&self, text: &'static str, then: Then) {
+        *self.cut.lock().unwrap() = Some((text, then));
+    }
+
+    /// Whether that has happened.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.cut.lock().unwrap().is_none()
     }
 
     /// How often a client has sent something since the server's last answer.
@@ -74,7 +98,8 @@ impl Proxy {
     pub(crate) async fn start(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         let (server, forgot) = (self.server.clone(), self.forgot.clone());
-        let serve = serve(listener, server, forgot, self.round_trips.clone());
+        let (cut, round_trips) = (self.cut.clone(), self.round_trips.clone());
+        let serve = serve(listener, server, forgot, cut, round_trips);
         self.task = tokio::spawn(serve);
     }
 }
@@ -89,14 +114,21 @@ async fn serve(
     listener: TcpListener,
     server: Arc<Mutex<String>>,
     forgot: watch::Sender<u32>,
+    cut: Cut,
     round_trips: Arc<AtomicUsize>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let server = server.lock().unwrap().clone();
-        let round_trips = round_trips.clone();
-        connections.spawn(forward(client, server, forgot.subscribe(), round_trips));
+        let (cut, round_trips) = (cut.clone(), round_trips.clone());
+        connections.spawn(forward(
+            client,
+            server,
+            forgot.subscribe(),
+            cut,
+            round_trips,
+        ));
     }
 }
 
@@ -104,13 +136,14 @@ async fn forward(
     mut client: TcpStream,
     server: String,
     mut forgot: watch::Receiver<u32>,
+    cut: Cut,
     round_trips: Arc<AtomicUsize>,
 ) {
     let Ok(mut server) = TcpStream::connect(&server).await else {
         return;
     };
     tokio::select! {
-        _ = copy(&mut client, &mut server, &round_trips) => {}
+        _ = copy(&mut client, &mut server, &cut, &round_trips) => {}
         // Both sides stay open, for longer than any test.
         _ = forgot.changed() => tokio::time::sleep(Duration::from_secs(600)).await,
     }
@@ -120,6 +153,7 @@ async fn forward(
 async fn copy(
     client: &mut TcpStream,
     server: &mut TcpStream,
+    cut: &Cut,
     round_trips: &AtomicUsize,
 ) -> io::Result<()> {
     let (mut asks, mut answers) = ([0; 16 * 1024], [0; 16 * 1024]);
@@ -132,6 +166,11 @@ async fn copy(
                     round_trips.fetch_add(usize::from(answered), Ordering::Relaxed);
                     answered = false;
                     server.write_all(&asks[..read]).await?;
+                    match then(cut, &asks[..read]) {
+                        None => {}
+                        Some(Then::Forgotten) => tokio::time::sleep(Duration::from_secs(600)).await,
+                        Some(Then::Closed) => return Ok(()),
+                    }
                 }
             },
             read = server.read(&mut answers) => match read? {
@@ -143,4 +182,15 @@ async fn copy(
             },
         }
     }
+}
+
+/// Returns what happens now that this was sent; once.
+fn then(cut: &Cut, sent: &[u8]) -> Option<Then> {
+    let mut cut = cut.lock().unwrap();
+    let (text, then) = (*cut)?;
+    let found = sent.windows(text.len()).any(|part| part == text.as_bytes());
+    found.then(|| {
+        *cut = None;
+        then
+    })
 }

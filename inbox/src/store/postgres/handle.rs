@@ -6,13 +6,22 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::session::{CHECK_TIMEOUT, Session, is_broken};
-use super::{BEGIN, END_OF_HANDLER, PostgresStore};
+use super::session::{CHECK_TIMEOUT, Session, TRY_AGAIN_FOR, is_broken};
+use super::{BEGIN, BEGIN_SHORT, END_OF_HANDLER, PostgresStore};
+use crate::accepted::EventState;
 use crate::error::BoxError;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, TURN_TIMEOUT};
 use crate::turn::Lease;
+
+/// How a handler's transaction ended.
+enum End {
+    Committed,
+    /// The connection broke, or did not answer, after the commit was sent.
+    Unknown(Failure),
+    Other(Outcome),
+}
 
 impl PostgresStore {
     /// Handles an event, and marks it as done, in one transaction.
@@ -70,29 +79,58 @@ impl PostgresStore {
                 }
                 Err(elapsed) => return Outcome::not_begun(elapsed),
             };
-            let outcome = self.run(tx, lease, handler).await;
-            if let Outcome::Committed = outcome {
-                self.kept.put(session, &self.pool);
-            }
-            return outcome;
+            return match self.run(tx, lease, handler).await {
+                End::Committed => {
+                    self.kept.put(session, &self.pool);
+                    Outcome::Committed
+                }
+                End::Unknown(_) if self.is_committed(lease).await => Outcome::Committed,
+                End::Unknown(failure) => Outcome::failed(failure),
+                End::Other(outcome) => outcome,
+            };
         }
     }
 
     /// Calls the handler, and ends its transaction.
-    async fn run<F>(&self, mut tx: Transaction<'_, Postgres>, lease: Lease, handler: F) -> Outcome
+    async fn run<F>(&self, mut tx: Transaction<'_, Postgres>, lease: Lease, handler: F) -> End
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<(), Failure>>,
     {
         if let Err(failure) = handler(&mut tx).await {
-            return Outcome::failed(failure);
+            return End::Other(Outcome::failed(failure));
         }
         // Unlike on SQLite, the end of this transaction may wait for the network.
         match timeout(TURN_TIMEOUT, self.finish(tx, lease)).await {
-            Ok(Ok(())) => Outcome::Committed,
-            Ok(Err(error)) if is_lost(&error) => Outcome::Lost,
-            Ok(Err(error)) => Outcome::failed(error.into()),
-            Err(elapsed) => Outcome::failed(elapsed.into()),
+            Ok(Ok(())) => End::Committed,
+            Ok(Err(error)) if is_lost(&error) => End::Other(Outcome::Lost),
+            Ok(Err(error)) if is_broken(&error) => End::Unknown(error.into()),
+            Ok(Err(error)) => End::Other(Outcome::failed(error.into())),
+            Err(elapsed) => End::Unknown(elapsed.into()),
         }
+    }
+
+    /// Whether a transaction whose commit had no answer was committed. `false` if that cannot be
+    /// found out; then the attempt counts as failed, and if it was committed after all, the next
+    /// turn finds the event done.
+    async fn is_committed(&self, lease: Lease) -> bool {
+        let look = async {
+            let mut session = self.session().await?;
+            let mut tx = session.begin(BEGIN_SHORT).await?;
+            // It waits while the server still works on the commit.
+            let state: Option<String> = sqlx::query_scalar(
+                "SELECT state FROM ptolemy_inbox WHERE id = $1 AND lease_token = $2 FOR SHARE",
+            )
+            .persistent(self.named)
+            .bind(lease.id)
+            .bind(lease.token)
+            .fetch_optional(&mut *tx)
+            .await?;
+            tx.rollback().await?;
+            session.end();
+            Ok::<_, BoxError>(state)
+        };
+        let state = timeout(TRY_AGAIN_FOR, look).await;
+        matches!(state, Ok(Ok(Some(state))) if state == EventState::Done.as_str())
     }
 
     /// Begins the transaction of a handler, if its lease was not lost. The begin and the check are

@@ -32,7 +32,7 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an operation is retried after its connection broke. An accept has 5 s, and its error
 /// should say more than that they have passed.
-const TRY_AGAIN_FOR: Duration = Duration::from_secs(3);
+pub(super) const TRY_AGAIN_FOR: Duration = Duration::from_secs(3);
 
 /// Before each try but the second, which comes at once.
 const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
