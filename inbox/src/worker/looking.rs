@@ -1,6 +1,6 @@
 //! When the loop looks for events and how many it takes, on paused time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -173,6 +173,30 @@ async fn what_ends_during_a_turn_is_settled_with_the_next_one() {
     // It takes them at 1.5 s, renews the second until 3 s, and settles the first until 4.5 s.
     run_for(secs(5.0), &store, settings, start, &Notify::new()).await;
     assert_eq!(count(&store, EventState::Done), 1);
+}
+
+/// Another worker may have them by then.
+#[tokio::test(start_paused = true)]
+async fn events_whose_leases_may_have_ended_before_the_answer_do_not_begin() {
+    for (takes, begins) in [(1.9, 1), (2.0, 2)] {
+        let store = store_of(2);
+        store.will(Fault::Takes(secs(takes)));
+        let settings = Settings {
+            concurrency: 2,
+            lease: secs(2.0),
+            ..until_idle()
+        };
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let begun = tokens.clone();
+        let start: Arc<Start> = Arc::new(move |_, claim, _| {
+            begun.lock().unwrap().push(claim.lease.token);
+            Box::pin(async { Outcome::Done })
+        });
+        let rounds = rounds(&store, settings, start);
+        assert_eq!(run(rounds, &Notify::new()).await, Until::Idle);
+        assert_eq!(*tokens.lock().unwrap(), [begins; 2], "{takes}");
+        assert!(store.rows().iter().all(|row| row.attempts == 1), "{takes}");
+    }
 }
 
 /// Upkeep reads all running events, so it is not part of each look.

@@ -57,8 +57,8 @@ pub(super) struct Tasks {
     concurrency: usize,
     running: JoinSet<Outcome>,
     held: HashMap<Id, Held>,
-    /// Events that were taken and have not begun, and since when. While there are any, all slots
-    /// are in use.
+    /// Events that were taken and have not begun, and until when each may begin. While there are
+    /// any before that time, all slots are in use.
     ahead: VecDeque<(Instant, Claim)>,
 }
 
@@ -101,18 +101,19 @@ impl Tasks {
         leases
     }
 
-    /// Starts the task of an event, or keeps the event until another one ends.
-    pub(super) fn take(&mut self, claim: Claim) {
+    /// Starts the task of an event, or keeps the event until another one ends, but not beyond this
+    /// time.
+    pub(super) fn take(&mut self, claim: Claim, begin_by: Instant) {
         if self.free() > 0 {
             self.begin(claim);
         } else {
-            self.ahead.push_back((Instant::now(), claim));
+            self.ahead.push_back((begin_by, claim));
         }
     }
 
-    /// When the first of the events that have not begun was taken.
-    pub(super) fn ahead_since(&self) -> Option<Instant> {
-        self.ahead.front().map(|(since, _)| *since)
+    /// Until when the first of the events that have not begun may begin.
+    pub(super) fn ahead_until(&self) -> Option<Instant> {
+        self.ahead.front().map(|(begin_by, _)| *begin_by)
     }
 
     /// Releases the events that have not begun.
@@ -186,6 +187,9 @@ impl Tasks {
         };
         let held = self.held.remove(&id);
         if self.free() > 0
+            && self
+                .ahead_until()
+                .is_some_and(|until| Instant::now() < until)
             && let Some((_, next)) = self.ahead.pop_front()
         {
             self.begin(next);
@@ -292,8 +296,9 @@ mod tests {
             })
         });
         let mut tasks = Tasks::new(starts, 1, false);
+        let soon = Instant::now() + Duration::from_secs(3);
         for id in [3, 1, 2] {
-            tasks.take(claim(id));
+            tasks.take(claim(id), soon);
         }
         let ids = |leases: Vec<Lease>| leases.iter().map(|lease| lease.id).collect::<Vec<_>>();
         assert_eq!((tasks.running(), tasks.ahead(), tasks.free()), (1, 2, 0));
@@ -303,11 +308,16 @@ mod tests {
         let ended = tasks.ended().await.unwrap();
         assert_eq!(ended[0].0.lease.id, 3);
         assert_eq!((tasks.running(), tasks.ahead()), (1, 0));
-        tasks.take(claim(4));
-        assert!(tasks.ahead_since().is_some());
+        tasks.take(claim(4), soon);
+        assert_eq!(tasks.ahead_until(), Some(soon));
         assert_eq!(ids(tasks.give_back()), [4]);
         assert_eq!(ids(tasks.leases()), [2]);
-        assert!(!tasks.is_empty() && tasks.ahead_since().is_none());
+        assert!(!tasks.is_empty() && tasks.ahead_until().is_none());
+        // One that may not begin any more stays until it is given back.
+        tasks.take(claim(5), Instant::now() + Duration::from_millis(999));
+        tasks.ended().await.unwrap();
+        assert_eq!((tasks.running(), tasks.ahead(), tasks.free()), (0, 1, 1));
+        assert_eq!(ids(tasks.give_back()), [5]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,8 +332,9 @@ mod tests {
             start(event, claim, begun)
         });
         let mut tasks = Tasks::new(starts, 2, false);
-        tasks.take(claim(1));
-        tasks.take(claim(2));
+        let soon = Instant::now() + Duration::from_secs(1);
+        tasks.take(claim(1), soon);
+        tasks.take(claim(2), soon);
         let limit = Duration::from_secs(60);
         sleep(limit).await;
         assert_eq!(tasks.overdue(limit), []);

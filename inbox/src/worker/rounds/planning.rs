@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::Until;
-use super::super::ahead::Ahead;
 use super::{MAX_TAKE, MAX_WINDOW, Plan, Rounds, Times};
 use crate::turn::Take;
 
@@ -92,8 +91,7 @@ impl Rounds {
 
     /// When events that were taken ahead and have not begun are given back.
     pub(super) fn ahead_until(&self) -> Option<Instant> {
-        let since = self.tasks.ahead_since()?;
-        Some(Ahead::end(since, self.settings.lease))
+        self.tasks.ahead_until()
     }
 
     /// Returns the length of a lease, or less if leases are long.

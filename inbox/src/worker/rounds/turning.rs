@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::super::ahead::Ahead;
 use super::{LOOK_SOON, Plan, Rounds, at};
 use crate::guarded::Guarded;
 use crate::metrics;
@@ -106,7 +107,7 @@ impl Rounds {
             let group = turned.claims.iter().map(|claim| claim.lease).collect();
             self.probe.began(group, planned_at, self.window());
         }
-        self.begin(turned.claims);
+        self.begin(turned.claims, planned_at);
         if self.probe.is_at_work() {
             self.give_back();
         }
@@ -135,15 +136,26 @@ impl Rounds {
         }
     }
 
-    /// Begins the events that a turn has taken.
-    fn begin(&mut self, claims: Vec<Claim>) {
+    /// Begins the events that a turn has taken that was planned at this time.
+    fn begin(&mut self, claims: Vec<Claim>, planned_at: Instant) {
+        let (now, lease) = (Instant::now(), self.settings.lease);
+        // The lease began later, but nothing says when.
+        let leased_until = planned_at + lease;
+        let is_late = now >= leased_until;
+        if is_late && !claims.is_empty() {
+            tracing::warn!(
+                events = claims.len(),
+                "taking events took longer than their leases: they are given back"
+            );
+        }
         for claim in claims {
-            if self.deadline.is_none() {
-                self.tasks.take(claim);
-            } else {
-                // The signal came while the turn was on its way.
+            // Or the signal came while the turn was on its way.
+            if is_late || self.deadline.is_some() {
                 let delay = Duration::ZERO;
                 self.settle.push((claim.lease, Verdict::Returned { delay }));
+            } else {
+                let begin_by = leased_until.min(Ahead::end(now, lease));
+                self.tasks.take(claim, begin_by);
             }
         }
     }
