@@ -201,6 +201,32 @@ async fn a_suspect_that_must_wait_is_looked_for_every_50_ms() {
 }
 
 /// Others have a turn after a lease and a half, and then suspects again.
+/// They wait until the group that another worker of the process has taken has ended.
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_not_idle_while_suspects_wait_for_another_of_its_process() {
+    let store = store_after_a_crash(2).await;
+    let arrived = Notify::new();
+    let mut other = rounds(&store, settings(), taking(secs(40.0)));
+    let idle = Settings {
+        worker: WorkerId::of(2, 1),
+        until: Until::Idle,
+        ..settings()
+    };
+    let begins_later = async {
+        sleep(secs(0.5)).await;
+        run(rounds(&store, idle, taking(secs(1.0))), &arrived).await
+    };
+    tokio::select! {
+        ended = begins_later => assert_eq!(ended, Until::Idle),
+        _ = other.run(&arrived) => panic!("it was not to stop"),
+    }
+    let waiting = states(&store)
+        .into_iter()
+        .filter(|(state, ..)| *state == EventState::Waiting);
+    assert_eq!(waiting.count(), 0);
+    assert_eq!((claims(&store, 0), claims(&store, 1)), (2, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_worker_is_not_idle_while_suspects_wait() {
     for (events, handlers_take) in [(2, 1.0), (5, 1.0), (5, 40.0)] {
