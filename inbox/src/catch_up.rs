@@ -35,6 +35,7 @@ pub use self::plan::CatchUpPlan;
 pub use self::progress::{CatchUpPhase, CatchUpProgress};
 pub use self::report::{CatchUpReport, MissingEvent, MissingReason, UnreachableEvent};
 use crate::inbox::Inbox;
+use crate::retry::MAX_DELAY;
 
 /// How many calls of the month's quota are reserved for others.
 const QUOTA_FLOOR: u64 = 1_000;
@@ -184,7 +185,7 @@ impl CatchUp {
 
     /// Sets how long a redelivery may take until the inbox has it; 30 s unless set.
     pub fn arrival_timeout(mut self, limit: Duration) -> Self {
-        self.settings.arrival_timeout = limit;
+        self.settings.arrival_timeout = limit.min(MAX_DELAY);
         self
     }
 

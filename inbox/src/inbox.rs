@@ -25,6 +25,7 @@ use crate::engine::Engine;
 use crate::error::{ConnectError, ConnectErrorKind, InboxError};
 use crate::health::{Health, Record};
 use crate::metrics;
+use crate::retry::MAX_DELAY;
 use crate::store::Answer;
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresStore;
@@ -238,11 +239,11 @@ impl Inbox {
         }
     }
 
-    /// Sets how long [`accept`](Self::accept) may take, including all waits; 5 s unless set.
-    /// Ptolemy times out after 10 s.
+    /// Sets how long [`accept`](Self::accept) may take, including all waits; 5 s unless set, a year
+    /// at most. Ptolemy times out after 10 s.
     #[must_use]
     pub fn with_accept_timeout(mut self, limit: Duration) -> Self {
-        self.accept_timeout = limit;
+        self.accept_timeout = limit.min(MAX_DELAY);
         self
     }
 

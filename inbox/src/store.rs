@@ -44,6 +44,8 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, BoxError>>;
 pub(crate) const ROWS_PER_CALL: i64 = 500;
 
 /// How often the inbox is pruned.
+pub(crate) const SETTINGS_GONE: &str = "the inbox's settings are gone";
+
 pub(crate) const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long a turn may take, or the begin or end of a handler's transaction.

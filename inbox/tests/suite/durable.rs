@@ -19,11 +19,18 @@ use crate::workers::{Log, Running, until};
 on_both_engines! {
     one_delivery_that_the_database_refuses_holds_no_other_up
     each_accept_has_the_limit_of_its_own_inbox
+    a_limit_of_an_accept_may_be_as_long_as_a_duration_is
     what_was_accepted_is_there_for_whoever_opens_the_inbox_next
     an_accept_that_cannot_have_the_lock_fails_in_time_and_writes_nothing
     an_accept_that_cannot_have_a_connection_fails_in_time
     an_accept_fails_while_the_table_is_gone_and_works_again_afterwards
     any_body_is_kept_byte_for_byte
+}
+
+async fn a_limit_of_an_accept_may_be_as_long_as_a_duration_is(database: &Database) {
+    let inbox = database.inbox().await.with_accept_timeout(Duration::MAX);
+    let accepted = inbox.accept(&delivery::event("a")).await;
+    assert_eq!(accepted.unwrap(), Accepted::New);
 }
 
 async fn what_was_accepted_is_there_for_whoever_opens_the_inbox_next(database: &Database) {

@@ -272,12 +272,14 @@ async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
             "received_at = 'zzz'",
             "received_at = ''",
             "run_at = ''",
+            "run_at = '2026-01-01 10:00:00'",
         ],
         Database::Postgres { .. } => [
             "received_at = 'infinity'",
             "received_at = '-infinity'",
             "received_at = '294276-01-01'",
-            "run_at = '1970-01-02'",
+            "run_at = '-infinity'",
+            "run_at = '1950-06-01'",
         ],
     });
     // Far in the future, written while the clock was ahead.
@@ -315,6 +317,7 @@ async fn no_numbers_or_times_of_a_row_stop_a_turn(database: &Database) {
         let sql = format!("UPDATE ptolemy_inbox SET {set} WHERE event_id = 'odd-{number}'");
         database.execute(&sql).await;
     }
+    assert!(inbox.stats().await.unwrap().oldest_due.is_some());
     // Once in each way in which an attempt ends.
     for round in 0..3 {
         let handler = move |event: ptolemy_webhooks::Event, _| async move {

@@ -15,6 +15,7 @@ use crate::workers::{Running, quick, until};
 on_both_engines! {
     prune_removes_what_was_done_long_ago_and_nothing_else
     a_worker_prunes_by_itself_and_one_at_a_time
+    an_order_cannot_be_set_without_the_settings
     an_inbox_that_keeps_rows_for_ever_does_not_prune
     an_inbox_is_opened_as_it_is_or_not_at_all
     deviations_from_the_assumed_shape_are_counted
@@ -127,6 +128,15 @@ async fn a_worker_prunes_by_itself_and_one_at_a_time(database: &Database) {
         .await;
     work_until_idle(&other).await;
     assert!(ids(database).await.is_empty());
+}
+
+/// For example after a part of the tables was restored.
+async fn an_order_cannot_be_set_without_the_settings(database: &Database) {
+    let inbox = database.inbox().await;
+    database.execute("DELETE FROM ptolemy_inbox_settings").await;
+    let error = inbox.set_order(EventOrder::ByResource).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "the inbox's settings are gone");
 }
 
 async fn an_inbox_that_keeps_rows_for_ever_does_not_prune(database: &Database) {

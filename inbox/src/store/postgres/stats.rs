@@ -30,7 +30,7 @@ const COUNTS: &str = "SELECT
     (SELECT count(*) FROM ptolemy_inbox WHERE state = 'dead' AND malformed)";
 
 /// The front of each queue separately, which is what the index is for.
-const OLDEST: &str = "SELECT extract(epoch FROM now() - min(front))::float8
+const OLDEST: &str = "SELECT extract(epoch FROM now() - min(greatest(front, 'epoch')))::float8
     FROM (VALUES ('first'), ('again'), ('suspect')) AS of (queue),
          LATERAL (SELECT min(run_at) FROM ptolemy_inbox AS inbox
                   WHERE state = 'waiting' AND waits_for IS NULL

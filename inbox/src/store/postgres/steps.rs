@@ -4,6 +4,8 @@
 
 mod in_order;
 mod leases;
+#[cfg(test)]
+mod reordered;
 mod settling;
 
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub(super) struct PostgresSteps<'t> {
     pub(super) floors: Floors,
     /// Where the next look beside the pages begins.
     pub(super) rotation: Rotation,
+    /// The order by which this turn chooses.
+    order: EventOrder,
 }
 
 impl<'t> PostgresSteps<'t> {
@@ -53,6 +57,7 @@ impl<'t> PostgresSteps<'t> {
             named,
             floors,
             rotation,
+            order: EventOrder::default(),
         }
     }
 }
@@ -97,11 +102,17 @@ impl Steps for PostgresSteps<'_> {
             "UPDATE ptolemy_inbox SET run_at = now(), written_at = now()
              WHERE id IN (WITH ahead AS MATERIALIZED (
                               -- From the index alone, for which the lock is taken apart.
-                              SELECT id FROM ptolemy_inbox
-                              WHERE state = 'waiting' AND waits_for IS NULL
-                                AND queue IN ('first', 'again', 'suspect') AND run_at > now()
-                                AND written_at > now() + make_interval(secs => $1)
-                              LIMIT $2)
+                              (SELECT id FROM ptolemy_inbox
+                               WHERE state = 'waiting' AND waits_for IS NULL
+                                 AND queue IN ('first', 'again', 'suspect') AND run_at > now()
+                                 AND written_at > now() + make_interval(secs => $1)
+                               LIMIT $2)
+                              UNION ALL
+                              -- Written by a person, and before the beginning of each queue.
+                              (SELECT id FROM ptolemy_inbox
+                               WHERE state = 'waiting' AND waits_for IS NULL
+                                 AND queue IN ('first', 'again', 'suspect') AND run_at < 'epoch'
+                               LIMIT $2))
                           SELECT id FROM ptolemy_inbox WHERE id IN (SELECT id FROM ahead)
                           FOR UPDATE SKIP LOCKED)",
         )
@@ -187,6 +198,9 @@ impl Steps for PostgresSteps<'_> {
     /// one takes. Workers that choose as due exclude it but not each other, in case the order has
     /// just changed. A turn does not wait for the lock, since its settled results and renewed
     /// leases must not wait either.
+    ///
+    /// The order is read before the lock is taken, and may have changed in between. So each
+    /// statement that acts on it asks again whether it is the same.
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
         let (order, locked): (String, bool) = sqlx::query_as(
             "SELECT event_order, CASE event_order
@@ -202,6 +216,7 @@ impl Steps for PostgresSteps<'_> {
         let order = EventOrder::read(&order)?;
         if locked {
             self.floors.keep_if(order);
+            self.order = order;
         }
         Ok(locked.then_some(order))
     }
@@ -235,6 +250,7 @@ impl Steps for PostgresSteps<'_> {
                  WHERE id = ANY($1)
                    -- By id: the planner may not know how many rows an index of waiting events has.
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
+                   AND coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due') = $5
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
              SET state = 'running', started_at = clock_timestamp(),
@@ -256,6 +272,7 @@ impl Steps for PostgresSteps<'_> {
         .bind(terms.lease.as_secs_f64())
         .bind(terms.worker.number())
         .bind(groups)
+        .bind(self.order.as_str())
         .fetch_all(&mut *self.tx)
         .await?
         .iter()

@@ -9,7 +9,7 @@ use super::session::commit_once;
 use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
 
 /// No row is older, and PostgreSQL can subtract it from the current time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
@@ -43,7 +43,17 @@ impl PostgresStore {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(due) = row else {
-            return Ok(None);
+            // Another worker has locked it, or it was removed.
+            let exists: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM ptolemy_inbox_settings)")
+                    .persistent(self.named)
+                    .fetch_one(&mut *tx)
+                    .await?;
+            return if exists {
+                Ok(None)
+            } else {
+                Err(SETTINGS_GONE.into())
+            };
         };
         if turn == Pruning::Begins && !due {
             return Ok(None);
@@ -86,11 +96,14 @@ impl PostgresStore {
         let before = stored_order(&mut tx, self.named).await?;
         // Even if it is set already: a commit that writes nothing would not wait until the first
         // one is durable.
-        sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
+        let written = sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = $1")
             .persistent(self.named)
             .bind(order.as_str())
             .execute(&mut *tx)
             .await?;
+        if written.rows_affected() == 0 {
+            return Err(SETTINGS_GONE.into());
+        }
         if before != Some(order) && order == EventOrder::AsDue {
             sqlx::query("UPDATE ptolemy_inbox SET waits_for = NULL WHERE waits_for IS NOT NULL")
                 .persistent(self.named)

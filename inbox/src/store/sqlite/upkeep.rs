@@ -9,7 +9,7 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL};
+use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
 
 impl SqliteStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
@@ -41,7 +41,9 @@ impl SqliteStore {
         .await?;
         // The front of each queue separately, which is what the index is for.
         let oldest: Option<String> = sqlx::query_scalar(
-            "SELECT min(run_at) FROM (
+            // A time that a person wrote may have another form, or none that can be read; then its
+            // event runs next.
+            "SELECT min(strftime('%Y-%m-%dT%H:%M:%fZ', run_at)) FROM (
                  SELECT min(run_at) AS run_at FROM ptolemy_inbox INDEXED BY ptolemy_inbox_ready
                  WHERE state = 'waiting' AND waits_for IS NULL AND queue = 'first'
                  UNION ALL
@@ -55,7 +57,7 @@ impl SqliteStore {
         .bind(clock::text(now))
         .fetch_one(&mut *tx)
         .await?;
-        let oldest = oldest.map(|oldest| clock::parse(&oldest)).transpose()?;
+        let oldest = oldest.and_then(|oldest| clock::parse(&oldest).ok());
         Stats::new(counts, oldest.map(|oldest| now - oldest))
     }
 
@@ -87,7 +89,15 @@ impl SqliteStore {
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
-            return Ok(None);
+            let exists: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings)")
+                    .fetch_one(&mut *tx)
+                    .await?;
+            return if exists {
+                Ok(None)
+            } else {
+                Err(SETTINGS_GONE.into())
+            };
         }
         let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
@@ -113,10 +123,13 @@ impl SqliteStore {
         if before == Some(order) {
             make_commit_sync(&mut tx).await?;
         } else {
-            sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
+            let written = sqlx::query("UPDATE ptolemy_inbox_settings SET event_order = ?")
                 .bind(order.as_str())
                 .execute(&mut *tx)
                 .await?;
+            if written.rows_affected() == 0 {
+                return Err(SETTINGS_GONE.into());
+            }
             if order == EventOrder::AsDue {
                 sqlx::query(
                     "UPDATE ptolemy_inbox INDEXED BY ptolemy_inbox_waits_for
@@ -142,7 +155,7 @@ pub(super) async fn make_commit_sync(connection: &mut SqliteConnection) -> Resul
         .execute(connection)
         .await?;
     match written.rows_affected() {
-        0 => Err("the inbox's settings are gone".into()),
+        0 => Err(SETTINGS_GONE.into()),
         _ => Ok(()),
     }
 }

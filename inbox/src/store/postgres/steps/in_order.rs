@@ -195,7 +195,9 @@ impl PostgresSteps<'_> {
             .unzip();
         sqlx::query(
             "WITH free AS MATERIALIZED (
-                 SELECT id FROM ptolemy_inbox WHERE id = ANY($1) AND state || '' = 'waiting'
+                 SELECT id FROM ptolemy_inbox
+                 WHERE id = ANY($1) AND state || '' = 'waiting'
+                   AND coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due') = $3
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox SET waits_for = mark.earlier
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
@@ -204,6 +206,7 @@ impl PostgresSteps<'_> {
         .persistent(self.named)
         .bind(ids)
         .bind(earlier)
+        .bind(self.order.as_str())
         .execute(&mut *self.tx)
         .await?;
         Ok(())
