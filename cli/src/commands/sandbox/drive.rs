@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use ptolemy_webhooks::samples::Sample;
-use ptolemy_webhooks_sandbox::{Sandbox, Status};
+use ptolemy_webhooks_sandbox::Sandbox;
 use serde::Serialize;
 
 use crate::commands::sandbox::TICK;
@@ -82,15 +82,11 @@ pub(super) async fn run(sandbox: &Sandbox, plan: Plan) -> Summary {
     }
     // Retries need not be waited for: the virtual clock moves to each.
     let log = sandbox.settle().await;
-    let count = |status| {
-        let deliveries = log.deliveries().iter();
-        deliveries.filter(|it| it.status() == status).count()
-    };
     Summary {
         kind: "summary",
         attempts: log.attempts(),
-        succeeded: count(Status::Succeeded),
-        failed: log.deliveries().len() - count(Status::Succeeded),
+        succeeded: log.succeeded(),
+        failed: log.failed(),
     }
 }
 
