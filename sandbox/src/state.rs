@@ -11,7 +11,7 @@ use crate::call_fault::CallFaults;
 use crate::clock::Clock;
 use crate::delivery_fault::DeliveryFaults;
 use crate::log::{Ended, Status};
-use crate::page::Hooks;
+use crate::page::{Hooks, Journal};
 use crate::random::Random;
 use crate::record::{Delivery, Event, Webhook};
 use crate::role::Role;
@@ -40,6 +40,7 @@ pub(crate) struct State {
     pub(crate) copies: Vec<(OffsetDateTime, String)>,
     /// All attempts since the start.
     pub(crate) attempts: usize,
+    pub(crate) journal: Journal,
     /// The deliveries that are no longer kept.
     dropped: Ended,
     pub(crate) calls: VecDeque<Call>,
@@ -75,6 +76,7 @@ impl State {
             delivery_faults: DeliveryFaults::default(),
             copies: Vec::new(),
             attempts: 0,
+            journal: Journal::default(),
             dropped: Ended::default(),
             calls: VecDeque::new(),
             strangers: 0,

@@ -211,6 +211,25 @@ fn a_delivery_that_fails_for_good_is_exit_code_1() {
     }
 }
 
+#[test]
+fn every_attempt_is_logged_also_after_the_hundredth_of_a_delivery() {
+    let folder = Folder::new();
+    let endpoint = Endpoint::answering(500);
+    let ended = folder
+        .program(&format!(
+            "sandbox --forward {}/ --emit market.created --until-delivered --json --attempts 150",
+            endpoint.url
+        ))
+        .run()
+        .with_code(1);
+    let lines = lines(&ended);
+    let numbers = lines.iter().filter(|it| it["kind"] == "attempt");
+    let numbers: Vec<_> = numbers.map(|it| it["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=150).collect::<Vec<_>>());
+    assert_eq!(lines.last().unwrap()["attempts"], 150);
+    assert_eq!(ended.stderr, "");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
