@@ -18,7 +18,12 @@ pub(crate) enum Code {
     Usage = 2,
     OutcomeUnknown = 3,
     NotAllowed = 4,
+    /// By SIGHUP.
+    HungUp = 129,
+    /// By Ctrl-C.
     Interrupted = 130,
+    /// By SIGTERM.
+    Terminated = 143,
 }
 
 /// Why a command stops.
@@ -60,9 +65,14 @@ impl Stop {
         Self::Said(Code::Failed)
     }
 
-    /// Exit code 130.
-    pub(crate) fn interrupted() -> Self {
-        Self::new(Code::Interrupted, "interrupted")
+    /// The exit code of a signal.
+    pub(crate) fn interrupted(signal: Code) -> Self {
+        let message = match signal {
+            Code::Terminated => "interrupted by SIGTERM",
+            Code::HungUp => "interrupted by SIGHUP",
+            _ => "interrupted",
+        };
+        Self::new(signal, message)
     }
 
     pub(crate) fn from_registration(error: &RegistrationError) -> Self {

@@ -159,7 +159,7 @@ async fn take_away(
 
 /// The changes of a run, one event type after the other. They are printed when all are done: a
 /// reader that closes its pipe does not stop them halfway. Dropped before [`finish`](Self::finish),
-/// which is what Ctrl-C does, it says what was done.
+/// which is what a signal does, it says what was done.
 struct Changes<'a> {
     webhook: &'a WebhookId,
     types: &'a [String],

@@ -471,15 +471,17 @@ fn watch_prints_a_line_each_time_and_ends_with_its_count() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_a_watch_with_130() {
+fn a_signal_ends_a_watch_with_its_code() {
     let store = Store::new();
-    let mut running = store.program("watch --every 1s --json").start();
-    let mut line = String::new();
-    let mut stdout = std::io::BufReader::new(running.stdout());
-    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
-    assert!(line.starts_with('{'), "{line}");
-    assert_eq!(running.interrupt(), "", "this is the way to end it");
-    assert_eq!(signals::exit_code(&mut running), Some(130));
+    for (signal, code, _) in signals::all() {
+        let mut running = store.program("watch --every 1s --json").start();
+        let mut line = String::new();
+        let mut stdout = std::io::BufReader::new(running.stdout());
+        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+        assert!(line.starts_with('{'), "{line}");
+        assert_eq!(running.end_by(signal), "", "this is the way to end it");
+        assert_eq!(signals::exit_code(&mut running), Some(code));
+    }
 }
 
 #[test]

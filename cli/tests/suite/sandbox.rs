@@ -285,6 +285,34 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_before_all_was_delivered_is_no_success() {
+    for (signal, code, last_line) in signals::all() {
+        let folder = Folder::new();
+        let endpoint = Endpoint::answering(500);
+        let arguments = format!(
+            "sandbox --forward {}/ --emit market.created --every 1h --until-delivered --first-retry 1d",
+            endpoint.url
+        );
+        let mut running = folder.program(&arguments).start();
+        until("a delivery", || endpoint.requests().pop());
+        let stderr = running.end_by(signal);
+        assert_eq!(signals::exit_code(&mut running), Some(code));
+        let summary = "\n0 delivered, 0 failed, 1 pending, ";
+        assert!(stderr.contains(summary), "{stderr}");
+        assert!(stderr.ends_with(last_line), "{stderr}");
+
+        let mut running = folder.program(&format!("{arguments} --json")).start();
+        let mut lines = BufReader::new(running.stdout()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("\"kind\":\"attempt\"")));
+        assert_eq!(running.end_by(signal), last_line);
+        let summary = r#"{"kind":"summary","attempts":1,"succeeded":0,"failed":0,"pending":1}"#;
+        assert_eq!(lines.next().unwrap().unwrap(), summary);
+        assert!(lines.next().is_none());
+    }
+}
+
 #[test]
 fn a_generated_secret_signs_and_a_retry_comes_on_the_hosts_clock() {
     let folder = Folder::new();

@@ -6,7 +6,7 @@ use crate::notice::{self, Progress};
 use crate::output::{Output, Records};
 use crate::stop::Stop;
 
-/// Results so far. If they are dropped before the end, as they are on Ctrl-C, they are printed:
+/// Results so far. If they are dropped before the end, as they are on a signal, they are printed:
 /// some probes have found what later ones would not change.
 pub(super) struct Results {
     rows: Vec<Row>,

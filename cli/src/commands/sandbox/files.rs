@@ -14,7 +14,7 @@ use crate::text;
 /// The most bytes of a file that is checked for being a note of an earlier run.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
 
-/// Files that are removed when this is dropped: also after Ctrl-C, which drops the command.
+/// Files that are removed when this is dropped: also by a signal, which drops the command.
 pub(super) struct Files {
     folder: PathBuf,
     /// Whether the folder was made here, and so is removed too.
