@@ -42,6 +42,32 @@ pub(crate) fn is_service(command: &Command) -> bool {
     }
 }
 
+/// Whether the exit code of a command is an answer. If nobody reads the output to its end, the
+/// answer is not 0.
+pub(crate) fn answers(command: &Command) -> bool {
+    match command {
+        Command::Check(command) => command.answers(),
+        Command::Sandbox(command) => !command.runs_until_interrupted(),
+        Command::Send(command) => command.answers(),
+        Command::CatchUp(command) => command.answers(),
+        Command::Redeliver(command) => command.answers(),
+        Command::Why(_) | Command::Doctor(_) => true,
+        // These print data, or what was done.
+        Command::Register(_)
+        | Command::Webhooks(_)
+        | Command::Subscribe(_)
+        | Command::Unsubscribe(_)
+        | Command::Subscriptions(_)
+        | Command::Rotate(_)
+        | Command::Deliveries(_)
+        | Command::Events(_)
+        | Command::Inspect(_)
+        | Command::Inbox(_)
+        | Command::Completions(_)
+        | Command::Man(_) => false,
+    }
+}
+
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Stop> {
     match command {

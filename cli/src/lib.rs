@@ -69,6 +69,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
         .enable_all()
         .build()
         .map_err(|error| Stop::failed(format!("could not start: {error}")))?;
+    let answers = commands::answers(&line.command);
     let leaves_lease = matches!(line.command, Command::CatchUp(_));
     let ended = runtime.block_on(async {
         // Before the command begins, which may create files.
@@ -95,7 +96,10 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     }
     // A thread that reads from the terminal is not waited for; one that writes a file is.
     runtime.shutdown_timeout(LAST_WRITE);
-    ended
+    match ended {
+        Err(Stop::ClosedPipe) if answers => Err(Stop::said_failed()),
+        ended => ended,
+    }
 }
 
 /// How a command ends by a signal.

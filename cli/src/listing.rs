@@ -48,8 +48,9 @@ pub(crate) async fn print<T: 'static, R: Record>(
         }
     };
     drop(progress);
-    rows.finish()?;
-    ended?;
+    let printed_rows = rows.finish();
+    // A closed pipe does not make the list complete.
+    ended.and(printed_rows)?;
     if has_more {
         notice::note(&format!(
             "there are more than these {printed}: pass a larger --limit"

@@ -44,6 +44,11 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.list
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         if self.list {
             return list(&self.selection.probes_to_list()?, *output);

@@ -77,6 +77,11 @@ pub(crate) struct Redeliver {
 }
 
 impl Redeliver {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.dry_run
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let client = self.api.client()?;
         let mut filter = None;

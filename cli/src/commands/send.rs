@@ -76,6 +76,11 @@ pub(crate) struct Send {
 }
 
 impl Send {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.print
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let maker = self.maker()?;
         if self.print {
@@ -95,9 +100,12 @@ impl Send {
         if self.count > 1 && !output.is_json() {
             notice::note(&answers.summary(self.count));
         }
-        sent?;
-        if answers.have_broken_off() {
-            return Err(Stop::Said(Code::OutcomeUnknown));
+        match sent {
+            // Also if nobody reads the output any more.
+            Ok(()) | Err(Stop::ClosedPipe) if answers.have_broken_off() => {
+                return Err(Stop::Said(Code::OutcomeUnknown));
+            }
+            sent => sent?,
         }
         match answers.all_are_2xx() {
             true => Ok(()),
@@ -125,11 +133,11 @@ impl Send {
             let answer = sender.post(number, maker.request(&self.url)?).await;
             progress.add(1);
             answers.count(&answer);
-            if output.is_json() {
-                output.object(&answer)?;
-            } else if let Some(line) = answer.line() {
-                output.line(&line)?;
-            }
+            let printed = match answer.line() {
+                _ if output.is_json() => output.object(&answer),
+                Some(line) => output.line(&line),
+                None => Ok(()),
+            };
             // The remaining ones would very likely end in the same way.
             match answer.outcome {
                 Outcome::NotConnected => {
@@ -141,7 +149,7 @@ impl Send {
                         self.url, answer.text
                     )));
                 }
-                Outcome::Accepted | Outcome::Rejected | Outcome::BrokenOff => {}
+                Outcome::Accepted | Outcome::Rejected | Outcome::BrokenOff => printed?,
             }
         }
         Ok(())
