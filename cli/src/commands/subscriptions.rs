@@ -267,7 +267,8 @@ async fn remove(
 }
 
 async fn read(client: &Client, webhook: &WebhookId) -> Result<Vec<Subscription>, Stop> {
-    let mut list = client.webhooks().subscriptions(webhook).list();
+    let list = client.webhooks().subscriptions(webhook).list();
+    let mut list = list.max_pages(listing::MAX_PAGES);
     let mut subscriptions = Vec::new();
     while let Some(subscription) = notice::waiting(list.try_next()).await? {
         subscriptions.push(subscription);
