@@ -495,6 +495,18 @@ async fn a_floor_that_was_asked_for_is_kept_for_one_delivery_too() {
 }
 
 #[test]
+fn the_quota_is_read_from_a_list_that_does_not_say_whether_it_ends() {
+    for meta in [json!(null), json!({"has_more": true, "next_cursor": "a"})] {
+        let answers = Answers::start(move |_, path, _| match path.ends_with("/redeliver") {
+            true => (202, json!({})),
+            false => (200, json!({"data": [{"id": "w"}], "meta": meta})),
+        });
+        assert_eq!(planned(&answers, "redeliver a b --yes").0, ["a", "b"]);
+        assert_eq!(planned(&answers, "redeliver a --quota-floor 5").0, ["a"]);
+    }
+}
+
+#[test]
 fn lists_of_a_server_that_never_ends_them_end_with_an_error() {
     let number = AtomicUsize::new(0);
     let answers = Answers::start(move |_, _, _| {
