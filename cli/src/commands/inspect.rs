@@ -36,7 +36,9 @@ use crate::stop::Stop;
 #[command(after_help = "\
 Let the sender, or the tunnel that it reaches, post to port 4040. Requests go to the URL of --forward \
 whatever their path is. A request is logged on standard error or, with --json, on standard output; \
-Ctrl-C, SIGTERM and SIGHUP end the command. Without a secret, signatures are not checked.
+Ctrl-C, SIGTERM and SIGHUP end the command. Without a secret, signatures are not checked. If \
+the certificate of the receiver is not trusted, SSL_CERT_FILE can name a PEM file with its CA (not on macOS \
+and Windows, where the system's own list counts).
 
 Examples:
   ptolemy-webhooks inspect --forward http://127.0.0.1:3000/webhooks/ptolemy

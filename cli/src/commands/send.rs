@@ -5,10 +5,10 @@ mod fault;
 mod post;
 mod request;
 
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, iter};
 
 use clap::Args;
 use ptolemy_webhooks::samples;
@@ -141,7 +141,9 @@ impl Send {
             // The remaining ones would very likely end in the same way.
             match answer.outcome {
                 Outcome::NotConnected => {
-                    return Err(Stop::failed(format!("{}: {}", self.url, answer.text)));
+                    let step = receiver_url::certificate_step(&answer.text);
+                    let step = step.map_or(String::new(), |step| format!(". {step}"));
+                    return Err(Stop::failed(format!("{}: {}{step}", self.url, answer.text)));
                 }
                 Outcome::NoAnswer => {
                     return Err(Stop::unknown(format!(
@@ -206,6 +208,11 @@ fn parse_rate(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(1.0 / rate))
 }
 
+const TRUST: &str = "\
+If a certificate is not trusted, SSL_CERT_FILE can name a PEM file with its CA (not on macOS and Windows, \
+where the system's own list counts).
+";
+
 const EXAMPLES: &str = "\
 Examples:
   ptolemy-webhooks send http://127.0.0.1:3000/webhooks/ptolemy
@@ -220,7 +227,8 @@ fn after_help() -> String {
         .iter()
         .map(|(name, help)| format!("  {name:<20} {help}"));
     let known = samples::all().map(|sample| format!("  {}", sample.event_type()));
-    let lines = iter::once(EXAMPLES.to_owned())
+    let lines = [TRUST.to_owned(), EXAMPLES.to_owned()]
+        .into_iter()
         .chain(["Faults:".to_owned()])
         .chain(faults)
         .chain(["\nKnown event types:".to_owned()])

@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use crate::help_examples::examples;
+#[cfg(target_os = "linux")]
+use crate::https;
 use crate::inspect_http::{
     ByteReceiver, Inspected, next_line, post, read_message, signature, until,
 };
@@ -203,6 +205,59 @@ fn a_receiver_that_cannot_be_reached_is_502_and_a_slow_one_504() {
     let got = inspected.send(&post("/", &[], b"x"));
     let text = "the receiver did not answer within 1 s\n";
     assert_eq!((got.status(), got.text().as_str()), (504, text));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_innermost_cause_of_a_failed_connection_is_named_with_the_next_step() {
+    let folder = Folder::new();
+    let url = https::start();
+    let reason = "no connection to the receiver: invalid peer certificate: UnknownIssuer. Set \
+                  SSL_CERT_FILE to a PEM file with the certificate of its CA, or correct the URL";
+    let inspected = Inspected::start(&folder, &url, "");
+    let got = inspected.send(&post("/", &[], b"x"));
+    assert_eq!((got.status(), got.text()), (502, format!("{reason}\n")));
+    assert_eq!(inspected.ended(1)["entry"]["receiver"]["error"], reason);
+    drop(inspected);
+    let inspected = Inspected::with(&folder, &url, "", &[("SSL_CERT_FILE", https::CA)]);
+    assert_eq!(inspected.send(&post("/", &[], b"x")).status(), 204);
+    drop(inspected);
+
+    let send = || {
+        let program = folder.program(&format!("send {url}"));
+        program.variable("PTOLEMY_WEBHOOK_SECRET", "whsec_test_secret")
+    };
+    let ended = send().run().with_code(1);
+    let step = "invalid peer certificate: UnknownIssuer. Set SSL_CERT_FILE to a PEM file";
+    assert!(ended.stderr.contains(step), "{}", ended.stderr);
+    send()
+        .variable("SSL_CERT_FILE", https::CA)
+        .run()
+        .with_code(0);
+
+    // A server without TLS, and a name that is too long for the DNS.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in plain.incoming().flatten() {
+            let _ = connection.write_all(b"no TLS");
+        }
+    });
+    for (url, part) in [
+        (
+            format!("https://localhost:{port}/"),
+            "received corrupt message of type InvalidContentType\n",
+        ),
+        (
+            format!("http://{}.example/", "a".repeat(64)),
+            "failed to lookup address information: ",
+        ),
+    ] {
+        let inspected = Inspected::start(&folder, &url, "");
+        let got = inspected.send(&post("/", &[], b"x"));
+        let begin = format!("the receiver did not accept a connection: {part}");
+        assert!(got.text().starts_with(&begin), "{}", got.text());
+    }
 }
 
 #[test]
