@@ -136,9 +136,14 @@ impl Stop {
     pub(crate) fn report(self) -> ExitCode {
         match &self {
             Self::Error { message, .. } => crate::notice::error(message),
-            // Help goes to standard output, errors to standard error. A closed pipe is not an
-            // error.
-            Self::Clap(error) => drop(error.print()),
+            // Help goes to standard output, errors to standard error.
+            Self::Clap(error) => {
+                if let Err(failed) = error.print()
+                    && !error.use_stderr()
+                {
+                    return Self::from_output(&failed).report();
+                }
+            }
             Self::Said(_) | Self::ClosedPipe => {}
         }
         ExitCode::from(self.code())

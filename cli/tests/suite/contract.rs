@@ -91,6 +91,47 @@ async fn a_closed_pipe_ends_quietly_and_is_no_answer() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_is_full_is_an_error_for_help_too() {
+    for arguments in ["--help", "send --help", "--version", "check --list"] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_ptolemy-webhooks"))
+            .args(arguments.split(' '))
+            .stdout(full.unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        let begin = "error: standard output: No space left on device";
+        assert!(stderr.starts_with(begin), "{arguments}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_temporary_folder_that_cannot_be_made_names_what_can_be_changed() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("file"), "").unwrap();
+    for (arguments, part) in [
+        ("sandbox", "--folder can name another folder"),
+        (
+            "inspect --forward http://127.0.0.1:9/ --port 0 --page-port 0 --json",
+            "TMPDIR can name another folder",
+        ),
+    ] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_ptolemy-webhooks"))
+            .args(arguments.split(' '))
+            .env("TMPDIR", folder.path("file"))
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        let end = format!("; {part}\n");
+        assert!(stderr.ends_with(&end), "{arguments}: {stderr}");
+    }
+}
+
 #[test]
 fn colours_are_not_printed_without_a_terminal() {
     let folder = Folder::new();
