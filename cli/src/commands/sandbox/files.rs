@@ -44,7 +44,11 @@ impl Files {
                     Err(error) => return Err(failed(&folder, &error)),
                 }
             }
-            None => (private_file::temporary_folder("ptolemy-sandbox")?, true),
+            None => {
+                let folder = private_file::temporary_folder("ptolemy-sandbox");
+                let other = "; --folder can name another folder";
+                (folder.map_err(|stop| stop.with_more(other))?, true)
+            }
         };
         let files = Self {
             folder,
