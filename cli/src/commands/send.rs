@@ -5,8 +5,8 @@ mod fault;
 mod post;
 mod request;
 
-use std::fs;
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::output::Output;
 use crate::receiver_url;
 use crate::secret::{PreviousSecretSource, SecretSource};
 use crate::stop::{Code, Stop};
+
+/// The longest file that is sent: 64 MiB, far more than a receiver accepts.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Sign an event as Ptolemy does, or wrongly, and post it to a receiver.
 ///
@@ -45,7 +48,8 @@ pub(crate) struct Send {
     #[arg(long)]
     id: Option<String>,
 
-    /// Post the bytes of this file as they are instead of an event; `-` is standard input
+    /// Post the bytes of this file as they are instead of an event, at most 64 MiB; `-` is standard
+    /// input
     #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "id"])]
     file: Option<PathBuf>,
 
@@ -191,13 +195,24 @@ impl Send {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Stop> {
-    let mut bytes = Vec::new();
     if path == Path::new("-") {
-        let read = io::stdin().read_to_end(&mut bytes);
-        read.map_err(|error| Stop::usage(format!("standard input: {error}")))?;
-        return Ok(bytes);
+        let read = read_limited(io::stdin().lock());
+        return read.map_err(|error| Stop::usage(format!("standard input: {error}")));
     }
-    fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+    let read = File::open(path).and_then(read_limited);
+    read.map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+}
+
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let message = format!(
+            "longer than {MAX_FILE_BYTES} bytes, the most that is sent; --fault large-body makes longer bodies"
+        );
+        return Err(io::Error::other(message));
+    }
+    Ok(bytes)
 }
 
 fn parse_rate(text: &str) -> Result<Duration, String> {
