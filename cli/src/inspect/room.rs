@@ -1,5 +1,5 @@
-//! The memory for bodies that are on their way, the reading of a body into it, and the discarding of
-//! one that is not read.
+//! The memory for bodies that are on their way, the reading of a body into it, and the discarding
+//! of one that is not read.
 //!
 //! A body reserves room while it arrives, not by the length that its head promises: a silent
 //! client takes no room from others. The room of a whole body is kept until the receiver answered.
@@ -108,8 +108,8 @@ impl Room {
 }
 
 /// Reads the rest of a body in the background while the answer is sent. A connection that is closed
-/// with unread bytes is reset, and its sender may then never see the answer. Each connection has one
-/// body, so the limit of connections is the limit of these tasks too.
+/// with unread bytes is reset, and its sender may then never see the answer. Each connection has
+/// one body, so the limit of connections is the limit of these tasks too.
 pub(crate) fn discard<B>(mut body: B)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
