@@ -15,8 +15,8 @@ pub(crate) mod register;
 pub(crate) mod rotate;
 pub(crate) mod sandbox;
 pub(crate) mod send;
+pub(crate) mod signals;
 pub(crate) mod subscriptions;
-mod terminate;
 pub(crate) mod webhooks;
 pub(crate) mod why;
 
@@ -27,10 +27,44 @@ use crate::stop::Stop;
 /// Whether Ctrl-C is the way to end a command, so that it is not an error.
 pub(crate) fn runs_until_interrupted(command: &Command) -> bool {
     match command {
+        Command::Inbox(command) => command.runs_until_interrupted(),
+        command => is_service(command),
+    }
+}
+
+/// Whether a command serves others until it is stopped: SIGTERM and SIGHUP then end it as they
+/// should.
+pub(crate) fn is_service(command: &Command) -> bool {
+    match command {
         Command::Sandbox(command) => command.runs_until_interrupted(),
         Command::Inspect(_) => true,
-        Command::Inbox(command) => command.runs_until_interrupted(),
         _ => false,
+    }
+}
+
+/// Whether the exit code of a command is an answer. If nobody reads the output to its end, the
+/// answer is not 0.
+pub(crate) fn answers(command: &Command) -> bool {
+    match command {
+        Command::Check(command) => command.answers(),
+        Command::Sandbox(command) => !command.runs_until_interrupted(),
+        Command::Send(command) => command.answers(),
+        Command::CatchUp(command) => command.answers(),
+        Command::Redeliver(command) => command.answers(),
+        Command::Why(_) | Command::Doctor(_) => true,
+        // These print data, or what was done.
+        Command::Register(_)
+        | Command::Webhooks(_)
+        | Command::Subscribe(_)
+        | Command::Unsubscribe(_)
+        | Command::Subscriptions(_)
+        | Command::Rotate(_)
+        | Command::Deliveries(_)
+        | Command::Events(_)
+        | Command::Inspect(_)
+        | Command::Inbox(_)
+        | Command::Completions(_)
+        | Command::Man(_) => false,
     }
 }
 

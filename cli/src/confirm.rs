@@ -25,7 +25,7 @@ pub(crate) fn confirm(question: &str) -> Result<(), Stop> {
     Err(Stop::failed("not confirmed: nothing was done"))
 }
 
-/// Same as [`confirm`], for a command that has made calls: Ctrl-C ends it at the question too.
+/// Same as [`confirm`], for a command that has made calls: a signal ends it at the question too.
 pub(crate) async fn ask(question: String) -> Result<(), Stop> {
     match tokio::task::spawn_blocking(move || confirm(&question)).await {
         Ok(answer) => answer,

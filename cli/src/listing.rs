@@ -19,10 +19,13 @@ pub(crate) enum Step<R> {
 /// If a page cannot be read, the records before it are still printed.
 pub(crate) async fn print<T: 'static, R: Record>(
     output: &Output,
-    mut pages: Pages<T>,
+    pages: Pages<T>,
     limit: Option<usize>,
     mut step: impl FnMut(T) -> Step<R>,
 ) -> Result<usize, Stop> {
+    // A page can have one record only, so a high limit allows more pages.
+    let wanted = limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut pages = pages.max_pages(MAX_PAGES.saturating_add(wanted));
     let mut rows = output.records();
     let progress = Progress::new("records read:", None);
     let mut printed = 0;
@@ -48,8 +51,9 @@ pub(crate) async fn print<T: 'static, R: Record>(
         }
     };
     drop(progress);
-    rows.finish()?;
-    ended?;
+    let printed_rows = rows.finish();
+    // A closed pipe does not make the list complete.
+    ended.and(printed_rows)?;
     if has_more {
         notice::note(&format!(
             "there are more than these {printed}: pass a larger --limit"
@@ -62,6 +66,10 @@ pub(crate) async fn print<T: 'static, R: Record>(
 pub(crate) fn page_size(limit: usize) -> u32 {
     u32::try_from(limit.saturating_add(1)).map_or(MAX_PAGE_SIZE, |size| size.min(MAX_PAGE_SIZE))
 }
+
+/// How many pages a list may have that is read to its end: a server that sends ever new cursors
+/// would use up the month's quota.
+pub(crate) const MAX_PAGES: u32 = 1_000;
 
 /// The longest page that Ptolemy documents.
 pub(crate) const MAX_PAGE_SIZE: u32 = 200;

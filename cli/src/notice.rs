@@ -29,7 +29,7 @@ fn say(kind: &str, message: &str) {
     note(&format!("{kind}: {message}"));
 }
 
-/// A note that is printed if the work is dropped before its end, as it is on Ctrl-C.
+/// A note that is printed if the work is dropped before its end, as it is on a signal.
 #[must_use = "the note is printed as soon as it is dropped"]
 pub(crate) struct IfInterrupted(Option<String>);
 
@@ -125,7 +125,7 @@ pub(crate) async fn waiting<F: Future>(call: F) -> F::Output {
     Progress::of("waiting for the API").during(call).await
 }
 
-/// Same as [`waiting`], for a call that changes something. `change` says on Ctrl-C what may have
+/// Same as [`waiting`], for a call that changes something. `change` says on a signal what may have
 /// been carried out, such as "the deletion of webhook W".
 pub(crate) async fn changing<F: Future>(change: &str, call: F) -> F::Output {
     let interrupted = IfInterrupted::new(format!("{change} may have been carried out"));

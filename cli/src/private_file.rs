@@ -80,7 +80,8 @@ pub(crate) struct TokenFile {
 
 impl TokenFile {
     pub(crate) fn write(url: &str) -> Result<Self, Stop> {
-        let folder = temporary_folder("ptolemy-inspect")?;
+        let folder = temporary_folder("ptolemy-inspect")
+            .map_err(|stop| stop.with_more("; TMPDIR can name another folder"))?;
         let path = folder.join("page_url");
         let failed = |fault: &str| Stop::failed(format!("{}: {fault}", folder.display()));
         let shown = path.to_str().map(str::to_owned);
@@ -116,7 +117,7 @@ pub(crate) fn temporary_folder(name: &str) -> Result<PathBuf, Stop> {
         }
     }
     Err(Stop::failed(format!(
-        "no new folder in {}: remove old ones, or pass --folder",
+        "no new folder in {}: remove old ones",
         parent.display()
     )))
 }

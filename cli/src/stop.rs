@@ -18,7 +18,12 @@ pub(crate) enum Code {
     Usage = 2,
     OutcomeUnknown = 3,
     NotAllowed = 4,
+    /// By SIGHUP.
+    HungUp = 129,
+    /// By Ctrl-C.
     Interrupted = 130,
+    /// By SIGTERM.
+    Terminated = 143,
 }
 
 /// Why a command stops.
@@ -60,9 +65,14 @@ impl Stop {
         Self::Said(Code::Failed)
     }
 
-    /// Exit code 130.
-    pub(crate) fn interrupted() -> Self {
-        Self::new(Code::Interrupted, "interrupted")
+    /// The exit code of a signal.
+    pub(crate) fn interrupted(signal: Code) -> Self {
+        let message = match signal {
+            Code::Terminated => "interrupted by SIGTERM",
+            Code::HungUp => "interrupted by SIGHUP",
+            _ => "interrupted",
+        };
+        Self::new(signal, message)
     }
 
     pub(crate) fn from_registration(error: &RegistrationError) -> Self {
@@ -126,9 +136,14 @@ impl Stop {
     pub(crate) fn report(self) -> ExitCode {
         match &self {
             Self::Error { message, .. } => crate::notice::error(message),
-            // Help goes to standard output, errors to standard error. A closed pipe is not an
-            // error.
-            Self::Clap(error) => drop(error.print()),
+            // Help goes to standard output, errors to standard error.
+            Self::Clap(error) => {
+                if let Err(failed) = error.print()
+                    && !error.use_stderr()
+                {
+                    return Self::from_output(&failed).report();
+                }
+            }
             Self::Said(_) | Self::ClosedPipe => {}
         }
         ExitCode::from(self.code())

@@ -8,6 +8,9 @@ use serde::Serialize;
 /// What secrets and tokens begin with.
 const SECRET_PREFIXES: [&str; 2] = ["whsec_", "ptk_"];
 
+/// What follows `ptk_` in each token, and is not secret.
+const TOKEN_KIND: &str = "live_";
+
 /// A text without what follows the prefix of a secret or a token: servers can repeat what they were
 /// sent, and an event can carry what it should not.
 pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
@@ -23,7 +26,11 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
             let rest =
                 part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c));
             // A mere mention of the prefix stays as it is.
-            kept.push_str(if rest.len() == part.len() { "" } else { "…" });
+            kept.push_str(match part.strip_suffix(rest) {
+                Some("") => "",
+                Some(TOKEN_KIND) if prefix == "ptk_" => TOKEN_KIND,
+                _ => "…",
+            });
             kept.push_str(rest);
         }
         shown = Cow::Owned(kept);
@@ -130,6 +137,12 @@ mod tests {
         assert_eq!(
             words("a whsec_12ab, ptk_live_9f. whsec_ whsec_… ptk_"),
             "a whsec_…, ptk_…. whsec_ whsec_… ptk_"
+        );
+        let hint = "begins with ptk_live_, not ptk_live_… or `ptk_live_`";
+        assert_eq!(words(hint), hint);
+        assert_eq!(
+            words("ptk_live_a ptk_live__ ptk_liv ptk_live_ptk_live_a whsec_live_"),
+            "ptk_… ptk_… ptk_… ptk_live_ptk_… whsec_…"
         );
         assert_eq!(json(&"x ptk_test_12").unwrap(), r#""x ptk_…""#);
         assert_eq!(url("https://u:p@a.example/x"), "https://u@a.example/x");

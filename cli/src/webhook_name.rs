@@ -3,6 +3,7 @@
 use ptolemy_webhooks_client::{Client, Webhook};
 use reqwest::Url;
 
+use crate::listing::MAX_PAGES;
 use crate::notice::Progress;
 use crate::stop::Stop;
 use crate::text;
@@ -23,7 +24,7 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
 pub(crate) async fn resolve(client: &Client, name: &str) -> Result<Webhook, Stop> {
     let progress = Progress::new("webhooks read:", None);
     let mut search = Search::new(name);
-    let mut list = client.webhooks().list();
+    let mut list = client.webhooks().list().max_pages(MAX_PAGES);
     while let Some(webhook) = progress.during(list.try_next()).await? {
         progress.add(1);
         if search.has_id(&webhook) {
@@ -89,7 +90,7 @@ impl<'a> Search<'a> {
 pub(crate) async fn only(client: &Client) -> Result<Webhook, Stop> {
     let progress = Progress::new("webhooks read:", None);
     let mut webhooks = Vec::new();
-    let mut list = client.webhooks().list();
+    let mut list = client.webhooks().list().max_pages(MAX_PAGES);
     while let Some(webhook) = progress.during(list.try_next()).await? {
         progress.add(1);
         webhooks.push(webhook);

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::error::ApiError;
 use crate::filter::Filter;
 use crate::id::{DeliveryId, WebhookId};
-use crate::pages::{PageReader, Pages};
+use crate::pages::{MAX_PAGES, PageReader, Pages};
 use crate::records::WebhookDelivery;
 
 /// The delivery log of a workspace.
@@ -47,7 +47,7 @@ impl Deliveries {
             .eq("status", "failed")
             .sort_descending("delivered_at");
         let mut reader = self.reader(filter);
-        reader.limit_pages();
+        reader.limit_pages(MAX_PAGES);
         FailedDeliveries {
             reader,
             ready: VecDeque::new(),

@@ -130,7 +130,8 @@ pub enum ApiErrorKind {
     /// The server did not accept the cursor of a later page. Cursors can expire: list again.
     CursorExpired,
     /// The list does not lead to an end: the server sent a cursor that it sent before, one that is
-    /// too long, or too many empty pages.
+    /// too long, too many empty pages, or more pages than
+    /// [`Pages::max_pages`](crate::Pages::max_pages) allows.
     BadCursor,
 }
 

@@ -27,7 +27,7 @@ const PAGE_SIZE: u32 = 100;
 const MAX_EMPTY_PAGES: u32 = 1_000;
 
 /// How many pages a list may have that is read to its end before anything is done with it.
-const MAX_PAGES: u32 = 1_000;
+pub(crate) const MAX_PAGES: u32 = 1_000;
 
 /// Reads one record.
 pub(crate) type Parse<T> = fn(RawJson) -> Result<T, &'static str>;
@@ -69,10 +69,24 @@ impl<T: 'static> Pages<T> {
         self
     }
 
-    /// Makes more than 1,000 pages an error, for a list that is read to its end before it is used.
-    pub(crate) fn limited(mut self) -> Self {
-        self.reader.limit_pages();
+    /// Makes a list with more pages than this an error of the kind
+    /// [`BadCursor`](ApiErrorKind::BadCursor), at least 1. Without it, a server that sends ever new
+    /// cursors is read without an end, even if its pages have one record each.
+    pub fn max_pages(mut self, pages: u32) -> Self {
+        self.reader.limit_pages(pages);
         self
+    }
+
+    /// Same as [`max_pages`](Self::max_pages) with 1,000 pages, for a list that is read to its end
+    /// before it is used.
+    pub(crate) fn limited(self) -> Self {
+        self.max_pages(MAX_PAGES)
+    }
+
+    /// Returns whether a call is needed to read the next record, or to see that there is none.
+    #[must_use]
+    pub fn needs_call(&self) -> bool {
+        self.ready.is_empty() && !matches!(self.reader.state, State::Ended)
     }
 
     /// Returns the next record, or `None` after the last one.
@@ -172,8 +186,8 @@ impl<T> PageReader<T> {
         self.page_size = records;
     }
 
-    pub(crate) fn limit_pages(&mut self) {
-        self.max_pages = Some(MAX_PAGES);
+    pub(crate) fn limit_pages(&mut self, pages: u32) {
+        self.max_pages = Some(pages.max(1));
     }
 
     /// Returns the records of the next page, possibly none, or `None` after the last page.
@@ -256,17 +270,20 @@ impl<T> PageReader<T> {
         Ok(items)
     }
 
-    fn check_progress(&mut self, cursor: &str, is_empty: bool) -> Result<(), &'static str> {
+    fn check_progress(&mut self, cursor: &str, is_empty: bool) -> Result<(), String> {
         self.pages = self.pages.saturating_add(1);
-        if self.max_pages.is_some_and(|max| self.pages >= max) {
-            return Err("it has more than 1000 pages");
+        if let Some(max) = self.max_pages.filter(|max| self.pages >= *max) {
+            let noun = if max == 1 { "page" } else { "pages" };
+            return Err(format!("it has more than {max} {noun}"));
         }
         self.empty_pages = if is_empty { self.empty_pages + 1 } else { 0 };
         if self.empty_pages > MAX_EMPTY_PAGES {
-            return Err("more than 1000 pages in a row are empty");
+            return Err(format!(
+                "more than {MAX_EMPTY_PAGES} pages in a row are empty"
+            ));
         }
         if !self.seen.insert(self.hasher.hash_one(cursor)) {
-            return Err("the server sent a cursor that it sent before");
+            return Err("the server sent a cursor that it sent before".to_owned());
         }
         Ok(())
     }

@@ -13,6 +13,9 @@ const MAX_SHOWN_CHARS: usize = 300;
 
 const PREFIXES: [&str; 2] = ["whsec_", "ptk_"];
 
+/// What follows `ptk_` in each token, and is not secret.
+const TOKEN_KIND: &str = "live_";
+
 /// Returns at most 64 KiB of what a server sent, as text: invalid UTF-8 is replaced, and everything
 /// that looks like a secret or a token is removed, as is `token` in any form.
 pub(crate) fn keep(bytes: &[u8], token: &str) -> String {
@@ -34,9 +37,11 @@ pub(crate) fn blank(text: &str) -> String {
         rest = rest.get(end..).unwrap_or_default();
         let after =
             rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c));
-        if after.len() < rest.len() {
-            blanked.push('…');
-        }
+        blanked.push_str(match rest.strip_suffix(after) {
+            Some("") => "",
+            Some(TOKEN_KIND) if prefix == "ptk_" => TOKEN_KIND,
+            _ => "…",
+        });
         rest = after;
     }
     blanked + rest
@@ -93,6 +98,12 @@ mod tests {
             "a whsec_…, ptk_…. whsec_"
         );
         assert_eq!(blank("ptk_live_1whsec_2"), "ptk_…");
+        let hint = "begins with ptk_live_, not ptk_live_… or `ptk_live_`";
+        assert_eq!(blank(hint), hint);
+        assert_eq!(
+            blank("ptk_live_a ptk_live__ ptk_liv ptk_live_ptk_live_a whsec_live_"),
+            "ptk_… ptk_… ptk_… ptk_… whsec_…"
+        );
         assert_eq!(
             keep(b"\xffmy-own-token!", "my-own-token"),
             "\u{fffd}(token)!"

@@ -232,6 +232,8 @@ fn end(state: &mut State, due: &Due, attempt: LoggedAttempt) {
     };
     let (at, outcome) = (attempt.at, attempt.outcome);
     delivery.made = delivery.made.saturating_add(1);
+    let keep = state.settings.keep;
+    state.journal.push(delivery, attempt.clone(), keep);
     delivery.attempts.push_back(attempt);
     if delivery.attempts.len() > ATTEMPTS {
         delivery.attempts.pop_front();

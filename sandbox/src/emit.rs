@@ -107,6 +107,7 @@ impl Sandbox {
         let deliveries = state.deliveries.iter().skip(left_out);
         Log {
             attempts: state.attempts,
+            ended: state.ended(),
             deliveries: deliveries
                 .map(|delivery| LoggedDelivery {
                     id: delivery.id.clone(),

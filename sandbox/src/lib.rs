@@ -145,7 +145,7 @@ pub use call_plan::NextCalls;
 pub use delivery_plan::NextDeliveries;
 
 #[doc(hidden)]
-pub use page::{AttemptAnswer, PageAnswer, PageBody, SentAttempt};
+pub use page::{AttemptAnswer, MadeAttempt, PageAnswer, PageBody, SentAttempt};
 
 pub use registration::Registration;
 

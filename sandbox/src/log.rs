@@ -178,10 +178,28 @@ impl LoggedDelivery {
     }
 }
 
+/// How many deliveries have ended, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ended {
+    succeeded: usize,
+    failed: usize,
+}
+
+impl Ended {
+    /// Counts a delivery that is not attempted any more.
+    pub(crate) fn count(&mut self, status: Status) {
+        match status {
+            Status::Succeeded => self.succeeded += 1,
+            Status::Pending | Status::Failed => self.failed += 1,
+        }
+    }
+}
+
 /// The delivery log. `Display` prints a table.
 #[derive(Clone, Debug)]
 pub struct Log {
     pub(crate) attempts: usize,
+    pub(crate) ended: Ended,
     pub(crate) deliveries: Vec<LoggedDelivery>,
 }
 
@@ -190,6 +208,27 @@ impl Log {
     #[must_use]
     pub fn attempts(&self) -> usize {
         self.attempts
+    }
+
+    /// Returns how many deliveries have succeeded since the sandbox was started, including those
+    /// that it no longer keeps.
+    #[must_use]
+    pub fn succeeded(&self) -> usize {
+        self.ended.succeeded
+    }
+
+    /// Returns how many deliveries have failed since the sandbox was started, including those that
+    /// it no longer keeps. A delivery that was dropped while it was pending has failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.ended.failed
+    }
+
+    /// Returns how many deliveries are pending.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let deliveries = self.deliveries.iter();
+        deliveries.filter(|it| it.status == Status::Pending).count()
     }
 
     /// Returns the deliveries that the sandbox keeps, the oldest first.

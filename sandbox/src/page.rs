@@ -1,6 +1,7 @@
 //! Hooks for a program that serves a page on the sandbox's port and shows its attempts: the command
 //! line tool of this project.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +15,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use time::OffsetDateTime;
 
-use crate::log::Outcome;
+use crate::log::{LoggedAttempt, Outcome};
+use crate::record::Delivery;
 use crate::sandbox::Sandbox;
 
 /// How much of an answer's body an observer gets, in bytes.
@@ -68,6 +70,53 @@ pub struct AttemptAnswer {
     pub is_cut: bool,
 }
 
+/// One attempt of a delivery, for a program that prints each of them.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MadeAttempt {
+    /// Counts the attempts of the sandbox, from 1.
+    pub number: u64,
+    /// Counts the attempts of the delivery, from 1.
+    pub of_delivery: u32,
+    pub delivery_id: String,
+    pub webhook_id: String,
+    pub event_id: String,
+    pub event_type: String,
+    pub attempt: LoggedAttempt,
+}
+
+/// The last attempts, in the order in which they ended. Deliveries keep only their own last ones.
+#[derive(Default)]
+pub(crate) struct Journal {
+    last: VecDeque<MadeAttempt>,
+    count: u64,
+}
+
+impl Journal {
+    /// Keeps an attempt, and drops the oldest one if there are more than `keep`.
+    pub(crate) fn push(&mut self, delivery: &Delivery, attempt: LoggedAttempt, keep: usize) {
+        self.count += 1;
+        self.last.push_back(MadeAttempt {
+            number: self.count,
+            of_delivery: delivery.made,
+            delivery_id: delivery.id.clone(),
+            webhook_id: delivery.webhook_id.clone(),
+            event_id: delivery.event_id.clone(),
+            event_type: delivery.event_type.clone(),
+            attempt,
+        });
+        while self.last.len() > keep {
+            self.last.pop_front();
+        }
+    }
+
+    fn after(&self, number: u64) -> Vec<MadeAttempt> {
+        let begin = self.last.partition_point(|made| made.number <= number);
+        self.last.range(begin..).cloned().collect()
+    }
+}
+
 /// The hooks that a program has set.
 #[derive(Default)]
 pub(crate) struct Hooks {
@@ -114,6 +163,14 @@ impl Sandbox {
     pub fn observe_attempts(&self, observer: impl Fn(SentAttempt) + Send + Sync + 'static) {
         let hook = self.shared.hooks.observer.lock();
         *hook.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(observer));
+    }
+
+    /// Returns the attempts after the one with this number, in the order in which they ended: as
+    /// many of them as are kept.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn attempts_after(&self, number: u64) -> Vec<MadeAttempt> {
+        self.shared.lock().journal.after(number)
     }
 }
 

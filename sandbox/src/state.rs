@@ -10,8 +10,8 @@ use crate::call::Call;
 use crate::call_fault::CallFaults;
 use crate::clock::Clock;
 use crate::delivery_fault::DeliveryFaults;
-use crate::log::Status;
-use crate::page::Hooks;
+use crate::log::{Ended, Status};
+use crate::page::{Hooks, Journal};
 use crate::random::Random;
 use crate::record::{Delivery, Event, Webhook};
 use crate::role::Role;
@@ -40,6 +40,9 @@ pub(crate) struct State {
     pub(crate) copies: Vec<(OffsetDateTime, String)>,
     /// All attempts since the start.
     pub(crate) attempts: usize,
+    pub(crate) journal: Journal,
+    /// The deliveries that are no longer kept.
+    dropped: Ended,
     pub(crate) calls: VecDeque<Call>,
     pub(crate) strangers: usize,
     /// Ids of the deliveries that a call asked to send again.
@@ -73,6 +76,8 @@ impl State {
             delivery_faults: DeliveryFaults::default(),
             copies: Vec::new(),
             attempts: 0,
+            journal: Journal::default(),
+            dropped: Ended::default(),
             calls: VecDeque::new(),
             strangers: 0,
             redeliveries: Vec::new(),
@@ -109,8 +114,20 @@ impl State {
         while self.deliveries.len() > self.settings.keep {
             let mut deliveries = self.deliveries.iter();
             let finished = deliveries.position(|delivery| delivery.status != Status::Pending);
-            self.deliveries.remove(finished.unwrap_or(0));
+            if let Some(dropped) = self.deliveries.remove(finished.unwrap_or(0)) {
+                self.dropped.count(dropped.status);
+            }
         }
+    }
+
+    /// Counts the deliveries that have ended since the start.
+    pub(crate) fn ended(&self) -> Ended {
+        let mut ended = self.dropped;
+        let kept = self.deliveries.iter().map(|delivery| delivery.status);
+        for status in kept.filter(|status| *status != Status::Pending) {
+            ended.count(status);
+        }
+        ended
     }
 
     /// Returns the position of a delivery, searching the latest ones first.

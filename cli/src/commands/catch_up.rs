@@ -125,6 +125,11 @@ struct Runs<'a> {
 }
 
 impl CatchUp {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.dry_run
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         // An error here would recur at the next run, so it ends the command, also with --every.
         let client = self.api.client()?;

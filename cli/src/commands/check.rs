@@ -44,6 +44,11 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.list
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         if self.list {
             return list(&self.selection.probes_to_list()?, *output);
@@ -103,23 +108,9 @@ async fn run(
 }
 
 fn no_connection(why: &str) -> String {
-    // The words of rustls.
-    let next_step = if why.contains("UnknownIssuer") {
-        UNTRUSTED
-    } else if why.contains("invalid peer certificate") {
-        "Correct the certificate of the receiver, or the URL"
-    } else {
-        "Start it, or correct the URL"
-    };
+    let next_step = receiver_url::certificate_step(why).unwrap_or("Start it, or correct the URL");
     format!("no connection to the receiver: {why}. {next_step}")
 }
-
-/// The next step if the CA of a certificate is not trusted.
-const UNTRUSTED: &str = if cfg!(any(target_vendor = "apple", windows)) {
-    "Add the certificate of its CA to those that this machine trusts, or correct the URL"
-} else {
-    "Set SSL_CERT_FILE to a PEM file with the certificate of its CA, or correct the URL"
-};
 
 /// Where the receiver stopped answering: one of these two requests may be why.
 fn stopped(silence: &Silence) -> String {
@@ -140,22 +131,4 @@ fn list(probes: &[&'static Probe], output: Output) -> Result<(), Stop> {
         records.push(Listed::new(probe, &forge))?;
     }
     records.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_is_not_trusted_has_a_next_step() {
-        let text = no_connection("invalid peer certificate: UnknownIssuer");
-        assert!(
-            text.ends_with(&format!("UnknownIssuer. {UNTRUSTED}")),
-            "{text}"
-        );
-        let text = no_connection("invalid peer certificate: Expired");
-        assert!(text.contains("Correct the certificate"), "{text}");
-        let text = no_connection("connection refused");
-        assert!(text.ends_with("Start it, or correct the URL"), "{text}");
-    }
 }

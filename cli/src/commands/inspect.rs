@@ -9,7 +9,6 @@ use ptolemy_webhooks_inbox::Inbox;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::commands::terminate::Terminate;
 use crate::database;
 use crate::inspect::accept;
 use crate::inspect::api::PageServer;
@@ -37,7 +36,9 @@ use crate::stop::Stop;
 #[command(after_help = "\
 Let the sender, or the tunnel that it reaches, post to port 4040. Requests go to the URL of --forward \
 whatever their path is. A request is logged on standard error or, with --json, on standard output; \
-Ctrl-C and SIGTERM end the command. Without a secret, signatures are not checked.
+Ctrl-C, SIGTERM and SIGHUP end the command. Without a secret, signatures are not checked. If \
+the certificate of the receiver is not trusted, SSL_CERT_FILE can name a PEM file with its CA (not on macOS \
+and Windows, where the system's own list counts).
 
 Examples:
   ptolemy-webhooks inspect --forward http://127.0.0.1:3000/webhooks/ptolemy
@@ -82,7 +83,6 @@ impl Inspect {
     pub(crate) async fn run(self, output: &Output) -> Result<(), Stop> {
         let url = receiver_url::parse(&self.forward)
             .map_err(|fault| Stop::usage(format!("--forward: the URL {fault}")))?;
-        let mut terminate = Terminate::listen()?;
         let checker = self.checker()?;
         let inbox = inbox().await;
         self.warn(&checker, &inbox);
@@ -119,11 +119,8 @@ impl Inspect {
             || {},
         ));
         let printing = tokio::task::spawn_blocking(move || printer.run());
-        tokio::select! {
-            () = terminate.requested() => Ok(()),
-            // It ends early if nobody reads the output any more.
-            printed = printing => printed.unwrap_or(Ok(())),
-        }
+        // It ends early if nobody reads the output any more.
+        printing.await.unwrap_or(Ok(()))
     }
 
     fn checker(&self) -> Result<Checker, Stop> {

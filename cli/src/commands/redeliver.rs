@@ -5,14 +5,14 @@ mod sending;
 mod tally;
 
 use clap::{ArgGroup, Args, builder::NonEmptyStringValueParser};
-use ptolemy_webhooks_client::Client;
+use ptolemy_webhooks_client::{ApiErrorKind, Client};
 use time::OffsetDateTime;
 
 use self::plan::{Plan, Planned};
 use crate::api::Api;
 use crate::confirm;
 use crate::delivery_filter::{DeliveryFilter, Verdict, plural};
-use crate::listing::{self, MAX_PAGE_SIZE};
+use crate::listing::{self, MAX_PAGE_SIZE, MAX_PAGES};
 use crate::notice::{self, Progress};
 use crate::output::Output;
 use crate::since;
@@ -69,7 +69,8 @@ pub(crate) struct Redeliver {
     /// Send without asking; needed for several deliveries without a terminal
     #[arg(long)]
     yes: bool,
-    /// Stop if no more than N calls are left in the month's quota. Ptolemy documents only the
+    /// Stop if no more than N calls are left in the month's quota, also while the list of failed
+    /// deliveries is read. Ptolemy documents only the
     /// number that is left, not the size of the quota, so the floor is a number too [default: 1000,
     /// without a check before the first call if one delivery is named]
     #[arg(long, value_name = "N")]
@@ -77,6 +78,11 @@ pub(crate) struct Redeliver {
 }
 
 impl Redeliver {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.dry_run
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let client = self.api.client()?;
         let mut filter = None;
@@ -106,8 +112,7 @@ impl Redeliver {
             notice::note("nothing is to be sent again");
             return Ok(());
         }
-        let floor = self.quota_floor.unwrap_or(QUOTA_FLOOR);
-        let plan = Plan::new(deliveries, client.remaining(), floor);
+        let plan = Plan::new(deliveries, client.remaining(), self.floor());
         // A single delivery was named by its id, so no plan is needed.
         let is_single = !self.failed && plan.deliveries.len() == 1;
         if !is_single || self.dry_run || self.quota_floor.is_some() {
@@ -142,8 +147,12 @@ impl Redeliver {
             }
         }
         if deliveries.len() > 1 || self.quota_floor.is_some() {
-            let mut list = client.webhooks().list().page_size(1);
-            notice::waiting(list.try_next()).await?;
+            let mut list = client.webhooks().list().page_size(1).max_pages(1);
+            match notice::waiting(list.try_next()).await {
+                // The quota was in the head of the answer, and how the list continues is not used.
+                Err(error) if error.kind() == ApiErrorKind::BadCursor => {}
+                read => drop(read?),
+            }
         }
         Ok(deliveries)
     }
@@ -155,10 +164,20 @@ impl Redeliver {
         client: &Client,
         filter: &mut DeliveryFilter,
     ) -> Result<Vec<Planned>, Stop> {
-        let mut pages = filter.pages(client).page_size(MAX_PAGE_SIZE);
+        let pages = filter.pages(client).page_size(MAX_PAGE_SIZE);
+        let mut pages = pages.max_pages(MAX_PAGES);
         let progress = Progress::new("deliveries read:", None);
         let mut deliveries = Vec::new();
-        while let Some(delivery) = progress.during(pages.try_next()).await? {
+        let mut is_first = true;
+        loop {
+            // The first page shows how many calls are left.
+            if !is_first && pages.needs_call() {
+                self.check_floor(client)?;
+            }
+            is_first = false;
+            let Some(delivery) = progress.during(pages.try_next()).await? else {
+                break;
+            };
             progress.add(1);
             match filter.check(&delivery) {
                 Verdict::Wanted => deliveries.push(Planned::read(delivery)),
@@ -186,6 +205,19 @@ impl Redeliver {
         drop(progress);
         filter.report_unclear("not sent again; name them by id to send them");
         Ok(self.oldest_first(deliveries))
+    }
+
+    /// Reading uses up the quota too.
+    fn check_floor(&self, client: &Client) -> Result<(), Stop> {
+        let floor = self.floor();
+        match client.remaining() {
+            Some(remaining) if remaining <= floor => Err(plan::at_floor(remaining, floor)),
+            _ => Ok(()),
+        }
+    }
+
+    fn floor(&self) -> u64 {
+        self.quota_floor.unwrap_or(QUOTA_FLOOR)
     }
 
     /// Sorts the deliveries, which the server should have sent latest first, and keeps the latest

@@ -6,6 +6,7 @@ mod fault;
 mod files;
 mod forward;
 mod page;
+mod report;
 
 use std::env;
 use std::path::PathBuf;
@@ -17,7 +18,6 @@ use ptolemy_webhooks::samples::{self, Sample};
 use ptolemy_webhooks_sandbox::{Retries, Sandbox as StandIn, Shape};
 use serde::Serialize;
 
-use crate::commands::sandbox::attempts::Attempts;
 pub(crate) use crate::commands::sandbox::attempts::outcome_words;
 use crate::commands::sandbox::drive::Plan;
 use crate::commands::sandbox::fault::Fault;
@@ -25,7 +25,7 @@ pub(crate) use crate::commands::sandbox::fault::{fault_names, plan_fault};
 use crate::commands::sandbox::files::{Files, READY};
 use crate::commands::sandbox::forward::{Forward, target};
 use crate::commands::sandbox::page::Page;
-use crate::commands::terminate::Terminate;
+use crate::commands::sandbox::report::Report;
 use crate::notice;
 use crate::output::Output;
 use crate::since;
@@ -80,7 +80,7 @@ pub(crate) struct Sandbox {
     #[arg(long, value_name = "N", requires = "every", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End when every emitted event was delivered or has failed permanently. Retries are then made
-    /// at once. Exit code 1 if a delivery failed
+    /// at once. Exit code 1 if a delivery failed, and not 0 if a signal came first
     #[arg(long, requires_all = ["emit", "forward"])]
     until_delivered: bool,
     /// Let deliveries go wrong; can be given several times. See below for the names
@@ -172,8 +172,6 @@ impl Sandbox {
         };
         let url = self.forward.as_deref();
         let url = url.map(|url| target(url, self.any_host)).transpose()?;
-        // Before any file exists: SIGTERM must not leave one.
-        let mut terminate = Terminate::listen()?;
         let mut files = Files::new(self.folder.as_deref(), self.ready_file.clone())?;
         let sandbox = Arc::new(self.start().await?);
         // After the port is bound: until then the file could belong to a running sandbox.
@@ -215,7 +213,7 @@ impl Sandbox {
         if let Some(page) = page.filter(|_| !output.is_json()) {
             notice::note(&format!("page: {}", *page.url));
         }
-        run_until_end(&sandbox, plan, &mut terminate, output).await
+        run_until_end(&sandbox, plan, *output).await
     }
 
     async fn start(&self) -> Result<StandIn, Stop> {
@@ -292,26 +290,16 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Emits, moves the clock and logs, until the plan ends or a signal comes.
-async fn run_until_end(
-    sandbox: &StandIn,
-    plan: Plan,
-    terminate: &mut Terminate,
-    output: &Output,
-) -> Result<(), Stop> {
-    let mut attempts = Attempts::new(*output);
+/// Emits, moves the clock and logs, until the plan ends or a signal drops it.
+async fn run_until_end(sandbox: &StandIn, plan: Plan, output: Output) -> Result<(), Stop> {
+    let mut report = Report::new(sandbox, output, plan.ends);
     let mut ticks = tokio::time::interval(TICK);
     let work = drive::run(sandbox, plan);
     tokio::pin!(work);
     loop {
-        let summary = tokio::select! {
-            summary = &mut work => Some(summary),
-            () = terminate.requested() => return attempts.print_new(sandbox),
-            _ = ticks.tick() => None,
-        };
-        attempts.print_new(sandbox)?;
-        if let Some(summary) = summary {
-            return summary.print(output);
+        tokio::select! {
+            log = &mut work => return report.finish(&log),
+            _ = ticks.tick() => report.print_attempts()?,
         }
     }
 }

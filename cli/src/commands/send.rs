@@ -5,10 +5,10 @@ mod fault;
 mod post;
 mod request;
 
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, iter};
 
 use clap::Args;
 use ptolemy_webhooks::samples;
@@ -24,6 +24,9 @@ use crate::output::Output;
 use crate::receiver_url;
 use crate::secret::{PreviousSecretSource, SecretSource};
 use crate::stop::{Code, Stop};
+
+/// The longest file that is sent: 64 MiB, far more than a receiver accepts.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Sign an event as Ptolemy does, or wrongly, and post it to a receiver.
 ///
@@ -45,7 +48,8 @@ pub(crate) struct Send {
     #[arg(long)]
     id: Option<String>,
 
-    /// Post the bytes of this file as they are instead of an event; `-` is standard input
+    /// Post the bytes of this file as they are instead of an event, at most 64 MiB; `-` is standard
+    /// input
     #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "id"])]
     file: Option<PathBuf>,
 
@@ -76,6 +80,11 @@ pub(crate) struct Send {
 }
 
 impl Send {
+    /// Whether the exit code is an answer.
+    pub(crate) fn answers(&self) -> bool {
+        !self.print
+    }
+
     pub(crate) async fn run(&self, output: &Output) -> Result<(), Stop> {
         let maker = self.maker()?;
         if self.print {
@@ -95,9 +104,12 @@ impl Send {
         if self.count > 1 && !output.is_json() {
             notice::note(&answers.summary(self.count));
         }
-        sent?;
-        if answers.have_broken_off() {
-            return Err(Stop::Said(Code::OutcomeUnknown));
+        match sent {
+            // Also if nobody reads the output any more.
+            Ok(()) | Err(Stop::ClosedPipe) if answers.have_broken_off() => {
+                return Err(Stop::Said(Code::OutcomeUnknown));
+            }
+            sent => sent?,
         }
         match answers.all_are_2xx() {
             true => Ok(()),
@@ -125,15 +137,17 @@ impl Send {
             let answer = sender.post(number, maker.request(&self.url)?).await;
             progress.add(1);
             answers.count(&answer);
-            if output.is_json() {
-                output.object(&answer)?;
-            } else if let Some(line) = answer.line() {
-                output.line(&line)?;
-            }
+            let printed = match answer.line() {
+                _ if output.is_json() => output.object(&answer),
+                Some(line) => output.line(&line),
+                None => Ok(()),
+            };
             // The remaining ones would very likely end in the same way.
             match answer.outcome {
                 Outcome::NotConnected => {
-                    return Err(Stop::failed(format!("{}: {}", self.url, answer.text)));
+                    let step = receiver_url::certificate_step(&answer.text);
+                    let step = step.map_or(String::new(), |step| format!(". {step}"));
+                    return Err(Stop::failed(format!("{}: {}{step}", self.url, answer.text)));
                 }
                 Outcome::NoAnswer => {
                     return Err(Stop::unknown(format!(
@@ -141,7 +155,7 @@ impl Send {
                         self.url, answer.text
                     )));
                 }
-                Outcome::Accepted | Outcome::Rejected | Outcome::BrokenOff => {}
+                Outcome::Accepted | Outcome::Rejected | Outcome::BrokenOff => printed?,
             }
         }
         Ok(())
@@ -181,13 +195,24 @@ impl Send {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Stop> {
-    let mut bytes = Vec::new();
     if path == Path::new("-") {
-        let read = io::stdin().read_to_end(&mut bytes);
-        read.map_err(|error| Stop::usage(format!("standard input: {error}")))?;
-        return Ok(bytes);
+        let read = read_limited(io::stdin().lock());
+        return read.map_err(|error| Stop::usage(format!("standard input: {error}")));
     }
-    fs::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+    let read = File::open(path).and_then(read_limited);
+    read.map_err(|error| Stop::usage(format!("{}: {error}", path.display())))
+}
+
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let message = format!(
+            "longer than {MAX_FILE_BYTES} bytes, the most that is sent; --fault large-body makes longer bodies"
+        );
+        return Err(io::Error::other(message));
+    }
+    Ok(bytes)
 }
 
 fn parse_rate(text: &str) -> Result<Duration, String> {
@@ -197,6 +222,11 @@ fn parse_rate(text: &str) -> Result<Duration, String> {
     }
     Ok(Duration::from_secs_f64(1.0 / rate))
 }
+
+const TRUST: &str = "\
+If a certificate is not trusted, SSL_CERT_FILE can name a PEM file with its CA (not on macOS and Windows, \
+where the system's own list counts).
+";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -212,7 +242,8 @@ fn after_help() -> String {
         .iter()
         .map(|(name, help)| format!("  {name:<20} {help}"));
     let known = samples::all().map(|sample| format!("  {}", sample.event_type()));
-    let lines = iter::once(EXAMPLES.to_owned())
+    let lines = [TRUST.to_owned(), EXAMPLES.to_owned()]
+        .into_iter()
         .chain(["Faults:".to_owned()])
         .chain(faults)
         .chain(["\nKnown event types:".to_owned()])

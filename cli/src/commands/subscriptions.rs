@@ -159,7 +159,7 @@ async fn take_away(
 
 /// The changes of a run, one event type after the other. They are printed when all are done: a
 /// reader that closes its pipe does not stop them halfway. Dropped before [`finish`](Self::finish),
-/// which is what Ctrl-C does, it says what was done.
+/// which is what a signal does, it says what was done.
 struct Changes<'a> {
     webhook: &'a WebhookId,
     types: &'a [String],
@@ -267,7 +267,8 @@ async fn remove(
 }
 
 async fn read(client: &Client, webhook: &WebhookId) -> Result<Vec<Subscription>, Stop> {
-    let mut list = client.webhooks().subscriptions(webhook).list();
+    let list = client.webhooks().subscriptions(webhook).list();
+    let mut list = list.max_pages(listing::MAX_PAGES);
     let mut subscriptions = Vec::new();
     while let Some(subscription) = notice::waiting(list.try_next()).await? {
         subscriptions.push(subscription);

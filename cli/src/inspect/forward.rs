@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{Extensions, HeaderValue, Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -16,7 +16,7 @@ use crate::inspect::app::App;
 use crate::inspect::checker::rejected;
 use crate::inspect::entry::{Checked, NewEntry, Receiver, Request, Source, exact};
 use crate::inspect::relay::{BodyError, Relay, failure_line};
-use crate::inspect::room::{MAX_BODY_BYTES, Room, Unread};
+use crate::inspect::room::{MAX_BODY_BYTES, Room, Unread, discard};
 use crate::inspect::target::{Failure, end_to_end};
 
 /// A longer body is checked on another thread: hashing it takes a while.
@@ -42,10 +42,15 @@ impl Forwarder {
     /// Answers one request.
     pub(crate) async fn serve(&self, request: http::Request<Incoming>) -> Response<AnswerBody> {
         let at = OffsetDateTime::now_utc();
+        // Its sender sends the body only if it is asked to, which reading would do.
+        let sends_body = !request.headers().contains_key(EXPECT);
         if let Some(failure) = self.not_forwarded(&request) {
+            if sends_body {
+                discard(request.into_body());
+            }
             return failed(&failure);
         }
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let path = head.uri.path_and_query().map(|path| path.as_str());
         let mut arriving = Arriving {
             app: Arc::clone(&self.app),
@@ -57,11 +62,18 @@ impl Forwarder {
                 body: Bytes::new(),
             }),
         };
-        let (body, _permit) = match self.room.read(body).await {
+        let (body, _permit) = match self.room.read(&mut body).await {
             Ok(read) => read,
-            Err(Unread::NoRoom) => return arriving.reject_full(),
-            Err(Unread::TooLong) => return arriving.reject_long(),
-            Err(Unread::BrokenOff) => return arriving.reject_broken(),
+            Err(unread) => {
+                if sends_body {
+                    discard(body);
+                }
+                return match unread {
+                    Unread::NoRoom => arriving.reject_full(),
+                    Unread::TooLong => arriving.reject_long(),
+                    Unread::BrokenOff => arriving.reject_broken(),
+                };
+            }
         };
         let Some(mut request) = arriving.request.take() else {
             return empty(StatusCode::INTERNAL_SERVER_ERROR);

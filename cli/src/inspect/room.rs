@@ -1,4 +1,5 @@
-//! The memory for bodies that are on their way, and the reading of a body into it.
+//! The memory for bodies that are on their way, the reading of a body into it, and the discarding
+//! of one that is not read.
 //!
 //! A body reserves room while it arrives, not by the length that its head promises: a silent
 //! client takes no room from others. The room of a whole body is kept until the receiver answered.
@@ -28,6 +29,12 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a sender may take for a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How much of the rest of a body is discarded, in bytes.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long the rest of a body is discarded.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The room for all bodies of a port.
 pub(crate) struct Room(Semaphore);
@@ -98,6 +105,25 @@ impl Room {
             _ => Err(Unread::NoRoom),
         }
     }
+}
+
+/// Reads the rest of a body in the background while the answer is sent. A connection that is closed
+/// with unread bytes is reset, and its sender may then never see the answer. Each connection has
+/// one body, so the limit of connections is the limit of these tasks too.
+pub(crate) fn discard<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+        let mut left = MAX_DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    }));
 }
 
 #[cfg(test)]

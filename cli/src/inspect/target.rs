@@ -23,6 +23,7 @@ use tokio::net::lookup_host;
 
 use crate::inspect::entry::Request;
 use crate::inspect::guard::Token;
+use crate::receiver_url;
 use crate::stop::{Stop, chain};
 
 /// How long a connection may be idle before it is closed: less than servers allow, which could
@@ -198,19 +199,17 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// One clause, without the URL.
+/// One clause, without the URL, and the next step if it is known.
 fn reason(error: &hyper_util::client::legacy::Error) -> String {
+    if error.is_connect() {
+        let cause = innermost(error);
+        return match receiver_url::certificate_step(&cause) {
+            Some(step) => format!("no connection to the receiver: {cause}. {step}"),
+            None => format!("the receiver did not accept a connection: {cause}"),
+        };
+    }
     let first: &(dyn Error + 'static) = error;
     let causes: Vec<_> = successors(Some(first), |&error| error.source()).collect();
-    let io_error = causes.iter().find_map(|cause| {
-        let error = cause.downcast_ref::<io::Error>()?;
-        Some(error.kind().to_string())
-    });
-    if error.is_connect() {
-        let last = causes.last().map(|cause| chain(*cause));
-        let cause = io_error.or(last).unwrap_or_default();
-        return format!("the receiver did not accept a connection: {cause}");
-    }
     let hyper_error = causes
         .iter()
         .find_map(|cause| cause.downcast_ref::<hyper::Error>());
@@ -219,10 +218,31 @@ fn reason(error: &hyper_util::client::legacy::Error) -> String {
             "the receiver closed the connection before it answered".to_owned()
         }
         Some(error) if error.is_parse() => "the receiver's answer is not HTTP".to_owned(),
-        _ => match io_error {
-            Some(cause) => format!("the receiver broke the connection: {cause}"),
-            None => "the receiver broke the connection".to_owned(),
+        _ => match causes.iter().any(|cause| cause.is::<io::Error>()) {
+            true => format!("the receiver broke the connection: {}", innermost(error)),
+            false => "the receiver broke the connection".to_owned(),
         },
+    }
+}
+
+/// The innermost cause; an error of the system without its number, if its kind has a name.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let innermost = successors(Some(error), |&error| cause(error)).last();
+    let innermost = innermost.unwrap_or(error);
+    let system_error = innermost.downcast_ref::<io::Error>();
+    let kind = system_error.map(|error| error.kind().to_string());
+    match kind.filter(|kind| !["other error", "uncategorized error"].contains(&&**kind)) {
+        Some(kind) => kind,
+        None => chain(innermost),
+    }
+}
+
+/// The next cause. An I/O error hides the error that it wraps from `source`, which returns the
+/// source of that one.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
     }
 }
 

@@ -555,20 +555,23 @@ async fn a_receiver_that_is_down_stops_the_run() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn after_ctrl_c_the_same_command_continues_at_once() {
-    let scene = Scene::new().await;
-    scene.outage(3).await;
-    scene.set(Mode::Down);
-    let command = format!("{ALL} --yes");
-    let mut running = scene.program(&command).start();
-    scene.account.until(|| scene.account.redeliveries() > 0);
-    let stderr = running.interrupt();
-    assert_eq!(running.0.wait().unwrap().code(), Some(130));
-    let says = "interrupted: nothing is lost, and the same command continues";
-    assert!(stderr.contains(says), "{stderr}");
-    scene.set(Mode::Up);
-    scene.run(&command, 0);
-    assert_eq!(scene.events().await, 4);
+async fn after_a_signal_the_same_command_continues_at_once() {
+    for (signal, code, last_line) in signals::all() {
+        let scene = Scene::new().await;
+        scene.outage(3).await;
+        scene.set(Mode::Down);
+        let command = format!("{ALL} --yes");
+        let mut running = scene.program(&command).start();
+        scene.account.until(|| scene.account.redeliveries() > 0);
+        let stderr = running.end_by(signal);
+        assert_eq!(running.0.wait().unwrap().code(), Some(code));
+        let says = "interrupted: nothing is lost, and the same command continues";
+        assert!(stderr.contains(says), "{stderr}");
+        assert!(stderr.ends_with(last_line), "{stderr}");
+        scene.set(Mode::Up);
+        scene.run(&command, 0);
+        assert_eq!(scene.events().await, 4);
+    }
 }
 
 #[cfg(unix)]

@@ -1,5 +1,7 @@
 //! Rules for all commands: secrets, exit codes, streams.
 
+use crate::endpoint::Endpoint;
+use crate::flawed::{Flaw, Receiver};
 use crate::management::Account;
 use crate::program::Folder;
 
@@ -35,6 +37,99 @@ fn help_goes_to_standard_output_and_errors_of_usage_to_standard_error() {
     assert!(help.stdout.contains("Usage:") && help.stderr.is_empty());
     let wrong = folder.program("--no-such-option").run().with_code(2);
     assert!(wrong.stdout.is_empty() && wrong.stderr.contains("--no-such-option"));
+}
+
+#[tokio::test]
+async fn a_closed_pipe_ends_quietly_and_is_no_answer() {
+    let account = Account::open().await;
+    let receiver = Receiver::start(Flaw::TriesEmptySecret);
+    let check = format!("check {} --only good-delivery,key-empty", receiver.url());
+    let endpoint = Endpoint::answering(204).url;
+    let sandbox = format!("sandbox --forward {endpoint}/ --emit market.created --no-page");
+    let answers = [
+        format!("{check} --json"),
+        check,
+        format!("{sandbox} --until-delivered --json"),
+        format!("{sandbox} --until-delivered"),
+        format!("send {endpoint} --json"),
+        format!("send {endpoint} --count 2"),
+        "why --request request.http".to_owned(),
+        "doctor".to_owned(),
+        "doctor --json".to_owned(),
+    ];
+    let data = [
+        "check --list".to_owned(),
+        "check --list --json".to_owned(),
+        format!("{sandbox} --json"),
+        "send --print".to_owned(),
+        "webhooks --json".to_owned(),
+        "completions bash".to_owned(),
+        "man".to_owned(),
+    ];
+    let print = account.program("send --print");
+    let request = print.variable("PTOLEMY_WEBHOOK_SECRET", crate::flawed::SECRET);
+    let request = request.run().with_code(0).bytes;
+    std::fs::write(account.folder.path("request.http"), request).unwrap();
+    account.sandbox.register(format!("{endpoint}/")).await;
+    let answers = answers.iter().map(|arguments| (arguments, 1));
+    for (arguments, code) in answers.chain(data.iter().map(|arguments| (arguments, 0))) {
+        let program = account.program(arguments);
+        let program = program.variable("PTOLEMY_WEBHOOK_SECRET", crate::flawed::SECRET);
+        let mut running = program.start();
+        drop(running.0.stdout.take());
+        let mut stderr = String::new();
+        let mut pipe = running.0.stderr.take().unwrap();
+        std::io::Read::read_to_string(&mut pipe, &mut stderr).unwrap();
+        assert_eq!(
+            running.0.wait().unwrap().code(),
+            Some(code),
+            "{arguments}: {stderr}"
+        );
+        assert!(!stderr.contains("error"), "{arguments}: {stderr}");
+        // The results of a check are not repeated on standard error.
+        assert!(!stderr.contains("probe"), "{arguments}: {stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_is_full_is_an_error_for_help_too() {
+    for arguments in ["--help", "send --help", "--version", "check --list"] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_ptolemy-webhooks"))
+            .args(arguments.split(' '))
+            .stdout(full.unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        let begin = "error: standard output: No space left on device";
+        assert!(stderr.starts_with(begin), "{arguments}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_temporary_folder_that_cannot_be_made_names_what_can_be_changed() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("file"), "").unwrap();
+    for (arguments, part) in [
+        ("sandbox", "--folder can name another folder"),
+        (
+            "inspect --forward http://127.0.0.1:9/ --port 0 --page-port 0 --json",
+            "TMPDIR can name another folder",
+        ),
+    ] {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_ptolemy-webhooks"))
+            .args(arguments.split(' '))
+            .env("TMPDIR", folder.path("file"))
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments}");
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        let end = format!("; {part}\n");
+        assert!(stderr.ends_with(&end), "{arguments}: {stderr}");
+    }
 }
 
 #[test]

@@ -213,6 +213,11 @@ fn a_token_that_is_rejected_is_exit_code_4_and_the_rest_is_still_checked() {
     let rejected = found(set_up.program_as(&token, "--json --secret-file webhook.secret"));
     assert_eq!(rejected.code, 4);
     rejected.says("token", "problem", "401");
+    rejected.says(
+        "token",
+        "problem",
+        "an API token begins with ptk_live_, and",
+    );
     rejected.says("secret", "ok", "documented form");
     rejected.says("right_secret", "unknown", "not available");
     assert!(rejected.results("active").is_empty());

@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use crate::help_examples::examples;
+#[cfg(target_os = "linux")]
+use crate::https;
 use crate::inspect_http::{
     ByteReceiver, Inspected, next_line, post, read_message, signature, until,
 };
@@ -205,31 +207,82 @@ fn a_receiver_that_cannot_be_reached_is_502_and_a_slow_one_504() {
     assert_eq!((got.status(), got.text().as_str()), (504, text));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_innermost_cause_of_a_failed_connection_is_named_with_the_next_step() {
+    let folder = Folder::new();
+    let url = https::start();
+    let reason = "no connection to the receiver: invalid peer certificate: UnknownIssuer. Set \
+                  SSL_CERT_FILE to a PEM file with the certificate of its CA, or correct the URL";
+    let inspected = Inspected::start(&folder, &url, "");
+    let got = inspected.send(&post("/", &[], b"x"));
+    assert_eq!((got.status(), got.text()), (502, format!("{reason}\n")));
+    assert_eq!(inspected.ended(1)["entry"]["receiver"]["error"], reason);
+    drop(inspected);
+    let inspected = Inspected::with(&folder, &url, "", &[("SSL_CERT_FILE", https::CA)]);
+    assert_eq!(inspected.send(&post("/", &[], b"x")).status(), 204);
+    drop(inspected);
+
+    let send = || {
+        let program = folder.program(&format!("send {url}"));
+        program.variable("PTOLEMY_WEBHOOK_SECRET", "whsec_test_secret")
+    };
+    let ended = send().run().with_code(1);
+    let step = "invalid peer certificate: UnknownIssuer. Set SSL_CERT_FILE to a PEM file";
+    assert!(ended.stderr.contains(step), "{}", ended.stderr);
+    send()
+        .variable("SSL_CERT_FILE", https::CA)
+        .run()
+        .with_code(0);
+
+    // A server without TLS, and a name that is too long for the DNS.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in plain.incoming().flatten() {
+            let _ = connection.write_all(b"no TLS");
+        }
+    });
+    for (url, part) in [
+        (
+            format!("https://localhost:{port}/"),
+            "received corrupt message of type InvalidContentType\n",
+        ),
+        (
+            format!("http://{}.example/", "a".repeat(64)),
+            "failed to lookup address information: ",
+        ),
+    ] {
+        let inspected = Inspected::start(&folder, &url, "");
+        let got = inspected.send(&post("/", &[], b"x"));
+        let begin = format!("the receiver did not accept a connection: {part}");
+        assert!(got.text().starts_with(&begin), "{}", got.text());
+    }
+}
+
 #[test]
 fn a_body_over_16_mib_is_413_and_is_not_sent_on() {
     let folder = Folder::new();
     let receiver = ByteReceiver::accepting();
     let inspected = Inspected::start(&folder, &receiver.url(), "");
-    let got = inspected.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 16777217\r\n\r\n");
-    assert_eq!(got.status(), 413);
-    assert_eq!(
-        got.text(),
-        "the body is longer than 16777216 bytes, and was not forwarded\n"
-    );
-    let mut stream = TcpStream::connect(inspected.sender).unwrap();
-    stream
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .unwrap();
-    let chunk = [&b"100000\r\n"[..], &vec![b'x'; 1 << 20], b"\r\n"].concat();
-    for _ in 0..17 {
-        // The server may have stopped reading.
-        if stream.write_all(&chunk).is_err() {
-            break;
-        }
+    let text = "the body is longer than 16777216 bytes, and was not forwarded\n";
+    // A sender that waits to be asked for the body is not.
+    let expecting =
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 16777217\r\n\r\n";
+    let got = inspected.send(expecting);
+    assert_eq!((got.status(), got.text().as_str()), (413, text));
+    // Others send the whole body before they read the answer.
+    let body = vec![b'x'; 24 << 20];
+    let got = inspected.send(&post("/", &[], &body));
+    assert_eq!((got.status(), got.text().as_str()), (413, text));
+    let mut chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.chunks(1 << 20) {
+        chunked.extend_from_slice(&[b"100000\r\n", chunk, b"\r\n"].concat());
     }
-    let status = read_message(&mut stream, true).map(|got| got.status());
-    assert!(matches!(status, Some(413) | None), "{status:?}");
-    for seq in [1, 2] {
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    let got = inspected.send(&chunked);
+    assert_eq!((got.status(), got.text().as_str()), (413, text));
+    for seq in [1, 2, 3] {
         let entry = inspected.ended(seq)["entry"].clone();
         assert_eq!(entry["reason"], "body_too_large");
         assert_eq!(entry["receiver"]["state"], "not_sent");

@@ -7,6 +7,8 @@ mod endpoint;
 mod examples;
 mod flawed;
 mod flawed_http;
+#[cfg(target_os = "linux")]
+mod https;
 mod management;
 mod program;
 mod recorder;

@@ -240,10 +240,13 @@ impl Running<'_> {
     /// its end.
     #[cfg(unix)]
     pub(crate) fn interrupt(&mut self) -> String {
-        let kill = Command::new("kill")
-            .args(["-INT", &self.0.id().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        self.end_by("INT")
+    }
+
+    /// Same as [`interrupt`](Self::interrupt), with any signal.
+    #[cfg(unix)]
+    pub(crate) fn end_by(&mut self, signal: &str) -> String {
+        crate::signals::send(self, signal);
         let mut stderr = String::new();
         let mut pipe = self.0.stderr.take().unwrap();
         pipe.read_to_string(&mut stderr).unwrap();

@@ -1,6 +1,7 @@
 //! `redeliver`: one and many, plan, limits, outcomes.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ptolemy_webhooks::samples;
 use ptolemy_webhooks_sandbox::Shape;
@@ -491,6 +492,61 @@ async fn a_floor_that_was_asked_for_is_kept_for_one_delivery_too() {
         stderr.contains("are not known, so it cannot be said that the floor of 5 is kept"),
         "{stderr}"
     );
+}
+
+#[test]
+fn the_quota_is_read_from_a_list_that_does_not_say_whether_it_ends() {
+    for meta in [json!(null), json!({"has_more": true, "next_cursor": "a"})] {
+        let answers = Answers::start(move |_, path, _| match path.ends_with("/redeliver") {
+            true => (202, json!({})),
+            false => (200, json!({"data": [{"id": "w"}], "meta": meta})),
+        });
+        assert_eq!(planned(&answers, "redeliver a b --yes").0, ["a", "b"]);
+        assert_eq!(planned(&answers, "redeliver a --quota-floor 5").0, ["a"]);
+    }
+}
+
+#[test]
+fn lists_of_a_server_that_never_ends_them_end_with_an_error() {
+    let number = AtomicUsize::new(0);
+    let answers = Answers::start(move |_, _, _| {
+        let next = number.fetch_add(1, Ordering::SeqCst);
+        let meta = json!({"has_more": true, "next_cursor": next.to_string()});
+        let time = "2026-04-15T09:00:00Z";
+        let record = json!({"id": next.to_string(), "status": "failed", "delivered_at": time});
+        (200, json!({"data": [record], "meta": meta}))
+    });
+    let folder = Folder::new();
+    for arguments in [
+        "webhooks",
+        "webhooks show production",
+        "subscribe 7 market.created",
+        "deliveries --since 1h",
+        "redeliver --failed --dry-run",
+    ] {
+        let ended = answers.program(&folder, arguments).run().with_code(1);
+        let part = "the list cannot be read to its end: it has more than 10";
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    let doctor = answers.program(&folder, "doctor").run().with_code(1);
+    assert!(doctor.stdout.contains("1000 pages"), "{}", doctor.stdout);
+}
+
+#[tokio::test]
+async fn the_floor_is_kept_while_deliveries_are_read() {
+    let account = Account::open().await;
+    // More than a page.
+    account.fail(201).await;
+    account.sandbox.set_quota(11);
+    for option in ["--dry-run", "--yes"] {
+        let ended = account
+            .run(&format!("redeliver --failed {option} --quota-floor 10"))
+            .with_code(1);
+        let part = "nothing was sent: 10 calls are left";
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+        account.sandbox.set_quota(11);
+    }
+    assert_eq!(account.redeliveries(), 0);
 }
 
 #[test]

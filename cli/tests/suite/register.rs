@@ -385,22 +385,26 @@ async fn a_rotation_without_an_answer_has_the_exit_code_3_and_is_repaired() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn ctrl_c_in_a_rotation_says_what_to_do() {
+async fn a_signal_in_a_rotation_says_what_to_do() {
     let account = Account::open().await;
     name_files(&account);
     account
         .run(&register("--all-events --label production"))
         .with_code(0);
     let call = ("POST", "/webhooks/{id}/rotate-secret");
-    account.sandbox.next_call().of(call.0, call.1).hang_after();
     let rotate = "rotate production --secret-file webhook.secret";
-    let mut running = account.program(rotate).start();
-    account.until(|| account.calls("POST", "/webhooks/{}/rotate-secret") == 1);
-    let stderr = running.interrupt();
-    assert_eq!(running.0.wait().unwrap().code(), Some(130));
-    assert!(stderr.contains("run the same command again"), "{stderr}");
-    account.run(rotate).with_code(0);
-    assert_eq!(read(&account, "webhook.secret"), live(&account));
+    for (signal, code, last_line) in crate::signals::all() {
+        account.sandbox.next_call().of(call.0, call.1).hang_after();
+        let before = account.calls("POST", "/webhooks/{}/rotate-secret");
+        let mut running = account.program(rotate).start();
+        account.until(|| account.calls("POST", "/webhooks/{}/rotate-secret") > before);
+        let stderr = running.end_by(signal);
+        assert_eq!(running.0.wait().unwrap().code(), Some(code));
+        assert!(stderr.contains("run the same command again"), "{stderr}");
+        assert!(stderr.ends_with(last_line), "{stderr}");
+        account.run(rotate).with_code(0);
+        assert_eq!(read(&account, "webhook.secret"), live(&account));
+    }
 }
 
 #[tokio::test]

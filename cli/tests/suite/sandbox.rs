@@ -211,6 +211,25 @@ fn a_delivery_that_fails_for_good_is_exit_code_1() {
     }
 }
 
+#[test]
+fn every_attempt_is_logged_also_after_the_hundredth_of_a_delivery() {
+    let folder = Folder::new();
+    let endpoint = Endpoint::answering(500);
+    let ended = folder
+        .program(&format!(
+            "sandbox --forward {}/ --emit market.created --until-delivered --json --attempts 150",
+            endpoint.url
+        ))
+        .run()
+        .with_code(1);
+    let lines = lines(&ended);
+    let numbers = lines.iter().filter(|it| it["kind"] == "attempt");
+    let numbers: Vec<_> = numbers.map(|it| it["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=150).collect::<Vec<_>>());
+    assert_eq!(lines.last().unwrap()["attempts"], 150);
+    assert_eq!(ended.stderr, "");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
@@ -263,6 +282,34 @@ fn the_api_answers_to_the_token_of_the_file_until_a_signal_comes() {
         assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
         // Without --emit nothing is emitted.
         assert!(endpoint.requests().is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_before_all_was_delivered_is_no_success() {
+    for (signal, code, last_line) in signals::all() {
+        let folder = Folder::new();
+        let endpoint = Endpoint::answering(500);
+        let arguments = format!(
+            "sandbox --forward {}/ --emit market.created --every 1h --until-delivered --first-retry 1d",
+            endpoint.url
+        );
+        let mut running = folder.program(&arguments).start();
+        until("a delivery", || endpoint.requests().pop());
+        let stderr = running.end_by(signal);
+        assert_eq!(signals::exit_code(&mut running), Some(code));
+        let summary = "\n0 delivered, 0 failed, 1 pending, ";
+        assert!(stderr.contains(summary), "{stderr}");
+        assert!(stderr.ends_with(last_line), "{stderr}");
+
+        let mut running = folder.program(&format!("{arguments} --json")).start();
+        let mut lines = BufReader::new(running.stdout()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("\"kind\":\"attempt\"")));
+        assert_eq!(running.end_by(signal), last_line);
+        let summary = r#"{"kind":"summary","attempts":1,"succeeded":0,"failed":0,"pending":1}"#;
+        assert_eq!(lines.next().unwrap().unwrap(), summary);
+        assert!(lines.next().is_none());
     }
 }
 

@@ -96,6 +96,16 @@ fn each_fault_is_rejected_for_its_own_reason() {
     assert_eq!(received[7].headers("ptolemy-signature").len(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_without_an_end_is_not_read_forever() {
+    let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));
+    let ended = send(&folder, &recorder, "--file /dev/zero").with_code(2);
+    let text = "error: /dev/zero: longer than 67108864 bytes";
+    assert!(ended.stderr.starts_with(text), "{}", ended.stderr);
+    assert!(recorder.received().is_empty());
+}
+
 #[test]
 fn what_a_receiver_must_survive_is_accepted() {
     let (folder, recorder) = (Folder::new(), Recorder::start(Behaviour::Verify));

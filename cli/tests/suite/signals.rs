@@ -1,14 +1,26 @@
 //! Signals to programs that run, and their ends.
 #![cfg(unix)]
 
+use std::io::Read as _;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::program::Running;
+use crate::program::{Folder, Running};
 
 /// Ten times what the slowest end takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The signals that end a command, their exit codes, and the last line of its messages.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, i32, &'static str)> {
+    [
+        ("INT", 130, "error: interrupted\n"),
+        ("TERM", 143, "error: interrupted by SIGTERM\n"),
+        ("HUP", 129, "error: interrupted by SIGHUP\n"),
+    ]
+    .into_iter()
+    .filter(|(signal, ..)| *signal != "HUP" || !is_hangup_ignored())
+}
 
 /// Sends a signal, such as `INT`.
 pub(crate) fn send(running: &Running<'_>, signal: &str) {
@@ -38,5 +50,21 @@ pub(crate) fn exit_code(running: &mut Running<'_>) -> Option<i32> {
         }
         assert!(begin.elapsed() < LIMIT, "it did not end within {LIMIT:?}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_command_whose_output_nobody_reads() {
+    let folder = Folder::new();
+    for (signal, code, _) in all() {
+        let program = folder.program("send --print --count 1000000");
+        let program = program.variable("PTOLEMY_WEBHOOK_SECRET", "whsec_test_secret");
+        let mut running = program.start();
+        // Far more than this is on its way, and the pipe is full soon.
+        let mut stdout = running.0.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 1024]).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        send(&running, signal);
+        assert_eq!(exit_code(&mut running), Some(code), "{signal}");
     }
 }

@@ -366,7 +366,7 @@ async fn an_empty_name_selects_nothing() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn ctrl_c_names_the_change_that_may_have_been_carried_out() {
+async fn a_signal_names_the_change_that_may_have_been_carried_out() {
     let account = Account::open().await;
     let id = create(&account, URL, "production").await;
     let types = "instrument.created instrument.updated market.created";
@@ -411,15 +411,17 @@ async fn ctrl_c_names_the_change_that_may_have_been_carried_out() {
         };
         let template = path.replace("{id}", "{}");
         let before = account.calls(method, &template);
-        account.sandbox.next_call().of(method, path).hang_before();
-        let mut running = account.program(&arguments).start();
-        account.until(|| account.calls(method, &template) > before);
-        let stderr = running.interrupt();
-        assert_eq!(running.0.wait().unwrap().code(), Some(130));
-        for line in expected {
-            assert!(stderr.contains(&line), "{stderr}");
+        for (number, (signal, code, last_line)) in crate::signals::all().enumerate() {
+            account.sandbox.next_call().of(method, path).hang_before();
+            let mut running = account.program(&arguments).start();
+            account.until(|| account.calls(method, &template) > before + number);
+            let stderr = running.end_by(signal);
+            assert_eq!(running.0.wait().unwrap().code(), Some(code));
+            for line in &expected {
+                assert!(stderr.contains(line), "{stderr}");
+            }
+            assert!(stderr.ends_with(last_line), "{stderr}");
         }
-        assert!(stderr.ends_with("error: interrupted\n"), "{stderr}");
     }
 }
 

@@ -80,6 +80,33 @@ async fn a_cursor_that_expires_or_repeats_is_an_error_after_the_records_before_i
 }
 
 #[tokio::test]
+async fn a_list_with_more_pages_than_allowed_is_an_error_and_says_when_it_needs_a_call() {
+    let sandbox = Sandbox::builder().webhook_limit(99).start().await.unwrap();
+    let client = with_webhooks(5, &sandbox).await;
+    let list = || client.webhooks().list().page_size(2);
+    let mut exact = list().max_pages(3);
+    let mut needed = Vec::new();
+    loop {
+        needed.push(exact.needs_call());
+        if exact.try_next().await.unwrap().is_none() {
+            break;
+        }
+    }
+    assert_eq!(needed, [true, false, true, false, true, false]);
+    let mut short = list().max_pages(2);
+    for _ in 0..2 {
+        assert!(short.try_next().await.unwrap().is_some());
+    }
+    let error = short.try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ApiErrorKind::BadCursor);
+    assert!(
+        error.to_string().contains("it has more than 2 pages"),
+        "{error}"
+    );
+    assert!(!short.needs_call());
+}
+
+#[tokio::test]
 async fn a_read_that_was_dropped_continues_with_the_same_page() {
     let sandbox = Sandbox::builder().webhook_limit(99).start().await.unwrap();
     let client = with_webhooks(3, &sandbox).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ptolemy_webhooks::samples;
-use ptolemy_webhooks_sandbox::{Retries, Sandbox};
+use ptolemy_webhooks_sandbox::{Retries, Sandbox, Status};
 
 use crate::client::call;
 use crate::receiver::{raw_receiver, receiver};
@@ -43,9 +43,32 @@ async fn only_the_last_records_are_kept() {
     }
     let log = sandbox.settle().await;
     assert_eq!((log.attempts(), log.deliveries().len()), (9, 3));
+    assert_eq!((log.succeeded(), log.failed(), log.pending()), (9, 0, 0));
     assert_eq!(sandbox.calls().len(), 3);
     let list = call(&sandbox, "GET", "/events", "").await.json();
     assert_eq!(list["data"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_counts_include_failures_that_are_no_longer_kept() {
+    let sandbox = Sandbox::builder()
+        .keep(3)
+        .retries(Retries::new().attempts(1))
+        .start()
+        .await
+        .unwrap();
+    receiver(&sandbox).await;
+    sandbox.next_deliveries(4).no_header();
+    for _ in 0..10 {
+        sandbox.emit(samples::instrument_created()).await;
+    }
+    let log = sandbox.settle().await;
+    assert!(
+        log.deliveries()
+            .iter()
+            .all(|it| it.status() == Status::Succeeded)
+    );
+    assert_eq!((log.succeeded(), log.failed(), log.pending()), (6, 4, 0));
 }
 
 #[tokio::test]
@@ -56,8 +79,12 @@ async fn pending_deliveries_are_bounded_too() {
     for _ in 0..10 {
         sandbox.emit(samples::instrument_created()).await;
     }
-    assert_eq!(sandbox.log().deliveries().len(), 3);
-    assert_eq!(sandbox.settle().await.attempts(), 3);
+    let log = sandbox.log();
+    assert_eq!(log.deliveries().len(), 3);
+    assert_eq!((log.succeeded(), log.failed(), log.pending()), (0, 7, 3));
+    let log = sandbox.settle().await;
+    assert_eq!(log.attempts(), 3);
+    assert_eq!((log.succeeded(), log.failed(), log.pending()), (3, 7, 0));
     assert_eq!(receiver.seen.handled(), 3);
 }
 

@@ -30,7 +30,8 @@ If a certificate is not trusted, SSL_CERT_FILE can name a PEM file with its CA (
 where the system's own list counts).
 
 Exit codes: 0 if no security or correctness probe fails, 1 if one does or the receiver cannot be reached, \
-2 if the command line or the configuration is invalid, 130 after Ctrl-C; what was found until then is printed.
+2 if the command line or the configuration is invalid, 130 after Ctrl-C, 143 after SIGTERM and 129 after \
+SIGHUP; what was found until then is printed.
 
 Examples:
   ptolemy-webhooks check http://127.0.0.1:3000/webhooks/ptolemy

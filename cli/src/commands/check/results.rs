@@ -6,11 +6,11 @@ use crate::notice::{self, Progress};
 use crate::output::{Output, Records};
 use crate::stop::Stop;
 
-/// Results so far. If they are dropped before the end, as they are on Ctrl-C, they are printed:
+/// Results so far. If they are dropped before the end, as they are on a signal, they are printed:
 /// some probes have found what later ones would not change.
 pub(super) struct Results {
     rows: Vec<Row>,
-    /// `None` after the table was printed.
+    /// `None` after the table was printed, or could not be.
     records: Option<Records<Row>>,
     progress: Option<Progress>,
     probes: usize,
@@ -31,9 +31,15 @@ impl Results {
         if let Some(progress) = &self.progress {
             progress.add(1);
         }
-        self.records
-            .as_mut()
-            .map_or(Ok(()), |records| records.push(row))
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
+        let pushed = records.push(row);
+        if pushed.is_err() {
+            // What could not be printed is not printed at the end either.
+            self.records = None;
+        }
+        pushed
     }
 
     pub(super) fn has_failure(&self) -> bool {

@@ -7,6 +7,7 @@ use ptolemy_webhooks_client::{ApiError, ApiErrorKind, Client, ConfigError, Webho
 
 use crate::api::Api;
 use crate::commands::doctor::finding::Report;
+use crate::listing::{MAX_PAGE_SIZE, MAX_PAGES};
 use crate::stop::{Stop, chain};
 
 /// How long a call may take with its retries.
@@ -76,7 +77,8 @@ fn configuration_fix(error: &ConfigError) -> String {
 }
 
 async fn all(client: &Client) -> Result<Vec<Webhook>, ApiError> {
-    let mut pages = client.webhooks().list().page_size(200);
+    let pages = client.webhooks().list().page_size(MAX_PAGE_SIZE);
+    let mut pages = pages.max_pages(MAX_PAGES);
     let mut webhooks = Vec::new();
     while let Some(webhook) = pages.try_next().await? {
         webhooks.push(webhook);

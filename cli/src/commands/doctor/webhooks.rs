@@ -8,6 +8,7 @@ use reqwest::Url;
 use crate::commands::doctor::access::Access;
 use crate::commands::doctor::finding::Report;
 use crate::delivery_filter::plural;
+use crate::listing::MAX_PAGES;
 use crate::stop::{Stop, chain};
 use crate::webhook_name::choose;
 
@@ -93,7 +94,8 @@ async fn check_subscriptions(
     report: &mut Report,
 ) -> Result<(), Stop> {
     let name = name(webhook);
-    let mut pages = access.client.webhooks().subscriptions(&webhook.id).list();
+    let pages = access.client.webhooks().subscriptions(&webhook.id).list();
+    let mut pages = pages.max_pages(MAX_PAGES);
     let mut types = Vec::new();
     loop {
         match pages.try_next().await {

@@ -61,7 +61,7 @@ pub(super) fn no_letter(id: DeadLetterId) -> Stop {
     ))
 }
 
-/// Waits for a change. If Ctrl-C ends it, the note says what may have happened.
+/// Waits for a change. If a signal ends it, the note says what may have happened.
 pub(super) async fn changing<T>(
     doing: &'static str,
     note: &str,

@@ -47,7 +47,7 @@ impl Record for Row {
         } = self.stats;
         let counts = [due, retrying, postponed, blocked, running, dead, malformed];
         let age = oldest_due.map_or(String::new(), |age| format!("{} s", age.as_secs()));
-        let mut cells = vec![self.at.clone()];
+        let mut cells = vec![since::whole_seconds(&self.at)];
         cells.extend(counts.map(|count| count.to_string()));
         cells.push(age);
         cells

@@ -61,12 +61,9 @@ impl Plan {
     /// Returns an error if not even one call is left above the floor.
     pub(super) fn check_quota(&self) -> Result<(), Stop> {
         match self.remaining {
-            Some(remaining) if remaining <= self.quota_floor => Err(Stop::failed(format!(
-                "nothing was sent: {} in the month's quota, and the floor is {}; a lower --quota-floor \
-                 allows more",
-                are_left(remaining),
-                self.quota_floor
-            ))),
+            Some(remaining) if remaining <= self.quota_floor => {
+                Err(at_floor(remaining, self.quota_floor))
+            }
             _ => Ok(()),
         }
     }
@@ -97,6 +94,15 @@ impl Plan {
         }
         write!(f, ", the floor is {floor}")
     }
+}
+
+/// The error if the floor is reached before the first delivery is sent.
+pub(super) fn at_floor(remaining: u64, floor: u64) -> Stop {
+    Stop::failed(format!(
+        "nothing was sent: {} in the month's quota, and the floor is {floor}; a lower --quota-floor \
+         allows more",
+        are_left(remaining)
+    ))
 }
 
 /// How many calls are left, as a clause.

@@ -26,8 +26,8 @@ impl End {
     }
 }
 
-/// Counts the results of deliveries. Dropped before [`finish`](Self::finish), which is what Ctrl-C
-/// does, it prints the counts so far.
+/// Counts the results of deliveries. Dropped before [`finish`](Self::finish), which is what a
+/// signal does, it prints the counts so far.
 #[derive(Debug)]
 pub(super) struct Tally {
     total: u64,

@@ -1,11 +1,10 @@
 //! The log of attempts, as they are made.
 
-use std::collections::HashMap;
-
-use ptolemy_webhooks_sandbox::{LoggedAttempt, LoggedDelivery, Outcome, Sandbox};
+use ptolemy_webhooks_sandbox::{MadeAttempt, Outcome, Sandbox};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::delivery_filter::plural;
 use crate::notice;
 use crate::output::Output;
 use crate::since;
@@ -15,10 +14,8 @@ use crate::text;
 /// Prints attempts that were not printed yet: with JSON as data, otherwise as words.
 pub(super) struct Attempts {
     output: Output,
-    /// How many attempts were made when the log was last read.
-    made: usize,
-    /// How many attempts of each delivery were printed.
-    printed: HashMap<String, usize>,
+    /// The number of the last attempt that was printed.
+    last: u64,
 }
 
 /// One POST of a delivery.
@@ -30,7 +27,7 @@ struct Line<'a> {
     event_id: &'a str,
     webhook_id: &'a str,
     delivery_id: &'a str,
-    attempt: usize,
+    attempt: u32,
     outcome: &'static str,
     response_status: Option<u16>,
     took_ms: u128,
@@ -39,49 +36,33 @@ struct Line<'a> {
 
 impl Attempts {
     pub(super) fn new(output: Output) -> Self {
-        Self {
-            output,
-            made: 0,
-            printed: HashMap::new(),
-        }
+        Self { output, last: 0 }
     }
 
     pub(super) fn print_new(&mut self, sandbox: &Sandbox) -> Result<(), Stop> {
-        if sandbox.attempts() == self.made {
-            return Ok(());
+        for made in sandbox.attempts_after(self.last) {
+            // A terminal or a pipe has accepted nothing while the sandbox made thousands of them.
+            let missing = made.number.saturating_sub(self.last + 1);
+            if missing > 0 {
+                let count = plural(missing, "attempt was", "attempts were");
+                notice::warning(&format!("the output is too slow: {count} not logged"));
+            }
+            self.last = made.number;
+            self.print(&made)?;
         }
-        let log = sandbox.log();
-        self.made = log.attempts();
-        let mut new = Vec::new();
-        let mut printed = HashMap::with_capacity(log.deliveries().len());
-        for delivery in log.deliveries() {
-            let attempts = delivery.attempts();
-            let before = self.printed.get(delivery.id()).copied().unwrap_or(0);
-            let fresh = attempts.iter().enumerate().skip(before);
-            new.extend(fresh.map(|(at, attempt)| (delivery, at + 1, attempt)));
-            printed.insert(delivery.id().to_owned(), attempts.len());
-        }
-        // Deliveries that the sandbox has dropped are forgotten here too.
-        self.printed = printed;
-        new.sort_by_key(|(_, _, attempt)| attempt.at());
-        let mut new = new.into_iter();
-        new.try_for_each(|(delivery, number, attempt)| self.print(delivery, number, attempt))
+        Ok(())
     }
 
-    fn print(
-        &self,
-        delivery: &LoggedDelivery,
-        number: usize,
-        attempt: &LoggedAttempt,
-    ) -> Result<(), Stop> {
+    fn print(&self, made: &MadeAttempt) -> Result<(), Stop> {
+        let attempt = &made.attempt;
         let line = Line {
             kind: "attempt",
             at: since::rfc3339(whole_millis(attempt.at())),
-            event_type: delivery.event_type(),
-            event_id: delivery.event_id(),
-            webhook_id: delivery.webhook_id(),
-            delivery_id: delivery.id(),
-            attempt: number,
+            event_type: &made.event_type,
+            event_id: &made.event_id,
+            webhook_id: &made.webhook_id,
+            delivery_id: &made.delivery_id,
+            attempt: made.of_delivery,
             outcome: outcome(attempt.outcome()),
             response_status: attempt.response_status(),
             took_ms: attempt.took().as_millis(),
@@ -93,10 +74,11 @@ impl Attempts {
         }
         let fault = line.fault.map_or(String::new(), |it| format!(" [{it}]"));
         notice::note(&text::words(&format!(
-            "{} {} delivery {} attempt {number}: {} in {} ms{fault}",
+            "{} {} delivery {} attempt {}: {} in {} ms{fault}",
             line.at,
             line.event_type,
             line.delivery_id,
+            line.attempt,
             outcome_words(attempt.outcome()),
             line.took_ms,
         )));

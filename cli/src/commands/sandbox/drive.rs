@@ -5,14 +5,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use ptolemy_webhooks::samples::Sample;
-use ptolemy_webhooks_sandbox::{Sandbox, Status};
-use serde::Serialize;
+use ptolemy_webhooks_sandbox::{Log, Sandbox};
 
 use crate::commands::sandbox::TICK;
-use crate::delivery_filter::plural;
 use crate::notice;
-use crate::output::Output;
-use crate::stop::Stop;
 
 /// How many events may be on their way for the first time. A round that finds this many is skipped:
 /// a slow receiver must not fill the memory.
@@ -40,36 +36,8 @@ impl Plan {
     }
 }
 
-/// How the deliveries of a plan ended.
-#[derive(Serialize)]
-pub(super) struct Summary {
-    kind: &'static str,
-    attempts: usize,
-    succeeded: usize,
-    failed: usize,
-}
-
-impl Summary {
-    pub(super) fn print(&self, output: &Output) -> Result<(), Stop> {
-        if output.is_json() {
-            output.object(self)?;
-        } else {
-            notice::note(&format!(
-                "{} delivered, {} failed, {}",
-                self.succeeded,
-                self.failed,
-                plural(self.attempts as u64, "attempt", "attempts")
-            ));
-        }
-        match self.failed {
-            0 => Ok(()),
-            _ => Err(Stop::said_failed()),
-        }
-    }
-}
-
-/// Emits by the plan. Returns when all was delivered, if the plan ends then.
-pub(super) async fn run(sandbox: &Sandbox, plan: Plan) -> Summary {
+/// Emits by the plan. Returns the log when all was delivered, if the plan ends then.
+pub(super) async fn run(sandbox: &Sandbox, plan: Plan) -> Log {
     let emitting = async {
         emit(sandbox, &plan).await;
         if !plan.ends {
@@ -81,17 +49,7 @@ pub(super) async fn run(sandbox: &Sandbox, plan: Plan) -> Summary {
         () = follow_the_clock(sandbox) => {}
     }
     // Retries need not be waited for: the virtual clock moves to each.
-    let log = sandbox.settle().await;
-    let count = |status| {
-        let deliveries = log.deliveries().iter();
-        deliveries.filter(|it| it.status() == status).count()
-    };
-    Summary {
-        kind: "summary",
-        attempts: log.attempts(),
-        succeeded: count(Status::Succeeded),
-        failed: log.deliveries().len() - count(Status::Succeeded),
-    }
+    sandbox.settle().await
 }
 
 /// Emits round after round. A round does not wait for the answers of the one before.

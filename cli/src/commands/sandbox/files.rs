@@ -14,7 +14,7 @@ use crate::text;
 /// The most bytes of a file that is checked for being a note of an earlier run.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
 
-/// Files that are removed when this is dropped: also after Ctrl-C, which drops the command.
+/// Files that are removed when this is dropped: also by a signal, which drops the command.
 pub(super) struct Files {
     folder: PathBuf,
     /// Whether the folder was made here, and so is removed too.
@@ -44,7 +44,11 @@ impl Files {
                     Err(error) => return Err(failed(&folder, &error)),
                 }
             }
-            None => (private_file::temporary_folder("ptolemy-sandbox")?, true),
+            None => {
+                let folder = private_file::temporary_folder("ptolemy-sandbox");
+                let other = "; --folder can name another folder";
+                (folder.map_err(|stop| stop.with_more(other))?, true)
+            }
         };
         let files = Self {
             folder,
