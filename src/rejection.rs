@@ -63,7 +63,7 @@ pub enum RejectionKind {
     /// verified. (In axum, such a program does not compile.)
     NotConfigured,
     /// 500: actix-web's app data contains one [`Verifier`](crate::Verifier) as it is and another
-    /// one as `web::Data`, and does not tell which of the two is nearer to the handler.
+    /// one as `web::Data`, and does not show which of the two is nearer to the handler.
     TwoVerifiers,
 }
 

@@ -43,9 +43,12 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, BoxError>>;
 /// The maximum number of rows that one call changes.
 pub(crate) const ROWS_PER_CALL: i64 = 500;
 
-/// How often the inbox is pruned.
 pub(crate) const SETTINGS_GONE: &str = "the inbox's settings are gone";
 
+/// Whether the row of the settings exists.
+pub(crate) const HAS_SETTINGS: &str = "SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings)";
+
+/// How often the inbox is pruned.
 pub(crate) const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long a turn may take, or the begin or end of a handler's transaction.
@@ -109,6 +112,15 @@ pub(crate) enum Pruning {
 }
 
 impl Pruning {
+    /// Returns the answer if it is not due, or if another worker prunes.
+    pub(crate) fn not_now(has_settings: bool) -> Result<Option<u64>, BoxError> {
+        if has_settings {
+            Ok(None)
+        } else {
+            Err(SETTINGS_GONE.into())
+        }
+    }
+
     /// Returns how long no other worker begins after a batch: an hour after the last one, and a
     /// minute otherwise, in case this worker dies.
     #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]

@@ -102,7 +102,7 @@ fn verifier(request: &HttpRequest) -> Result<&Verifier, Rejection> {
     let plain = request.app_data::<Verifier>();
     let shared = request.app_data::<web::Data<Verifier>>();
     match (plain, shared.map(web::Data::get_ref)) {
-        // Each is the nearest of its form, and nothing tells which of the two is nearer.
+        // Each is the nearest of its form, and nothing shows which of the two is nearer.
         (Some(plain), Some(shared)) if !plain.shares_secrets_with(shared) => {
             Err(Rejection::two_verifiers())
         }

@@ -82,7 +82,7 @@ fn verdict<'r>(
         together += 1;
         suspects += u32::from(is_suspect(other));
     }
-    // A group of one, perhaps beside others that are no suspects.
+    // A group of one, perhaps beside events of the other queues.
     let was_alone = one.group == Some(1) && suspects == 1;
     let was_ahead = one.group == Some(0);
     if together <= 1 && !was_ahead || was_alone {
@@ -198,7 +198,7 @@ mod tests {
         let other = WorkerId::of(2, 0);
         let mut set = [0, 1, 2].map(|id| running(id, other));
         set[1].group = Some(1);
-        // One of the others was taken ahead, and one is no suspect.
+        // One of the others was taken ahead, and one is of another queue.
         set[2].group = Some(0);
         assert_eq!(
             all(&set),

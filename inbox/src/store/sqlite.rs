@@ -287,6 +287,7 @@ mod tests {
     use crate::arrival::Labels;
     use crate::outcome::Outcome;
     use crate::retry::Retry;
+    use crate::store::SETTINGS_GONE;
     use crate::turn::{Claim, Lease, Queue, Stamped, Suspects, Take, Upkeep, WorkerId};
 
     struct File(PathBuf);
@@ -396,6 +397,20 @@ mod tests {
 
     const YEAR: i64 = 365 * 24 * 60 * 60;
     const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+    #[tokio::test]
+    async fn pruning_fails_without_the_settings_and_not_if_it_is_not_due() {
+        let file = File::new("unsettled");
+        let store = SqliteStore::connect(&file.url()).await.unwrap();
+        let prune = async || Store::prune_as_one(&store, MONTH, Pruning::Begins).await;
+        assert_eq!(prune().await.unwrap(), Some(0));
+        assert_eq!(prune().await.unwrap(), None);
+        sqlx::query("DELETE FROM ptolemy_inbox_settings")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        assert_eq!(prune().await.unwrap_err().to_string(), SETTINGS_GONE);
+    }
 
     #[tokio::test]
     async fn one_time_far_ahead_moves_no_other_and_prunes_nothing() {

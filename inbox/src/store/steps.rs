@@ -671,7 +671,7 @@ mod tests {
         assert_eq!(fake.took[10], "due suspect suspect 3");
     }
 
-    /// Events that were taken ahead are no suspects.
+    /// Events that were taken ahead do not count as suspects.
     #[tokio::test]
     async fn a_process_has_one_group_of_suspects_at_a_time() {
         let here = |id, worker, group| Running {

@@ -34,6 +34,7 @@ fn every_test_that_the_map_names_exists() {
         "src/store/postgres",
         "src/store/postgres/catch_up",
         "src/store/postgres/floors",
+        "src/store/postgres/steps",
         "src/store/postgres/steps/in_order",
         "src/store/sqlite",
         "src/store/sqlite/catch_up",

@@ -9,7 +9,7 @@ use super::session::commit_once;
 use super::{BEGIN_SHORT, ORDER_LOCK, PostgresStore};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
-use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
+use crate::store::{HAS_SETTINGS, PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
 
 /// No row is older, and PostgreSQL can subtract it from the current time.
 const MAX_AGE: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
@@ -44,16 +44,8 @@ impl PostgresStore {
         .await?;
         let Some(due) = row else {
             // Another worker has locked it, or it was removed.
-            let exists: bool =
-                sqlx::query_scalar("SELECT EXISTS (SELECT FROM ptolemy_inbox_settings)")
-                    .persistent(self.named)
-                    .fetch_one(&mut *tx)
-                    .await?;
-            return if exists {
-                Ok(None)
-            } else {
-                Err(SETTINGS_GONE.into())
-            };
+            let exists = sqlx::query_scalar(HAS_SETTINGS).persistent(self.named);
+            return Pruning::not_now(exists.fetch_one(&mut *tx).await?);
         };
         if turn == Pruning::Begins && !due {
             return Ok(None);
@@ -164,7 +156,29 @@ async fn prune(
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor as _;
+
+    use super::super::scratch::Scratch;
     use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs postgres"]
+    async fn pruning_fails_without_the_settings_and_not_if_another_worker_prunes() {
+        let database = Scratch::create("unsettled").await;
+        let store = PostgresStore::connect(&database.url).await.unwrap();
+        let month = Duration::from_secs(30 * 24 * 60 * 60);
+        let prune = async || store.prune_as_one(month, Pruning::Begins).await;
+        let mut other = store.pool.begin().await.unwrap();
+        let lock = "SELECT FROM ptolemy_inbox_settings FOR UPDATE";
+        other.execute(lock).await.unwrap();
+        assert_eq!(prune().await.unwrap(), None);
+        let remove = "DELETE FROM ptolemy_inbox_settings";
+        other.execute(remove).await.unwrap();
+        other.commit().await.unwrap();
+        assert_eq!(prune().await.unwrap_err().to_string(), SETTINGS_GONE);
+        store.close().await;
+        database.remove().await;
+    }
 
     #[tokio::test]
     #[ignore = "needs postgres"]

@@ -9,7 +9,7 @@ use super::{SqliteStore, clock};
 use crate::error::BoxError;
 use crate::event_order::EventOrder;
 use crate::stats::Stats;
-use crate::store::{PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
+use crate::store::{HAS_SETTINGS, PRUNE_INTERVAL, Pruning, ROWS_PER_CALL, SETTINGS_GONE};
 
 impl SqliteStore {
     pub(super) async fn count(&self) -> Result<Stats, BoxError> {
@@ -89,15 +89,8 @@ impl SqliteStore {
         .fetch_one(&mut *tx)
         .await?;
         if turn == Pruning::Begins && !due {
-            let exists: bool =
-                sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ptolemy_inbox_settings)")
-                    .fetch_one(&mut *tx)
-                    .await?;
-            return if exists {
-                Ok(None)
-            } else {
-                Err(SETTINGS_GONE.into())
-            };
+            let exists = sqlx::query_scalar(HAS_SETTINGS);
+            return Pruning::not_now(exists.fetch_one(&mut *tx).await?);
         }
         let pruned = prune(&mut tx, self.clock.ages(), older_than).await?;
         sqlx::query("UPDATE ptolemy_inbox_settings SET prune_at = ?")
