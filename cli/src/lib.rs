@@ -73,7 +73,7 @@ fn parse_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     let leaves_lease = matches!(line.command, Command::CatchUp(_));
     let ended = runtime.block_on(async {
         // Before the command begins, which may create files.
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(end.is_service)?;
         let (sender, signal) = oneshot::channel();
         let listening = tokio::spawn(async move {
             let code = signals.received().await;

@@ -200,6 +200,9 @@ impl Worker {
     /// a worker that died go to another worker after this time, or after one and a half times as
     /// long if that worker has just started: it must also have seen the lease unchanged for half of
     /// its length, so that a clock change cannot take an event from a live worker.
+    ///
+    /// It must be longer than the database takes to answer: events whose leases may have ended by
+    /// then are given back, and none of them begins.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.clamp(Duration::from_secs(1), MAX_DELAY);
         self
@@ -222,7 +225,9 @@ impl Worker {
     /// Other events wait for suspects for at most one and a half leases, where a lease counts as at
     /// most half a minute. If a suspect takes longer, they begin beside it, and further suspects
     /// wait until it has ended. If the process dies meanwhile, the attempt is still counted for the
-    /// suspect: it has been there at each of several crashes.
+    /// suspect: it has been there at each of several crashes. Several workers of one process take
+    /// turns with suspects, but do not hold other events back for each other, so use one with a
+    /// higher [`concurrency`](Self::concurrency) instead.
     ///
     /// If a worker stops, an attempt is counted for each event whose handler it aborts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {

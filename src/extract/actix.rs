@@ -21,9 +21,10 @@ use unread::Unread;
 
 /// Extracts a body whose signature is valid; rejects the request with a [`Rejection`] otherwise.
 ///
-/// The [`Verifier`] comes from the app data, either as it is or as `web::Data`, the nearest first;
-/// without one, and with different ones in the two forms, every response is a 500. Header and
-/// timestamp are checked before any of the body is read, and reading stops at the verifier's
+/// The [`Verifier`] comes from the app data, either as it is or as `web::Data`, in each form the
+/// nearest one. Without any, every response is a 500, and so it is with one in each form, unless
+/// they share their secrets; then the one that is registered as it is counts. Header and timestamp
+/// are checked before any of the body is read, and reading stops at the verifier's
 /// [`body_limit`](Verifier::body_limit); actix-web's `PayloadConfig` does not apply.
 ///
 /// A rejection closes the connection; actix-web discards the rest of the body until its

@@ -19,12 +19,14 @@ pub(crate) struct Signals {
 #[cfg(unix)]
 impl Signals {
     /// Listens from now on.
-    pub(crate) fn listen() -> Result<Self, Stop> {
+    pub(crate) fn listen(is_service: bool) -> Result<Self, Stop> {
         let listen = |kind, name| {
             let signal = tokio::signal::unix::signal(kind);
             signal.map_err(|error| Stop::failed(format!("could not listen to {name}: {error}")))
         };
-        let hangup = match is_hangup_ignored() {
+        // Where this is not known, a command that takes long may run under `nohup`. A service has
+        // files to remove.
+        let hangup = match is_hangup_ignored().unwrap_or(!is_service) {
             true => None,
             false => Some(listen(SignalKind::hangup(), "SIGHUP")?),
         };
@@ -54,7 +56,7 @@ impl Signals {
 #[cfg(not(unix))]
 impl Signals {
     /// Ctrl-C is listened to from the first poll of [`received`](Self::received) on.
-    pub(crate) fn listen() -> Result<Self, Stop> {
+    pub(crate) fn listen(_is_service: bool) -> Result<Self, Stop> {
         Ok(Self {})
     }
 
@@ -67,12 +69,13 @@ impl Signals {
     }
 }
 
-/// Whether `nohup` started the command, which must then ignore a hangup. Only Linux shows this.
+/// Whether `nohup` started the command, which must then ignore a hangup; `None` where the system
+/// does not show it: only Linux does.
 #[cfg(unix)]
-fn is_hangup_ignored() -> bool {
+fn is_hangup_ignored() -> Option<bool> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // SIGHUP is signal 1, the lowest bit.
-    mask.is_some_and(|mask| mask & 1 == 1)
+    mask.map(|mask| mask & 1 == 1)
 }

@@ -10,7 +10,8 @@
 //!
 //! Other events do not wait for a suspect that takes long, and begin beside it. If the process dies
 //! then, the suspect is the reason rather than they are: it was there at each of several crashes.
-//! So there is only one group of suspects in a process at a time, however long it takes.
+//! So there is only one group of suspects in a process at a time, however long it takes. The same
+//! holds for events that another worker of the process has taken beside it.
 
 use std::collections::HashSet;
 use std::time::Duration;

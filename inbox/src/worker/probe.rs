@@ -48,6 +48,13 @@ impl Probe {
         }
     }
 
+    /// Records that those that are due wait for others that run in this process.
+    pub(super) fn waits(&mut self) {
+        if let State::Drains { .. } = self.state {
+            *self = Self::default();
+        }
+    }
+
     /// Whether other events wait for suspects.
     pub(super) fn is_at_work(&self) -> bool {
         !matches!(self.state, State::Calm)
@@ -157,6 +164,19 @@ mod tests {
         probe.began(group([]), at(3), LEASE);
         assert!(!probe.is_at_work());
         assert_eq!(probe.cleared(), 0);
+    }
+
+    #[test]
+    fn nothing_is_drained_for_suspects_that_wait_for_others_of_the_process() {
+        let (mut probe, now) = (Probe::default(), Instant::now());
+        probe.suspects(now, LEASE);
+        probe.waits();
+        assert!(!probe.is_at_work());
+        // A group that runs is its own.
+        probe.suspects(now, LEASE);
+        probe.began(group([1]), now, LEASE);
+        probe.waits();
+        assert!(probe.is_at_work());
     }
 
     #[test]

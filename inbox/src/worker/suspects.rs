@@ -200,7 +200,6 @@ async fn a_suspect_that_must_wait_is_looked_for_every_50_ms() {
     assert!(store.has_all_ended());
 }
 
-/// Others have a turn after a lease and a half, and then suspects again.
 /// They wait until the group that another worker of the process has taken has ended.
 #[tokio::test(start_paused = true)]
 async fn a_worker_is_not_idle_while_suspects_wait_for_another_of_its_process() {
@@ -227,6 +226,7 @@ async fn a_worker_is_not_idle_while_suspects_wait_for_another_of_its_process() {
     assert_eq!((claims(&store, 0), claims(&store, 1)), (2, 2));
 }
 
+/// Others have a turn after a lease and a half, and then suspects again.
 #[tokio::test(start_paused = true)]
 async fn a_worker_is_not_idle_while_suspects_wait() {
     for (events, handlers_take) in [(2, 1.0), (5, 1.0), (5, 40.0)] {

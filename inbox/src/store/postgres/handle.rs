@@ -1,10 +1,11 @@
 //! The transaction of a handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::session::{CHECK_TIMEOUT, Session, TRY_AGAIN_FOR, is_broken};
 use super::{BEGIN, BEGIN_SHORT, END_OF_HANDLER, PostgresStore};
@@ -14,6 +15,9 @@ use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::store::{BoxFuture, TURN_TIMEOUT};
 use crate::turn::Lease;
+
+/// How long to wait before a transaction whose end is unknown is looked for again.
+const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// How a handler's transaction ended.
 enum End {
@@ -84,8 +88,15 @@ impl PostgresStore {
                     self.kept.put(session, &self.pool);
                     Outcome::Committed
                 }
-                End::Unknown(_) if self.is_committed(lease).await => Outcome::Committed,
-                End::Unknown(failure) => Outcome::failed(failure),
+                End::Unknown(failure) => {
+                    // Others may need its place, and so may the look.
+                    session.abandon();
+                    if self.is_committed(lease).await {
+                        Outcome::Committed
+                    } else {
+                        Outcome::failed(failure)
+                    }
+                }
                 End::Other(outcome) => outcome,
             };
         }
@@ -115,22 +126,29 @@ impl PostgresStore {
     async fn is_committed(&self, lease: Lease) -> bool {
         let look = async {
             let mut session = self.session().await?;
-            let mut tx = session.begin(BEGIN_SHORT).await?;
-            // It waits while the server still works on the commit.
-            let state: Option<String> = sqlx::query_scalar(
-                "SELECT state FROM ptolemy_inbox WHERE id = $1 AND lease_token = $2 FOR SHARE",
-            )
-            .persistent(self.named)
-            .bind(lease.id)
-            .bind(lease.token)
-            .fetch_optional(&mut *tx)
-            .await?;
-            tx.rollback().await?;
-            session.end();
-            Ok::<_, BoxError>(state)
+            let give_up = Instant::now() + CHECK_TIMEOUT;
+            loop {
+                let mut tx = session.begin(BEGIN_SHORT).await?;
+                // It waits while the server works on the commit.
+                let state: Option<String> = sqlx::query_scalar(
+                    "SELECT state FROM ptolemy_inbox WHERE id = $1 AND lease_token = $2 FOR SHARE",
+                )
+                .persistent(self.named)
+                .bind(lease.id)
+                .bind(lease.token)
+                .fetch_optional(&mut *tx)
+                .await?;
+                tx.rollback().await?;
+                let is = |wanted: EventState| state.as_deref() == Some(wanted.as_str());
+                // While it runs, the server may not have read the message yet.
+                if !is(EventState::Running) || Instant::now() >= give_up {
+                    session.end();
+                    return Ok::<_, BoxError>(is(EventState::Done));
+                }
+                sleep(PAUSE_BETWEEN_LOOKS).await;
+            }
         };
-        let state = timeout(TRY_AGAIN_FOR, look).await;
-        matches!(state, Ok(Ok(Some(state))) if state == EventState::Done.as_str())
+        matches!(timeout(TRY_AGAIN_FOR, look).await, Ok(Ok(true)))
     }
 
     /// Begins the transaction of a handler, if its lease was not lost. The begin and the check are

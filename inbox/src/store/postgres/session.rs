@@ -40,7 +40,7 @@ const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It did not respond to a ping: it is closed.
+    /// It did not respond to a ping, or broke: it is closed.
     Unproved,
     /// Its transaction was beginning, which the driver does not know if that failed: it is rolled
     /// back and checked.
@@ -162,6 +162,11 @@ impl Session {
     /// Records that its use has ended successfully.
     pub(super) fn end(mut self) {
         self.fate = Fate::Ended;
+    }
+
+    /// Closes the connection, which has broken or does not answer, and frees its place at once.
+    pub(super) fn abandon(mut self) {
+        self.fate = Fate::Unproved;
     }
 
     /// Same as `end`, but the connection stays out of the pool until the drop.

@@ -93,8 +93,10 @@ impl Rounds {
         if plan.upkeep {
             self.keep_up(&turned.running, planned_at);
             self.report.crashed(&turned.crashed);
-            if turned.suspects == Suspects::Due {
-                self.probe.suspects(planned_at, self.window());
+            match turned.suspects {
+                Suspects::Due => self.probe.suspects(planned_at, self.window()),
+                Suspects::Wait => self.probe.waits(),
+                Suspects::None => {}
             }
         }
         self.report.order(turned.order);
