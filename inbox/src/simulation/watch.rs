@@ -83,8 +83,9 @@ fn bound(world: &World, row: &Row, suspects: usize) -> Duration {
     match (row.state, row.queue) {
         // The next look, half a lease of silence, and the look after it.
         (EventState::Running, _) => lease * 3 / 2,
-        // All of the others may come first, one by one.
-        (_, Queue::Suspect) => lease * 2 * groups,
+        // All of the others may come first, one by one, each for as long as its handler may take:
+        // it does not begin beside one that runs.
+        (_, Queue::Suspect) => (lease * 2 + world.setup.handler_timeout) * groups,
         _ => lease * 3 / 2 + world.setup.poll,
     }
 }
