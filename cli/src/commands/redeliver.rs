@@ -70,9 +70,9 @@ pub(crate) struct Redeliver {
     #[arg(long)]
     yes: bool,
     /// Stop if no more than N calls are left in the month's quota, also while the list of failed
-    /// deliveries is read. Ptolemy documents only the
-    /// number that is left, not the size of the quota, so the floor is a number too [default: 1000,
-    /// without a check before the first call if one delivery is named]
+    /// deliveries is read. Ptolemy documents only the number that is left, not the size of the
+    /// quota, so the floor is a number too [default: 1000, without a check before the first call if
+    /// one delivery is named]
     #[arg(long, value_name = "N")]
     quota_floor: Option<u64>,
 }
@@ -170,9 +170,9 @@ impl Redeliver {
         let mut deliveries = Vec::new();
         let mut is_first = true;
         loop {
-            // The first page shows how many calls are left.
+            // Reading uses up the quota too. The first page shows how many calls are left.
             if !is_first && pages.needs_call() {
-                self.check_floor(client)?;
+                plan::check_floor(client.remaining(), self.floor())?;
             }
             is_first = false;
             let Some(delivery) = progress.during(pages.try_next()).await? else {
@@ -205,15 +205,6 @@ impl Redeliver {
         drop(progress);
         filter.report_unclear("not sent again; name them by id to send them");
         Ok(self.oldest_first(deliveries))
-    }
-
-    /// Reading uses up the quota too.
-    fn check_floor(&self, client: &Client) -> Result<(), Stop> {
-        let floor = self.floor();
-        match client.remaining() {
-            Some(remaining) if remaining <= floor => Err(plan::at_floor(remaining, floor)),
-            _ => Ok(()),
-        }
     }
 
     fn floor(&self) -> u64 {

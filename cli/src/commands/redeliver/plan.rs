@@ -60,12 +60,7 @@ impl Plan {
 
     /// Returns an error if not even one call is left above the floor.
     pub(super) fn check_quota(&self) -> Result<(), Stop> {
-        match self.remaining {
-            Some(remaining) if remaining <= self.quota_floor => {
-                Err(at_floor(remaining, self.quota_floor))
-            }
-            _ => Ok(()),
-        }
+        check_floor(self.remaining, self.quota_floor)
     }
 
     /// Prints the deliveries, none of which is sent.
@@ -96,13 +91,16 @@ impl Plan {
     }
 }
 
-/// The error if the floor is reached before the first delivery is sent.
-pub(super) fn at_floor(remaining: u64, floor: u64) -> Stop {
-    Stop::failed(format!(
-        "nothing was sent: {} in the month's quota, and the floor is {floor}; a lower --quota-floor \
-         allows more",
-        are_left(remaining)
-    ))
+/// Returns an error if the floor is reached before the first delivery is sent.
+pub(super) fn check_floor(remaining: Option<u64>, floor: u64) -> Result<(), Stop> {
+    match remaining {
+        Some(remaining) if remaining <= floor => Err(Stop::failed(format!(
+            "nothing was sent: {} in the month's quota, and the floor is {floor}; a lower --quota-floor \
+             allows more",
+            are_left(remaining)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// How many calls are left, as a clause.
