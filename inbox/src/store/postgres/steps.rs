@@ -2,6 +2,13 @@
 //! with locks that skip the rows of others, since there are many writers; and with the database's
 //! clock.
 
+/// The order in the settings, as a value of SQL.
+macro_rules! stored_order {
+    () => {
+        "coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due')"
+    };
+}
+
 mod in_order;
 mod leases;
 #[cfg(test)]
@@ -202,13 +209,14 @@ impl Steps for PostgresSteps<'_> {
     /// The order is read before the lock is taken, and may have changed in between. So each
     /// statement that acts on it asks again whether it is the same.
     async fn order(&mut self) -> Result<Option<EventOrder>, BoxError> {
-        let (order, locked): (String, bool) = sqlx::query_as(
+        let (order, locked): (String, bool) = sqlx::query_as(concat!(
             "SELECT event_order, CASE event_order
                                  WHEN 'by_resource' THEN pg_try_advisory_xact_lock($1)
                                  ELSE pg_try_advisory_xact_lock_shared($1) END
-             FROM (SELECT coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due'))
-                  AS stored (event_order)",
-        )
+             FROM (SELECT ",
+            stored_order!(),
+            ") AS stored (event_order)"
+        ))
         .persistent(self.named)
         .bind(ORDER_LOCK)
         .fetch_one(&mut *self.tx)
@@ -244,13 +252,15 @@ impl Steps for PostgresSteps<'_> {
             group.map(|group| i32::try_from(group).unwrap_or(i32::MAX))
         };
         let groups: Vec<_> = (0..ids.len()).map(group).collect();
-        let mut claims = sqlx::query(
+        let mut claims = sqlx::query(concat!(
             "WITH free AS MATERIALIZED (
                  SELECT id FROM ptolemy_inbox
                  WHERE id = ANY($1)
                    -- By id: the planner may not know how many rows an index of waiting events has.
                    AND state || '' = 'waiting' AND waits_for IS NULL AND run_at <= now()
-                   AND coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due') = $5
+                   AND ",
+            stored_order!(),
+            " = $5
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox
              SET state = 'running', started_at = clock_timestamp(),
@@ -265,8 +275,8 @@ impl Steps for PostgresSteps<'_> {
              WHERE inbox.id = free.id
              RETURNING inbox.id, lease_token, dedup_key, attempts,
                        least(greatest(received_at, 'epoch'), '9999-12-31'), started_at, body,
-                       event_type, source",
-        )
+                       event_type, source"
+        ))
         .persistent(self.named)
         .bind(ids)
         .bind(terms.lease.as_secs_f64())

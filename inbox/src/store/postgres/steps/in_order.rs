@@ -193,16 +193,18 @@ impl PostgresSteps<'_> {
             .filter(|(_, earlier)| held.contains(earlier))
             .copied()
             .unzip();
-        sqlx::query(
+        sqlx::query(concat!(
             "WITH free AS MATERIALIZED (
                  SELECT id FROM ptolemy_inbox
                  WHERE id = ANY($1) AND state || '' = 'waiting'
-                   AND coalesce((SELECT event_order FROM ptolemy_inbox_settings), 'as_due') = $3
+                   AND ",
+            stored_order!(),
+            " = $3
                  FOR UPDATE SKIP LOCKED)
              UPDATE ptolemy_inbox AS inbox SET waits_for = mark.earlier
              FROM free JOIN unnest($1::bigint[], $2::bigint[]) AS mark (id, earlier) USING (id)
-             WHERE inbox.id = free.id",
-        )
+             WHERE inbox.id = free.id"
+        ))
         .persistent(self.named)
         .bind(ids)
         .bind(earlier)
